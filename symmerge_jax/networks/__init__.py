@@ -1,0 +1,16 @@
+"""The networks being studied, as pure functions with their symmetry."""
+
+from symmerge_jax.networks._build import KINDS, build
+from symmerge_jax.networks._mlp import ACTIVATIONS, mlp
+from symmerge_jax.networks._network import Network
+from symmerge_jax.networks._siren import coordinate_grid, siren
+
+__all__ = [
+    "ACTIVATIONS",
+    "KINDS",
+    "Network",
+    "build",
+    "coordinate_grid",
+    "mlp",
+    "siren",
+]

@@ -1,0 +1,115 @@
+"""Multilayer perceptrons of any depth, width and activation."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax import symmetry
+from symmerge_jax.networks import _network
+from symmerge_jax.typing import Array, Key, Params
+
+ACTIVATIONS = {
+    "relu": (jax.nn.relu, symmetry.Group.SCALE),
+    "leaky_relu": (jax.nn.leaky_relu, symmetry.Group.SCALE),
+    "tanh": (jnp.tanh, symmetry.Group.SIGN),
+    "sine": (jnp.sin, symmetry.Group.SIGN),
+    "gelu": (jax.nn.gelu, symmetry.Group.PERMUTATION),
+    "silu": (jax.nn.silu, symmetry.Group.PERMUTATION),
+    "sigmoid": (jax.nn.sigmoid, symmetry.Group.PERMUTATION),
+    "softplus": (jax.nn.softplus, symmetry.Group.PERMUTATION),
+}
+"""Function and symmetry group of every known activation."""
+
+
+def mlp(layer_sizes: Sequence[int], activation: str = "relu") -> _network.Network:
+    """Return an MLP: dense layers with an activation between them, linear output.
+
+    Args:
+      layer_sizes: neurons per layer, inputs and outputs included, e.g. `(784, 128, 10)`.
+      activation: a key of `ACTIVATIONS`.
+
+    Returns:
+      The network. Its parameters are `{"dense_0": {"kernel": [I, O], "bias": [O]}, ...}`
+      and its spaces "in", "hidden_0", ..., "out".
+
+    Raises:
+      ValueError: fewer than two layers, a size below one, or an unknown activation.
+    """
+    check_layer_sizes(layer_sizes)
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"Unknown activation {activation!r}; known are {sorted(ACTIVATIONS)}."
+        )
+    function, group = ACTIVATIONS[activation]
+    frequencies = [1.0 if activation == "sine" else None] * (len(layer_sizes) - 2)
+    spec = chain_spec(group, frequencies)
+
+    def init(key: Key) -> Params:
+        """He initialisation for ReLU-like activations, LeCun for others; zero biases."""
+        gain = 2.0 if group is symmetry.Group.SCALE else 1.0
+
+        def kernel(key, num_read, num_written):
+            std = (gain / num_read) ** 0.5
+            return std * jax.random.normal(key, (num_read, num_written))
+
+        return init_dense(key, layer_sizes, kernel)
+
+    def apply(params: Params, x: Array) -> Array:
+        return apply_dense(params, x, [function] * (len(layer_sizes) - 2))
+
+    activations = {s.name: activation for s in spec.spaces[1:-1]}
+    return _network.Network(init, apply, activations, spec)
+
+
+def check_layer_sizes(layer_sizes: Sequence[int]) -> None:
+    """Refuse anything that is no list of at least two positive sizes."""
+    if len(layer_sizes) < 2 or any(int(n) != n or n < 1 for n in layer_sizes):
+        raise ValueError(
+            "layer_sizes must list at least input and output, each >= 1, got"
+            f" {list(layer_sizes)}."
+        )
+
+
+def chain_spec(
+    group: symmetry.Group, frequencies: Sequence[float | None]
+) -> symmetry.SymmetrySpec:
+    """Return the spec of a chain of dense layers, one hidden space per frequency."""
+    hidden = [f"hidden_{i}" for i in range(len(frequencies))]
+    names = ["in", *hidden, "out"]
+    axes = {
+        f"dense_{i}": {
+            "kernel": (symmetry.Axis(read, -1), symmetry.Axis(written)),
+            "bias": (symmetry.Axis(written),),
+        }
+        for i, (read, written) in enumerate(zip(names, names[1:], strict=False))
+    }
+    spaces = [
+        symmetry.Space("in", symmetry.Group.TRIVIAL),
+        *(
+            symmetry.Space(name, group, frequency)
+            for name, frequency in zip(hidden, frequencies, strict=True)
+        ),
+        symmetry.Space("out", symmetry.Group.TRIVIAL),
+    ]
+    return symmetry.SymmetrySpec.create(axes, spaces)
+
+
+def init_dense(key: Key, layer_sizes: Sequence[int], kernel) -> Params:
+    """Return dense layers with `kernel(key, num_read, num_written)` and zero biases."""
+    params = {}
+    for i, (read, written) in enumerate(zip(layer_sizes, layer_sizes[1:], strict=False)):
+        layer_key = jax.random.fold_in(key, i)
+        params[f"dense_{i}"] = {
+            "kernel": kernel(layer_key, read, written),
+            "bias": jnp.zeros(written),
+        }
+    return params
+
+
+def apply_dense(params: Params, x: Array, functions) -> Array:
+    """Return the outputs `[S, O]` of dense layers with these functions between them."""
+    for i, function in enumerate([*functions, lambda y: y]):
+        layer = params[f"dense_{i}"]
+        x = function(x @ layer["kernel"] + layer["bias"][None])
+    return x

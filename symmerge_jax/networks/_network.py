@@ -1,0 +1,23 @@
+"""The value that stands for one architecture of studied networks."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from symmerge_jax import symmetry
+from symmerge_jax.typing import Array, Key, Params
+
+
+class Network(NamedTuple):
+    """An architecture as pure functions.
+
+    Attributes:
+      init: `init(key) -> params`, fresh parameters of one network.
+      apply: `apply(params, x) -> y`, from inputs `[S, I]` to outputs `[S, O]`.
+      activations: name of the activation behind each hidden space.
+      spec: the symmetry of its parameters.
+    """
+
+    init: Callable[[Key], Params]
+    apply: Callable[[Params, Array], Array]
+    activations: Mapping[str, str]
+    spec: symmetry.SymmetrySpec

@@ -1,0 +1,53 @@
+"""Symmetries of network parameters: groups, their action, and canonical forms."""
+
+from symmerge_jax.symmetry._action import act
+from symmerge_jax.symmetry._canonical import (
+    balance_scales,
+    canonical_element,
+    canonical_form,
+    fold_phases,
+)
+from symmerge_jax.symmetry._element import (
+    GroupElement,
+    Monomial,
+    as_matrix,
+    compose,
+    identity,
+    inverse,
+    sample,
+)
+from symmerge_jax.symmetry._orbit import canonical_distance, distance, sample_orbit
+from symmerge_jax.symmetry._spec import (
+    Axis,
+    Group,
+    Space,
+    SymmetrySpec,
+    check_finite,
+    flatten,
+    unflatten,
+)
+
+__all__ = [
+    "Axis",
+    "Group",
+    "GroupElement",
+    "Monomial",
+    "Space",
+    "SymmetrySpec",
+    "act",
+    "as_matrix",
+    "balance_scales",
+    "canonical_distance",
+    "canonical_element",
+    "canonical_form",
+    "check_finite",
+    "compose",
+    "distance",
+    "flatten",
+    "fold_phases",
+    "identity",
+    "inverse",
+    "sample",
+    "sample_orbit",
+    "unflatten",
+]

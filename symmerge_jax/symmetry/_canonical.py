@@ -1,0 +1,259 @@
+"""Closed-form canonical form: one exact representative per orbit, without training.
+
+Four steps, none of which changes the function of the network:
+
+1. positive scales are balanced to the fixed point where every neuron's incoming weights
+   (with its bias) and outgoing weights have equal norm, which is the least-norm member
+   of the orbit and unique up to permutations;
+2. phases of sine neurons are folded into [-pi/2, pi/2];
+3. signs are fixed so that a neuron's largest incoming weight is positive;
+4. neurons are sorted by the norm of their incoming weights, largest first.
+
+Steps 3 and 4 run space by space from the inputs on, so that the weights a neuron reads
+are already canonical when it is compared with others.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symmerge_jax.symmetry import _action, _element, _spec
+from symmerge_jax.typing import Array, Params
+
+
+def canonical_form(params: Params, spec: _spec.SymmetrySpec) -> Params:
+    """Return the canonical twin of a network.
+
+    Idempotent, function-preserving and constant on the orbit. Exact for permutations and
+    signs (bit for bit); up to rounding for scales and phases.
+
+    Ties: neurons with equal incoming weights are ordered by their sorted absolute
+    outgoing weights, dead neurons (no incoming weights) come last, ordered by their
+    outgoing weights. Not resolved: neurons equal in both, differing only in *which*
+    later neurons they feed; twins of such (hand-made) networks may differ.
+
+    Args:
+      params: parameters of one network; lift with `jax.vmap`.
+      spec: symmetry of the architecture.
+
+    Returns:
+      Parameters with the same tree and shapes.
+
+    Raises:
+      ValueError: if `params` does not fit `spec`.
+    """
+    params = fold_phases(params, spec)
+    return _action.act(canonical_element(params, spec), params, spec)
+
+
+def canonical_element(
+    params: Params, spec: _spec.SymmetrySpec
+) -> _element.GroupElement:
+    """Return the group element that maps `params` to its canonical form.
+
+    Phases are not folded here (folding is no group element): apply `fold_phases` before.
+
+    Args:
+      params: parameters of one network.
+      spec: symmetry of the architecture.
+
+    Returns:
+      One monomial per space whose group is not trivial.
+    """
+    element = balance_scales(params, spec)
+    params = _action.act(element, params, spec)
+    sizes = spec.sizes(params)
+    alive = {name: jnp.ones(size, bool) for name, size in sizes.items()}
+    for space in spec.spaces:
+        if space.group is not _spec.Group.TRIVIAL:
+            step, alive[space.name] = _sort_by_incoming(params, spec, space, alive)
+            params = _action.act(step, params, spec)
+            element = _element.compose(step, element)
+    for space in reversed(spec.spaces):
+        if space.group is not _spec.Group.TRIVIAL:
+            step = _sort_dead(params, spec, space, alive[space.name])
+            params = _action.act(step, params, spec)
+            element = _element.compose(step, element)
+    return element
+
+
+def balance_scales(
+    params: Params,
+    spec: _spec.SymmetrySpec,
+    *,
+    tolerance: float = 1e-6,
+    max_sweeps: int = 200,
+) -> _element.GroupElement:
+    """Return the scales that balance every `Group.SCALE` space.
+
+    Each sweep sets `scale_i = sqrt(||outgoing_i|| / ||incoming_i, bias_i||)` space by
+    space; this is coordinate descent on a function that is convex in the logarithms of
+    the scales, the squared norm of all parameters. A neuron with only one of the two
+    norms gets that norm set to one, a neuron without any stays as it is.
+
+    Args:
+      params: parameters of one network.
+      spec: symmetry of the architecture.
+      tolerance: stop when no logarithm of a scale changes by more than this in a sweep
+        (or 10 units of rounding of the data type, if that is more).
+      max_sweeps: upper bound on the number of sweeps.
+
+    Returns:
+      An element with identity permutations, on the `Group.SCALE` spaces only.
+    """
+    spaces = [space for space in spec.spaces if space.group is _spec.Group.SCALE]
+    sizes = spec.sizes(params)
+    if not spaces:
+        return {}
+    dtype = jnp.result_type(*_spec.flatten(params).values())
+    tolerance = max(tolerance, 10 * float(jnp.finfo(dtype).eps))
+    start = _element.identity({space.name: sizes[space.name] for space in spaces}, dtype)
+
+    def sweep(state):
+        element, _, count = state
+        change = jnp.zeros((), dtype)
+        for space in spaces:
+            moved = _action.act(element, params, spec)
+            incoming = _norms(moved, spec, space, +1)
+            outgoing = _norms(moved, spec, space, -1)
+            ratio = jnp.where(outgoing > 0, outgoing, 1 / incoming)
+            ratio = jnp.where(incoming > 0, ratio / incoming, outgoing**2)
+            ratio = jnp.where((incoming > 0) & (outgoing <= 0), incoming**-2, ratio)
+            ratio = jnp.where((incoming <= 0) & (outgoing <= 0), 1, ratio)
+            factor = jnp.sqrt(ratio)
+            change = jnp.maximum(change, jnp.max(jnp.abs(jnp.log(factor))))
+            perm, scale = element[space.name]
+            element = {**element, space.name: _element.Monomial(perm, scale * factor)}
+        return element, change, count + 1
+
+    def unfinished(state):
+        _, change, count = state
+        return (change > tolerance) & (count < max_sweeps)
+
+    state = (start, jnp.full((), jnp.inf, dtype), 0)
+    return jax.lax.while_loop(unfinished, sweep, state)[0]
+
+
+def fold_phases(params: Params, spec: _spec.SymmetrySpec) -> Params:
+    """Fold the phase `w0 * bias` of every sine neuron into [-pi/2, pi/2].
+
+    `sin(w0 (W x + b))` is unchanged by `b -> b + 2 pi k / w0` and by the half-period
+    flip `(W, b) -> (-W, pi / w0 - b)`; only spaces with a `frequency` are folded, never
+    the linear output. Neurons that are in range keep their bits.
+
+    Args:
+      params: parameters of one network.
+      spec: symmetry of the architecture.
+
+    Returns:
+      Parameters of the same function (to rounding).
+    """
+    leaves = _spec.flatten(params)
+    for space in spec.spaces:
+        if space.frequency is None:
+            continue
+        [bias_path] = [p for p, axes in spec.axes if axes == (_spec.Axis(space.name),)]
+        bias, flip = _fold(leaves[bias_path], space.frequency)
+        for path, number, _ in spec.uses(space.name, 1):
+            if path == bias_path:
+                leaves[path] = bias
+            else:
+                shape = [1] * leaves[path].ndim
+                shape[number] = -1
+                leaves[path] = leaves[path] * flip.reshape(shape)
+    return _spec.unflatten(leaves)
+
+
+def _fold(bias: Array, frequency: float) -> tuple[Array, Array]:
+    """Return the folded bias `[n]` and the sign `[n]` of the neuron's weights."""
+    period = 2 * math.pi / frequency
+    # Two-part period: `k * high` is exact for |k| < 2**11, so the reduction of a large
+    # phase loses nothing to cancellation.
+    high = float(np.float32(np.round(period * 2**12) / 2**12)) or period
+    low = period - high
+    turns = jnp.round(bias / period)
+    bias = (bias - turns * high) - turns * low
+    quarter = period / 4
+    flipped = jnp.sign(bias) * (high / 2) - bias + jnp.sign(bias) * (low / 2)
+    beyond = jnp.abs(bias) > quarter * (1 + 4 * float(jnp.finfo(bias.dtype).eps))
+    return jnp.where(beyond, flipped, bias), jnp.where(beyond, -1, 1).astype(bias.dtype)
+
+
+def _rows(
+    params: Params, spec: _spec.SymmetrySpec, space: _spec.Space, power: int
+) -> list[tuple[Array, list[_spec.Axis | None]]]:
+    """Return, per parameter, `[n, ...]` rows of a space and the axes behind the first."""
+    leaves = _spec.flatten(params)
+    axes_of = dict(spec.axes)
+    rows = []
+    for path, number, axis in spec.uses(space.name, power):
+        rest = [a for i, a in enumerate(axes_of[path]) if i != number]
+        leaf = jnp.moveaxis(leaves[path], number, 0)
+        if axis.repeat > 1:
+            leaf = leaf.reshape(-1, axis.repeat, *leaf.shape[1:])
+            rest = [None, *rest]
+        rows.append((leaf, rest))
+    return rows
+
+
+def _flat_rows(params, spec, space, power) -> Array:
+    """Return all rows of a space side by side, `[n, m]`; `[n, 0]` if there are none."""
+    rows = [leaf.reshape(leaf.shape[0], -1) for leaf, _ in _rows(params, spec, space, power)]
+    if not rows:
+        return jnp.zeros((spec.sizes(params)[space.name], 0))
+    return jnp.concatenate(rows, axis=1)
+
+
+def _norms(params, spec, space, power) -> Array:
+    rows = _flat_rows(params, spec, space, power)
+    largest = jnp.max(jnp.abs(rows), axis=1, initial=0)
+    safe = jnp.where(largest > 0, largest, 1)
+    return largest * jnp.sqrt(jnp.sum((rows / safe[:, None]) ** 2, axis=1))
+
+
+def _sort_by_incoming(params, spec, space, alive):
+    """Fix signs and order of one space from its (already canonical) incoming weights."""
+    blocks = []
+    for leaf, rest in _rows(params, spec, space, 1):
+        for number, axis in enumerate(rest, start=1):
+            if axis is not None and axis.power == -1:  # dead inputs say nothing
+                mask = jnp.repeat(alive[axis.space], axis.repeat)
+                shape = [1] * leaf.ndim
+                shape[number] = -1
+                leaf = jnp.where(mask.reshape(shape), leaf, 0)
+        blocks.append(leaf.reshape(leaf.shape[0], -1))
+    incoming = jnp.concatenate(blocks, axis=1)
+    sign = _leading_sign(incoming, space)
+    incoming = incoming * sign[:, None]
+    outgoing = jnp.sort(jnp.abs(_flat_rows(params, spec, space, -1)), axis=1)
+    is_alive = jnp.any(incoming != 0, axis=1)
+    norm = jnp.sum(incoming**2, axis=1)
+    order = jnp.lexsort((_generic(outgoing), _generic(incoming), -norm, ~is_alive))
+    return {space.name: _element.Monomial(order, sign[order])}, is_alive[order]
+
+
+def _sort_dead(params, spec, space, alive):
+    """Fix signs and order of the dead neurons (all at the end) from outgoing weights."""
+    outgoing = _flat_rows(params, spec, space, -1)
+    sign = jnp.where(alive, 1, _leading_sign(outgoing, space))
+    outgoing = outgoing * sign[:, None]
+    rank = jnp.where(alive, jnp.arange(alive.size), alive.size)
+    order = jnp.lexsort((_generic(outgoing), -jnp.sum(outgoing**2, axis=1), rank))
+    return {space.name: _element.Monomial(order, sign[order])}
+
+
+def _leading_sign(rows: Array, space: _spec.Space) -> Array:
+    """Return the sign `[n]` of each row's largest entry; +1 for zero rows."""
+    if space.group is not _spec.Group.SIGN or rows.shape[1] == 0:
+        return jnp.ones(rows.shape[0], rows.dtype)
+    largest = jnp.argmax(jnp.abs(rows), axis=1)
+    value = jnp.take_along_axis(rows, largest[:, None], axis=1)[:, 0]
+    return jnp.where(value < 0, -1, 1).astype(rows.dtype)
+
+
+def _generic(rows: Array) -> Array:
+    """Return a fixed generic linear functional of each row, which breaks ties."""
+    weights = np.cos(1.7 * np.arange(rows.shape[1]) ** 1.1)
+    return jnp.sum(rows * weights.astype(rows.dtype)[None], axis=1)

@@ -1,0 +1,114 @@
+"""Group elements: a signed or scaled permutation per space of neurons.
+
+One convention holds in the whole project: `(g . x)[i] = scale[i] * x[perm[i]]`, that is
+the matrix `diag(scale) @ eye[perm]`.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax.symmetry import _spec
+from symmerge_jax.typing import Array, Key
+
+
+class Monomial(NamedTuple):
+    """A monomial matrix `diag(scale) @ eye[perm]` acting on the neurons of one space.
+
+    Attributes:
+      perm: `[n]` integers, a permutation of `0..n-1`.
+      scale: `[n]` non-zero factors: +-1 for signs, positive for ReLU scales.
+    """
+
+    perm: Array
+    scale: Array
+
+
+GroupElement = dict[str, Monomial]
+"""One `Monomial` per space; spaces that are left out are not moved."""
+
+
+def identity(sizes: Mapping[str, int], dtype=jnp.float32) -> GroupElement:
+    """Return the neutral element for spaces of these sizes."""
+    return {
+        name: Monomial(jnp.arange(size), jnp.ones(size, dtype))
+        for name, size in sizes.items()
+    }
+
+
+def compose(second: GroupElement, first: GroupElement) -> GroupElement:
+    """Return the element that acts like `first` followed by `second`.
+
+    Law: `act(compose(g, h), x) = act(g, act(h, x))`.
+
+    Args:
+      second: element applied last.
+      first: element applied first; both may leave out spaces.
+
+    Returns:
+      The product, on the union of the spaces.
+    """
+    product = {**first, **second}
+    for name in first.keys() & second.keys():
+        g, h = second[name], first[name]
+        product[name] = Monomial(h.perm[g.perm], g.scale * h.scale[g.perm])
+    return product
+
+
+def inverse(element: GroupElement) -> GroupElement:
+    """Return the inverse element: `compose(g, inverse(g))` is the identity."""
+    result = {}
+    for name, (perm, scale) in element.items():
+        back = jnp.argsort(perm)
+        result[name] = Monomial(back, 1 / scale[back])
+    return result
+
+
+def as_matrix(monomial: Monomial) -> Array:
+    """Return the `[n, n]` matrix of a monomial."""
+    return monomial.scale[:, None] * jnp.eye(
+        len(monomial.perm), dtype=monomial.scale.dtype
+    )[monomial.perm]
+
+
+def sample(
+    key: Key,
+    spec: _spec.SymmetrySpec,
+    sizes: Mapping[str, int],
+    *,
+    permute: bool = True,
+    rescale: bool = True,
+    scale_std: float = 1.0,
+) -> GroupElement:
+    """Draw a random element: uniform permutations and signs, log-normal scales.
+
+    The published orbits are `permute` only (P), `rescale` only (D) and both (PD).
+
+    Args:
+      key: random key.
+      spec: gives the group of every space.
+      sizes: number of neurons per space, as `spec.sizes(params)` returns.
+      permute: permute the neurons of every space whose group is not trivial.
+      rescale: draw the signs of `Group.SIGN` and the scales of `Group.SCALE` spaces.
+      scale_std: standard deviation of the logarithm of positive scales.
+
+    Returns:
+      An element with one monomial per space that the group moves.
+    """
+    element = {}
+    for index, space in enumerate(spec.spaces):
+        if space.group is _spec.Group.TRIVIAL:
+            continue
+        size = sizes[space.name]
+        perm_key, scale_key = jax.random.split(jax.random.fold_in(key, index))
+        perm, scale = jnp.arange(size), jnp.ones(size)
+        if permute:
+            perm = jax.random.permutation(perm_key, size)
+        if rescale and space.group is _spec.Group.SIGN:
+            scale = jax.random.rademacher(scale_key, (size,), scale.dtype)
+        if rescale and space.group is _spec.Group.SCALE:
+            scale = jnp.exp(scale_std * jax.random.normal(scale_key, (size,)))
+        element[space.name] = Monomial(perm, scale)
+    return element
