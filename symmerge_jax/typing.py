@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
-Array = jax.Array
+Array = jax.Array | np.ndarray
+"""An array on a device, a traced array, or an array of numpy."""
 
 Params = Mapping[str, Any]
 """Nested mapping of arrays: the parameters of one network (or, with a leading axis on

@@ -1,5 +1,7 @@
 """Parameters to `jraph.GraphsTuple` and back, exactly."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import jraph
 import numpy as np
@@ -42,7 +44,7 @@ def params_to_graph(
         leaf = _to_block(leaves[block.path], block, topology, len(batch))
         width = [(0, 0)] * len(batch) + [(0, 0), _padding(block, topology)]
         edges.append(jnp.pad(leaf, width))
-    return jraph.GraphsTuple(
+    fields: dict[str, Any] = dict(
         nodes=jnp.concatenate(nodes, axis=-1)[..., None],
         edges=jnp.concatenate(edges, axis=-2),
         senders=topology.senders,
@@ -51,6 +53,7 @@ def params_to_graph(
         n_edge=np.array([topology.num_edges], np.int32),
         globals=None,
     )
+    return jraph.GraphsTuple(**fields)
 
 
 def graph_to_params(graph: jraph.GraphsTuple, topology: _topology.Topology) -> Params:
@@ -66,7 +69,8 @@ def graph_to_params(graph: jraph.GraphsTuple, topology: _topology.Topology) -> P
     Raises:
       ValueError: if the graph has other numbers of nodes, edges or features.
     """
-    nodes, edges = graph.nodes, graph.edges
+    nodes: Any = graph.nodes
+    edges: Any = graph.edges
     expected = (
         (topology.num_nodes, 1),
         (topology.num_edges, topology.num_edge_features),
@@ -126,7 +130,7 @@ def _padding(
 ) -> tuple[int, int]:
     """Return zeros before and after the features of a block.
 
-    A dense weight stays feature 0; kernels are centred, as the spec of the CNN zoo asks.
+    A dense weight stays feature 0; flattened kernels are centred.
     """
     free = topology.num_edge_features - block.num_features
     before = 0 if len(block.shape) == 2 else free // 2

@@ -220,7 +220,9 @@ def topology(spec: symmetry.SymmetrySpec, params: Params) -> Topology:
                     " written axis has no place in the weight graph."
                 )
             others = [
-                n for i, n in enumerate(shapes[path]) if i not in (target_axis, source_axis)
+                n
+                for i, n in enumerate(shapes[path])
+                if i not in (target_axis, source_axis)
             ]
             blocks.append(
                 EdgeBlock(
@@ -247,7 +249,9 @@ def topology(spec: symmetry.SymmetrySpec, params: Params) -> Topology:
             )
     targets = {block.target for block in blocks}
     spaces = tuple(
-        NodeSpace(s.name, sizes[s.name], _role(s, i in targets), s.group, biases.get(s.name))
+        NodeSpace(
+            s.name, sizes[s.name], _role(s, i in targets), s.group, biases.get(s.name)
+        )
         for i, s in enumerate(spec.spaces)
     )
     return Topology(spaces, tuple(sorted(blocks, key=lambda b: (b.target, b.source))))

@@ -1,5 +1,6 @@
 """Multilayer perceptrons of any depth, width and activation."""
 
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -26,12 +27,12 @@ def mlp(layer_sizes: Sequence[int], activation: str = "relu") -> _network.Networ
     """Return an MLP: dense layers with an activation between them, linear output.
 
     Args:
-      layer_sizes: neurons per layer, inputs and outputs included, e.g. `(784, 128, 10)`.
+      layer_sizes: neurons per layer, inputs and outputs included: `(784, 128, 10)`.
       activation: a key of `ACTIVATIONS`.
 
     Returns:
-      The network. Its parameters are `{"dense_0": {"kernel": [I, O], "bias": [O]}, ...}`
-      and its spaces "in", "hidden_0", ..., "out".
+      The network. Its parameters are `{"dense_0": {"kernel": [I, O], "bias": [O]},
+      ...}` and its spaces "in", "hidden_0", ..., "out".
 
     Raises:
       ValueError: fewer than two layers, a size below one, or an unknown activation.
@@ -46,7 +47,7 @@ def mlp(layer_sizes: Sequence[int], activation: str = "relu") -> _network.Networ
     spec = chain_spec(group, frequencies)
 
     def init(key: Key) -> Params:
-        """He initialisation for ReLU-like activations, LeCun for others; zero biases."""
+        """He initialisation for ReLU, LeCun for other activations; zero biases."""
         gain = 2.0 if group is symmetry.Group.SCALE else 1.0
 
         def kernel(key, num_read, num_written):
@@ -82,7 +83,7 @@ def chain_spec(
             "kernel": (symmetry.Axis(read, -1), symmetry.Axis(written)),
             "bias": (symmetry.Axis(written),),
         }
-        for i, (read, written) in enumerate(zip(names, names[1:], strict=False))
+        for i, (read, written) in enumerate(itertools.pairwise(names))
     }
     spaces = [
         symmetry.Space("in", symmetry.Group.TRIVIAL),
@@ -98,7 +99,7 @@ def chain_spec(
 def init_dense(key: Key, layer_sizes: Sequence[int], kernel) -> Params:
     """Return dense layers with `kernel(key, num_read, num_written)` and zero biases."""
     params = {}
-    for i, (read, written) in enumerate(zip(layer_sizes, layer_sizes[1:], strict=False)):
+    for i, (read, written) in enumerate(itertools.pairwise(layer_sizes)):
         layer_key = jax.random.fold_in(key, i)
         params[f"dense_{i}"] = {
             "kernel": kernel(layer_key, read, written),

@@ -33,8 +33,8 @@ def siren(
         parameter; 0.5 centres outputs on grey images in [0, 1].
 
     Returns:
-      The network. Its parameters are `{"dense_0": {"kernel": [I, O], "bias": [O]}, ...}`
-      and its spaces "in", "hidden_0", ..., "out".
+      The network. Its parameters are `{"dense_0": {"kernel": [I, O], "bias": [O]},
+      ...}` and its spaces "in", "hidden_0", ..., "out".
 
     Raises:
       ValueError: fewer than two layers, a size below one, or a factor not above zero.

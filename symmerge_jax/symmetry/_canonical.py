@@ -26,8 +26,8 @@ from symmerge_jax.typing import Array, Params
 def canonical_form(params: Params, spec: _spec.SymmetrySpec) -> Params:
     """Return the canonical twin of a network.
 
-    Idempotent, function-preserving and constant on the orbit. Exact for permutations and
-    signs (bit for bit); up to rounding for scales and phases.
+    Idempotent, function-preserving and constant on the orbit. Exact for permutations
+    and signs (bit for bit); up to rounding for scales and phases.
 
     Ties: neurons with equal incoming weights are ordered by their sorted absolute
     outgoing weights, dead neurons (no incoming weights) come last, ordered by their
@@ -53,7 +53,7 @@ def canonical_element(
 ) -> _element.GroupElement:
     """Return the group element that maps `params` to its canonical form.
 
-    Phases are not folded here (folding is no group element): apply `fold_phases` before.
+    Phases are not folded here (that is no group element): apply `fold_phases` before.
 
     Args:
       params: parameters of one network.
@@ -109,7 +109,9 @@ def balance_scales(
         return {}
     dtype = jnp.result_type(*_spec.flatten(params).values())
     tolerance = max(tolerance, 10 * float(jnp.finfo(dtype).eps))
-    start = _element.identity({space.name: sizes[space.name] for space in spaces}, dtype)
+    start = _element.identity(
+        {space.name: sizes[space.name] for space in spaces}, dtype
+    )
 
     def sweep(state):
         element, _, count = state
@@ -184,7 +186,7 @@ def _fold(bias: Array, frequency: float) -> tuple[Array, Array]:
 def _rows(
     params: Params, spec: _spec.SymmetrySpec, space: _spec.Space, power: int
 ) -> list[tuple[Array, list[_spec.Axis | None]]]:
-    """Return, per parameter, `[n, ...]` rows of a space and the axes behind the first."""
+    """Return, per parameter, rows `[n, ...]` of a space and the other axes."""
     leaves = _spec.flatten(params)
     axes_of = dict(spec.axes)
     rows = []
@@ -200,7 +202,9 @@ def _rows(
 
 def _flat_rows(params, spec, space, power) -> Array:
     """Return all rows of a space side by side, `[n, m]`; `[n, 0]` if there are none."""
-    rows = [leaf.reshape(leaf.shape[0], -1) for leaf, _ in _rows(params, spec, space, power)]
+    rows = [
+        leaf.reshape(leaf.shape[0], -1) for leaf, _ in _rows(params, spec, space, power)
+    ]
     if not rows:
         return jnp.zeros((spec.sizes(params)[space.name], 0))
     return jnp.concatenate(rows, axis=1)
@@ -214,7 +218,7 @@ def _norms(params, spec, space, power) -> Array:
 
 
 def _sort_by_incoming(params, spec, space, alive):
-    """Fix signs and order of one space from its (already canonical) incoming weights."""
+    """Fix signs and order of one space from its (canonical) incoming weights."""
     blocks = []
     for leaf, rest in _rows(params, spec, space, 1):
         for number, axis in enumerate(rest, start=1):
@@ -235,7 +239,7 @@ def _sort_by_incoming(params, spec, space, alive):
 
 
 def _sort_dead(params, spec, space, alive):
-    """Fix signs and order of the dead neurons (all at the end) from outgoing weights."""
+    """Fix signs and order of the dead neurons (at the end) by outgoing weights."""
     outgoing = _flat_rows(params, spec, space, -1)
     sign = jnp.where(alive, 1, _leading_sign(outgoing, space))
     outgoing = outgoing * sign[:, None]

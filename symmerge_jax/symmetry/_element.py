@@ -68,9 +68,10 @@ def inverse(element: GroupElement) -> GroupElement:
 
 def as_matrix(monomial: Monomial) -> Array:
     """Return the `[n, n]` matrix of a monomial."""
-    return monomial.scale[:, None] * jnp.eye(
-        len(monomial.perm), dtype=monomial.scale.dtype
-    )[monomial.perm]
+    return (
+        monomial.scale[:, None]
+        * jnp.eye(len(monomial.perm), dtype=monomial.scale.dtype)[monomial.perm]
+    )
 
 
 def sample(

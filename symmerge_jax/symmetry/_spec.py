@@ -1,7 +1,7 @@
-"""Which axis of which parameter runs over which neurons, and which group acts on them.
+"""Which axes run over which neurons, and which group acts on the neurons.
 
-A network is described once, by a `SymmetrySpec`. The group action, the weight graph, the
-canonical form and (later) the matching cost are all derived from it.
+A network is described once, by a `SymmetrySpec`. The group action, the weight graph and
+the canonical form are all derived from it.
 """
 
 import dataclasses
@@ -109,9 +109,7 @@ class SymmetrySpec:
     spaces: tuple[Space, ...]
 
     @classmethod
-    def create(
-        cls, axes: Mapping[str, Any], spaces: Sequence[Space]
-    ) -> "SymmetrySpec":
+    def create(cls, axes: Mapping[str, Any], spaces: Sequence[Space]) -> "SymmetrySpec":
         """Build a spec from a tree with the structure of the parameters.
 
         Args:
