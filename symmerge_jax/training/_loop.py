@@ -1,0 +1,219 @@
+"""The training loop: batches in, hooks on step, stops cleanly.
+
+The loop never waits for the step it has just started. It keeps a few steps in
+flight, reads their metrics in order and so finds the first step whose loss is not
+finite, whenever that is noticed. JAX runs a step while the host makes the next
+batch, so there is no prefetching thread: measured on a CPU, 10 ms of host work
+beside a step of 30 ms cost less than 1 ms.
+"""
+
+import collections
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import PyTree
+
+from symmerge_jax.training._state import TrainState
+
+HookFn = Callable[[int, TrainState | None, Mapping[str, float]], Any]
+
+
+class Hook(NamedTuple):
+    """Something to do every so many steps, and after the last one.
+
+    Attributes:
+      every: period in steps.
+      fn: ``fn(step, state, metrics)`` with the number of finished steps, the state
+        after them and the mean of each metric since the hook last fired.
+      needs_state: whether the hook needs the state. If not it gets ``None``, and the
+        loop need not wait for the step to finish. The state must not be kept: the
+        next step reuses its memory.
+      on_stop: whether to fire too when a signal ends the run.
+    """
+
+    every: int
+    fn: HookFn
+    needs_state: bool = True
+    on_stop: bool = False
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run after the hooks for that case had fired.
+
+    Attributes:
+      signal_number: the signal.
+      step: number of finished steps.
+    """
+
+    def __init__(self, signal_number: int, step: int, num_steps: int, saved: bool):
+        self.signal_number = signal_number
+        self.step = step
+        end = "the state is saved: run the same command again to go on"
+        if not saved:
+            end = "no hook saved the state"
+        name = signal.Signals(signal_number).name
+        super().__init__(f"stopped by {name} after step {step} of {num_steps}; {end}")
+
+
+def train(
+    state: TrainState,
+    step_fn: Callable[[TrainState, PyTree], tuple[TrainState, dict[str, Any]]],
+    batch_fn: Callable[[int], PyTree],
+    *,
+    num_steps: int,
+    hooks: Sequence[Hook] = (),
+    max_in_flight: int = 4,
+) -> TrainState:
+    """Train from ``state.step`` to ``num_steps``.
+
+    A run that is stopped, restored and gone on with gives the same final state bit
+    for bit as one without a stop, because a step depends on the state and on
+    ``batch_fn(step)`` alone. Hooks fire when ``step % every == 0`` and on the last
+    step, in their order; the metrics gain ``seconds_per_step`` (time of steps alone,
+    without hooks that need the state and without the first step, which compiles).
+
+    SIGINT (ctrl-C) and SIGTERM let the running step end, fire the hooks with
+    ``on_stop`` and raise :class:`Interrupted`; a second signal aborts at once. The
+    handlers are installed only in the main thread, and restored at the end.
+
+    Args:
+      state: where to start; donated to the first step.
+      step_fn: ``step_fn(state, batch) -> (state, metrics)``, metrics with ``loss``.
+      batch_fn: batch of the step, counted from 0; a pure function of it.
+      num_steps: number of finished steps to reach.
+      hooks: what to do between steps.
+      max_in_flight: number of steps whose metrics may be outstanding, >= 1.
+
+    Returns:
+      The final state; ``state`` itself when it has reached ``num_steps`` already.
+
+    Raises:
+      ValueError: for a state beyond ``num_steps`` or a period below 1.
+      FloatingPointError: when the loss or the norm of the gradient is not finite;
+        names the first such step. No hook has fired for it or a later step.
+      Interrupted: when a signal ended the run.
+    """
+    step = int(state.step)
+    if step > num_steps:
+        raise ValueError(f"the state is at step {step}, beyond num_steps={num_steps}")
+    if max_in_flight < 1:
+        raise ValueError(f"max_in_flight must be at least 1, got {max_in_flight}")
+    for hook in hooks:
+        if hook.every < 1:
+            raise ValueError(f"a hook must fire every >= 1 steps, got {hook.every}")
+
+    meter = _Meter(hooks, num_steps)
+    stop = 0
+    with _Signals() as signals:
+        while step < num_steps:
+            state, metrics = step_fn(state, batch_fn(step))
+            step += 1
+            meter.push(step, metrics)
+            stop = signals.received
+            due = [
+                index
+                for index, hook in enumerate(hooks)
+                if (hook.needs_state and _is_due(hook, step, num_steps))
+                or (stop and hook.on_stop)
+            ]
+            meter.drain(0 if due or stop else max_in_flight)
+            with meter.paused():
+                for index in due:
+                    hooks[index].fn(step, state, meter.means(index))
+            if stop:
+                break
+    if stop := stop or signals.received:
+        saved = any(hook.on_stop for hook in hooks)
+        raise Interrupted(stop, step, num_steps, saved)
+    return state
+
+
+def _is_due(hook: Hook, step: int, num_steps: int) -> bool:
+    return step % hook.every == 0 or step == num_steps
+
+
+class _Meter:
+    """Reads the metrics of finished steps in order and fires hooks without state."""
+
+    def __init__(self, hooks: Sequence[Hook], num_steps: int):
+        self._hooks = hooks
+        self._num_steps = num_steps
+        self._pending = collections.deque()
+        self._sums = [collections.defaultdict(float) for _ in hooks]
+        self._counts = [collections.Counter() for _ in hooks]
+        self._last_time: float | None = None
+
+    def push(self, step: int, metrics: Mapping[str, Any]) -> None:
+        self._pending.append((step, metrics))
+
+    def drain(self, num_left: int) -> None:
+        """Wait until at most ``num_left`` steps are outstanding."""
+        while len(self._pending) > num_left:
+            step, metrics = self._pending.popleft()
+            metrics = {k: float(v) for k, v in jax.device_get(metrics).items()}
+            _check_finite(step, metrics)
+            now = time.perf_counter()
+            if self._last_time is not None:
+                metrics["seconds_per_step"] = now - self._last_time
+            self._last_time = now
+            for index, hook in enumerate(self._hooks):
+                for name, value in metrics.items():
+                    self._sums[index][name] += value
+                    self._counts[index][name] += 1
+                if not hook.needs_state and _is_due(hook, step, self._num_steps):
+                    hook.fn(step, None, self.means(index))
+
+    def means(self, index: int) -> dict[str, float]:
+        """Return the means since the last call for this hook, and start again."""
+        sums, counts = self._sums[index], self._counts[index]
+        means = {name: total / counts[name] for name, total in sums.items()}
+        sums.clear()
+        counts.clear()
+        return means
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the clock of ``seconds_per_step``."""
+        start = time.perf_counter()
+        yield
+        if self._last_time is not None:
+            self._last_time += time.perf_counter() - start
+
+
+def _check_finite(step: int, metrics: Mapping[str, float]) -> None:
+    for name, words in (("loss", "the loss"), ("grad_norm", "the gradient's norm")):
+        value = metrics.get(name, 0.0)
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"{words} is {value} at step {step}: lower the learning rate or "
+                "clip_norm, or look for data that is not finite"
+            )
+
+
+class _Signals:
+    """Notes the first SIGINT or SIGTERM; a second one aborts at once."""
+
+    def __init__(self):
+        self.received: int = 0
+        self._previous = {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        if self.received:
+            raise KeyboardInterrupt(f"aborted by a second signal {number}")
+        self.received = number

@@ -1,0 +1,146 @@
+"""The file ``metrics.jsonl``: one JSON object for each record, read to arrays.
+
+A record is ``{"step": 100, "loss": 0.12, ...}``. Records are appended; a run that
+resumes first drops the records after the step it goes on from, so no step is there
+twice.
+"""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+PathLike = str | pathlib.Path
+
+
+class Series(NamedTuple):
+    """One metric over a run.
+
+    Attributes:
+      steps: ``[n]`` int64, increasing.
+      values: ``[n]`` float64.
+    """
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+def append_metrics(
+    path: PathLike, step: int, metrics: Mapping[str, float | int]
+) -> None:
+    """Append one record to a metrics file, which is made when missing.
+
+    Args:
+      path: the file.
+      step: number of finished steps.
+      metrics: values by name; a value that is not finite is stored as ``null``.
+
+    Raises:
+      ValueError: for a metric of the name ``step``.
+    """
+    if "step" in metrics:
+        raise ValueError("a metric cannot have the name 'step'")
+    record: dict[str, float | int | None] = {"step": int(step)}
+    for name, value in metrics.items():
+        value = float(value)
+        record[name] = value if math.isfinite(value) else None
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def truncate_metrics(path: PathLike, step: int) -> None:
+    """Drop the records after ``step``, and a last line that was cut off.
+
+    A missing file stays missing.
+
+    Args:
+      path: the file.
+      step: the last step to keep.
+
+    Raises:
+      ValueError: when a line other than the last is not a record.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return
+    kept = [record for record in _records(path) if record["step"] <= step]
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("".join(json.dumps(r) + "\n" for r in kept), "utf-8")
+    os.replace(temporary, path)
+
+
+def read_metrics(path: PathLike) -> dict[str, Series]:
+    """Read a metrics file to one :class:`Series` for each name.
+
+    Args:
+      path: the file.
+
+    Returns:
+      Series by metric name; a stored ``null`` reads as NaN. A last line that was cut
+      off is left out.
+
+    Raises:
+      FileNotFoundError: when there is no such file.
+      ValueError: when a line other than the last is not a record.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no metrics in {path}: check the path, or train first")
+    points: dict[str, list[tuple[int, float]]] = {}
+    for record in _records(path):
+        for name, value in record.items():
+            if name != "step":
+                value = math.nan if value is None else value
+                points.setdefault(name, []).append((record["step"], value))
+    return {
+        name: Series(
+            np.array([step for step, _ in pairs], np.int64),
+            np.array([value for _, value in pairs], np.float64),
+        )
+        for name, pairs in points.items()
+    }
+
+
+def throughput(metrics: Mapping[str, Series], batch_size: int = 1) -> float:
+    """Return the median training rate of a run.
+
+    Args:
+      metrics: result of :func:`read_metrics`.
+      batch_size: examples per step.
+
+    Returns:
+      Examples per second of training steps alone (evaluation, checkpoints and the
+      first, compiling step left out); steps per second for ``batch_size=1``.
+
+    Raises:
+      ValueError: when no time was logged.
+    """
+    if "seconds_per_step" not in metrics:
+        raise ValueError(
+            "no 'seconds_per_step' was logged: the run needs a log_hook and two steps"
+        )
+    return float(batch_size / np.median(metrics["seconds_per_step"].values))
+
+
+def _records(path: pathlib.Path) -> list[dict]:
+    lines = path.read_text("utf-8").split("\n")
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict) or not isinstance(record["step"], int):
+                raise KeyError("step")
+        except (json.JSONDecodeError, KeyError) as error:
+            if number == len(lines):  # no newline after it: the writer was cut off
+                break
+            raise ValueError(
+                f"{path}, line {number} is not a metrics record: repair or delete it"
+            ) from error
+        records.append(record)
+    return records

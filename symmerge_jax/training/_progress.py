@@ -1,0 +1,102 @@
+"""Progress with rate and time left: a tqdm bar, or plain lines in a log file."""
+
+import sys
+import time
+from typing import TextIO
+
+
+class Progress:
+    """Show how far a long job is; a context manager.
+
+    On a terminal a tqdm bar is drawn. Elsewhere a line is written now and then, e.g.
+    ``train: 500/2000 step, 12.1 step/s, 0:02:04 left, loss 0.031``.
+
+    Args:
+      total: number of units of the whole job.
+      description: what is being done.
+      unit: name of one unit, e.g. ``step`` or ``network``.
+      initial: units that an earlier run has done.
+      min_seconds: time between two lines of a log; the last line is always written.
+      stream: where to write; standard error when ``None``.
+
+    Raises:
+      ValueError: for a negative total or an initial value beyond it.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        description: str,
+        unit: str = "step",
+        *,
+        initial: int = 0,
+        min_seconds: float = 10.0,
+        stream: TextIO | None = None,
+    ):
+        if not 0 <= initial <= total:
+            raise ValueError(f"initial must be in [0, {total}], got {initial}")
+        self._total = total
+        self._description = description
+        self._unit = unit
+        self._initial = initial
+        self._done = initial
+        self._min_seconds = min_seconds
+        self._stream = sys.stderr if stream is None else stream
+        self._bar = None
+        self._start = self._last_line = time.perf_counter()
+        self._stats: dict[str, float] = {}
+
+    def __enter__(self):
+        self._start = self._last_line = time.perf_counter()
+        if self._stream.isatty():
+            import tqdm
+
+            self._bar = tqdm.tqdm(
+                total=self._total,
+                initial=self._initial,
+                desc=self._description,
+                unit=self._unit,
+                file=self._stream,
+                dynamic_ncols=True,
+            )
+        return self
+
+    def update(self, count: int = 1, **stats: float) -> None:
+        """Count ``count`` more units as done and show the latest ``stats``."""
+        self._done += count
+        self._stats.update(stats)
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._stats_text(), refresh=False)
+            self._bar.update(count)
+            return
+        now = time.perf_counter()
+        if now - self._last_line >= self._min_seconds or self._done == self._total:
+            self._last_line = now
+            self._stream.write(self._line(now - self._start) + "\n")
+            self._stream.flush()
+
+    def __exit__(self, *_):
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _line(self, seconds: float) -> str:
+        rate = (self._done - self._initial) / max(seconds, 1e-9)
+        left = (self._total - self._done) / rate if rate > 0 else 0.0
+        parts = [
+            f"{self._done}/{self._total} {self._unit}",
+            f"{rate:.3g} {self._unit}/s",
+            f"{_clock(left)} left" if self._done < self._total else _clock(seconds),
+        ]
+        if self._stats:
+            parts.append(self._stats_text())
+        return f"{self._description}: {', '.join(parts)}"
+
+    def _stats_text(self) -> str:
+        return ", ".join(f"{name} {value:.4g}" for name, value in self._stats.items())
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

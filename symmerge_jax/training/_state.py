@@ -1,0 +1,84 @@
+"""The state of a training run: one tree that goes into a step and comes out of it."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Int, PyTree
+
+from symmerge_jax.training import _sharding
+
+
+class TrainState(NamedTuple):
+    """Everything that a run needs to go on exactly where it stopped.
+
+    Attributes:
+      step: ``[]`` int32, number of finished steps.
+      params: tree of parameters.
+      opt_state: state of the optax optimizer.
+      ema_params: moving average of ``params``, the same tree; ``None`` when off.
+      key: typed key of the whole run, never changed; step ``k`` uses
+        ``fold_in(key, k)``.
+    """
+
+    step: Int[Array, ""]
+    params: PyTree
+    opt_state: PyTree
+    ema_params: PyTree | None
+    key: Array
+
+
+def init_state(
+    key: Array,
+    params: PyTree,
+    optimizer: optax.GradientTransformation,
+    *,
+    ema: bool = False,
+    mesh: Mesh | None = None,
+) -> TrainState:
+    """Make the state before the first step, replicated over a mesh.
+
+    Arrays are copied, so that a step may reuse (donate) the state's memory without
+    touching the caller's ``params``.
+
+    Args:
+      key: typed key of the run.
+      params: initial parameters.
+      optimizer: the optimizer whose state is kept.
+      ema: keep a moving average of the parameters, starting at ``params``.
+      mesh: mesh of the step; all devices when ``None``.
+
+    Returns:
+      The state at step 0.
+
+    Raises:
+      TypeError: when ``key`` is a raw uint32 key instead of a typed one.
+    """
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise TypeError(
+            f"key must be a typed key, jax.random.key(seed), got dtype {key.dtype}"
+        )
+    mesh = _sharding.make_mesh() if mesh is None else mesh
+    params = jax.tree.map(jnp.asarray, params)
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=optimizer.init(params),
+        ema_params=params if ema else None,
+        key=key,
+    )
+    return _sharding.replicate(jax.tree.map(_copy, state), mesh)
+
+
+def eval_params(state: TrainState) -> PyTree:
+    """Return the parameters to evaluate: the moving average if there is one."""
+    return state.params if state.ema_params is None else state.ema_params
+
+
+def _copy(leaf: Array) -> Array:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = jnp.copy(jax.random.key_data(leaf))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    return jnp.copy(leaf)
