@@ -1,0 +1,192 @@
+"""Maps that are invariant or equivariant to a scalar acting on a feature vector.
+
+A hidden neuron carries a feature vector `x` on which the group acts by one scalar `q`:
+`q = +-1` for odd activations, `q > 0` for positively homogeneous ones. With a
+*canonicalisation* `c(q x) = c(x)` and an MLP `phi`,
+
+    eq(x) = (x @ W) * phi(c(x)),      eq(q x) = q eq(x)
+
+(Kalogeropoulos et al. 2024, arXiv 2406.10685, section 5). The canonicalisations are
+
+    symmetrized   rho(x) + rho(-x)       invariant to signs; rho an MLP
+    absolute      |x|                    invariant to signs, no parameters
+    unit          x / |x|                invariant to positive scales
+    ablated       rho(x)                 invariant to nothing: the ablation of the paper
+    identity      x                      for neurons on which no group acts
+
+An MLP here is `linear, LayerNorm, SiLU, linear`. All functions compute what is written
+above with fewer products: `c(x)` is always read by a linear map, which is merged with
+the linear map that `rho` ends in, and matrices that read the same rows are joined.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax.metanets import _linear, _norm_silu
+from symmerge_jax.typing import Array, Key, Params
+
+Kind = Literal["symmetrized", "absolute", "unit", "ablated", "identity"]
+
+
+class Canonicalization(NamedTuple):
+    """The map `c` of a feature vector to a representative of its orbit.
+
+    Attributes:
+      kind: one of the table above.
+      epsilon: for "unit", the constant added to `|x|`. The published code adds 1e-10,
+        which breaks the invariance for very small vectors; zero is exact.
+    """
+
+    kind: Kind
+    epsilon: float = 0.0
+
+    @property
+    def has_rho(self) -> bool:
+        """Whether `c` has an MLP of its own."""
+        return self.kind in ("symmetrized", "ablated")
+
+
+IDENTITY = Canonicalization("identity")
+"""For neurons on which no group acts."""
+
+
+def init_linear(
+    key: Key, shape: tuple[int, ...], fan_in: int, dtype: jnp.dtype = jnp.float32
+) -> Array:
+    """Return weights or biases from `U(-1/sqrt(fan_in), 1/sqrt(fan_in))`, as PyTorch."""
+    bound = fan_in**-0.5
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def init_mlp(key: Key, size: int, hidden_size: int, output_size: int) -> Params:
+    """Return an MLP `[size] -> [hidden_size] -> [output_size]`.
+
+    Returns:
+      `w0`, `b0` first linear map, `ln_g`, `ln_b` gain and shift of the LayerNorm,
+      `w1`, `b1` second linear map; kernels are `[in, out]`.
+    """
+    keys = jax.random.split(key, 4)
+    return {
+        "w0": init_linear(keys[0], (size, hidden_size), size),
+        "b0": init_linear(keys[1], (hidden_size,), size),
+        "ln_g": jnp.ones((hidden_size,), jnp.float32),
+        "ln_b": jnp.zeros((hidden_size,), jnp.float32),
+        "w1": init_linear(keys[2], (hidden_size, output_size), hidden_size),
+        "b1": init_linear(keys[3], (output_size,), hidden_size),
+    }
+
+
+def mlp(params: Params, x: Array | _linear.Factored) -> Array:
+    """Return `silu(LayerNorm(x @ w0 + b0)) @ w1 + b1`, `[*rows, I]` to `[*rows, O]`."""
+    weight, bias = _norm_silu.centre(params["w0"], params["b0"])
+    return after_first(params, add(_linear.matmul(x, weight), bias))
+
+
+def after_first(params: Params, x: Array) -> Array:
+    """Return the rest of an MLP for the centred outputs `x` of its first linear map."""
+    return add(_linear.matmul(hidden(params, x), params["w1"]), params["b1"])
+
+
+def hidden(params: Params, x: Array) -> Array:
+    """Return the hidden layer of an MLP for the outputs of its centred first map."""
+    return _norm_silu.norm_silu(x, params["ln_g"], params["ln_b"])
+
+
+def equivariant(
+    canonicalization: Canonicalization, params: Params, x: Array | _linear.Factored
+) -> Array:
+    """Return `(x @ W) * phi(c(x))`.
+
+    Equivariant to the scalars that `c` is invariant to; with `IDENTITY` it is an
+    unconstrained gated map.
+
+    Args:
+      canonicalization: `c`.
+      params: `W` `[I, O]`, `phi` and, where `c` has parameters, `rho`.
+      x: `[*rows, I]`, an array or anything with `@` (see `_linear.Factored`).
+
+    Returns:
+      `[*rows, O]`.
+    """
+    weight, bias = _norm_silu.centre(params["phi"]["w0"], params["phi"]["b0"])
+    gate, first = canonical_linear(
+        canonicalization, params.get("rho"), x, weight, bias, gate=params["W"]
+    )
+    return gate * after_first(params["phi"], first)
+
+
+def canonical_linear(
+    canonicalization: Canonicalization,
+    rho: Params | None,
+    x: Array | _linear.Factored,
+    weight: Array,
+    bias: Array | None,
+    *,
+    gate: Array | None = None,
+) -> tuple[Array | None, Array]:
+    """Return `x @ gate` and `c(x) @ weight + bias`.
+
+    Args:
+      canonicalization: `c`.
+      rho: its MLP `[I] -> [H] -> [I]`, None where it has none.
+      x: `[*rows, I]`.
+      weight: `[I, O]` the linear map that reads `c(x)`.
+      bias: `[O]`, or None for zero.
+      gate: `[I, O']` another matrix that reads `x`, or None.
+
+    Returns:
+      `[*rows, O']` or None, and `[*rows, O]`.
+    """
+    kind = canonicalization.kind
+    if kind == "absolute":
+        first = _linear.matmul(jnp.abs(_linear.dense(x)), weight)
+        gated = None if gate is None else _linear.matmul(x, gate)
+        return gated, add(first, bias)
+    if kind in ("identity", "unit"):
+        gated, first = _linear.matmuls(x, gate, weight)
+        if kind == "unit":
+            first = first * inverse_norm(_linear.dense(x), canonicalization.epsilon)
+        return gated, add(first, bias)
+    assert rho is not None
+    rho_weight, rho_bias = _norm_silu.centre(rho["w0"], rho["b0"])
+    gated, x = _linear.matmuls(x, gate, rho_weight)
+    composed = rho["w1"] @ weight
+    constant = rho["b1"] @ weight
+    if kind == "symmetrized":
+        x = _norm_silu.norm_silu_even(x, rho_bias, rho["ln_g"], rho["ln_b"])
+        constant = 2 * constant
+    else:
+        x = hidden(rho, add(x, rho_bias))
+    if bias is not None:
+        constant = constant + bias
+    return gated, add(_linear.matmul(x, composed), constant)
+
+
+def inverse_norm(x: Array, epsilon: float = 0.0) -> Array:
+    """Return `1 / (|x| + epsilon)` with finite gradients everywhere, 1 where `x = 0`.
+
+    The vector is divided by its largest entry first, so nothing overflows or underflows
+    and `x * inverse_norm(x)` has the same bits for `x` and any power of two times `x`.
+
+    Args:
+      x: `[*rows, D]`.
+      epsilon: absolute constant of the published code (1e-10), which breaks the
+        invariance for very small vectors; zero is exact.
+
+    Returns:
+      `[*rows, 1]`.
+    """
+    largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
+    largest = jax.lax.stop_gradient(jnp.where(largest > 0, largest, 1))
+    square = jnp.sum((x / largest) ** 2, axis=-1, keepdims=True)
+    norm = jnp.sqrt(jnp.where(square > 0, square, 1))
+    return 1 / (norm + epsilon / largest) / largest
+
+
+def add(x: Array, bias: Array | None) -> Array:
+    """Return `x + bias` for rows `x` `[*rows, D]` and `bias` `[D]` or None."""
+    if bias is None:
+        return x
+    return x + bias.reshape((1,) * (x.ndim - 1) + bias.shape)

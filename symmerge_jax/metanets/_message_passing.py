@@ -1,0 +1,296 @@
+"""One message-passing step on the weight graph, block by block.
+
+For every block of edges (one weight tensor) from space `s` to space `t`
+
+    message   m_st = eq_msg((X_s Wv) * (E_st We)),   A_t = sum_s m_st
+    update    Xn   = eq_upd([X, A])
+    edges     E'   = (E W) * phi_e([c(X_s), c(X_t)])
+
+(Kalogeropoulos et al. 2024, arXiv 2406.10685; spec of the autoencoder: Boufalis et al.
+2025, arXiv 2511.12601). Neurons on which no group acts use an unconstrained branch,
+evaluated on their slice only. Everything that depends on one node is computed per node;
+edges of a block are a dense `[N, S, T, D]` array, so aggregation is a sum over an axis.
+
+Without signs and scales (`Rules.canonicalization is None`) the three maps are plain MLPs
+of the concatenated features, the permutation-only baseline of the paper.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax import graphs
+from symmerge_jax.metanets import _embedding, _equivariant, _linear, _norm_silu
+from symmerge_jax.typing import Array, Key, Params
+
+Nodes = tuple[Array, ...]
+Edges = tuple[Array | _embedding.RawEdges, ...]
+
+
+class Rules(NamedTuple):
+    """What a message-passing step computes; static.
+
+    Attributes:
+      canonicalization: that of hidden neurons; None for the permutation-only model.
+      io: branch of input and output neurons: "gated" `(x W) * phi_io(x)` with the `W` of
+        the hidden branch, or "mlp" `mlp_io(x)`.
+      num_io_mlps: 1 if input and output neurons share that MLP, 2 if not.
+      bidirectional: whether messages also run against the edges.
+      skip: whether a linear map of the old node features is added to the new.
+      aggregator: "sum" or "mean" over the incoming messages.
+    """
+
+    canonicalization: _equivariant.Canonicalization | None
+    io: Literal["gated", "mlp"] = "gated"
+    num_io_mlps: Literal[1, 2] = 1
+    bidirectional: bool = False
+    skip: bool = True
+    aggregator: Literal["sum", "mean"] = "sum"
+
+
+def init_message_passing(
+    key: Key, width: int, rules: Rules, *, update_edges: bool
+) -> Params:
+    """Return the parameters of one step at feature width `D`.
+
+    `Wv`, `We`, `message` (and `backward` with the same three), `update`, `skip` and, if
+    edges are updated, `edge`.
+    """
+    keys = iter(jax.random.split(key, 9))
+    square = (width, width)
+    num_messages = 2 if rules.bidirectional else 1
+    linear = _equivariant.init_linear
+    if rules.canonicalization is None:
+        mlp = _equivariant.init_mlp
+        params = {"message": mlp(next(keys), 2 * width, width, width)}
+        if rules.bidirectional:
+            params["backward"] = {"message": mlp(next(keys), 2 * width, width, width)}
+        params["update"] = mlp(next(keys), (1 + num_messages) * width, width, width)
+        if update_edges:
+            params["edge"] = mlp(next(keys), 3 * width, width, width)
+    else:
+        params = {
+            "Wv": linear(next(keys), square, width),
+            "We": linear(next(keys), square, width),
+            "message": _init_equivariant(next(keys), width, width, rules),
+        }
+        if rules.bidirectional:
+            params["backward"] = {
+                "Wv": linear(next(keys), square, width),
+                "We": linear(next(keys), square, width),
+                "message": _init_equivariant(next(keys), width, width, rules),
+            }
+        size = (1 + num_messages) * width
+        params["update"] = _init_equivariant(next(keys), size, width, rules)
+        if update_edges:
+            params["edge"] = _init_edge(next(keys), width, rules)
+    if rules.skip:
+        params["skip"] = linear(next(keys), square, width)
+    return params
+
+
+def message_passing(
+    params: Params, topology: graphs.Topology, rules: Rules, nodes: Nodes, edges: Edges
+) -> tuple[Nodes, Edges]:
+    """Return the node and edge features after one step.
+
+    Equivariant: a hidden neuron's features transform by the scalar of that neuron, an
+    edge's by that of its target over that of its source; permutations permute.
+
+    Args:
+      params: from `init_message_passing`; edges are returned as they came if it has no
+        `edge`.
+      topology: spaces and blocks.
+      rules: what to compute.
+      nodes: `[N, n, D]` per space.
+      edges: `[N, S, T, D]` per block, or `RawEdges` before the first step.
+
+    Returns:
+      New nodes and edges.
+    """
+    step = _plain if rules.canonicalization is None else _equivariant_step
+    updated, new_edges = step(params, topology, rules, nodes, edges)
+    if rules.skip:
+        updated = tuple(
+            _linear.matmul(x, params["skip"]) + new
+            for x, new in zip(nodes, updated, strict=True)
+        )
+    return updated, new_edges
+
+
+def _equivariant_step(params, topology, rules, nodes, edges):
+    canonicalization = rules.canonicalization
+    update = params.get("edge")
+    # One product with [We | W] for the message and the new edge features.
+    we, old = [], []
+    for block, e in zip(topology.blocks, edges, strict=True):
+        if isinstance(e, _embedding.RawEdges):
+            we.append(e)
+            old.append(None if update is None else e @ update["W"])
+        else:
+            gate = None if update is None else update["W"]
+            gated, product = _linear.matmuls(e, gate, params["We"])
+            we.append(product)
+            old.append(gated)
+    sums = [_messages(params, topology, rules, nodes, we, forward=True)]
+    if rules.bidirectional:
+        backward = params["backward"]
+        products = [
+            e
+            if isinstance(e, _embedding.RawEdges)
+            else _linear.matmul(e, backward["We"])
+            for e in edges
+        ]
+        sums.append(
+            _messages(backward, topology, rules, nodes, products, forward=False)
+        )
+    updated = tuple(
+        _branch(rules, space.role, params["update"], jnp.concatenate(parts, axis=-1))
+        for space, *parts in zip(topology.spaces, nodes, *sums, strict=True)
+    )
+    if update is None:
+        return updated, edges
+    source_side, target_side = _edge_node_parts(canonicalization, update, nodes)
+    new_edges = tuple(
+        e
+        * _equivariant.after_first(
+            update["phi"],
+            source_side[block.source][:, :, None] + target_side[block.target][:, None],
+        )
+        for block, e in zip(topology.blocks, old, strict=True)
+    )
+    return updated, new_edges
+
+
+def _messages(params, topology, rules, nodes, edges, *, forward):
+    """Return the aggregated messages `[N, n, D]` of every space."""
+    ends = [(b.source, b.target) if forward else (b.target, b.source) for b in topology.blocks]
+    values = {s: _linear.matmul(nodes[s], params["Wv"]) for s in {s for s, _ in ends}}
+    parts: list[list[Array]] = [[] for _ in nodes]
+    for (sender, receiver), e in zip(ends, edges, strict=True):
+        role = topology.spaces[receiver].role
+        value = values[sender]
+        if not isinstance(e, _embedding.RawEdges):
+            product = e * (value[:, :, None] if forward else value[:, None])
+        elif forward:
+            product = e.times_source(value, params["We"])
+        else:
+            product = (e @ params["We"]) * value[:, None]
+        message = _branch(rules, role, params["message"], product)
+        parts[receiver].append(jnp.sum(message, axis=1 if forward else 2))
+    return _aggregate(topology, rules, ends, nodes, parts)
+
+
+def _aggregate(topology, rules, ends, nodes, parts):
+    sums = []
+    for i, (x, messages) in enumerate(zip(nodes, parts, strict=True)):
+        if not messages:
+            sums.append(jnp.zeros_like(x))
+            continue
+        total = sum(messages[1:], start=messages[0])
+        if rules.aggregator == "mean":
+            total = total / sum(topology.spaces[s].size for s, r in ends if r == i)
+        sums.append(total)
+    return sums
+
+
+def _branch(rules, role, params, x):
+    """Return the map of `x` for nodes, or edges into nodes, of one role."""
+    if role == "hidden":
+        return _equivariant.equivariant(rules.canonicalization, params, x)
+    suffix = "out" if role == "output" and rules.num_io_mlps == 2 else "io"
+    if rules.io == "mlp":
+        return _equivariant.mlp(params[f"mlp_{suffix}"], x)
+    gated = {"W": params["W"], "phi": params[f"phi_{suffix}"]}
+    return _equivariant.equivariant(_equivariant.IDENTITY, gated, x)
+
+
+def _edge_node_parts(canonicalization, update, nodes):
+    """Return what nodes contribute to the first map of `phi_e` as source and target."""
+    weight, bias = _norm_silu.centre(update["phi"]["w0"], update["phi"]["b0"])
+    width = weight.shape[0] // 2
+    both = jnp.concatenate([weight[:width], weight[width:]], axis=-1)
+    bias = jnp.concatenate([bias, jnp.zeros_like(bias)])
+    size = bias.shape[0] // 2
+    sides = [
+        _equivariant.canonical_linear(
+            canonicalization, update.get("rho"), x, both, bias
+        )[1]
+        for x in nodes
+    ]
+    return [x[..., :size] for x in sides], [x[..., size:] for x in sides]
+
+
+def _plain(params, topology, rules, nodes, edges):
+    """Return the step of the permutation-only model: MLPs of concatenated features."""
+    sums = [_plain_messages(params, topology, rules, nodes, edges, forward=True)]
+    if rules.bidirectional:
+        sums.append(
+            _plain_messages(
+                params["backward"], topology, rules, nodes, edges, forward=False
+            )
+        )
+    updated = tuple(
+        _equivariant.mlp(params["update"], jnp.concatenate(parts, axis=-1))
+        for parts in zip(nodes, *sums, strict=True)
+    )
+    if "edge" not in params:
+        return updated, edges
+    phi = params["edge"]
+    weight, bias = _norm_silu.centre(phi["w0"], phi["b0"])
+    of_edge, of_source, of_target = jnp.split(weight, 3)
+    new_edges = []
+    for block, e in zip(topology.blocks, edges, strict=True):
+        source = _linear.matmul(nodes[block.source], of_source)[:, :, None]
+        target = _linear.matmul(nodes[block.target], of_target)[:, None]
+        first = _equivariant.add(_linear.matmul(e, of_edge) + source + target, bias)
+        new_edges.append(_equivariant.after_first(phi, first))
+    return updated, tuple(new_edges)
+
+
+def _plain_messages(params, topology, rules, nodes, edges, *, forward):
+    """Return the aggregated messages; the second linear map comes after the sum."""
+    phi = params["message"]
+    weight, bias = _norm_silu.centre(phi["w0"], phi["b0"])
+    of_edge, of_sender = jnp.split(weight, 2)
+    ends = [(b.source, b.target) if forward else (b.target, b.source) for b in topology.blocks]
+    parts: list[list[Array]] = [[] for _ in nodes]
+    for (sender, receiver), e in zip(ends, edges, strict=True):
+        value = _linear.matmul(nodes[sender], of_sender)
+        value = value[:, :, None] if forward else value[:, None]
+        first = _equivariant.add(_linear.matmul(e, of_edge) + value, bias)
+        hidden = jnp.sum(_equivariant.hidden(phi, first), axis=1 if forward else 2)
+        message = _linear.matmul(hidden, phi["w1"])
+        count = nodes[sender].shape[1]
+        parts[receiver].append(_equivariant.add(message, count * phi["b1"]))
+    return _aggregate(topology, rules, ends, nodes, parts)
+
+
+def _init_equivariant(key: Key, size: int, width: int, rules: Rules) -> Params:
+    """Return `W`, `phi`, `rho` of the hidden branch and the MLPs of the I/O branch."""
+    keys = jax.random.split(key, 5)
+    mlp = _equivariant.init_mlp
+    params = {
+        "W": _equivariant.init_linear(keys[0], (size, width), size),
+        "phi": mlp(keys[1], size, width, width),
+    }
+    if rules.canonicalization.has_rho:
+        params["rho"] = mlp(keys[2], size, width, size)
+    name = "phi" if rules.io == "gated" else "mlp"
+    params[f"{name}_io"] = mlp(keys[3], size, width, width)
+    if rules.num_io_mlps == 2:
+        params[f"{name}_out"] = mlp(keys[4], size, width, width)
+    return params
+
+
+def _init_edge(key: Key, width: int, rules: Rules) -> Params:
+    """Return `W`, `phi` and `rho` of the edge update."""
+    keys = jax.random.split(key, 3)
+    params = {
+        "W": _equivariant.init_linear(keys[0], (width, width), width),
+        "phi": _equivariant.init_mlp(keys[1], 2 * width, width, width),
+    }
+    if rules.canonicalization.has_rho:
+        params["rho"] = _equivariant.init_mlp(keys[2], width, width, width)
+    return params

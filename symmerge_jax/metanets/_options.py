@@ -1,0 +1,105 @@
+"""Checks of the options of a metanet, before any work starts."""
+
+from typing import Any
+
+import jraph
+
+from symmerge_jax import graphs
+from symmerge_jax.metanets import _equivariant
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "symmetry": (None, "sign", "scale", "permutation"),
+    "io": ("gated", "mlp"),
+    "num_io_mlps": (1, 2),
+    "aggregator": ("sum", "mean"),
+    "readout": ("full_graph", "last_layer"),
+}
+
+
+def check_choices(options: Any) -> None:
+    """Raise ValueError if an option of `options` is none of its choices."""
+    for name, choices in _CHOICES.items():
+        if (value := getattr(options, name)) not in choices:
+            raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
+    for name in ("width", "num_layers"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"{name} must be >= 1, got {getattr(options, name)}.")
+    if options.latent_size is not None and options.latent_size < 1:
+        raise ValueError(f"latent_size must be >= 1, got {options.latent_size}.")
+    if not 0 <= options.dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {options.dropout}.")
+
+
+def check_graph(topology: graphs.Topology, graph: jraph.GraphsTuple) -> None:
+    """Raise ValueError if the arrays of `graph` do not have the topology's shapes."""
+    nodes, edges = graph.nodes.shape, graph.edges.shape
+    expected_nodes = (topology.num_nodes, 1)
+    expected_edges = (topology.num_edges, topology.num_edge_features)
+    if (nodes[-2:], edges[-2:]) != (expected_nodes, expected_edges):
+        raise ValueError(
+            f"Graph has nodes {nodes} and edges {edges}; the encoder's topology asks for"
+            f" [*N, {expected_nodes[0]}, 1] and [*N, {expected_edges[0]},"
+            f" {expected_edges[1]}]. Was it made for another architecture?"
+        )
+    if nodes[:-2] != edges[:-2]:
+        raise ValueError(
+            f"Graph has batch axes {nodes[:-2]} on nodes and {edges[:-2]} on edges."
+        )
+
+
+def resolve_symmetry(topology: graphs.Topology, asked: str | None) -> str:
+    """Return "sign", "scale" or "permutation".
+
+    Args:
+      topology: whose hidden spaces have a group.
+      asked: the option; None for the group of the hidden spaces.
+
+    Raises:
+      ValueError: if hidden spaces have different groups, or the group asked for is none
+        of theirs (an encoder invariant to more than the symmetries of a network would
+        confuse different functions).
+    """
+    found = {s.group for s in topology.spaces if s.role == "hidden"}
+    if asked == "permutation" or not found:
+        return asked or "permutation"
+    if len(found) > 1:
+        names = sorted(group.value for group in found)
+        raise ValueError(
+            f"Hidden spaces have the groups {names}; an encoder treats one. Ask for"
+            " symmetry='permutation', which holds for all."
+        )
+    group = found.pop()
+    if asked not in (None, group.value):
+        raise ValueError(
+            f"symmetry={asked!r} is no symmetry of this architecture, whose hidden"
+            f" spaces have the group {group.value!r}; that or 'permutation' can be used."
+        )
+    return group.value
+
+
+def canonicalization(options: Any) -> _equivariant.Canonicalization | None:
+    """Return the canonicalisation that the options ask for.
+
+    Raises:
+      ValueError: if options contradict each other.
+    """
+    name = resolve_symmetry(options.topology, options.symmetry)
+    if options.ablate_symmetry and (name != "sign" or not options.symmetrize):
+        raise ValueError(
+            "ablate_symmetry replaces rho(x) + rho(-x); it needs symmetry='sign' and"
+            f" symmetrize=True, got {name!r} and {options.symmetrize}."
+        )
+    if name == "scale" and options.bidirectional:
+        raise ValueError(
+            "bidirectional=True is not equivariant to scales: a backward message would"
+            " need the reciprocal of every weight. Use it with 'sign' or 'permutation'."
+        )
+    if name == "permutation":
+        return None
+    if name == "scale":
+        return _equivariant.Canonicalization("unit", options.norm_epsilon)
+    if options.ablate_symmetry:
+        return _equivariant.Canonicalization("ablated")
+    return _equivariant.Canonicalization(
+        "symmetrized" if options.symmetrize else "absolute"
+    )

@@ -1,0 +1,95 @@
+"""From node features to one latent per network."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax import graphs
+from symmerge_jax.metanets import _equivariant, _norm_silu
+from symmerge_jax.typing import Array, Key, Params
+
+Readout = Literal["full_graph", "last_layer"]
+
+
+def init_readout(
+    key: Key,
+    topology: graphs.Topology,
+    canonicalization: _equivariant.Canonicalization | None,
+    width: int,
+    latent_size: int,
+    *,
+    which: Readout,
+) -> Params:
+    """Return `out` and, for "full_graph", `phi` and `rho` of the hidden neurons."""
+    keys = jax.random.split(key, 3)
+    mlp = _equivariant.init_mlp
+    counts = _counts(topology)
+    if which == "last_layer":
+        return {"out": mlp(keys[0], counts["output"] * width, width, latent_size)}
+    params = {"phi": mlp(keys[0], width, width, width)}
+    size = width
+    if canonicalization is not None:
+        size = width * (1 + counts["input"] + counts["output"])
+        if canonicalization.has_rho:
+            params["rho"] = mlp(keys[1], width, width, width)
+    params["out"] = mlp(keys[2], size, width, latent_size)
+    return params
+
+
+def readout(
+    params: Params,
+    topology: graphs.Topology,
+    canonicalization: _equivariant.Canonicalization | None,
+    nodes: tuple[Array, ...],
+    *,
+    which: Readout,
+) -> Array:
+    """Return the latents `[N, latent_size]`.
+
+    "full_graph" is `out([sum_i phi(c(x_i)), inputs, outputs])` with the sum over hidden
+    neurons, and `out(sum_i phi(x_i))` over all neurons in the permutation-only model;
+    "last_layer" is `out(outputs)`.
+
+    Args:
+      params: from `init_readout`.
+      topology: the spaces.
+      canonicalization: `c`; None for the permutation-only model.
+      nodes: `[N, n, D]` per space.
+      which: the readout.
+    """
+    of_role = {"input": [], "hidden": [], "output": []}
+    for space, x in zip(topology.spaces, nodes, strict=True):
+        of_role[space.role].append(x)
+    flat = {
+        role: [x.reshape(len(x), -1) for x in of_role[role]]
+        for role in ("input", "output")
+    }
+    if which == "last_layer":
+        parts = flat["output"]
+    elif canonicalization is None:
+        parts = [_pool(params["phi"], _equivariant.IDENTITY, None, nodes)]
+    else:
+        rho = params.get("rho")
+        pooled = _pool(params["phi"], canonicalization, rho, of_role["hidden"])
+        if pooled is None:
+            pooled = jnp.zeros_like(nodes[0][:, 0])
+        parts = [pooled, *flat["input"], *flat["output"]]
+    return _equivariant.mlp(params["out"], jnp.concatenate(parts, axis=-1))
+
+
+def _pool(phi, canonicalization, rho, nodes):
+    """Return the sum over all given nodes of `phi(c(x))`, or None without nodes."""
+    if not nodes:
+        return None
+    x = jnp.concatenate(nodes, axis=1)
+    weight, bias = _norm_silu.centre(phi["w0"], phi["b0"])
+    _, first = _equivariant.canonical_linear(canonicalization, rho, x, weight, bias)
+    return jnp.sum(_equivariant.after_first(phi, first), axis=1)
+
+
+def _counts(topology: graphs.Topology) -> dict[str, int]:
+    counts = {"input": 0, "hidden": 0, "output": 0}
+    for space in topology.spaces:
+        counts[space.role] += space.size
+    return counts
