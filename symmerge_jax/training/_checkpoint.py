@@ -1,15 +1,21 @@
 """Checkpoints of a training state: atomic, rotating, exact, read with plain errors.
 
-A checkpoint is the folder ``<folder>/<step>``, written by orbax under a temporary
-name and then renamed, with the items ``params``, ``ema_params`` (if any), ``rest``
-(step, optimizer state, key data) and ``metadata`` (JSON). Parameters are items of
-their own, so that a model is loaded without knowing its optimizer. Arrays are stored
-as they are on the host: a run may go on with another number of devices.
+A checkpoint is the folder ``<folder>/<step>``. It holds what orbax writes for the
+items ``params``, ``ema_params`` (if any) and ``rest`` (step, optimizer state, key),
+and ``checkpoint.json``: the caller's metadata, names, shapes and dtypes of all arrays,
+size and CRC-32 of all files. It is written under a temporary name and then renamed.
+Files are checked before orbax reads them, so that damage ends in one clear message.
+
+Parameters are items of their own: a model loads without its optimizer. Arrays are
+stored as they are on the host: a run may go on with another number of devices.
 """
 
 import contextlib
+import json
 import logging
+import os
 import pathlib
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,11 +28,13 @@ from symmerge_jax.training._state import TrainState
 
 PathLike = str | pathlib.Path
 
+_RECORD = "checkpoint.json"
+
 
 def checkpoint_steps(folder: PathLike) -> tuple[int, ...]:
-    """Return the steps of the finished checkpoints in ``folder``, sorted.
+    """Return the steps of the checkpoints in ``folder``, sorted.
 
-    A missing folder has none; temporary folders of an interrupted write are left out.
+    A missing folder has none; what an interrupted write left behind is not counted.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -59,33 +67,22 @@ def save_checkpoint(
 
     Raises:
       ValueError: when ``keep`` is below 1.
+      TypeError: when the metadata is not JSON.
     """
     if keep < 1:
         raise ValueError(f"keep must be at least 1, got {keep}")
-    import orbax.checkpoint as ocp
-
-    step = int(state.step)
+    content = {"format": 1, "metadata": dict(metadata or {})}
+    json.dumps(content)
     folder = pathlib.Path(folder).absolute()
-    if step not in checkpoint_steps(folder):
-        items = {name: jax.device_get(tree) for name, tree in _items(state).items()}
-        record = {
-            "leaves": {name: _describe(tree) for name, tree in items.items()},
-            "metadata": dict(metadata or {}),
-        }
-        arguments = {
-            name: ocp.args.StandardSave(tree)  # pyright: ignore[reportCallIssue]
-            for name, tree in items.items()
-        }
-        arguments["metadata"] = ocp.args.JsonSave(record)  # pyright: ignore
-        with _manager(folder, create=True) as manager:
-            manager.save(step, args=ocp.args.Composite(**arguments), force=True)
+    step = int(state.step)
+    path = folder / str(step)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _write(path, _items(state), content)
     others = [other for other in checkpoint_steps(folder) if other != step]
-    drop = others[: len(others) - (keep - 1)]
-    if drop:
-        with _manager(folder) as manager:
-            for other in drop:
-                manager.delete(other)
-    return folder / str(step)
+    for other in others[: len(others) - (keep - 1)]:
+        _remove(folder / str(other))
+    return path
 
 
 def restore_checkpoint(
@@ -107,8 +104,10 @@ def restore_checkpoint(
       ValueError: when the checkpoint is damaged or of another structure.
     """
     path = _find(folder, step)
+    content = _read_record(path)
     items = _items(state)
-    trees, metadata = _read(path, items)
+    _check_structure(path, content["leaves"], items)
+    trees = {name: _read_item(path, content, name, items[name]) for name in items}
     trees = jax.tree.map(
         lambda value, like: jax.device_put(value, like.sharding), trees, items
     )
@@ -121,7 +120,7 @@ def restore_checkpoint(
         ema_params=trees.get("ema_params"),
         key=jax.device_put(key, state.key.sharding),
     )
-    return restored, metadata
+    return restored, content["metadata"]
 
 
 def load_params(
@@ -142,14 +141,14 @@ def load_params(
       ValueError: when the checkpoint is damaged.
     """
     path = _find(folder, step)
-    name = "ema_params" if ema and (path / "ema_params").is_dir() else "params"
-    trees, metadata = _read(path, {name: None})
-    return trees[name], metadata
+    content = _read_record(path)
+    name = "ema_params" if ema and "ema_params" in content["leaves"] else "params"
+    return _read_item(path, content, name), content["metadata"]
 
 
 def load_metadata(folder: PathLike, *, step: int | None = None) -> dict[str, Any]:
     """Read only the metadata of a checkpoint; errors as in :func:`load_params`."""
-    return _read(_find(folder, step), {})[1]
+    return _read_record(_find(folder, step))["metadata"]
 
 
 def _items(state: TrainState) -> dict[str, PyTree]:
@@ -162,6 +161,36 @@ def _items(state: TrainState) -> dict[str, PyTree]:
     if state.ema_params is not None:
         items["ema_params"] = state.ema_params
     return items
+
+
+def _write(path: pathlib.Path, items: dict[str, PyTree], content: dict) -> None:
+    import orbax.checkpoint as ocp
+
+    for leftover in path.parent.glob("[0-9]*.tmp"):
+        shutil.rmtree(leftover)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.mkdir()
+    with _quiet_orbax() as checkpointer:
+        for name, tree in items.items():
+            arguments = ocp.args.StandardSave(jax.device_get(tree))  # pyright: ignore
+            checkpointer.save(temporary / name, args=arguments)
+    files = sorted(file for file in temporary.rglob("*") if file.is_file())
+    content = {
+        **content,
+        "leaves": {name: _describe(tree) for name, tree in items.items()},
+        "files": {
+            file.relative_to(temporary).as_posix(): _fingerprint(file) for file in files
+        },
+    }
+    record = {"crc32": _crc32(content), "content": content}
+    (temporary / _RECORD).write_text(json.dumps(record), "utf-8")
+    os.replace(temporary, path)
+
+
+def _remove(path: pathlib.Path) -> None:
+    doomed = path.with_name(f"{path.name}.tmp")  # a half-removed one must not count
+    os.replace(path, doomed)
+    shutil.rmtree(doomed)
 
 
 def _find(folder: PathLike, step: int | None) -> pathlib.Path:
@@ -180,44 +209,40 @@ def _find(folder: PathLike, step: int | None) -> pathlib.Path:
     return folder / str(step)
 
 
-def _read(
-    path: pathlib.Path, expected: Mapping[str, PyTree | None]
-) -> tuple[dict[str, PyTree], dict[str, Any]]:
-    """Read the named items; ``None`` takes the structure that the file has."""
-    import orbax.checkpoint as ocp
-
-    record = _restore_item(path, "metadata", ocp.args.JsonRestore())
-    leaves, metadata = record["leaves"], record["metadata"]
-    if "ema_params" in leaves and "rest" in expected and "ema_params" not in expected:
-        raise ValueError(
-            f"checkpoint {path} holds a moving average of the parameters and this run "
-            "keeps none: switch ema_decay on, or use another folder"
-        )
-    trees = {}
-    for name, tree in expected.items():
-        if tree is not None:
-            _check_structure(path, name, leaves.get(name), tree)
-            tree = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree)
-        trees[name] = _restore_item(path, name, ocp.args.StandardRestore(tree))
-        if _describe(trees[name]) != leaves[name]:
-            raise ValueError(_damaged(path, f"the arrays of {name!r} have changed"))
-    return trees, metadata
-
-
-def _restore_item(path: pathlib.Path, name: str, arguments: Any) -> Any:
-    import orbax.checkpoint as ocp
-
-    if not (path / name).is_dir():
-        raise ValueError(_damaged(path, f"its folder {name!r} is missing"))
+def _read_record(path: pathlib.Path) -> dict[str, Any]:
     try:
-        with _manager(path.parent) as manager:
-            composite = ocp.args.Composite(**{name: arguments})
-            return manager.restore(int(path.name), args=composite)[name]
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            _damaged(path, f"{name!r} cannot be read: {reason}")
-        ) from error
+        record = json.loads((path / _RECORD).read_bytes())
+        content = record["content"]
+        intact = record["crc32"] == _crc32(content)
+    except FileNotFoundError:
+        raise ValueError(_damaged(path, f"its file {_RECORD} is missing")) from None
+    except (ValueError, KeyError, TypeError):
+        intact = False
+    if not intact:
+        raise ValueError(_damaged(path, f"its file {_RECORD} was cut off or changed"))
+    return content
+
+
+def _read_item(
+    path: pathlib.Path, content: dict, name: str, like: PyTree | None = None
+) -> PyTree:
+    """Read one item; ``like`` gives its structure, ``None`` the file's own."""
+    import orbax.checkpoint as ocp
+
+    for file, (size, crc32) in content["files"].items():
+        if file.startswith(f"{name}/"):
+            if not (path / file).is_file():
+                raise ValueError(_damaged(path, f"its file {file} is missing"))
+            found = _fingerprint(path / file)
+            if found[0] != size:
+                reason = f"its file {file} has {found[0]} bytes instead of {size}"
+                raise ValueError(_damaged(path, reason))
+            if found[1] != crc32:
+                raise ValueError(_damaged(path, f"its file {file} has changed"))
+    target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
+    arguments = ocp.args.StandardRestore(target)  # pyright: ignore
+    with _quiet_orbax() as checkpointer:
+        return checkpointer.restore(path / name, args=arguments)
 
 
 def _damaged(path: pathlib.Path, reason: str) -> str:
@@ -230,69 +255,55 @@ def _damaged(path: pathlib.Path, reason: str) -> str:
     return f"checkpoint {path} is damaged: {reason}; {remedy}"
 
 
-def _check_structure(path: pathlib.Path, name: str, leaves: Any, tree: PyTree) -> None:
-    if leaves is None:
+def _check_structure(path: pathlib.Path, stored: dict, items: dict) -> None:
+    if ("ema_params" in stored) != ("ema_params" in items):
+        has, keeps = ("a", "none") if "ema_params" in stored else ("no", "one")
         raise ValueError(
-            f"checkpoint {path} has no {name!r}, which this run keeps: switch "
-            "ema_decay off, or use another folder"
+            f"checkpoint {path} holds {has} moving average of the parameters and this "
+            f"run keeps {keeps}: set ema_decay as in the run that wrote it, or use "
+            "another folder"
         )
-    found = {leaf: (tuple(shape), dtype) for leaf, shape, dtype, _ in leaves}
-    expected = {
-        leaf: (value.shape, str(value.dtype)) for leaf, value in _named_leaves(tree)
-    }
-    for leaf in sorted(found.keys() | expected.keys()):
-        if found.get(leaf) != expected.get(leaf):
-            raise ValueError(
-                f"checkpoint {path} is of another model or optimizer: {name}/{leaf} is "
-                f"{_phrase(found.get(leaf))} in the checkpoint and "
-                f"{_phrase(expected.get(leaf))} in this run; use the configuration "
-                "that wrote it, or another folder"
-            )
+    for name, tree in items.items():
+        found, expected = stored[name], _describe(tree)
+        for leaf in sorted(found.keys() | expected.keys()):
+            if found.get(leaf) != expected.get(leaf):
+                raise ValueError(
+                    f"checkpoint {path} is of another model or optimizer: "
+                    f"{name}/{leaf} is {found.get(leaf, 'absent')} in the checkpoint "
+                    f"and {expected.get(leaf, 'absent')} in this run; use the "
+                    "configuration that wrote it, or another folder"
+                )
 
 
-def _phrase(leaf: tuple | None) -> str:
-    return "absent" if leaf is None else f"{leaf[1]}{list(leaf[0])}"
-
-
-def _describe(tree: PyTree) -> list[list]:
-    """Describe each leaf by name, shape, dtype and CRC-32 of its bytes."""
-    return [
-        [
-            name,
-            list(value.shape),
-            str(value.dtype),
-            zlib.crc32(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data),
-        ]
-        for name, value in _named_leaves(tree)
-    ]
-
-
-def _named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
-    return [
-        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+def _describe(tree: PyTree) -> dict[str, str]:
+    """Return dtype and shape of each leaf, as ``float32[3, 4]``, by its name."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (
+            f"{leaf.dtype}{list(leaf.shape)}"
+        )
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    ]
+    }
+
+
+def _fingerprint(file: pathlib.Path) -> list[int]:
+    data = file.read_bytes()
+    return [len(data), zlib.crc32(data)]
+
+
+def _crc32(content: Any) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
 @contextlib.contextmanager
-def _manager(folder: pathlib.Path, create: bool = False) -> Iterator[Any]:
-    """Open orbax's manager without its log lines, and close it without leftovers."""
+def _quiet_orbax() -> Iterator[Any]:
+    """Open an orbax checkpointer without its log lines, and close it."""
     import orbax.checkpoint as ocp
 
-    options = ocp.CheckpointManagerOptions(
-        create=create,
-        max_to_keep=None,
-        cleanup_tmp_directories=create,
-        enable_async_checkpointing=False,
-    )
-    logger = logging.getLogger("absl")  # orbax writes to it
+    logger = logging.getLogger("absl")  # where orbax writes; its errors are raised
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
-        manager = ocp.CheckpointManager(folder, options=options)
-        try:
-            yield manager
-        finally:
-            manager.close()
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            yield checkpointer
     finally:
         logger.setLevel(level)

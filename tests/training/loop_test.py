@@ -209,7 +209,7 @@ def test_runs_outside_the_main_thread(problem, key):
     [{"max_in_flight": 0}, {"hooks": [training.Hook(0, lambda *_: None)]}],
 )
 def test_bad_options_are_refused(problem, key, options):
-    with pytest.raises(ValueError, match="at least 1|every >= 1"):
+    with pytest.raises(ValueError, match=r"at least 1|every >= 1"):
         training.train(
             problem.start(key), problem.make_step(), problem.batch_fn,
             num_steps=1, **options,
