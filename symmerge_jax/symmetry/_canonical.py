@@ -83,7 +83,7 @@ def balance_scales(
     params: Params,
     spec: _spec.SymmetrySpec,
     *,
-    tolerance: float = 1e-6,
+    tolerance: float | None = None,
     max_sweeps: int = 200,
 ) -> _element.GroupElement:
     """Return the scales that balance every `Group.SCALE` space.
@@ -96,8 +96,8 @@ def balance_scales(
     Args:
       params: parameters of one network.
       spec: symmetry of the architecture.
-      tolerance: stop when no logarithm of a scale changes by more than this in a sweep
-        (or 10 units of rounding of the data type, if that is more).
+      tolerance: stop when no logarithm of a scale changes by more than this in a
+        sweep; None for 16 units of rounding of the data type.
       max_sweeps: upper bound on the number of sweeps.
 
     Returns:
@@ -108,7 +108,8 @@ def balance_scales(
     if not spaces:
         return {}
     dtype = jnp.result_type(*_spec.flatten(params).values())
-    tolerance = max(tolerance, 10 * float(jnp.finfo(dtype).eps))
+    if tolerance is None:
+        tolerance = 16 * float(jnp.finfo(dtype).eps)
     start = _element.identity(
         {space.name: sizes[space.name] for space in spaces}, dtype
     )

@@ -1,0 +1,41 @@
+"""Autoencoders of network parameters: canonicalisation by learning."""
+
+from symmerge_jax.autoencoders._autoencoder import Autoencoder, Variables, autoencoder
+from symmerge_jax.autoencoders._build import ENCODERS, Statistics, build
+from symmerge_jax.autoencoders._canonicalizer import (
+    Canonicalizer,
+    load_canonicalizer,
+    save_canonicalizer,
+)
+from symmerge_jax.autoencoders._decoder import (
+    HEADS,
+    MLPDecoder,
+    moments_of,
+    tensor_shapes,
+)
+from symmerge_jax.autoencoders._losses import (
+    functional_loss,
+    psnr,
+    render,
+    weight_loss,
+)
+
+__all__ = [
+    "ENCODERS",
+    "HEADS",
+    "Autoencoder",
+    "Canonicalizer",
+    "MLPDecoder",
+    "Statistics",
+    "Variables",
+    "autoencoder",
+    "build",
+    "functional_loss",
+    "load_canonicalizer",
+    "moments_of",
+    "psnr",
+    "render",
+    "save_canonicalizer",
+    "tensor_shapes",
+    "weight_loss",
+]

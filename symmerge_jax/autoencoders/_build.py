@@ -1,0 +1,100 @@
+"""Autoencoders from plain descriptions, as configurations and files store them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from symmerge_jax import graphs, metanets, networks
+from symmerge_jax.autoencoders import _autoencoder, _decoder
+from symmerge_jax.typing import Path
+
+ENCODERS = {"scale_gmn": metanets.ScaleGMN}
+"""Encoder module of every kind."""
+
+Statistics = Mapping[Path, tuple[float, float]]
+"""Mean and standard deviation of every tensor over a population."""
+
+
+def build(
+    architecture: Mapping[str, Any],
+    encoder: Mapping[str, Any],
+    decoder: Mapping[str, Any],
+    statistics: Statistics,
+) -> _autoencoder.Autoencoder:
+    """Return the autoencoder that three descriptions name.
+
+    Args:
+      architecture: of the networks to be encoded, see `networks.build`.
+      encoder: `kind` (a key of `ENCODERS`); `input_value`, the node feature of neurons
+        without a bias; `scale_inputs`, whether every tensor is divided by its root mean
+        square over the population; everything else goes to the module.
+      decoder: `hidden_multipliers` of the encoder's width, and `head`.
+      statistics: of the population that the autoencoder is trained on.
+
+    Returns:
+      The autoencoder.
+
+    Raises:
+      ValueError: unknown kind or option, or statistics of another architecture.
+    """
+    network = networks.build(architecture)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    topology = graphs.topology(network.spec, shapes)
+    tensors = _decoder.tensor_shapes(shapes)
+    _check_statistics(statistics, [path for path, _ in tensors])
+
+    options = dict(encoder)
+    kind = options.pop("kind", None)
+    if kind not in ENCODERS:
+        raise ValueError(
+            f"Unknown encoder kind {kind!r}; known are {sorted(ENCODERS)}."
+        )
+    input_value = options.pop("input_value", 1.0)
+    if options.pop("scale_inputs", False):
+        options["input_scale"] = _input_scale(topology, statistics)
+    try:
+        module = ENCODERS[kind](topology=topology, **options)
+    except TypeError as error:
+        raise ValueError(f"Encoder of kind {kind!r}: {error}") from error
+
+    options = dict(decoder)
+    multipliers = options.pop("hidden_multipliers", (2, 4))
+    try:
+        decoder_module = _decoder.MLPDecoder(
+            shapes=tensors,
+            hidden_sizes=tuple(int(m * module.width) for m in multipliers),
+            moments=_decoder.moments_of(statistics, tensors),
+            **options,
+        )
+    except TypeError as error:
+        raise ValueError(f"Decoder: {error}") from error
+    return _autoencoder.autoencoder(
+        network, topology, module, decoder_module, input_value=input_value
+    )
+
+
+def _input_scale(
+    topology: graphs.Topology, statistics: Statistics
+) -> metanets.InputScale:
+    """Return one over the root mean square of every tensor."""
+
+    def factor(path: Path | None) -> float:
+        if path is None:
+            return 1.0
+        mean, std = statistics[path]
+        return (mean**2 + std**2) ** -0.5 if mean or std else 1.0
+
+    return metanets.InputScale(
+        tuple(factor(space.bias) for space in topology.spaces),
+        tuple(factor(block.path) for block in topology.blocks),
+    )
+
+
+def _check_statistics(statistics: Statistics, paths: list[Path]) -> None:
+    if set(statistics) != set(paths):
+        show = lambda paths: sorted("/".join(p) for p in paths)  # noqa: E731
+        raise ValueError(
+            f"Statistics are for the tensors {show(statistics)}, the architecture has"
+            f" {show(paths)}."
+        )
