@@ -102,8 +102,8 @@ def _to_block(
         leaf, (rank + block.source_axis, rank + block.target_axis), (rank, rank + 1)
     )
     repeat = leaf.shape[rank] // source
-    leaf = leaf.reshape(*batch, source, repeat, target, -1)
-    leaf = jnp.swapaxes(leaf, -3, -2)
+    leaf = leaf.reshape(*batch, repeat, source, target, block.num_features // repeat)
+    leaf = jnp.moveaxis(leaf, rank, -2)
     return leaf.reshape(*batch, source * target, block.num_features)
 
 
@@ -116,10 +116,10 @@ def _from_block(
     repeat = block.shape[block.source_axis] // source
     ends = (block.source_axis, block.target_axis)
     others = [n for i, n in enumerate(block.shape) if i not in ends]
-    leaf = features.reshape(*batch, source, target, repeat, *others)
-    leaf = jnp.swapaxes(leaf, len(batch) + 1, len(batch) + 2)
-    leaf = leaf.reshape(*batch, source * repeat, target, *others)
     rank = len(batch)
+    leaf = features.reshape(*batch, source, target, repeat, *others)
+    leaf = jnp.moveaxis(leaf, rank + 2, rank)
+    leaf = leaf.reshape(*batch, repeat * source, target, *others)
     return jnp.moveaxis(
         leaf, (rank, rank + 1), (rank + block.source_axis, rank + block.target_axis)
     )

@@ -212,13 +212,13 @@ def topology(spec: symmetry.SymmetrySpec, params: Params) -> Topology:
         written = [(i, a) for i, a in enumerate(axes) if a is not None and a.power == 1]
         read = [(i, a) for i, a in enumerate(axes) if a is not None and a.power == -1]
         labelled = len(written) + len(read)
+        if any(a.repeat > 1 for _, a in written):
+            raise ValueError(
+                f"Parameter '{'/'.join(path)}': repeat={written[0][1].repeat} on the"
+                " written axis has no place in the weight graph."
+            )
         if len(written) == 1 and len(read) == 1:
             (target_axis, target), (source_axis, source) = written[0], read[0]
-            if target.repeat > 1:
-                raise ValueError(
-                    f"Parameter '{'/'.join(path)}': repeat={target.repeat} on the"
-                    " written axis has no place in the weight graph."
-                )
             others = [
                 n
                 for i, n in enumerate(shapes[path])

@@ -40,6 +40,9 @@ def siren(
       ValueError: fewer than two layers, a size below one, or a factor not above zero.
     """
     _mlp.check_layer_sizes(layer_sizes)
+    for name, factor in (("w0", w0), ("first_w0", first_w0)):
+        if factor is not None and not factor > 0:
+            raise ValueError(f"{name} must be > 0, got {factor}.")
     factors = [float(w0)] * (len(layer_sizes) - 2)
     if factors and first_w0 is not None:
         factors[0] = float(first_w0)

@@ -33,10 +33,11 @@ def act(
                 f"Space '{name}' has the trivial group (input or output neurons) and"
                 " cannot be moved."
             )
-        if monomial.perm.shape != (sizes[name],):
+        if not monomial.perm.shape == monomial.scale.shape == (sizes[name],):
             raise ValueError(
-                f"Element has {monomial.perm.shape[0]} neurons for space '{name}', the"
-                f" parameters have {sizes[name]}."
+                f"Element has perm {monomial.perm.shape} and scale"
+                f" {monomial.scale.shape} for space '{name}', which has {sizes[name]}"
+                " neurons in the parameters; lift batches with jax.vmap."
             )
     leaves = _spec.flatten(params)
     for path, axes in spec.axes:
@@ -53,8 +54,9 @@ def _act_on_axis(
 ) -> Array:
     perm, scale = monomial
     if axis.repeat > 1:
-        perm = (perm[:, None] * axis.repeat + jnp.arange(axis.repeat)[None]).ravel()
-        scale = jnp.repeat(scale, axis.repeat)
+        starts = len(perm) * jnp.arange(axis.repeat)
+        perm = (starts[:, None] + perm[None]).ravel()
+        scale = jnp.tile(scale, axis.repeat)
     leaf = jnp.take(leaf, perm, axis=number)
     if axis.power == 0:
         return leaf

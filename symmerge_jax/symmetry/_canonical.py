@@ -32,7 +32,9 @@ def canonical_form(params: Params, spec: _spec.SymmetrySpec) -> Params:
     Ties: neurons with equal incoming weights are ordered by their sorted absolute
     outgoing weights, dead neurons (no incoming weights) come last, ordered by their
     outgoing weights. Not resolved: neurons equal in both, differing only in *which*
-    later neurons they feed; twins of such (hand-made) networks may differ.
+    later neurons they feed; neurons fed by dead ones only that nothing reads; the two
+    signs of a sine neuron whose phase is exactly pi/2. Twins of such (hand-made)
+    networks may differ.
 
     Args:
       params: parameters of one network; lift with `jax.vmap`.
@@ -121,11 +123,12 @@ def balance_scales(
             moved = _action.act(element, params, spec)
             incoming = _norms(moved, spec, space, +1)
             outgoing = _norms(moved, spec, space, -1)
-            ratio = jnp.where(outgoing > 0, outgoing, 1 / incoming)
-            ratio = jnp.where(incoming > 0, ratio / incoming, outgoing**2)
-            ratio = jnp.where((incoming > 0) & (outgoing <= 0), incoming**-2, ratio)
-            ratio = jnp.where((incoming <= 0) & (outgoing <= 0), 1, ratio)
-            factor = jnp.sqrt(ratio)
+            one_sided = jnp.where(incoming > 0, 1 / incoming, outgoing)
+            factor = jnp.select(
+                [(incoming > 0) & (outgoing > 0), (incoming > 0) | (outgoing > 0)],
+                [jnp.sqrt(outgoing) / jnp.sqrt(incoming), one_sided],
+                1,
+            )
             change = jnp.maximum(change, jnp.max(jnp.abs(jnp.log(factor))))
             perm, scale = element[space.name]
             element = {**element, space.name: _element.Monomial(perm, scale * factor)}
@@ -159,22 +162,24 @@ def fold_phases(params: Params, spec: _spec.SymmetrySpec) -> Params:
             continue
         [bias_path] = [p for p, axes in spec.axes if axes == (_spec.Axis(space.name),)]
         bias, flip = _fold(leaves[bias_path], space.frequency)
-        for path, number, _ in spec.uses(space.name, 1):
+        for path, number, axis in spec.uses(space.name, 1):
             if path == bias_path:
                 leaves[path] = bias
             else:
                 shape = [1] * leaves[path].ndim
                 shape[number] = -1
-                leaves[path] = leaves[path] * flip.reshape(shape)
+                factor = jnp.tile(flip, axis.repeat).reshape(shape)
+                leaves[path] = leaves[path] * factor
     return _spec.unflatten(leaves)
 
 
 def _fold(bias: Array, frequency: float) -> tuple[Array, Array]:
     """Return the folded bias `[n]` and the sign `[n]` of the neuron's weights."""
     period = 2 * math.pi / frequency
-    # Two-part period: `k * high` is exact for |k| < 2**11, so the reduction of a large
-    # phase loses nothing to cancellation.
-    high = float(np.float32(np.round(period * 2**12) / 2**12)) or period
+    # Two-part period: `high` has 12 bits, so that `k * high` is exact in float32 for
+    # |k| < 2**12 and the reduction of a large phase loses nothing to cancellation.
+    mantissa, exponent = math.frexp(period)
+    high = math.ldexp(round(mantissa * 2**12), exponent - 12)
     low = period - high
     turns = jnp.round(bias / period)
     bias = (bias - turns * high) - turns * low
@@ -195,7 +200,7 @@ def _rows(
         rest = [a for i, a in enumerate(axes_of[path]) if i != number]
         leaf = jnp.moveaxis(leaves[path], number, 0)
         if axis.repeat > 1:
-            leaf = leaf.reshape(-1, axis.repeat, *leaf.shape[1:])
+            leaf = leaf.reshape(axis.repeat, -1, *leaf.shape[1:]).swapaxes(0, 1)
             rest = [None, *rest]
         rows.append((leaf, rest))
     return rows
@@ -212,7 +217,11 @@ def _flat_rows(params, spec, space, power) -> Array:
 
 
 def _norms(params, spec, space, power) -> Array:
-    rows = _flat_rows(params, spec, space, power)
+    return _norm(_flat_rows(params, spec, space, power))
+
+
+def _norm(rows: Array) -> Array:
+    """Return the norm `[n]` of each row, safe from overflow and underflow."""
     largest = jnp.max(jnp.abs(rows), axis=1, initial=0)
     safe = jnp.where(largest > 0, largest, 1)
     return largest * jnp.sqrt(jnp.sum((rows / safe[:, None]) ** 2, axis=1))
@@ -224,7 +233,7 @@ def _sort_by_incoming(params, spec, space, alive):
     for leaf, rest in _rows(params, spec, space, 1):
         for number, axis in enumerate(rest, start=1):
             if axis is not None and axis.power == -1:  # dead inputs say nothing
-                mask = jnp.repeat(alive[axis.space], axis.repeat)
+                mask = jnp.tile(alive[axis.space], axis.repeat)
                 shape = [1] * leaf.ndim
                 shape[number] = -1
                 leaf = jnp.where(mask.reshape(shape), leaf, 0)
@@ -234,8 +243,9 @@ def _sort_by_incoming(params, spec, space, alive):
     incoming = incoming * sign[:, None]
     outgoing = jnp.sort(jnp.abs(_flat_rows(params, spec, space, -1)), axis=1)
     is_alive = jnp.any(incoming != 0, axis=1)
-    norm = jnp.sum(incoming**2, axis=1)
-    order = jnp.lexsort((_generic(outgoing), _generic(incoming), -norm, ~is_alive))
+    order = jnp.lexsort(
+        (_generic(incoming), _generic(outgoing), *_coarse_keys(incoming), ~is_alive)
+    )
     return {space.name: _element.Monomial(order, sign[order])}, is_alive[order]
 
 
@@ -245,7 +255,7 @@ def _sort_dead(params, spec, space, alive):
     sign = jnp.where(alive, 1, _leading_sign(outgoing, space))
     outgoing = outgoing * sign[:, None]
     rank = jnp.where(alive, jnp.arange(alive.size), alive.size)
-    order = jnp.lexsort((_generic(outgoing), -jnp.sum(outgoing**2, axis=1), rank))
+    order = jnp.lexsort((_generic(outgoing), *_coarse_keys(outgoing), rank))
     return {space.name: _element.Monomial(order, sign[order])}
 
 
@@ -262,3 +272,23 @@ def _generic(rows: Array) -> Array:
     """Return a fixed generic linear functional of each row, which breaks ties."""
     weights = np.cos(1.7 * np.arange(rows.shape[1]) ** 1.1)
     return jnp.sum(rows * weights.astype(rows.dtype)[None], axis=1)
+
+
+def _coarse_keys(rows: Array) -> tuple[Array, Array]:
+    """Return sort keys `[n]`, minor first: direction and norm of each row, to rounding.
+
+    Balanced scales and folded phases are known to rounding only, and balancing gives
+    many neurons one norm (1 if nothing reads them): rounding must not order those.
+    """
+    norm = _norm(rows)
+    safe = jnp.where(norm > 0, norm, 1)
+    return _levels(_generic(rows / safe[:, None])), _levels(-jnp.log(safe))
+
+
+def _levels(values: Array) -> Array:
+    """Return ranks `[n]` that are equal for values with no gap between them."""
+    order = jnp.argsort(values)
+    ascending = values[order]
+    gaps = jnp.diff(ascending, prepend=ascending[:1])
+    level = jnp.cumsum(gaps > 100 * jnp.finfo(values.dtype).eps)
+    return level[jnp.argsort(order)]

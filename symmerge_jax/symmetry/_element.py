@@ -31,7 +31,15 @@ GroupElement = dict[str, Monomial]
 
 
 def identity(sizes: Mapping[str, int], dtype=jnp.float32) -> GroupElement:
-    """Return the neutral element for spaces of these sizes."""
+    """Return the neutral element for spaces of these sizes.
+
+    Args:
+      sizes: number of neurons per space that is to be part of the element.
+      dtype: data type of the scales.
+
+    Returns:
+      The element that moves nothing.
+    """
     return {
         name: Monomial(jnp.arange(size), jnp.ones(size, dtype))
         for name, size in sizes.items()
@@ -49,16 +57,31 @@ def compose(second: GroupElement, first: GroupElement) -> GroupElement:
 
     Returns:
       The product, on the union of the spaces.
+
+    Raises:
+      ValueError: if the elements disagree on the number of neurons of a space.
     """
     product = {**first, **second}
     for name in first.keys() & second.keys():
         g, h = second[name], first[name]
+        if g.perm.shape != h.perm.shape:
+            raise ValueError(
+                f"Cannot compose elements with {g.perm.shape[-1]} and"
+                f" {h.perm.shape[-1]} neurons for space '{name}'."
+            )
         product[name] = Monomial(h.perm[g.perm], g.scale * h.scale[g.perm])
     return product
 
 
 def inverse(element: GroupElement) -> GroupElement:
-    """Return the inverse element: `compose(g, inverse(g))` is the identity."""
+    """Return the inverse element: `compose(g, inverse(g))` is the identity.
+
+    Args:
+      element: any element.
+
+    Returns:
+      Its inverse, on the same spaces.
+    """
     result = {}
     for name, (perm, scale) in element.items():
         back = jnp.argsort(perm)
@@ -67,7 +90,14 @@ def inverse(element: GroupElement) -> GroupElement:
 
 
 def as_matrix(monomial: Monomial) -> Array:
-    """Return the `[n, n]` matrix of a monomial."""
+    """Return the matrix of a monomial, `diag(scale) @ eye[perm]`.
+
+    Args:
+      monomial: permutation and scales of `n` neurons.
+
+    Returns:
+      `[n, n]` matrix, in the data type of the scales.
+    """
     return (
         monomial.scale[:, None]
         * jnp.eye(len(monomial.perm), dtype=monomial.scale.dtype)[monomial.perm]

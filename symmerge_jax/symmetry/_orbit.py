@@ -43,7 +43,15 @@ def sample_orbit(
 
 
 def distance(params_a: Params, params_b: Params) -> Array:
-    """Return the Euclidean distance between two networks, weight by weight."""
+    """Return the Euclidean distance between two networks, weight by weight.
+
+    Args:
+      params_a: parameters of one network.
+      params_b: parameters of another network of the same architecture.
+
+    Returns:
+      A scalar, in units of the weights.
+    """
     difference = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), params_a, params_b)
     return jnp.sqrt(sum(jax.tree.leaves(difference)))
 

@@ -37,8 +37,9 @@ class Axis:
       space: name of the space.
       power: `+1` where the space is written (output axis of a kernel, bias), `-1` where
         it is read (input axis of a kernel), `0` if permuted but never scaled.
-      repeat: number of consecutive entries per neuron, for example `height * width` on
-        the input axis of a dense layer behind a flattened convolution.
+      repeat: number of entries per neuron, for example `height * width` on the input
+        axis of a dense layer behind a flattened convolution. Neurons run fastest, as in
+        a flattened `[height, width, channel]` array: entry `r * n + i` is neuron `i`.
     """
 
     space: str
@@ -100,9 +101,10 @@ class SymmetrySpec:
         outputs last. A parameter may only read spaces before the one that it writes.
 
     Raises:
-      ValueError: a duplicate or unknown space, a space without parameters, one space
-        twice on one array, a parameter that reads a later space, or a bias that is
-        defined twice on a periodic space.
+      TypeError: a leaf that is no tuple of `Axis` and None.
+      ValueError: a duplicate path, a duplicate or unknown space, a space without
+        parameters, one space twice on one array, a parameter that reads a later space,
+        or a periodic space with no bias or with two.
     """
 
     axes: tuple[tuple[Path, LeafAxes], ...]
@@ -121,7 +123,7 @@ class SymmetrySpec:
           The validated spec.
 
         Raises:
-          ValueError: as listed in the class.
+          TypeError, ValueError: as listed in the class.
 
         Example:
           >>> spec = SymmetrySpec.create(
@@ -131,8 +133,14 @@ class SymmetrySpec:
           >>> spec.sizes({"kernel": np.zeros((2, 3)), "bias": np.zeros(3)})
           {'in': 2, 'out': 3}
         """
-        flat = tuple(sorted((path, tuple(leaf)) for path, leaf in _items(axes)))
-        return cls(flat, tuple(spaces))
+        leaves = sorted(_items(axes), key=lambda item: item[0])
+        for path, leaf in leaves:
+            if not isinstance(leaf, tuple | list):
+                raise TypeError(
+                    f"SymmetrySpec: '{'/'.join(path)}' must be a tuple with one Axis or"
+                    f" None per array axis, got {leaf!r}."
+                )
+        return cls(tuple((path, tuple(leaf)) for path, leaf in leaves), tuple(spaces))
 
     def __post_init__(self):
         order = {space.name: i for i, space in enumerate(self.spaces)}
@@ -140,8 +148,17 @@ class SymmetrySpec:
             names = [space.name for space in self.spaces]
             raise ValueError(f"SymmetrySpec: duplicate space among {names}.")
         used = set()
+        seen = set()
         for path, axes in self.axes:
             where = "/".join(path)
+            if path in seen:
+                raise ValueError(f"SymmetrySpec: duplicate path '{where}'.")
+            seen.add(path)
+            if wrong := [a for a in axes if not isinstance(a, Axis | None)]:
+                raise TypeError(
+                    f"SymmetrySpec: '{where}' must hold one Axis or None per array"
+                    f" axis, got {wrong[0]!r}."
+                )
             names = [axis.space for axis in axes if axis is not None]
             if unknown := [name for name in names if name not in order]:
                 raise ValueError(
@@ -284,12 +301,26 @@ def check_finite(params: Params) -> None:
 
 
 def flatten(params: Params) -> dict[Path, Any]:
-    """Return the leaves of a nested mapping by path."""
+    """Return the leaves of a nested mapping by path.
+
+    Args:
+      params: nested mapping.
+
+    Returns:
+      The leaves, by the tuple of keys that leads to each.
+    """
     return dict(_items(params))
 
 
 def unflatten(leaves: Mapping[Path, Any]) -> dict[str, Any]:
-    """Return the nested dict with these leaves: the inverse of `flatten`."""
+    """Return the nested dict with these leaves: the inverse of `flatten`.
+
+    Args:
+      leaves: leaves by path.
+
+    Returns:
+      Nested dict.
+    """
     tree: dict[str, Any] = {}
     for path, leaf in leaves.items():
         node = tree
