@@ -1,0 +1,53 @@
+"""Populations of networks: made, imported, stored, divided."""
+
+from symmerge_jax.zoo._batches import batch_indices
+from symmerge_jax.zoo._fit_siren import FitOptions, fit_sirens
+from symmerge_jax.zoo._generate import SIREN, generate_siren_zoo, load_or_generate
+from symmerge_jax.zoo._image_folder import load_image_folder
+from symmerge_jax.zoo._images import (
+    SOURCES,
+    ImageSet,
+    load_images,
+    read_idx,
+    to_unit_range,
+)
+from symmerge_jax.zoo._sine import sin_cos
+from symmerge_jax.zoo._zoo import (
+    Zoo,
+    check_finite,
+    complete_architecture,
+    concatenate,
+    create,
+    require_architecture,
+    select,
+    split,
+    statistics,
+)
+from symmerge_jax.zoo._zoo_file import load, save
+
+__all__ = [
+    "SIREN",
+    "SOURCES",
+    "FitOptions",
+    "ImageSet",
+    "Zoo",
+    "batch_indices",
+    "check_finite",
+    "complete_architecture",
+    "concatenate",
+    "create",
+    "fit_sirens",
+    "generate_siren_zoo",
+    "load",
+    "load_images",
+    "load_image_folder",
+    "load_or_generate",
+    "read_idx",
+    "require_architecture",
+    "save",
+    "select",
+    "sin_cos",
+    "split",
+    "statistics",
+    "to_unit_range",
+]

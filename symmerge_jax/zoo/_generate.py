@@ -1,0 +1,315 @@
+"""Make zoos of SIRENs from images: chunk by chunk, on all devices, resumable.
+
+A chunk of networks is one call of one compiled program. Each finished chunk may be kept
+in a part file; a generator that is started again with the same arguments takes up the
+parts that are there. The seed of a network follows from the seed of the zoo and the
+network's number, so that the interrupted zoo is bit for bit the uninterrupted one.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from symmerge_jax import symmetry
+from symmerge_jax.zoo import _fit_siren, _images, _zoo, _zoo_file
+
+SIREN = {"kind": "siren", "layer_sizes": [2, 32, 32, 1], "w0": 30.0}
+"""The architecture of the MNIST-INRs of Navon et al. 2023, arXiv 2301.12780."""
+
+OnChunk = Callable[[int, int, Mapping[str, float]], None]
+
+
+def generate_siren_zoo(
+    image_set: _images.ImageSet,
+    *,
+    seed: int = 0,
+    architecture: Mapping[str, Any] = SIREN,
+    options: _fit_siren.FitOptions | None = None,
+    fits_per_image: int = 1,
+    chunk_size: int = 256,
+    parts_dir: str | os.PathLike | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    on_chunk: OnChunk | None = None,
+) -> _zoo.Zoo:
+    """Fit SIRENs to images and return them as a zoo.
+
+    Network `i` is fitted to image `i // fits_per_image`, from an initialisation of its
+    own.
+
+    Args:
+      image_set: the images; uint8 pixels are divided by 255.
+      seed: seed of the zoo.
+      architecture: a SIREN with two inputs and one output.
+      options: how to fit; the defaults of `FitOptions` if None.
+      fits_per_image: networks per image, with different initialisations.
+      chunk_size: networks per call of the compiled program, rounded up to what the
+        devices share evenly.
+      parts_dir: folder for the parts of an unfinished zoo, or None to keep none.
+      devices: devices to use, all of them if None.
+      on_chunk: called as `on_chunk(done, total, {"psnr": mean})` after each chunk.
+
+    Returns:
+      The zoo, in memory, with metrics `psnr` (dB) and `num_steps`.
+
+    Raises:
+      ValueError: no images, an architecture that is no such SIREN, parts of another
+        zoo, or a fit that diverged.
+    """
+    options = _fit_siren.FitOptions() if options is None else options
+    architecture = _check_architecture(architecture)
+    recipe = _recipe(image_set, seed, architecture, options, fits_per_image)
+    devices = jax.devices() if devices is None else list(devices)
+    images = image_set.images
+    num_networks = fits_per_image * len(images)
+    image_row = np.arange(num_networks) // fits_per_image
+
+    on_cpu = devices[0].platform == "cpu"
+    smallest = (options.group_size or (4 if on_cpu else 1)) * len(devices)
+    chunk_size = -(-min(chunk_size, num_networks) // smallest) * smallest
+    group_size = options.group_size or (4 if on_cpu else chunk_size // len(devices))
+    fit = _compile(
+        jax.random.key(seed),
+        architecture,
+        options,
+        devices,
+        (chunk_size, *images.shape[1:]),
+        group_size,
+    )
+
+    def fit_chunk(start: int) -> dict[str, np.ndarray]:
+        # The last chunk is filled up with repetitions of the last network.
+        indices = np.minimum(np.arange(start, start + chunk_size), num_networks - 1)
+        pixels = _images.to_unit_range(images[image_row[indices]])
+        params, metrics = jax.device_get(fit(indices.astype(np.int32), pixels))
+        arrays = {"/".join(k): v for k, v in symmetry.flatten(params).items()}
+        arrays |= {f"metrics/{name}": values for name, values in metrics.items()}
+        return {name: v[: num_networks - start] for name, v in arrays.items()}
+
+    starts = range(0, num_networks, chunk_size)
+    parts = _Parts(parts_dir, {**recipe, "chunk_size": chunk_size})
+    num_workers = (os.cpu_count() or 1) if on_cpu and len(devices) == 1 else 1
+    chunks: dict[int, dict[str, np.ndarray]] = {}
+    done = 0
+    for start, chunk in _run(fit_chunk, starts, parts, num_workers):
+        _check_fit(chunk, start)
+        chunks[start] = chunk
+        done += len(chunk["metrics/psnr"])
+        if on_chunk is not None:
+            mean = float(np.mean(chunk["metrics/psnr"]))
+            on_chunk(done, num_networks, {"psnr": mean})
+
+    arrays = {
+        name: np.concatenate([chunks[start][name] for start in starts])
+        for name in chunks[0]
+    }
+    metrics = {n.split("/")[1]: v for n, v in arrays.items() if n.startswith("metrics")}
+    params = symmetry.unflatten(
+        {tuple(n.split("/")): v for n, v in arrays.items() if n.startswith("dense")}
+    )
+    return _zoo.create(
+        architecture,
+        params,
+        labels=image_set.labels[image_row],
+        image_index=image_row,
+        subsets=(image_set.name,),
+        images=images,
+        image_row=image_row,
+        metrics=metrics,
+        provenance=recipe,
+    )
+
+
+def load_or_generate(
+    path: str | os.PathLike, image_set: _images.ImageSet, **arguments
+) -> _zoo.Zoo:
+    """Return the zoo in a file, after making it with `generate_siren_zoo` if missing.
+
+    An interrupted call leaves `PATH.parts`, from which the next call goes on.
+
+    Args:
+      path: the zoo file.
+      image_set: the images.
+      **arguments: those of `generate_siren_zoo`, but not `parts_dir`.
+
+    Returns:
+      The zoo, as views of the file.
+
+    Raises:
+      ValueError: the file holds a zoo made from other images or with other arguments.
+    """
+    path = pathlib.Path(path)
+    if path.exists():
+        zoo = _zoo_file.load(path)
+        _check_recipe(path, zoo, image_set, arguments)
+        return zoo
+    parts_dir = path.with_name(path.name + ".parts")
+    zoo = generate_siren_zoo(image_set, parts_dir=parts_dir, **arguments)
+    _zoo_file.save(path, zoo)
+    shutil.rmtree(parts_dir)
+    return _zoo_file.load(path)
+
+
+def _check_recipe(path, zoo, image_set, arguments):
+    wanted = _recipe(
+        image_set,
+        arguments.get("seed", 0),
+        _check_architecture(arguments.get("architecture", SIREN)),
+        arguments.get("options") or _fit_siren.FitOptions(),
+        arguments.get("fits_per_image", 1),
+    )
+    for name, value in wanted.items():
+        if zoo.provenance.get(name) != value:
+            raise ValueError(
+                f"{path} holds another zoo: its {name} is"
+                f" {zoo.provenance.get(name)!r}, wanted {value!r}. Remove the file, or"
+                " choose another path."
+            )
+
+
+def _check_architecture(architecture):
+    complete = _zoo.complete_architecture(architecture)
+    sizes = complete["layer_sizes"]
+    if complete["kind"] != "siren" or len(sizes) < 3 or (sizes[0], sizes[-1]) != (2, 1):
+        raise ValueError(
+            "Images are fitted by SIRENs with layer_sizes [2, ..., 1] and at least one"
+            f" hidden layer, got {dict(architecture)}."
+        )
+    return complete
+
+
+def _recipe(image_set, seed, architecture, options, fits_per_image):
+    """Return all that decides the weights, as JSON would hold it."""
+    if len(image_set.images) == 0:
+        raise ValueError("A zoo needs at least one image, got zero.")
+    if fits_per_image < 1:
+        raise ValueError(f"fits_per_image must be at least 1, got {fits_per_image}.")
+    return {
+        "made_by": "generate_siren_zoo",
+        "source": image_set.name,
+        "images_shape": list(image_set.images.shape),
+        "images_sha256": hashlib.sha256(
+            np.ascontiguousarray(image_set.images)
+        ).hexdigest(),
+        "seed": seed,
+        "fits_per_image": fits_per_image,
+        "architecture": architecture,
+        "options": dataclasses.asdict(options),
+    }
+
+
+def _compile(key, architecture, options, devices, shape, group_size):
+    """Return the compiled `(indices, images) -> (params, metrics)` of one chunk."""
+    data = PartitionSpec("data")
+
+    def fit_share(indices, images):
+        groups = (
+            indices.reshape(-1, group_size),
+            images.reshape(-1, group_size, *images.shape[1:]),
+        )
+        fitted = lax.map(
+            lambda group: _fit_siren.fit_sirens(key, *group, architecture, options),
+            groups,
+        )
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), fitted)
+
+    fit = jax.shard_map(
+        fit_share,
+        mesh=Mesh(np.array(devices), ("data",)),
+        in_specs=(data, data),
+        out_specs=data,
+        check_vma=False,
+    )
+    indices = jax.ShapeDtypeStruct(shape[:1], np.int32)
+    images = jax.ShapeDtypeStruct(shape, np.float32)
+    return jax.jit(fit).lower(indices, images).compile()
+
+
+def _run(fit_chunk, starts, parts, num_workers) -> Iterator[tuple[int, Any]]:
+    """Yield each chunk with its start, as they come, several at a time.
+
+    XLA runs one program of many small operations on one core; a worker per core is what
+    fills a CPU.
+    """
+    missing = []
+    for start in starts:
+        chunk = parts.load(start)
+        if chunk is None:
+            missing.append(start)
+        else:
+            yield start, chunk
+    with concurrent.futures.ThreadPoolExecutor(num_workers) as pool:
+        futures = {pool.submit(fit_chunk, start): start for start in missing}
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                chunk = future.result()
+                parts.save(futures[future], chunk)
+                yield futures[future], chunk
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _check_fit(chunk, start):
+    bad = np.flatnonzero(~np.isfinite(chunk["metrics/psnr"]))
+    if bad.size:
+        raise ValueError(
+            f"The fit of network {start + bad[0]} diverged ({bad.size} of its chunk)."
+            " Lower options.learning_rate."
+        )
+
+
+class _Parts:
+    """Finished chunks in a folder; without a folder, nothing is kept."""
+
+    def __init__(self, folder, recipe):
+        self._folder = None if folder is None else pathlib.Path(folder)
+        if self._folder is None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._folder / "recipe.json"
+        text = json.dumps(recipe, indent=2)
+        if not file.exists():
+            partial = file.with_suffix(".part")
+            partial.write_text(text)
+            os.replace(partial, file)
+        elif file.read_text() != text:
+            raise ValueError(
+                f"{self._folder} holds the parts of another zoo (see {file.name} in"
+                " it). Remove the folder, or choose another output."
+            )
+
+    def load(self, start):
+        """Return the chunk that begins at this network, or None."""
+        file = self._file(start)
+        if file is None or not file.exists():
+            return None
+        try:
+            return safetensors.numpy.load_file(file)
+        except safetensors.SafetensorError as error:
+            raise ValueError(
+                f"{file} is damaged ({error}). Remove it: the chunk is made again."
+            ) from error
+
+    def save(self, start, chunk):
+        """Keep a chunk; the file gets its name only when it is complete."""
+        if (file := self._file(start)) is None:
+            return
+        partial = file.with_suffix(".part")
+        chunk = {name: np.ascontiguousarray(values) for name, values in chunk.items()}
+        partial.write_bytes(safetensors.numpy.save(chunk))
+        os.replace(partial, file)
+
+    def _file(self, start):
+        return self._folder and self._folder / f"{start:08d}.safetensors"

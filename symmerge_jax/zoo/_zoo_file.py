@@ -1,0 +1,158 @@
+"""Zoos on disk: one safetensors file, read as views of the mapped file.
+
+Format, version 1. A safetensors file (8 bytes little-endian length of the header, the
+header as JSON, then the raw little-endian arrays at the offsets that it names) with the
+tensors
+
+    params/dense_0/kernel   [N, I, O] float32, and so for every parameter
+    labels, image_index, subset_index   [N] int32
+    images [M, H, W] uint8 or float32, image_row [N] int32      (both or neither)
+    metrics/psnr            [N] float32, and so for every metric
+
+and the metadata `format` ("symmerge_jax.zoo"), `version` ("1") and `zoo`: a JSON object
+of `architecture`, `subsets` and `provenance`. Any safetensors reader opens it.
+"""
+
+import json
+import math
+import os
+import pathlib
+
+import numpy as np
+import safetensors.numpy
+
+from symmerge_jax import symmetry
+from symmerge_jax.zoo import _zoo
+
+FORMAT = "symmerge_jax.zoo"
+VERSION = "1"
+_DTYPES = {"F32": np.float32, "I32": np.int32, "U8": np.uint8}
+
+
+def save(path: str | os.PathLike, zoo: _zoo.Zoo) -> None:
+    """Write a zoo to one file.
+
+    The file gets its name only when it is complete.
+
+    Args:
+      path: file to write; its folder is made if it is missing.
+      zoo: the zoo; its weights must be finite.
+
+    Raises:
+      ValueError: NaN or infinite weights.
+    """
+    _zoo.check_finite(zoo)
+    arrays = {
+        "/".join(("params", *path)): leaf
+        for path, leaf in symmetry.flatten(zoo.params).items()
+    }
+    arrays |= {f"metrics/{name}": values for name, values in zoo.metrics.items()}
+    for name in ("labels", "image_index", "subset_index", "images", "image_row"):
+        if getattr(zoo, name) is not None:
+            arrays[name] = getattr(zoo, name)
+    description = {
+        "architecture": dict(zoo.architecture),
+        "subsets": list(zoo.subsets),
+        "provenance": dict(zoo.provenance),
+    }
+    metadata = {"format": FORMAT, "version": VERSION, "zoo": json.dumps(description)}
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    arrays = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
+    partial.write_bytes(safetensors.numpy.save(arrays, metadata))
+    os.replace(partial, path)
+
+
+def load(path: str | os.PathLike, *, validate: bool = True) -> _zoo.Zoo:
+    """Open the zoo in a file.
+
+    Args:
+      path: a file written by `save`.
+      validate: look at all weights for NaN and infinity, which reads the whole file.
+
+    Returns:
+      A zoo whose arrays are read-only views of the mapped file.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: no zoo, an unknown version, a truncated file, or bad weights. The
+        message names the file.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No zoo at {path}. Make one: python launch/make_zoo.py"
+            " --config=launch/configs/zoo_digits.py --out=PATH"
+        )
+    header, start = _read_header(path)
+    metadata = header.pop("__metadata__", {})
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} is a safetensors file, but holds no zoo.")
+    if metadata.get("version") != VERSION:
+        raise ValueError(
+            f"{path} is a zoo of version {metadata.get('version')!r}; this library"
+            f" reads version {VERSION!r}. Install the release that wrote it."
+        )
+    stop = start + max(entry["data_offsets"][1] for entry in header.values())
+    if path.stat().st_size != stop:
+        raise ValueError(
+            f"{path} is truncated or damaged: {path.stat().st_size} bytes, expected"
+            f" {stop}. Copy or make the zoo again."
+        )
+    arrays = {name: _view(path, start, entry) for name, entry in header.items()}
+    description = json.loads(metadata["zoo"])
+    try:
+        zoo = _zoo.create(
+            description["architecture"],
+            symmetry.unflatten(_strip("params/", arrays)),
+            labels=arrays["labels"],
+            image_index=arrays["image_index"],
+            subset_index=arrays["subset_index"],
+            subsets=description["subsets"],
+            images=arrays.get("images"),
+            image_row=arrays.get("image_row"),
+            metrics={"/".join(k): v for k, v in _strip("metrics/", arrays).items()},
+            provenance=description["provenance"],
+        )
+        if validate:
+            _zoo.check_finite(zoo)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} is no sound zoo: {error}") from error
+    return zoo
+
+
+def _read_header(path):
+    """Return the header of a safetensors file and the offset of its data."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise ValueError(f"{path} is no zoo file, or is truncated in its header.")
+        try:
+            header = json.loads(file.read(length))
+        except ValueError as error:
+            raise ValueError(f"{path} is no zoo file: no JSON header.") from error
+    return header, 8 + length
+
+
+def _view(path, start, entry):
+    """Return a read-only array at its place in the file."""
+    begin, end = entry["data_offsets"]
+    if entry["dtype"] not in _DTYPES:
+        raise ValueError(f"{path} holds data of type {entry['dtype']!r}, no zoo does.")
+    dtype = np.dtype(_DTYPES[entry["dtype"]]).newbyteorder("<")
+    shape = tuple(entry["shape"])
+    if math.prod(shape) * dtype.itemsize != end - begin:
+        raise ValueError(f"{path} is damaged: its header contradicts itself.")
+    if begin == end:
+        return np.zeros(shape, dtype)
+    return np.memmap(path, dtype, "r", start + begin, shape)
+
+
+def _strip(prefix, arrays):
+    return {
+        tuple(name.removeprefix(prefix).split("/")): values
+        for name, values in arrays.items()
+        if name.startswith(prefix)
+    }
