@@ -1,0 +1,241 @@
+"""Configs: typed by their defaults, unknown keys refused with the nearest names.
+
+A config is an ``ml_collections.ConfigDict``. It comes from a Python file with a
+function ``get_config()``, or ``get_config(variant)`` for ``file.py:variant``, and
+flags override it: ``--config.num_steps=100``.
+"""
+
+import ast
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import ml_collections
+
+PathLike = str | pathlib.Path
+ConfigDict = ml_collections.ConfigDict
+
+
+def check_config(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
+    """Fill in the defaults of a config and refuse what they do not know.
+
+    An int passes for a float, a tuple for a list and the other way round, and anything
+    for a default of ``None``. ``None`` passes only where the default is ``None``; a
+    ``config_dict.placeholder(type)`` takes ``None`` or that type.
+
+    Args:
+      config: the values that were given; not changed.
+      defaults: every key that exists, with a value of its type; not changed.
+
+    Returns:
+      A new config with every key of ``defaults``.
+
+    Raises:
+      ValueError: for an unknown key; names it and the nearest ones.
+      TypeError: for a value of another type; names the key and both types.
+
+    Example:
+      >>> defaults = ConfigDict({"num_steps": 100, "model": {"width": 32}})
+      >>> check_config(ConfigDict({"model": {"width": 64}}), defaults).model.width
+      64
+      >>> check_config(ConfigDict({"num_step": 5}), defaults)
+      Traceback (most recent call last):
+      ValueError: unknown config key 'num_step': did you mean 'num_steps'?
+    """
+    result = defaults.copy_and_resolve_references()
+    for key, value in flatten(config):
+        check_key(key, defaults)
+        group, typed = result, defaults  # the copy forgets types of placeholders
+        *parents, name = key.split(".")
+        for parent in parents:
+            group, typed = group[parent], typed[parent]
+        group[name] = _converted(key, value, typed[name], typed.get_type(name))
+    return result
+
+
+def check_key(key: str, defaults: ConfigDict) -> None:
+    """Raise ValueError with the nearest names unless ``defaults`` has the key.
+
+    Args:
+      key: dotted key, e.g. ``model.width``.
+      defaults: config with every key that exists.
+    """
+    known = [name for name, _ in flatten(defaults)]
+    groups = {name[:i] for name in known for i, c in enumerate(name) if c == "."}
+    if key in groups or key in known:
+        return
+    near = difflib.get_close_matches(key, known, n=3)
+    last = key.rpartition(".")[2]
+    near += [name for name in known if name.rpartition(".")[2] == last]
+    names = " or ".join(repr(name) for name in dict.fromkeys(near))
+    if names:
+        raise ValueError(f"unknown config key {key!r}: did you mean {names}?")
+    raise ValueError(
+        f"unknown config key {key!r}: the keys are {', '.join(sorted(known))}"
+    )
+
+
+def override_config(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigDict:
+    """Replace values of a config by values given as text, as on a command line.
+
+    Args:
+      config: the config; not changed.
+      overrides: text by dotted key. Text for a string is taken as it is, other text
+        is read as a Python literal; ``true``, ``false`` and ``none`` may be lower case.
+
+    Returns:
+      A new config.
+
+    Raises:
+      ValueError: for an unknown key; names it and the nearest ones.
+      TypeError: for text of another type; names the key and both types.
+
+    Example:
+      >>> config = ConfigDict({"num_steps": 100, "model": {"sizes": (2, 1)}})
+      >>> override_config(config, {"model.sizes": "2,8,1"}).model.sizes
+      (2, 8, 1)
+    """
+    given = ConfigDict()
+    for key, text in overrides.items():
+        check_key(key, config)
+        default: Any = config
+        group = given
+        *parents, name = key.split(".")
+        for parent in parents:
+            default = default[parent]
+            if parent not in group:
+                group[parent] = ConfigDict()
+            group = group[parent]
+        is_text = default.get_type(name) is str
+        group[name] = text if is_text else _parsed(text)
+    return check_config(given, config)
+
+
+def flatten(
+    config: ConfigDict | Mapping, prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield ``(dotted key, value)`` for each value of a nested config."""
+    for name, value in config.items():
+        if isinstance(value, ConfigDict | Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def load_config_file(path: PathLike) -> ConfigDict:
+    """Load a config from ``file.py`` or ``file.py:variant``.
+
+    Args:
+      path: a Python file with ``get_config()``; the part after a colon is handed to
+        ``get_config(variant)``.
+
+    Returns:
+      The config.
+
+    Raises:
+      FileNotFoundError: when there is no such file; names the nearest ones.
+      ValueError: when the file has no ``get_config``, or it takes no variant.
+    """
+    name, _, variant = str(path).partition(":")
+    file = pathlib.Path(name)
+    if not file.is_file():
+        others = [other.name for other in sorted(file.parent.glob("*.py"))]
+        near = difflib.get_close_matches(file.name, others, n=3) or others
+        hint = f": did you mean {' or '.join(near)}?" if near else ""
+        raise FileNotFoundError(f"no config file {file}{hint}")
+    spec = importlib.util.spec_from_file_location(f"_config_{file.stem}", file)
+    module = importlib.util.module_from_spec(spec)  # pyright: ignore
+    spec.loader.exec_module(module)  # pyright: ignore
+    if not callable(get_config := getattr(module, "get_config", None)):
+        raise ValueError(f"config file {file} has no function get_config()")
+    num_arguments = len(inspect.signature(get_config).parameters)
+    if variant and not num_arguments:
+        raise ValueError(
+            f"config file {file} has no variants: leave {':' + variant!r} away"
+        )
+    return get_config(variant) if variant else get_config()
+
+
+def config_hash(config: ConfigDict) -> str:
+    """Return 12 hex digits that are equal for equal configs, whatever the order."""
+    text = json.dumps(plain_config(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def save_config(path: PathLike, config: ConfigDict) -> None:
+    """Write a config to a JSON file; tuples become lists."""
+    write_json(path, plain_config(config))
+
+
+def load_config(path: PathLike) -> ConfigDict:
+    """Read a config from a JSON file.
+
+    Args:
+      path: file of :func:`save_config`.
+
+    Raises:
+      FileNotFoundError: when there is no such file.
+      ValueError: when it is not a JSON object.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no config in {path}: check the path, or train first")
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"config {path} is not a JSON object: repair it")
+    return ConfigDict(content)
+
+
+def plain_config(config: ConfigDict) -> dict[str, Any]:
+    """Return a config as JSON has it: nested dicts, lists instead of tuples."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def read_json(path: PathLike) -> Any:
+    """Read a JSON file; raises a ValueError that names it when it is damaged."""
+    try:
+        return json.loads(pathlib.Path(path).read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): repair or delete it") from None
+
+
+def write_json(path: PathLike, content: Any) -> None:
+    """Write a JSON file under a temporary name, then rename it."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    os.replace(temporary, path)
+
+
+def _parsed(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _converted(key: str, value: Any, default: Any, expected: type) -> Any:
+    if expected is type(None) or (value is None and default is None):
+        return value
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    if expected is float and is_int:
+        return float(value)
+    if expected in (list, tuple) and isinstance(value, list | tuple):
+        return expected(value)
+    if expected is int and is_int:
+        return value
+    if expected is not int and isinstance(value, expected):
+        return value
+    kind = "a group of keys" if expected is ConfigDict else f"a {expected.__name__}"
+    raise TypeError(
+        f"config key {key!r} must be {kind}, got {value!r} ({type(value).__name__})"
+    )

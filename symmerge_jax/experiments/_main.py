@@ -1,0 +1,115 @@
+"""Run a script: flags in, and one clear line out when something is wrong."""
+
+import functools
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ml_collections
+from absl import app, flags
+
+from symmerge_jax import training
+from symmerge_jax.experiments import _config
+
+_PACKAGE = pathlib.Path(__file__).parents[1]
+
+
+class ConfigFlag:
+    """The flags ``--config=file.py[:variant]`` and ``--config.key=value``."""
+
+    def __init__(self, default_path: str | None = None):
+        flags.DEFINE_string(
+            "config", default_path, "Config file: file.py or file.py:variant."
+        )
+        flags.DEFINE_multi_string(
+            "config_override", [], "key=value; --config.key=value is the short form."
+        )
+
+    @property
+    def value(self) -> ml_collections.ConfigDict:
+        """The config of the file, with the overrides of the command line."""
+        if flags.FLAGS.config is None:
+            raise ValueError("no config: give --config=file.py")
+        config = _config.load_config_file(flags.FLAGS.config)
+        pairs = (text.partition("=")[::2] for text in flags.FLAGS.config_override)
+        return _config.override_config(config, dict(pairs))
+
+
+def define_config_flag(default_path: str | None = None) -> ConfigFlag:
+    """Define ``--config=file.py[:variant]`` and ``--config.key=value``.
+
+    Args:
+      default_path: config file when the flag is not given.
+
+    Returns:
+      The flag; ``flag.value`` is the ``ConfigDict`` after parsing, with overrides.
+    """
+    return ConfigFlag(default_path)
+
+
+def run_main(
+    main: Callable[[Sequence[str]], Any], argv: Sequence[str] | None = None
+) -> None:
+    """Parse the flags, run ``main(argv)`` and end the process.
+
+    The exit code is what ``main`` returns (0 for ``None``). An error in what the user
+    gave (``ValueError``, ``TypeError`` and ``FloatingPointError`` raised by this
+    package, any ``OSError``, a wrong flag) ends with code 2 and one line on standard
+    error, ``error: ...``; with ``--debug`` the full traceback is shown. Errors raised
+    elsewhere are bugs and keep their traceback. A run ended by a signal exits with
+    128 + its number.
+
+    Args:
+      main: what to run, gets the arguments that are not flags.
+      argv: the command line; that of the process when ``None``.
+    """
+    if "debug" not in flags.FLAGS:
+        flags.DEFINE_bool("debug", False, "Show the full traceback of an error.")
+    app.run(
+        functools.partial(_guarded, main),
+        argv=list(sys.argv if argv is None else argv),
+        flags_parser=_parse_flags,
+    )
+
+
+def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
+    try:
+        return main(argv)
+    except training.Interrupted as stop:
+        sys.stderr.write(f"{stop}\n")
+        return 128 + stop.signal_number
+    except (ValueError, TypeError, FloatingPointError, OSError) as error:
+        if flags.FLAGS.debug or not (isinstance(error, OSError) or _is_ours(error)):
+            raise
+        return _fail(error)
+
+
+def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
+    argv = [_long_form(argument) for argument in argv]
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(_fail(error))
+
+
+def _long_form(argument: str) -> str:
+    for prefix in ("--config.", "-config."):
+        if argument.startswith(prefix):
+            return f"--config_override={argument.removeprefix(prefix)}"
+    return argument
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether the innermost frame of the error is one of this package."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    return _PACKAGE in pathlib.Path(trace.tb_frame.f_code.co_filename).parents
+
+
+def _fail(error: BaseException) -> int:
+    sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+    return 2

@@ -1,0 +1,134 @@
+"""The folder of a run: its config, its versions, and nothing of another run."""
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+import subprocess
+from collections.abc import Collection
+from typing import Any
+
+import jax
+import ml_collections
+
+import symmerge_jax
+from symmerge_jax.experiments import _config
+
+PathLike = str | pathlib.Path
+
+MAY_CHANGE = (
+    "checkpoint_every",
+    "evaluate_every",
+    "keep_checkpoints",
+    "log_every",
+)
+"""Last parts of the config keys that may differ when a run is resumed: they change
+what is written and when, never the parameters. ``num_steps`` is none of them, because
+the learning rate depends on it."""
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def open_workdir(
+    workdir: PathLike,
+    config: ml_collections.ConfigDict,
+    *,
+    may_change: Collection[str] = MAY_CHANGE,
+) -> pathlib.Path:
+    """Make the folder of a run, or open it again for the same config.
+
+    Writes ``config.json`` and ``versions.json``, a list with one record for each
+    environment the run has been started in.
+
+    Args:
+      workdir: the folder; a new one, an empty one, or one of an earlier start.
+      config: the complete config of the run.
+      may_change: last parts of the keys that may differ from the earlier start.
+
+    Returns:
+      The absolute path of the folder.
+
+    Raises:
+      ValueError: when the folder belongs to another config (names the keys that
+        differ, with both values) or holds other files.
+    """
+    path = pathlib.Path(workdir).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"workdir {path} is a file: choose a folder")
+    file = path / "config.json"
+    if file.exists():
+        _check_same(path, _config.load_config(file), config, may_change)
+    elif path.exists() and any(path.iterdir()):
+        raise ValueError(
+            f"workdir {path} is not empty and holds no config.json, so it is not the "
+            "folder of a run: choose another --workdir"
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    _config.save_config(file, config)
+    _record_versions(path / "versions.json")
+    return path
+
+
+def versions() -> dict[str, Any]:
+    """Return versions of the packages, the devices, and the git commit if any."""
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {
+        "symmerge_jax": symmerge_jax.__version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        **found,
+        "platform": platform.platform(),
+        "device_kind": jax.devices()[0].device_kind,
+        "num_devices": jax.device_count(),
+        "num_cpus": os.cpu_count(),
+    }
+
+
+def _check_same(
+    path: pathlib.Path,
+    old: ml_collections.ConfigDict,
+    new: ml_collections.ConfigDict,
+    may_change: Collection[str],
+) -> None:
+    old_values = dict(_config.flatten(old))
+    new_values = dict(_config.flatten(_config.plain_config(new)))
+    differences = [
+        f"{key} was {old_values.get(key, 'absent')!r} and is now "
+        f"{new_values.get(key, 'absent')!r}"
+        for key in sorted(old_values.keys() | new_values.keys())
+        if old_values.get(key, _ABSENT) != new_values.get(key, _ABSENT)
+        and key.rpartition(".")[2] not in may_change
+    ]
+    if differences:
+        raise ValueError(
+            f"workdir {path} belongs to another config: {'; '.join(differences)}. "
+            "Choose another --workdir, or give the earlier values to resume"
+        )
+
+
+_ABSENT = object()
+
+
+def _record_versions(file: pathlib.Path) -> None:
+    records = _config.read_json(file) if file.exists() else []
+    record = versions()
+    if record not in records[-1:]:
+        _config.write_json(file, [*records, record])
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the source tree, where the package is tracked by git."""
+    folder = pathlib.Path(__file__).parent
+    commands = (
+        ["git", "ls-files", "--error-unmatch", pathlib.Path(__file__).name],
+        ["git", "rev-parse", "HEAD"],
+    )
+    output = ""
+    for command in commands:
+        try:
+            output = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, check=True
+            ).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+    return output

@@ -1,0 +1,153 @@
+import pytest
+from ml_collections import ConfigDict, config_dict
+
+from symmerge_jax import experiments
+
+
+@pytest.fixture
+def defaults():
+    return ConfigDict(
+        {
+            "num_steps": 100,
+            "learning_rate": 1e-3,
+            "shuffle": True,
+            "model": {"width": 32, "layer_sizes": (2, 32, 1), "kind": "siren"},
+            "clip_norm": None,
+            "seed": config_dict.placeholder(int),
+        }
+    )
+
+
+def test_defaults_are_filled_in(defaults):
+    given = ConfigDict({"model": {"width": 64}, "learning_rate": 1})
+    config = experiments.check_config(given, defaults)
+    assert config.model.width == 64
+    assert config.model.kind == "siren"
+    assert config.num_steps == 100
+    assert config.learning_rate == 1.0
+    assert isinstance(config.learning_rate, float)
+    assert defaults.model.width == 32
+    assert "num_steps" not in given
+
+
+def test_values_that_fit_are_taken(defaults):
+    given = ConfigDict(
+        {"model": {"layer_sizes": [2, 8, 1]}, "clip_norm": "any", "seed": 3}
+    )
+    config = experiments.check_config(given, defaults)
+    assert config.model.layer_sizes == (2, 8, 1)
+    assert config.clip_norm == "any"
+    assert config.seed == 3
+    assert defaults.seed is None
+    assert experiments.check_config(ConfigDict({"seed": None}), defaults).seed is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"num_step": 1}, r"unknown config key 'num_step': did you mean 'num_steps'\?"),
+        ({"width": 1}, r"'width': did you mean 'model.width'\?"),
+        ({"model": {"widht": 1}}, r"'model.widht': did you mean 'model.width'"),
+        ({"num_steps": {"x": 1}}, r"unknown config key 'num_steps.x'"),
+        ({"zzz": 1}, r"the keys are clip_norm, learning_rate, model.kind,"),
+    ],
+)
+def test_unknown_keys_are_refused(defaults, given, message):
+    with pytest.raises(ValueError, match=message):
+        experiments.check_config(ConfigDict(given), defaults)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"num_steps": "many"}, r"'num_steps' must be a int, got 'many' \(str\)"),
+        ({"num_steps": 1.5}, r"'num_steps' must be a int, got 1.5 \(float\)"),
+        ({"num_steps": True}, r"'num_steps' must be a int, got True \(bool\)"),
+        ({"shuffle": 1}, r"'shuffle' must be a bool"),
+        ({"num_steps": None}, r"'num_steps' must be a int, got None"),
+        ({"model": 3}, r"'model' must be a group of keys, got 3"),
+        ({"seed": "x"}, r"'seed' must be a int"),
+        ({"model": {"layer_sizes": 3}}, r"'model.layer_sizes' must be a tuple"),
+    ],
+)
+def test_values_of_another_type_are_refused(defaults, given, message):
+    with pytest.raises(TypeError, match=message):
+        experiments.check_config(ConfigDict(given), defaults)
+
+
+def test_overrides_are_typed_by_the_config(defaults):
+    config = experiments.override_config(
+        defaults,
+        {
+            "num_steps": "7",
+            "learning_rate": "2e-2",
+            "shuffle": "false",
+            "model.layer_sizes": "2,8,1",
+            "model.kind": "1",
+            "clip_norm": "0.5",
+            "seed": "none",
+        },
+    )
+    assert config.num_steps == 7
+    assert config.learning_rate == 0.02
+    assert config.shuffle is False
+    assert config.model.layer_sizes == (2, 8, 1)
+    assert config.model.kind == "1"
+    assert config.clip_norm == 0.5
+    assert config.seed is None
+    assert config.model.width == 32
+    assert defaults.num_steps == 100
+    with pytest.raises(ValueError, match=r"'model.widht': did you mean"):
+        experiments.override_config(defaults, {"model.widht": "1"})
+    with pytest.raises(TypeError, match="'num_steps' must be a int, got 'x'"):
+        experiments.override_config(defaults, {"num_steps": "x"})
+    with pytest.raises(TypeError, match="'model' must be a group of keys"):
+        experiments.override_config(defaults, {"model": "x"})
+
+
+def test_hash_depends_on_values_alone(defaults):
+    a = ConfigDict({"x": 1, "y": {"z": (1, 2)}})
+    b = ConfigDict({"y": {"z": [1, 2]}, "x": 1})
+    c = ConfigDict({"y": {"z": [1, 3]}, "x": 1})
+    assert experiments.config_hash(a) == experiments.config_hash(b)
+    assert experiments.config_hash(a) != experiments.config_hash(c)
+    assert len(experiments.config_hash(defaults)) == 12
+
+
+def test_json_round_trip(defaults, tmp_path):
+    experiments.save_config(tmp_path / "config.json", defaults)
+    loaded = experiments.load_config(tmp_path / "config.json")
+    assert experiments.check_config(loaded, defaults) == defaults
+    assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_bad_json_is_named(tmp_path):
+    path = tmp_path / "config.json"
+    with pytest.raises(FileNotFoundError, match=r"no config in .*config.json"):
+        experiments.load_config(path)
+    path.write_text('{"a": ')
+    with pytest.raises(ValueError, match=r"config.json is not JSON .* repair"):
+        experiments.load_config(path)
+    path.write_text("[1]")
+    with pytest.raises(ValueError, match="not a JSON object"):
+        experiments.load_config(path)
+
+
+def test_config_files(tmp_path):
+    body = "from ml_collections import ConfigDict\n"
+    (tmp_path / "digits.py").write_text(
+        f"{body}def get_config():\n    return ConfigDict({{'a': 1}})\n"
+    )
+    (tmp_path / "mnist.py").write_text(
+        f"{body}def get_config(variant=''):\n    return ConfigDict({{'v': variant}})\n"
+    )
+    (tmp_path / "empty.py").write_text("")
+    assert experiments.load_config_file(tmp_path / "digits.py").a == 1
+    assert experiments.load_config_file(tmp_path / "mnist.py").v == ""
+    assert experiments.load_config_file(f"{tmp_path}/mnist.py:smoke").v == "smoke"
+    with pytest.raises(FileNotFoundError, match=r"did you mean digits.py"):
+        experiments.load_config_file(tmp_path / "digit.py")
+    with pytest.raises(ValueError, match="no variants: leave ':smoke' away"):
+        experiments.load_config_file(f"{tmp_path}/digits.py:smoke")
+    with pytest.raises(ValueError, match="has no function get_config"):
+        experiments.load_config_file(tmp_path / "empty.py")

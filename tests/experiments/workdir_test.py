@@ -1,0 +1,76 @@
+import json
+
+import jax
+import pytest
+from ml_collections import ConfigDict
+
+import symmerge_jax
+from symmerge_jax import experiments
+
+
+@pytest.fixture
+def config():
+    return ConfigDict(
+        {"num_steps": 100, "log_every": 10, "model": {"layer_sizes": (2, 8, 1)}}
+    )
+
+
+def test_new_folder_holds_config_and_versions(config, tmp_path):
+    path = experiments.open_workdir(tmp_path / "a" / "b", config)
+    assert path == tmp_path / "a" / "b"
+    stored = json.loads((path / "config.json").read_text())
+    assert stored["model"]["layer_sizes"] == [2, 8, 1]
+    (record,) = json.loads((path / "versions.json").read_text())
+    assert record["jax"] == jax.__version__
+    assert record["symmerge_jax"] == symmerge_jax.__version__
+    assert record["num_devices"] == jax.device_count()
+    assert record["num_cpus"] >= 1
+    assert record.keys() >= {
+        "python", "flax", "optax", "orbax-checkpoint", "platform",
+        "device_kind", "git_commit",
+    }  # fmt: skip
+
+
+def test_same_config_resumes(config, tmp_path):
+    path = experiments.open_workdir(tmp_path, config)
+    assert experiments.open_workdir(tmp_path, config) == path
+    assert len(json.loads((path / "versions.json").read_text())) == 1
+    (path / "versions.json").write_text('[{"jax": "0.1"}]')
+    experiments.open_workdir(tmp_path, config)
+    assert len(json.loads((path / "versions.json").read_text())) == 2
+
+
+def test_intervals_may_change(config, tmp_path):
+    experiments.open_workdir(tmp_path, config)
+    config.log_every = 20
+    path = experiments.open_workdir(tmp_path, config)
+    assert experiments.load_config(path / "config.json").log_every == 20
+    with pytest.raises(ValueError, match="log_every was 20 and is now 30"):
+        config.log_every = 30
+        experiments.open_workdir(tmp_path, config, may_change=())
+
+
+def test_another_config_is_refused(config, tmp_path):
+    path = experiments.open_workdir(tmp_path, config)
+    before = (path / "config.json").read_text()
+    config.model.layer_sizes = (2, 9, 1)
+    config.num_steps = 7
+    config.extra = "x"
+    with pytest.raises(ValueError) as caught:
+        experiments.open_workdir(tmp_path, config)
+    message = str(caught.value)
+    assert f"workdir {tmp_path} belongs to another config" in message
+    assert "model.layer_sizes was [2, 8, 1] and is now [2, 9, 1]" in message
+    assert "num_steps was 100 and is now 7" in message
+    assert "extra was 'absent' and is now 'x'" in message
+    assert "Choose another --workdir" in message
+    assert (path / "config.json").read_text() == before
+
+
+def test_other_folders_are_refused(config, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match=r"not empty and holds no config\.json"):
+        experiments.open_workdir(tmp_path, config)
+    with pytest.raises(ValueError, match="is a file"):
+        experiments.open_workdir(tmp_path / "thesis.tex", config)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
