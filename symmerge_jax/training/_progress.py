@@ -1,8 +1,8 @@
 """Progress with rate and time left: a tqdm bar, or plain lines in a log file."""
 
+import io
 import sys
 import time
-from typing import TextIO
 
 
 class Progress:
@@ -31,7 +31,7 @@ class Progress:
         *,
         initial: int = 0,
         min_seconds: float = 10.0,
-        stream: TextIO | None = None,
+        stream: io.TextIOBase | None = None,
     ):
         if not 0 <= initial <= total:
             raise ValueError(f"initial must be in [0, {total}], got {initial}")

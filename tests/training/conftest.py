@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -52,3 +53,12 @@ def problem():
         make_step=make_step,
         traces=traces,
     )
+
+
+@pytest.fixture
+def no_type_checks():
+    """Switch jaxtyping's checks off, which would answer before our own messages."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
