@@ -122,7 +122,8 @@ def train(
                 if (hook.needs_state and _is_due(hook, step, num_steps))
                 or (stop and hook.on_stop)
             ]
-            meter.drain(0 if due or stop else max_in_flight)
+            wait = due or stop or step == num_steps
+            meter.drain(0 if wait else max_in_flight)
             with meter.paused():
                 for index in due:
                     hooks[index].fn(step, state, meter.means(index))

@@ -92,6 +92,23 @@ def test_finished_state_comes_back_at_once(problem, key):
         training.train(state, step_fn, problem.batch_fn, num_steps=4)
 
 
+def test_steps_in_flight_at_the_end_are_read(problem, key):
+    fired = []
+    hooks = [training.Hook(2, lambda step, *_: fired.append(step), needs_state=False)]
+    training.train(
+        problem.start(key), problem.make_step(), problem.batch_fn,
+        num_steps=5, hooks=hooks, max_in_flight=9,
+    )  # fmt: skip
+    assert fired == [2, 4, 5]
+    with pytest.raises(FloatingPointError, match="at step 3"):
+        training.train(
+            problem.start(key), problem.make_step(),
+            lambda step: {k: v * np.inf for k, v in problem.batch_fn(step).items()}
+            if step == 2 else problem.batch_fn(step),
+            num_steps=4, max_in_flight=9,
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("max_in_flight", [1, 7])
 def test_loss_that_is_not_finite_names_the_first_such_step(problem, key, max_in_flight):
     def batch_fn(step):

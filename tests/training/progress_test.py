@@ -13,7 +13,7 @@ class Terminal(io.StringIO):
 def test_log_lines_name_rate_and_time_left():
     stream = io.StringIO()
     with training.Progress(
-        100, "zoo", "network", initial=40, min_seconds=0, stream=stream
+        100, "zoo", "network", initial=40, min_seconds=0.0, stream=stream
     ) as progress:
         progress.update(20, psnr=24.123)
         progress.update(40, psnr=25.0)

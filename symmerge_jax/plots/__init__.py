@@ -1,0 +1,16 @@
+"""Plots: arrays in, matplotlib figure out."""
+
+from symmerge_jax.plots._curves import scaling, training_curves
+from symmerge_jax.plots._images import image_rows
+from symmerge_jax.plots._scatter import scatter_map
+from symmerge_jax.plots._style import new_figure, save_figure, styled
+
+__all__ = [
+    "image_rows",
+    "new_figure",
+    "save_figure",
+    "scaling",
+    "scatter_map",
+    "styled",
+    "training_curves",
+]

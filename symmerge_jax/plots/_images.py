@@ -1,0 +1,78 @@
+"""Rows of small images under each other, e.g. originals above reconstructions."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from symmerge_jax.plots import _style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@_style.styled
+def image_rows(
+    rows: Sequence[ArrayLike],
+    row_labels: Sequence[str] | None = None,
+    column_labels: Sequence[str] | None = None,
+    *,
+    vmin: float = 0.0,
+    vmax: float = 1.0,
+) -> "Figure":
+    """Draw grey images in rows; column ``j`` shows the same thing in every row.
+
+    Args:
+      rows: one array ``[M, H, W]`` for each row, pixels where ``vmin`` is black and
+        ``vmax`` white. All rows have the same ``M``; sizes may differ.
+      row_labels: text at the left of each row.
+      column_labels: text above each column.
+      vmin: value shown black.
+      vmax: value shown white.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: for no rows, rows of another rank or length, or labels that do not
+        match in number.
+    """
+    images = [np.asarray(row) for row in rows]
+    if not images or images[0].ndim != 3 or not images[0].shape[0]:
+        raise ValueError("rows must hold at least one array [M, H, W] with M >= 1")
+    num_columns = images[0].shape[0]
+    for index, row in enumerate(images):
+        if row.ndim != 3 or row.shape[0] != num_columns:
+            raise ValueError(
+                f"row {index} has shape {row.shape}, expected [{num_columns}, H, W]"
+            )
+    for name, labels, count in (
+        ("row_labels", row_labels, len(rows)),
+        ("column_labels", column_labels, num_columns),
+    ):
+        if labels is not None and len(labels) != count:
+            raise ValueError(f"{len(labels)} {name} for {count} of them")
+    left = 1.1 if row_labels is not None else 0.0
+    top = 0.25 if column_labels is not None else 0.0
+    figure, axes = _style.new_figure(
+        left + 0.72 * num_columns, top + 0.72 * len(rows), len(rows), num_columns
+    )
+    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0.0, hspace=0.0)
+    for i, row in enumerate(images):
+        for j, image in enumerate(row):
+            axis = axes[i, j]
+            axis.imshow(image, cmap="gray", vmin=vmin, vmax=vmax)
+            axis.grid(False)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            for spine in axis.spines.values():
+                spine.set_visible(False)
+        if row_labels is not None:
+            axes[i, 0].set_ylabel(
+                row_labels[i], rotation=0, ha="right", va="center", labelpad=4
+            )
+    if column_labels is not None:
+        for axis, label in zip(axes[0], column_labels, strict=True):
+            axis.set_title(label, fontsize=8, pad=3)
+    return figure
