@@ -11,7 +11,11 @@ from symmerge_jax.zoo._images import (
     read_idx,
     to_unit_range,
 )
-from symmerge_jax.zoo._sine import sin_cos
+from symmerge_jax.zoo._import_dws import import_dws
+from symmerge_jax.zoo._import_torch import params_from_sequential
+from symmerge_jax.zoo._sine import sin_cos_turns
+from symmerge_jax.zoo._summary import summary
+from symmerge_jax.zoo._torch_file import load_torch_state_dict
 from symmerge_jax.zoo._zoo import (
     Zoo,
     check_finite,
@@ -38,16 +42,20 @@ __all__ = [
     "create",
     "fit_sirens",
     "generate_siren_zoo",
+    "import_dws",
     "load",
-    "load_images",
     "load_image_folder",
+    "load_images",
     "load_or_generate",
+    "load_torch_state_dict",
+    "params_from_sequential",
     "read_idx",
     "require_architecture",
     "save",
     "select",
-    "sin_cos",
+    "sin_cos_turns",
     "split",
     "statistics",
+    "summary",
     "to_unit_range",
 ]

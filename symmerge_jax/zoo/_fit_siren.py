@@ -101,22 +101,18 @@ def fit_sirens(
     factors = [space.frequency for space in network.spec.spaces[1:-1]]
     offset = architecture.get("output_offset", 0.5)
     height, width = images.shape[1:]
-    grid = _siren_gradient.Grid(jnp.linspace(-1, 1, width), jnp.linspace(-1, 1, height))
+    targets = images.reshape(len(images), -1)
+    grid = jnp.asarray(networks.coordinate_grid(height, width))
     init_key, pixel_key = jax.random.split(key)
     adam = optax.scale_by_adam(b1=0.9, b2=0.92, nesterov=True)
     rates = _learning_rates(factors, options.learning_rate)
 
     def step(state, index):
         params, adam_state, active = state
-        rows, columns = _sub_grid(
-            jax.random.fold_in(pixel_key, index), height, width, options.stride
-        )
+        step_key = jax.random.fold_in(pixel_key, index)
+        pixels = _sub_grid(step_key, height, width, options.stride)
         _, gradient = _siren_gradient.loss_and_gradient(
-            params,
-            _siren_gradient.Grid(grid.columns[columns], grid.rows[rows]),
-            images[:, rows][:, :, columns],
-            factors,
-            offset,
+            params, grid[pixels], targets[:, pixels], factors, offset
         )
         updates, adam_state = adam.update(gradient, adam_state)
         rate = active * _schedule(index, options)
@@ -129,7 +125,7 @@ def fit_sirens(
         return (params, adam_state, active), None
 
     def psnr(params):
-        mse = _siren_gradient.mean_squared_error(params, grid, images, factors, offset)
+        mse = _siren_gradient.mean_squared_error(params, grid, targets, factors, offset)
         return -10 * jnp.log10(jnp.maximum(mse, 1e-12))
 
     params = jax.vmap(lambda i: network.init(jax.random.fold_in(init_key, i)))(indices)
@@ -142,7 +138,7 @@ def fit_sirens(
     params = state[0]
     if options.output_ridge is not None:
         params = _siren_gradient.solve_output_layer(
-            params, grid, images, factors, offset, options.output_ridge
+            params, grid, targets, factors, offset, options.output_ridge
         )
     return params, {"psnr": psnr(params), "num_steps": num_steps}
 
@@ -188,12 +184,14 @@ def _schedule(step, options):
 
 
 def _sub_grid(key, height, width, stride):
-    """Return rows and columns, one drawn from each block of about `stride`."""
-    chosen = []
-    for key, size in zip(jax.random.split(key), (height, width), strict=True):  # noqa: B020
+    """Return pixel numbers of a row and column drawn from each block of `stride`."""
+
+    def draw(key, size):
         num_blocks = -(-size // stride)
         edges = jnp.arange(num_blocks + 1) * size // num_blocks
-        draw = jax.random.uniform(key, (num_blocks,))
-        offset = jnp.floor(draw * jnp.diff(edges)).astype(edges.dtype)
-        chosen.append(edges[:-1] + offset)
-    return chosen
+        part = jax.random.uniform(key, (num_blocks,))
+        return edges[:-1] + jnp.floor(part * jnp.diff(edges)).astype(edges.dtype)
+
+    row_key, column_key = jax.random.split(key)
+    rows, columns = draw(row_key, height), draw(column_key, width)
+    return (rows[:, None] * width + columns[None]).reshape(-1)

@@ -59,7 +59,8 @@ def generate_siren_zoo(
         devices share evenly.
       parts_dir: folder for the parts of an unfinished zoo, or None to keep none.
       devices: devices to use, all of them if None.
-      on_chunk: called as `on_chunk(done, total, {"psnr": mean})` after each chunk.
+      on_chunk: called as `on_chunk(done, total, {"psnr": mean})` after each chunk, and
+        once before the first, with no mean and the networks that parts hold already.
 
     Returns:
       The zoo, in memory, with metrics `psnr` (dB) and `num_steps`.
@@ -100,16 +101,20 @@ def generate_siren_zoo(
 
     starts = range(0, num_networks, chunk_size)
     parts = _Parts(parts_dir, {**recipe, "chunk_size": chunk_size})
+    chunks = {start: chunk for start in starts if (chunk := parts.load(start))}
+    missing = [start for start in starts if start not in chunks]
+    done = num_networks - sum(min(chunk_size, num_networks - s) for s in missing)
+    if on_chunk is not None:
+        on_chunk(done, num_networks, {})
     num_workers = (os.cpu_count() or 1) if on_cpu and len(devices) == 1 else 1
-    chunks: dict[int, dict[str, np.ndarray]] = {}
-    done = 0
-    for start, chunk in _run(fit_chunk, starts, parts, num_workers):
+    for start, chunk in _run(fit_chunk, missing, num_workers):
         _check_fit(chunk, start)
+        parts.save(start, chunk)
         chunks[start] = chunk
-        done += len(chunk["metrics/psnr"])
+        psnr = chunk["metrics/psnr"]
+        done += len(psnr)
         if on_chunk is not None:
-            mean = float(np.mean(chunk["metrics/psnr"]))
-            on_chunk(done, num_networks, {"psnr": mean})
+            on_chunk(done, num_networks, {"psnr": float(np.mean(psnr))})
 
     arrays = {
         name: np.concatenate([chunks[start][name] for start in starts])
@@ -237,26 +242,17 @@ def _compile(key, architecture, options, devices, shape, group_size):
     return jax.jit(fit).lower(indices, images).compile()
 
 
-def _run(fit_chunk, starts, parts, num_workers) -> Iterator[tuple[int, Any]]:
+def _run(fit_chunk, starts, num_workers) -> Iterator[tuple[int, Any]]:
     """Yield each chunk with its start, as they come, several at a time.
 
     XLA runs one program of many small operations on one core; a worker per core is what
     fills a CPU.
     """
-    missing = []
-    for start in starts:
-        chunk = parts.load(start)
-        if chunk is None:
-            missing.append(start)
-        else:
-            yield start, chunk
     with concurrent.futures.ThreadPoolExecutor(num_workers) as pool:
-        futures = {pool.submit(fit_chunk, start): start for start in missing}
+        futures = {pool.submit(fit_chunk, start): start for start in starts}
         try:
             for future in concurrent.futures.as_completed(futures):
-                chunk = future.result()
-                parts.save(futures[future], chunk)
-                yield futures[future], chunk
+                yield futures[future], future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -76,7 +76,15 @@ def load_torch_state_dict(
     try:
         with zipfile.ZipFile(path) as archive:
             return _read_archive(path, archive, key)
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError) as error:
+    # zipfile raises RuntimeError for members that are encrypted or oddly packed.
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        KeyError,
+        OSError,
+        RuntimeError,
+    ) as error:
         raise ValueError(f"{path} is damaged: {error}. Copy it again.") from error
 
 
@@ -144,6 +152,12 @@ def _array(path, archive, root, order, tensor, storages, name):
     last = offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
     if math.prod(shape) == 0:
         return np.zeros(shape, _DTYPES[storage.dtype])
+    if math.prod(shape) > len(data):
+        raise ValueError(
+            f"{path}: tensor {name!r} of the shape {shape} has only {len(data)} numbers"
+            " in the file; it is truncated, or an expanded view that must be saved as"
+            " a contiguous tensor."
+        )
     if last >= len(data):
         raise ValueError(
             f"{path}: the data of tensor {name!r} is truncated: {len(data)} numbers,"

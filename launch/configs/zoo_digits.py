@@ -1,0 +1,19 @@
+"""1,797 SIRENs 2-32-32-1 of the 8 x 8 digits that scikit-learn ships.
+
+python launch/make_zoo.py --config=launch/configs/zoo_digits.py --out=digits.zoo
+
+Time: TIME_DIGITS on 2 CPU cores. Mean PSNR: PSNR_DIGITS dB.
+`zoo_digits.py:smoke` makes 8 networks in seconds.
+"""
+
+from symmerge_jax.experiments import make_zoo
+
+
+def get_config(variant: str = "full"):
+    config = make_zoo.default_config()
+    if variant == "smoke":
+        config.data.num_images = 8
+        config.fit.num_steps = 5
+    elif variant != "full":
+        raise ValueError(f"Variants are 'full' and 'smoke', not {variant!r}.")
+    return config

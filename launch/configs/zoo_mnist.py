@@ -1,0 +1,29 @@
+"""10,000 SIRENs 2-32-32-1 of MNIST, like those of Navon et al. 2023 (arXiv 2301.12780).
+
+python launch/make_zoo.py --config=launch/configs/zoo_mnist.py --out=mnist.zoo
+
+The images are read from $SYMMERGE_DATA_DIR/mnist or --config.data.data_dir=FOLDER, or
+are downloaded if neither is set. Time: TIME_MNIST on 2 CPU cores. Mean PSNR:
+PSNR_MNIST dB. `zoo_mnist.py:all` fits the 60,000 training images, `zoo_mnist.py:smoke`
+8 of them in seconds.
+"""
+
+import os
+
+from symmerge_jax.experiments import make_zoo
+
+NUM_IMAGES = {"default": 10_000, "all": 60_000, "smoke": 8}
+
+
+def get_config(variant: str = "default"):
+    if variant not in NUM_IMAGES:
+        raise ValueError(f"Variants are {sorted(NUM_IMAGES)}, not {variant!r}.")
+    config = make_zoo.default_config()
+    config.data.source = "mnist"
+    config.data.split = "train"
+    config.data.data_dir = os.environ.get("SYMMERGE_DATA_DIR")
+    config.data.num_images = NUM_IMAGES[variant]
+    config.fit.num_steps = 5 if variant == "smoke" else 150
+    config.fit.stride = 2
+    config.fit.output_ridge = 1e-4
+    return config

@@ -1,0 +1,140 @@
+"""Make a zoo of image networks from a config, import one, or look into one."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+from symmerge_jax import training, zoo
+from symmerge_jax.experiments import _config
+
+
+def default_config() -> ConfigDict:
+    """Return every key that exists, with the values of the digits zoo.
+
+    The keys are arguments of `zoo.load_images` (`data`), `networks.siren`
+    (`architecture`, where `hidden_sizes` are `layer_sizes` without the 2 inputs and the
+    output), `zoo.FitOptions` (`fit`) and `zoo.generate_siren_zoo` (the others).
+    """
+    return ConfigDict(
+        {
+            "seed": 0,
+            "fits_per_image": 1,
+            "chunk_size": 256,
+            "data": {
+                "source": "digits",
+                "split": "all",
+                "data_dir": config_dict.placeholder(str),
+                "num_images": config_dict.placeholder(int),
+                "to_grey": False,
+                "centre_crop": False,
+                "size": config_dict.placeholder(int),
+            },
+            "architecture": {
+                "hidden_sizes": (32, 32),
+                "w0": 30.0,
+                "first_w0": config_dict.placeholder(float),
+                "output_offset": 0.5,
+            },
+            "fit": {
+                "num_steps": 40,
+                "target_psnr": config_dict.placeholder(float),
+                "check_every": 25,
+                "stride": 1,
+                "learning_rate": 1.0,
+                "warmup": 0.05,
+                "decay": 0.05,
+                "output_ridge": config_dict.placeholder(float),
+                "group_size": config_dict.placeholder(int),
+            },
+        }
+    )
+
+
+def run(config: ConfigDict, out: str | os.PathLike) -> zoo.Zoo:
+    """Make the zoo of a config in a file, or open it if it is there.
+
+    An interrupted run goes on where it was; its parts are in `OUT.parts`.
+
+    Args:
+      config: keys of `default_config`.
+      out: the zoo file.
+
+    Returns:
+      The zoo, as views of the file.
+
+    Raises:
+      ValueError: an unknown key, a value that does not fit, or a file with another zoo.
+      FileNotFoundError: missing images.
+    """
+    config = _config.check_config(config, default_config())
+    image_set = zoo.load_images(**config.data)
+    architecture = dict(config.architecture)
+    hidden_sizes = architecture.pop("hidden_sizes")
+    with _Shown("make zoo") as show:
+        return zoo.load_or_generate(
+            out,
+            image_set,
+            seed=config.seed,
+            architecture={
+                "kind": "siren",
+                "layer_sizes": [2, *hidden_sizes, 1],
+                **architecture,
+            },
+            options=zoo.FitOptions(**config.fit),
+            fits_per_image=config.fits_per_image,
+            chunk_size=config.chunk_size,
+            on_chunk=show,
+        )
+
+
+def run_import(
+    folder: str | os.PathLike, out: str | os.PathLike, *, skip_damaged: bool = False
+) -> zoo.Zoo:
+    """Read a folder of INR checkpoints (`zoo.import_dws`) into a zoo file.
+
+    Args:
+      folder: folder in the layout of the MNIST-INRs data set.
+      out: the zoo file.
+      skip_damaged: leave out files that are not sound, and count them.
+
+    Returns:
+      The zoo, as views of the file.
+
+    Raises:
+      ValueError: a file that is not sound, or `out` exists.
+      FileNotFoundError: no checkpoints.
+    """
+    if os.path.exists(out):
+        raise ValueError(f"{out} exists. Remove it, or choose another output.")
+    on_error = "skip" if skip_damaged else "raise"
+    with _Shown("import") as show:
+        imported = zoo.import_dws(folder, on_error=on_error, on_file=show)
+    zoo.save(out, imported)
+    return zoo.load(out)
+
+
+class _Shown:
+    """A callback `(done, total, stats)` that shows progress; a context manager."""
+
+    def __init__(self, description: str):
+        self._description = description
+        self._progress: training.Progress | None = None
+        self._done = 0
+
+    def __enter__(self):
+        return self
+
+    def __call__(self, done: int, total: int, stats: Mapping[str, Any] | None = None):
+        if self._progress is None:
+            self._progress = training.Progress(
+                total, self._description, "network", initial=done
+            ).__enter__()
+        else:
+            self._progress.update(done - self._done, **(stats or {}))
+        self._done = done
+
+    def __exit__(self, *error):
+        if self._progress is not None:
+            self._progress.__exit__(*error)
