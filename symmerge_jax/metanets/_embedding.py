@@ -6,8 +6,6 @@ acts on the vector is multiplied, which commutes with the action; on features th
 only permuted it may be added (Kalogeropoulos et al. 2024, arXiv 2406.10685, appendix).
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,38 +13,6 @@ import numpy as np
 from symmerge_jax import graphs
 from symmerge_jax.metanets import _equivariant, _linear
 from symmerge_jax.typing import Array, Key, Params
-
-
-class RawEdges(NamedTuple):
-    """Edge features of one block before the first layer, in factored form.
-
-    The features are `features @ weight + offset`; a matrix applied to them is applied to
-    `weight` and `offset`, which are shared by all edges of a type.
-
-    Attributes:
-      features: `[N, S, T, F]` raw features.
-      weight: `[S or 1, T or 1, F, D]`.
-      offset: `[S or 1, T or 1, D]`, or None for zero.
-    """
-
-    features: Array
-    weight: Array
-    offset: Array | None
-
-    def __matmul__(self, matrix: Array) -> Array:
-        value = _linear.contract(self.features, (self.weight @ matrix)[None])
-        if self.offset is None:
-            return value
-        return value + (self.offset @ matrix)[None]
-
-    def times_source(self, nodes: Array, matrix: Array) -> Array | _linear.Factored:
-        """Return `nodes[:, :, None] * (self @ matrix)` for `nodes` `[N, S, D]`."""
-        weight = self.weight @ matrix
-        if self.offset is None and weight.shape[1] == 1:
-            return _linear.Factored(
-                self.features, nodes[:, :, None] * weight[:, 0][None]
-            )
-        return nodes[:, :, None] * (self @ matrix)
 
 
 def init_embedding(
@@ -104,7 +70,7 @@ def embed_nodes(
 
 def embed_edges(
     params: Params, topology: graphs.Topology, edges: Array, *, multiply: bool
-) -> tuple[RawEdges, ...]:
+) -> tuple[_linear.RawEdges, ...]:
     """Return the edge features of every block, in factored form.
 
     Args:
@@ -114,7 +80,7 @@ def embed_edges(
       multiply: whether the vectors are multiplied (else added).
 
     Returns:
-      One `RawEdges` of width `D` per block.
+      One `_linear.RawEdges` of width `D` per block.
     """
     embedded = []
     for block, where in zip(topology.blocks, topology.edge_slices, strict=True):
@@ -127,7 +93,7 @@ def embed_edges(
                 weight = weight * vector[:, :, None]
             else:
                 offset = vector
-        embedded.append(RawEdges(features, weight, offset))
+        embedded.append(_linear.RawEdges(features, weight, offset))
     return tuple(embedded)
 
 

@@ -16,7 +16,8 @@ A hidden neuron carries a feature vector `x` on which the group acts by one scal
 
 An MLP here is `linear, LayerNorm, SiLU, linear`. All functions compute what is written
 above with fewer products: `c(x)` is always read by a linear map, which is merged with
-the linear map that `rho` ends in, and matrices that read the same rows are joined.
+the linear map that `rho` ends in, and the two halves of `rho(x) + rho(-x)` share their
+products.
 """
 
 from typing import Literal, NamedTuple
@@ -111,10 +112,8 @@ def equivariant(
       `[*rows, O]`.
     """
     weight, bias = _norm_silu.centre(params["phi"]["w0"], params["phi"]["b0"])
-    gate, first = canonical_linear(
-        canonicalization, params.get("rho"), x, weight, bias, gate=params["W"]
-    )
-    return gate * after_first(params["phi"], first)
+    first = canonical_linear(canonicalization, params.get("rho"), x, weight, bias)
+    return _linear.matmul(x, params["W"]) * after_first(params["phi"], first)
 
 
 def canonical_linear(
@@ -122,46 +121,38 @@ def canonical_linear(
     rho: Params | None,
     x: Array | _linear.Factored,
     weight: Array,
-    bias: Array | None,
-    *,
-    gate: Array | None = None,
-) -> tuple[Array | None, Array]:
-    """Return `x @ gate` and `c(x) @ weight + bias`.
+    bias: Array,
+) -> Array:
+    """Return `c(x) @ weight + bias`.
 
     Args:
       canonicalization: `c`.
       rho: its MLP `[I] -> [H] -> [I]`, None where it has none.
       x: `[*rows, I]`.
       weight: `[I, O]` the linear map that reads `c(x)`.
-      bias: `[O]`, or None for zero.
-      gate: `[I, O']` another matrix that reads `x`, or None.
+      bias: `[O]`.
 
     Returns:
-      `[*rows, O']` or None, and `[*rows, O]`.
+      `[*rows, O]`.
     """
     kind = canonicalization.kind
+    if kind == "identity":
+        return add(_linear.matmul(x, weight), bias)
     if kind == "absolute":
-        first = _linear.matmul(jnp.abs(_linear.dense(x)), weight)
-        gated = None if gate is None else _linear.matmul(x, gate)
-        return gated, add(first, bias)
-    if kind in ("identity", "unit"):
-        gated, first = _linear.matmuls(x, gate, weight)
-        if kind == "unit":
-            first = first * inverse_norm(_linear.dense(x), canonicalization.epsilon)
-        return gated, add(first, bias)
+        return add(_linear.matmul(jnp.abs(_linear.dense(x)), weight), bias)
+    if kind == "unit":
+        inverse = inverse_norm(_linear.dense(x), canonicalization.epsilon)
+        return add(_linear.matmul(x, weight) * inverse, bias)
     assert rho is not None
     rho_weight, rho_bias = _norm_silu.centre(rho["w0"], rho["b0"])
-    gated, x = _linear.matmuls(x, gate, rho_weight)
-    composed = rho["w1"] @ weight
-    constant = rho["b1"] @ weight
+    first = _linear.matmul(x, rho_weight)
     if kind == "symmetrized":
-        x = _norm_silu.norm_silu_even(x, rho_bias, rho["ln_g"], rho["ln_b"])
-        constant = 2 * constant
+        values = _norm_silu.norm_silu_even(first, rho_bias, rho["ln_g"], rho["ln_b"])
+        constant = 2 * rho["b1"]
     else:
-        x = hidden(rho, add(x, rho_bias))
-    if bias is not None:
-        constant = constant + bias
-    return gated, add(_linear.matmul(x, composed), constant)
+        values = hidden(rho, add(first, rho_bias))
+        constant = rho["b1"]
+    return add(_linear.matmul(values, rho["w1"] @ weight), constant @ weight + bias)
 
 
 def inverse_norm(x: Array, epsilon: float = 0.0) -> Array:
@@ -185,8 +176,6 @@ def inverse_norm(x: Array, epsilon: float = 0.0) -> Array:
     return 1 / (norm + epsilon / largest) / largest
 
 
-def add(x: Array, bias: Array | None) -> Array:
-    """Return `x + bias` for rows `x` `[*rows, D]` and `bias` `[D]` or None."""
-    if bias is None:
-        return x
+def add(x: Array, bias: Array) -> Array:
+    """Return `x + bias` for rows `x` `[*rows, D]` and `bias` `[D]`."""
     return x + bias.reshape((1,) * (x.ndim - 1) + bias.shape)

@@ -1,5 +1,4 @@
-"""Matrix products of rows with weights, in the shapes that metanets need.
-"""
+"""Matrix products of rows with weights; rows that need not be written out for them."""
 
 from typing import NamedTuple
 
@@ -28,6 +27,42 @@ class Factored(NamedTuple):
         return contract(self.features, matmul(self.table, weight)[:, :, None])
 
 
+class RawEdges(NamedTuple):
+    """Edge features of one block before the first layer, in factored form.
+
+    The features are `features @ weight + offset`; a matrix applied to them is applied to
+    `weight` and `offset`, which are shared by all edges of a type.
+
+    Attributes:
+      features: `[N, S, T, F]` raw features.
+      weight: `[S or 1, T or 1, F, D]`.
+      offset: `[S or 1, T or 1, D]`, or None for zero.
+    """
+
+    features: Array
+    weight: Array
+    offset: Array | None
+
+    def __matmul__(self, matrix: Array) -> Array:
+        value = contract(self.features, (self.weight @ matrix)[None])
+        if self.offset is None:
+            return value
+        return value + (self.offset @ matrix)[None]
+
+    def times_source(self, nodes: Array, matrix: Array) -> Array | Factored:
+        """Return `nodes[:, :, None] * (self @ matrix)` for `nodes` `[N, S, D]`."""
+        weight = self.weight @ matrix
+        if self.offset is None and weight.shape[1] == 1:
+            return Factored(
+                self.features, nodes[:, :, None] * weight[:, 0][None]
+            )
+        return nodes[:, :, None] * (self @ matrix)
+
+
+Rows = Array | Factored | RawEdges
+"""Anything that a matrix can be applied to."""
+
+
 def dense(x: Array | Factored) -> Array:
     """Return the rows of `x` as one array."""
     return contract(x.features, x.table[:, :, None]) if isinstance(x, Factored) else x
@@ -50,20 +85,9 @@ def contract(features: Array, table: Array) -> Array:
     return sum(terms[1:], start=terms[0])
 
 
-def matmul(x: Array | Factored, weight: Array) -> Array:
+def matmul(x: Rows, weight: Array) -> Array:
     """Return `x @ weight` for rows `x` `[*rows, I]` and `weight` `[I, O]`."""
     return _matmul(x, weight) if isinstance(x, jax.Array) else x @ weight
-
-
-def matmuls(
-    x: Array | Factored, first: Array | None, second: Array
-) -> tuple[Array | None, Array]:
-    """Return `x @ first` and `x @ second` by one product; None for None."""
-    if first is None:
-        return None, matmul(x, second)
-    size = first.shape[-1]
-    both = matmul(x, jnp.concatenate([first, second], axis=-1))
-    return both[..., :size], both[..., size:]
 
 
 @jax.custom_vjp
@@ -79,8 +103,23 @@ def _matmul_bwd(residuals, cotangent):
     x, weight = residuals
     rows = x.reshape(-1, x.shape[-1])
     cotangent_rows = cotangent.reshape(-1, cotangent.shape[-1])
-    d_weight = jax.lax.optimization_barrier(rows.T) @ cotangent_rows
+    d_weight = jax.lax.platform_dependent(
+        rows, cotangent_rows, cpu=_by_columns, default=_gram
+    )
     return cotangent @ weight.T, d_weight
 
 
 _matmul.defvjp(_matmul_fwd, _matmul_bwd)
+
+
+def _gram(x, y):
+    return x.T @ y
+
+
+def _by_columns(x, y):
+    # On CPUs, XLA multiplies a tall x.T at half the speed of other shapes; as a batch of
+    # half its columns it does not.
+    if x.shape[1] % 2:
+        return _gram(x, y)
+    halves = x.reshape(len(x), 2, -1)
+    return jnp.einsum("rhi,ro->hio", halves, y).reshape(x.shape[1], -1)

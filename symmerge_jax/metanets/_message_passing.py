@@ -21,11 +21,11 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import graphs
-from symmerge_jax.metanets import _embedding, _equivariant, _linear, _norm_silu
+from symmerge_jax.metanets import _equivariant, _linear, _norm_silu
 from symmerge_jax.typing import Array, Key, Params
 
 Nodes = tuple[Array, ...]
-Edges = tuple[Array | _embedding.RawEdges, ...]
+Edges = tuple[Array | _linear.RawEdges, ...]
 
 
 class Rules(NamedTuple):
@@ -122,29 +122,10 @@ def message_passing(
 def _equivariant_step(params, topology, rules, nodes, edges):
     canonicalization = rules.canonicalization
     update = params.get("edge")
-    # One product with [We | W] for the message and the new edge features.
-    we, old = [], []
-    for block, e in zip(topology.blocks, edges, strict=True):
-        if isinstance(e, _embedding.RawEdges):
-            we.append(e)
-            old.append(None if update is None else e @ update["W"])
-        else:
-            gate = None if update is None else update["W"]
-            gated, product = _linear.matmuls(e, gate, params["We"])
-            we.append(product)
-            old.append(gated)
-    sums = [_messages(params, topology, rules, nodes, we, forward=True)]
+    sums = [_messages(params, topology, rules, nodes, edges, forward=True)]
     if rules.bidirectional:
         backward = params["backward"]
-        products = [
-            e
-            if isinstance(e, _embedding.RawEdges)
-            else _linear.matmul(e, backward["We"])
-            for e in edges
-        ]
-        sums.append(
-            _messages(backward, topology, rules, nodes, products, forward=False)
-        )
+        sums.append(_messages(backward, topology, rules, nodes, edges, forward=False))
     updated = tuple(
         _branch(rules, space.role, params["update"], jnp.concatenate(parts, axis=-1))
         for space, *parts in zip(topology.spaces, nodes, *sums, strict=True)
@@ -153,12 +134,12 @@ def _equivariant_step(params, topology, rules, nodes, edges):
         return updated, edges
     source_side, target_side = _edge_node_parts(canonicalization, update, nodes)
     new_edges = tuple(
-        e
+        _linear.matmul(e, update["W"])
         * _equivariant.after_first(
             update["phi"],
             source_side[block.source][:, :, None] + target_side[block.target][:, None],
         )
-        for block, e in zip(topology.blocks, old, strict=True)
+        for block, e in zip(topology.blocks, edges, strict=True)
     )
     return updated, new_edges
 
@@ -171,12 +152,11 @@ def _messages(params, topology, rules, nodes, edges, *, forward):
     for (sender, receiver), e in zip(ends, edges, strict=True):
         role = topology.spaces[receiver].role
         value = values[sender]
-        if not isinstance(e, _embedding.RawEdges):
-            product = e * (value[:, :, None] if forward else value[:, None])
-        elif forward:
+        if forward and isinstance(e, _linear.RawEdges):
             product = e.times_source(value, params["We"])
         else:
-            product = (e @ params["We"]) * value[:, None]
+            value = value[:, :, None] if forward else value[:, None]
+            product = _linear.matmul(e, params["We"]) * value
         message = _branch(rules, role, params["message"], product)
         parts[receiver].append(jnp.sum(message, axis=1 if forward else 2))
     return _aggregate(topology, rules, ends, nodes, parts)
@@ -216,7 +196,7 @@ def _edge_node_parts(canonicalization, update, nodes):
     sides = [
         _equivariant.canonical_linear(
             canonicalization, update.get("rho"), x, both, bias
-        )[1]
+        )
         for x in nodes
     ]
     return [x[..., :size] for x in sides], [x[..., size:] for x in sides]

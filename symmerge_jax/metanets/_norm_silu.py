@@ -49,7 +49,7 @@ def norm_silu(
     Returns:
       `[*rows, D]`.
     """
-    return _forward(x, gain, shift)
+    return _forward(x, gain, shift)[0]
 
 
 @jax.custom_vjp
@@ -73,52 +73,65 @@ def norm_silu_even(
     Returns:
       `[*rows, D]`.
     """
-    bias = _row(bias, x)
-    return _forward(bias + x, gain, shift) + _forward(bias - x, gain, shift)
+    return _norm_silu_even_fwd(x, bias, gain, shift)[0]
 
 
 def _forward(x, gain, shift):
-    inverse = jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + EPSILON)
-    return jax.nn.silu(x * inverse * _row(gain, x) + _row(shift, x))
+    inverse = _inverse_rms(x)
+    return jax.nn.silu(x * inverse * _row(gain, x) + _row(shift, x)), inverse
 
 
-def _backward(x, gain, shift, cotangent):
-    """Return cotangents of the input, of gain and of shift (both still per row)."""
+def _inverse_rms(x):
     inverse = jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + EPSILON)
+    # One number per row; without the barrier XLA writes it out to the width of x.
+    return jax.lax.optimization_barrier(inverse)
+
+
+def _backward(x, inverse, gain, shift, cotangent):
+    """Return the cotangents of the input and, still per row, of gain and shift."""
     unit = x * inverse
     affine = unit * _row(gain, x) + _row(shift, x)
     sigmoid = jax.nn.sigmoid(affine)
     d_affine = cotangent * sigmoid * (1 + affine * (1 - sigmoid))
-    d_unit = d_affine * _row(gain, x)
-    d_x = inverse * (d_unit - unit * jnp.mean(d_unit * unit, axis=-1, keepdims=True))
-    return d_x, d_affine * unit, d_affine
+    # Four sums and products read it: write it once instead of taking four exponentials.
+    d_affine = jax.lax.optimization_barrier(d_affine)
+    d_gain = d_affine * unit
+    # mean(d_gain * gain) as a product: XLA's CPU reduction would write out the factor.
+    dot = (d_gain @ (gain / gain.size))[..., None]
+    d_x = inverse * (d_affine * _row(gain, x) - unit * dot)
+    return d_x, d_gain, d_affine
 
 
 def _norm_silu_fwd(x, gain, shift):
-    return _forward(x, gain, shift), (x, gain, shift)
+    value, inverse = _forward(x, gain, shift)
+    return value, (x, inverse, gain, shift)
 
 
 def _norm_silu_bwd(residuals, cotangent):
-    d_x, d_gain, d_shift = _backward(*residuals, cotangent)
+    x, inverse, gain, shift = residuals
+    x = jax.lax.optimization_barrier(x)
+    d_x, d_gain, d_shift = _backward(x, inverse, gain, shift, cotangent)
     return d_x, _total(d_gain), _total(d_shift)
 
 
 def _norm_silu_even_fwd(x, bias, gain, shift):
     row = _row(bias, x)
-    value = _forward(row + x, gain, shift) + _forward(row - x, gain, shift)
-    return value, (x, bias, gain, shift)
+    plus, inverse_plus = _forward(row + x, gain, shift)
+    minus, inverse_minus = _forward(row - x, gain, shift)
+    return plus + minus, (x, inverse_plus, inverse_minus, bias, gain, shift)
 
 
 def _norm_silu_even_bwd(residuals, cotangent):
-    x, bias, gain, shift = residuals
+    x, inverse_plus, inverse_minus, bias, gain, shift = residuals
+    x = jax.lax.optimization_barrier(x)
     row = _row(bias, x)
-    plus, gain_plus, shift_plus = _backward(row + x, gain, shift, cotangent)
-    minus, gain_minus, shift_minus = _backward(row - x, gain, shift, cotangent)
+    plus = _backward(row + x, inverse_plus, gain, shift, cotangent)
+    minus = _backward(row - x, inverse_minus, gain, shift, cotangent)
     return (
-        plus - minus,
-        _total(plus + minus),
-        _total(gain_plus + gain_minus),
-        _total(shift_plus + shift_minus),
+        plus[0] - minus[0],
+        _total(plus[0] + minus[0]),
+        _total(plus[1] + minus[1]),
+        _total(plus[2] + minus[2]),
     )
 
 

@@ -84,7 +84,7 @@ def _pool(phi, canonicalization, rho, nodes):
         return None
     x = jnp.concatenate(nodes, axis=1)
     weight, bias = _norm_silu.centre(phi["w0"], phi["b0"])
-    _, first = _equivariant.canonical_linear(canonicalization, rho, x, weight, bias)
+    first = _equivariant.canonical_linear(canonicalization, rho, x, weight, bias)
     return jnp.sum(_equivariant.after_first(phi, first), axis=1)
 
 
