@@ -51,10 +51,8 @@ def check_config(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
     result = defaults.copy_and_resolve_references()
     for key, value in flatten(config):
         check_key(key, defaults)
-        group, typed = result, defaults  # the copy forgets types of placeholders
-        *parents, name = key.split(".")
-        for parent in parents:
-            group, typed = group[parent], typed[parent]
+        typed, name = _group(defaults, key)  # the copy forgets types of placeholders
+        group, _ = _group(result, key)
         group[name] = _converted(key, value, typed[name], typed.get_type(name))
     return result
 
@@ -104,16 +102,11 @@ def override_config(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
     given = ConfigDict()
     for key, text in overrides.items():
         check_key(key, config)
-        default: Any = config
-        group = given
-        *parents, name = key.split(".")
-        for parent in parents:
-            default = default[parent]
-            if parent not in group:
-                group[parent] = ConfigDict()
-            group = group[parent]
-        is_text = default.get_type(name) is str
-        group[name] = text if is_text else _parsed(text)
+        typed, name = _group(config, key)
+        value = text if typed.get_type(name) is str else _parsed(text)
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        given.update(value)
     return check_config(given, config)
 
 
@@ -159,7 +152,8 @@ def load_config_file(path: PathLike) -> ConfigDict:
         raise ValueError(
             f"config file {file} has no variants: leave {':' + variant!r} away"
         )
-    return get_config(variant) if variant else get_config()
+    config: Any = get_config(variant) if variant else get_config()
+    return config
 
 
 def config_hash(config: ConfigDict) -> str:
@@ -213,6 +207,15 @@ def write_json(path: PathLike, content: Any) -> None:
     os.replace(temporary, path)
 
 
+def _group(config: ConfigDict, key: str) -> tuple[Any, str]:
+    """Return the group of keys that a dotted key is in, and its last part."""
+    group: Any = config
+    *parents, name = key.split(".")
+    for parent in parents:
+        group = group[parent]
+    return group, name
+
+
 def _parsed(text: str) -> Any:
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
@@ -223,19 +226,19 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _converted(key: str, value: Any, default: Any, expected: type) -> Any:
+def _converted(key: str, value: Any, default: Any, expected: Any) -> Any:
     if expected is type(None) or (value is None and default is None):
         return value
-    is_int = isinstance(value, int) and not isinstance(value, bool)
-    if expected is float and is_int:
-        return float(value)
     if expected in (list, tuple) and isinstance(value, list | tuple):
         return expected(value)
-    if expected is int and is_int:
-        return value
-    if expected is not int and isinstance(value, expected):
-        return value
-    kind = "a group of keys" if expected is ConfigDict else f"a {expected.__name__}"
+    if isinstance(value, bool):  # a kind of int to Python
+        fits = expected is bool
+    else:
+        fits = isinstance(value, (int, float) if expected is float else expected)
+    if fits:
+        return expected(value) if expected is float else value
+    is_group = expected is ConfigDict
+    kind = "a group of keys" if is_group else f"of type {expected.__name__}"
     raise TypeError(
         f"config key {key!r} must be {kind}, got {value!r} ({type(value).__name__})"
     )

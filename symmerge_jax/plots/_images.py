@@ -56,9 +56,12 @@ def image_rows(
     left = 1.1 if row_labels is not None else 0.0
     top = 0.25 if column_labels is not None else 0.0
     figure, axes = _style.new_figure(
-        left + 0.72 * num_columns, top + 0.72 * len(rows), len(rows), num_columns
+        left + 0.72 * num_columns,
+        top + 0.72 * len(rows),
+        len(rows),
+        num_columns,
+        padding=0.015,
     )
-    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0.0, hspace=0.0)
     for i, row in enumerate(images):
         for j, image in enumerate(row):
             axis = axes[i, j]

@@ -30,7 +30,7 @@ COLORS = (
 )
 MARKERS = "os^Dv<>Pp*"
 
-_SETTINGS = {
+_SETTINGS: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.labelsize": 9,
@@ -56,7 +56,8 @@ def new_figure(
     height: float,
     num_rows: int = 1,
     num_columns: int = 1,
-    **options: Any,
+    *,
+    padding: float = 0.04,
 ) -> tuple["Figure", Any]:
     """Make a figure with a grid of axes; call it in a ``styled`` function.
 
@@ -65,16 +66,19 @@ def new_figure(
       height: height in inches.
       num_rows: rows of axes.
       num_columns: columns of axes.
-      **options: further arguments of ``Figure.subplots``.
+      padding: space around each of the axes in inches.
 
     Returns:
       The figure and its axes, ``[num_rows, num_columns]``.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    figure.get_layout_engine().set(rect=(0.01, 0.01, 0.98, 0.98))
-    axes = figure.subplots(num_rows, num_columns, squeeze=False, **options)
+    layout = ConstrainedLayoutEngine(
+        w_pad=padding, h_pad=padding, rect=(0.01, 0.01, 0.98, 0.98)
+    )
+    figure = Figure(figsize=(width, height), dpi=150, layout=layout)
+    axes = figure.subplots(num_rows, num_columns, squeeze=False)
     return figure, axes
 
 

@@ -212,15 +212,13 @@ def _find(folder: PathLike, step: int | None) -> pathlib.Path:
 def _read_record(path: pathlib.Path) -> dict[str, Any]:
     try:
         record = json.loads((path / _RECORD).read_bytes())
-        content = record["content"]
-        intact = record["crc32"] == _crc32(content)
+        if record["crc32"] == _crc32(record["content"]):
+            return record["content"]
     except FileNotFoundError:
         raise ValueError(_damaged(path, f"its file {_RECORD} is missing")) from None
     except (ValueError, KeyError, TypeError):
-        intact = False
-    if not intact:
-        raise ValueError(_damaged(path, f"its file {_RECORD} was cut off or changed"))
-    return content
+        pass
+    raise ValueError(_damaged(path, f"its file {_RECORD} was cut off or changed"))
 
 
 def _read_item(

@@ -5,14 +5,12 @@ The published autoencoders use the same: Kalogeropoulos et al. 2024 (arXiv
 warm-up of 1,000 steps, a constant rate after it, and clip the global norm.
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
 
-Schedule = Callable[[Int[Array, ""] | int], Float[Array, ""]]
+Schedule = optax.Schedule
 
 
 def make_schedule(

@@ -4,6 +4,7 @@ A single device is a mesh of size one and takes the same path as many.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,11 +14,11 @@ from jaxtyping import PyTree
 AXIS = "data"
 
 
-def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """Make the mesh with the one axis ``data``.
 
     Args:
-      devices: devices to use; all devices of the default backend when ``None``.
+      devices: JAX devices to use; all devices of the default backend when ``None``.
 
     Returns:
       A mesh of shape ``(len(devices),)``.

@@ -60,14 +60,14 @@ def test_unknown_keys_are_refused(defaults, given, message):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"num_steps": "many"}, r"'num_steps' must be a int, got 'many' \(str\)"),
-        ({"num_steps": 1.5}, r"'num_steps' must be a int, got 1.5 \(float\)"),
-        ({"num_steps": True}, r"'num_steps' must be a int, got True \(bool\)"),
-        ({"shuffle": 1}, r"'shuffle' must be a bool"),
-        ({"num_steps": None}, r"'num_steps' must be a int, got None"),
+        ({"num_steps": "many"}, r"'num_steps' must be of type int, got 'many' \(str\)"),
+        ({"num_steps": 1.5}, r"'num_steps' must be of type int, got 1.5 \(float\)"),
+        ({"num_steps": True}, r"'num_steps' must be of type int, got True \(bool\)"),
+        ({"shuffle": 1}, r"'shuffle' must be of type bool"),
+        ({"num_steps": None}, r"'num_steps' must be of type int, got None"),
         ({"model": 3}, r"'model' must be a group of keys, got 3"),
-        ({"seed": "x"}, r"'seed' must be a int"),
-        ({"model": {"layer_sizes": 3}}, r"'model.layer_sizes' must be a tuple"),
+        ({"seed": "x"}, r"'seed' must be of type int"),
+        ({"model": {"layer_sizes": 3}}, r"'model.layer_sizes' must be of type tuple"),
     ],
 )
 def test_values_of_another_type_are_refused(defaults, given, message):
@@ -99,7 +99,7 @@ def test_overrides_are_typed_by_the_config(defaults):
     assert defaults.num_steps == 100
     with pytest.raises(ValueError, match=r"'model.widht': did you mean"):
         experiments.override_config(defaults, {"model.widht": "1"})
-    with pytest.raises(TypeError, match="'num_steps' must be a int, got 'x'"):
+    with pytest.raises(TypeError, match="'num_steps' must be of type int, got 'x'"):
         experiments.override_config(defaults, {"num_steps": "x"})
     with pytest.raises(TypeError, match="'model' must be a group of keys"):
         experiments.override_config(defaults, {"model": "x"})
