@@ -231,12 +231,11 @@ def _converted(key: str, value: Any, default: Any, expected: Any) -> Any:
         return value
     if expected in (list, tuple) and isinstance(value, list | tuple):
         return expected(value)
-    if isinstance(value, bool):  # a kind of int to Python
-        fits = expected is bool
-    else:
-        fits = isinstance(value, (int, float) if expected is float else expected)
-    if fits:
-        return expected(value) if expected is float else value
+    is_bool = isinstance(value, bool)  # a kind of int to Python
+    if expected is float and isinstance(value, int) and not is_bool:
+        return float(value)
+    if isinstance(value, expected) and is_bool == (expected is bool):
+        return value
     is_group = expected is ConfigDict
     kind = "a group of keys" if is_group else f"of type {expected.__name__}"
     raise TypeError(
