@@ -182,7 +182,8 @@ def _fold(bias: Array, frequency: float) -> tuple[Array, Array]:
     high = math.ldexp(round(mantissa * 2**12), exponent - 12)
     low = period - high
     turns = jnp.round(bias / period)
-    bias = (bias - turns * high) - turns * low
+    reduced = (bias - turns * high) - turns * low
+    bias = jnp.where(turns == 0, bias, reduced)
     quarter = period / 4
     flipped = jnp.sign(bias) * (high / 2) - bias + jnp.sign(bias) * (low / 2)
     beyond = jnp.abs(bias) > quarter * (1 + 4 * float(jnp.finfo(bias.dtype).eps))
@@ -282,13 +283,15 @@ def _coarse_keys(rows: Array) -> tuple[Array, Array]:
     """
     norm = _norm(rows)
     safe = jnp.where(norm > 0, norm, 1)
-    return _levels(_generic(rows / safe[:, None])), _levels(-jnp.log(safe))
+    keys = jnp.stack([_generic(rows / safe[:, None]), -jnp.log(safe)])
+    direction, size = _levels(keys)
+    return direction, size
 
 
 def _levels(values: Array) -> Array:
-    """Return ranks `[n]` that are equal for values with no gap between them."""
-    order = jnp.argsort(values)
-    ascending = values[order]
-    gaps = jnp.diff(ascending, prepend=ascending[:1])
-    level = jnp.cumsum(gaps > 100 * jnp.finfo(values.dtype).eps)
-    return level[jnp.argsort(order)]
+    """Return ranks `[k, n]` along each row, equal where there is no gap between."""
+    order = jnp.argsort(values, axis=1)
+    ascending = jnp.take_along_axis(values, order, axis=1)
+    gaps = jnp.diff(ascending, axis=1, prepend=ascending[:, :1])
+    levels = jnp.cumsum(gaps > 100 * jnp.finfo(values.dtype).eps, axis=1)
+    return jnp.take_along_axis(levels, jnp.argsort(order, axis=1), axis=1)
