@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ml_collections
-from absl import app, flags
+from absl import app, flags, logging
 
 from symmerge_jax import training
 from symmerge_jax.experiments import _config
@@ -74,6 +74,8 @@ def run_main(
 
 
 def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
+    if flags.FLAGS["verbosity"].using_default_value and not flags.FLAGS.debug:
+        logging.set_verbosity(logging.WARNING)  # JAX and orbax report much as info
     try:
         return main(argv)
     except training.Interrupted as stop:

@@ -1,7 +1,7 @@
 """Hooks for the training loop: logging, progress, evaluation, checkpoints."""
 
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from symmerge_jax.training import _checkpoint, _metrics, _progress
@@ -31,7 +31,7 @@ def log_hook(path: PathLike, every: int) -> Hook:
 
 
 def progress_hook(
-    progress: _progress.Progress, names: tuple[str, ...] = ("loss",)
+    progress: _progress.Progress, names: Sequence[str] = ("loss",)
 ) -> Hook:
     """Advance a progress display by one at each step.
 
@@ -51,7 +51,7 @@ def evaluation_hook(
     evaluators: Mapping[str, Evaluator],
     every: int,
     *,
-    results: tuple[ResultFn, ...] = (),
+    results: Sequence[ResultFn] = (),
 ) -> Hook:
     """Evaluate the state and hand the results on.
 
