@@ -19,15 +19,16 @@ SKIP_DAMAGED = flags.DEFINE_bool("skip_damaged", False, "Leave bad files out.")
 
 def main(argv):
     if len(argv) > 1:
-        raise flags.UnrecognizedFlagError(argv[1])
+        raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags.")
+    out = OUT.value or ""  # the validator below has seen that it is there
     if INSPECT.value is not None:
         found = zoo.load(INSPECT.value)
     elif IMPORT_DWS.value is not None:
         found = make_zoo.run_import(
-            IMPORT_DWS.value, OUT.value, skip_damaged=SKIP_DAMAGED.value
+            IMPORT_DWS.value, out, skip_damaged=SKIP_DAMAGED.value
         )
     else:
-        found = make_zoo.run(CONFIG.value, OUT.value)
+        found = make_zoo.run(CONFIG.value, out)
     print(zoo.summary(found))  # noqa: T201
 
 

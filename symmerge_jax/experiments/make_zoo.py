@@ -69,22 +69,23 @@ def run(config: ConfigDict, out: str | os.PathLike) -> zoo.Zoo:
       FileNotFoundError: missing images.
     """
     config = _config.check_config(config, default_config())
-    image_set = zoo.load_images(**config.data)
-    architecture = dict(config.architecture)
+    values: dict[str, Any] = config.to_dict()
+    image_set = zoo.load_images(**values["data"])
+    architecture = values["architecture"]
     hidden_sizes = architecture.pop("hidden_sizes")
     with _Shown("make zoo") as show:
         return zoo.load_or_generate(
             out,
             image_set,
-            seed=config.seed,
+            seed=values["seed"],
             architecture={
                 "kind": "siren",
                 "layer_sizes": [2, *hidden_sizes, 1],
                 **architecture,
             },
-            options=zoo.FitOptions(**config.fit),
-            fits_per_image=config.fits_per_image,
-            chunk_size=config.chunk_size,
+            options=zoo.FitOptions(**values["fit"]),
+            fits_per_image=values["fits_per_image"],
+            chunk_size=values["chunk_size"],
             on_chunk=show,
         )
 

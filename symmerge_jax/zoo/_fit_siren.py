@@ -98,7 +98,7 @@ def fit_sirens(
       most 120) and `num_steps`.
     """
     network = networks.build(architecture)
-    factors = [space.frequency for space in network.spec.spaces[1:-1]]
+    factors = [space.frequency or 1.0 for space in network.spec.spaces[1:-1]]
     offset = architecture.get("output_offset", 0.5)
     height, width = images.shape[1:]
     targets = images.reshape(len(images), -1)
@@ -107,10 +107,14 @@ def fit_sirens(
     adam = optax.scale_by_adam(b1=0.9, b2=0.92, nesterov=True)
     rates = _learning_rates(factors, options.learning_rate)
 
+    # Drawn before the loop: random numbers are slow to compile.
+    sub_grids = jax.vmap(lambda k: _sub_grid(k, height, width, options.stride))(
+        jax.random.split(pixel_key, options.num_steps)
+    )
+
     def step(state, index):
         params, adam_state, active = state
-        step_key = jax.random.fold_in(pixel_key, index)
-        pixels = _sub_grid(step_key, height, width, options.stride)
+        pixels = sub_grids[index]
         _, gradient = _siren_gradient.loss_and_gradient(
             params, grid[pixels], targets[:, pixels], factors, offset
         )

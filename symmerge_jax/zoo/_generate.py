@@ -8,6 +8,7 @@ network's number, so that the interrupted zoo is bit for bit the uninterrupted o
 
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -29,8 +30,6 @@ from symmerge_jax.zoo import _fit_siren, _images, _zoo, _zoo_file
 SIREN = {"kind": "siren", "layer_sizes": [2, 32, 32, 1], "w0": 30.0}
 """The architecture of the MNIST-INRs of Navon et al. 2023, arXiv 2301.12780."""
 
-OnChunk = Callable[[int, int, Mapping[str, float]], None]
-
 
 def generate_siren_zoo(
     image_set: _images.ImageSet,
@@ -42,7 +41,7 @@ def generate_siren_zoo(
     chunk_size: int = 256,
     parts_dir: str | os.PathLike | None = None,
     devices: Sequence[jax.Device] | None = None,
-    on_chunk: OnChunk | None = None,
+    on_chunk: Callable[[int, int, Mapping[str, float]], None] | None = None,
 ) -> _zoo.Zoo:
     """Fit SIRENs to images and return them as a zoo.
 
@@ -82,19 +81,19 @@ def generate_siren_zoo(
     chunk_size = -(-min(chunk_size, num_networks) // smallest) * smallest
     group_size = options.group_size or (4 if on_cpu else chunk_size // len(devices))
     fit = _compile(
-        jax.random.key(seed),
-        architecture,
+        json.dumps(architecture),
         options,
-        devices,
+        tuple(devices),
         (chunk_size, *images.shape[1:]),
         group_size,
     )
+    key = jax.random.key(seed)
 
     def fit_chunk(start: int) -> dict[str, np.ndarray]:
         # The last chunk is filled up with repetitions of the last network.
         indices = np.minimum(np.arange(start, start + chunk_size), num_networks - 1)
         pixels = _images.to_unit_range(images[image_row[indices]])
-        params, metrics = jax.device_get(fit(indices.astype(np.int32), pixels))
+        params, metrics = jax.device_get(fit(key, indices.astype(np.int32), pixels))
         arrays = {"/".join(k): v for k, v in symmetry.flatten(params).items()}
         arrays |= {f"metrics/{name}": values for name, values in metrics.items()}
         return {name: v[: num_networks - start] for name, v in arrays.items()}
@@ -205,9 +204,7 @@ def _recipe(image_set, seed, architecture, options, fits_per_image):
         "made_by": "generate_siren_zoo",
         "source": image_set.name,
         "images_shape": list(image_set.images.shape),
-        "images_sha256": hashlib.sha256(
-            np.ascontiguousarray(image_set.images)
-        ).hexdigest(),
+        "images_sha256": hashlib.sha256(image_set.images.tobytes()).hexdigest(),
         "seed": seed,
         "fits_per_image": fits_per_image,
         "architecture": architecture,
@@ -215,17 +212,21 @@ def _recipe(image_set, seed, architecture, options, fits_per_image):
     }
 
 
-def _compile(key, architecture, options, devices, shape, group_size):
-    """Return the compiled `(indices, images) -> (params, metrics)` of one chunk."""
+@functools.lru_cache(maxsize=8)
+def _compile(architecture_json, options, devices, shape, group_size):
+    """Return the compiled `(key, indices, images) -> (params, metrics)` of a chunk."""
+    architecture = json.loads(architecture_json)
     data = PartitionSpec("data")
 
-    def fit_share(indices, images):
+    def fit_share(key, indices, images):
         groups = (
             indices.reshape(-1, group_size),
             images.reshape(-1, group_size, *images.shape[1:]),
         )
         fitted = lax.map(
-            lambda group: _fit_siren.fit_sirens(key, *group, architecture, options),
+            lambda group: _fit_siren.fit_sirens(
+                key, group[0], group[1], architecture, options
+            ),
             groups,
         )
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), fitted)
@@ -233,13 +234,13 @@ def _compile(key, architecture, options, devices, shape, group_size):
     fit = jax.shard_map(
         fit_share,
         mesh=Mesh(np.array(devices), ("data",)),
-        in_specs=(data, data),
+        in_specs=(PartitionSpec(), data, data),
         out_specs=data,
         check_vma=False,
     )
     indices = jax.ShapeDtypeStruct(shape[:1], np.int32)
     images = jax.ShapeDtypeStruct(shape, np.float32)
-    return jax.jit(fit).lower(indices, images).compile()
+    return jax.jit(fit).lower(jax.random.key(0), indices, images).compile()
 
 
 def _run(fit_chunk, starts, num_workers) -> Iterator[tuple[int, Any]]:

@@ -152,9 +152,9 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
 def _load_digits():
     from sklearn import datasets
 
-    digits = datasets.load_digits()
-    images = digits.images.astype(np.float32) / np.float32(16)
-    return ImageSet(images, digits.target.astype(np.int32), "digits/all")
+    pixels, labels = datasets.load_digits(return_X_y=True)
+    images = np.asarray(pixels, np.float32).reshape(-1, 8, 8) / np.float32(16)
+    return ImageSet(images, np.asarray(labels, np.int32), "digits/all")
 
 
 def _load_idx(source, split, data_dir):

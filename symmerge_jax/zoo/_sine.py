@@ -41,7 +41,7 @@ def sin_cos_turns(
 
 def _horner(coefficients, x):
     """Return the polynomial with these coefficients, lowest power first."""
-    value = coefficients[-1]
-    for coefficient in coefficients[-2::-1]:
+    value = coefficients[-1] * x + coefficients[-2]
+    for coefficient in coefficients[-3::-1]:
         value = value * x + coefficient
     return value

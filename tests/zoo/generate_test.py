@@ -1,0 +1,171 @@
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from symmerge_jax import zoo
+
+SMALL = {"kind": "siren", "layer_sizes": [2, 6, 1]}
+OPTIONS = zoo.FitOptions(num_steps=6, stride=2)
+NUM_IMAGES = 5
+
+
+@pytest.fixture(scope="module")
+def image_set():
+    return zoo.load_images("digits", "all", num_images=NUM_IMAGES)
+
+
+def generate(image_set, **changes):
+    arguments = {
+        "seed": 3,
+        "architecture": SMALL,
+        "options": OPTIONS,
+        "fits_per_image": 2,
+        "chunk_size": 4,
+        **changes,
+    }
+    return zoo.generate_siren_zoo(image_set, **arguments)
+
+
+def assert_same_weights(a, b):
+    jax.tree.map(np.testing.assert_array_equal, dict(a.params), dict(b.params))
+
+
+def test_zoo_tells_what_each_network_was_fitted_to(image_set):
+    calls = []
+    made = generate(image_set, on_chunk=lambda *call: calls.append(call))
+    assert len(made) == 10
+    np.testing.assert_array_equal(made.image_row, np.repeat(np.arange(5), 2))
+    np.testing.assert_array_equal(made.labels, np.repeat(image_set.labels, 2))
+    np.testing.assert_array_equal(made.images, image_set.images)
+    assert made.subsets == ("digits/all",)
+    assert made.provenance["seed"] == 3
+    assert [call[:2] for call in calls] == [(0, 10), (4, 10), (8, 10), (10, 10)] or (
+        calls[-1][0] == 10  # the last, smaller chunk may be ready earlier
+    )
+    assert "psnr" in calls[-1][2] and calls[0][2] == {}
+
+
+def test_fits_of_one_image_start_apart(image_set):
+    kernel = generate(image_set).params["dense_0"]["kernel"]
+    assert np.abs(kernel[0] - kernel[1]).max() > 0.01
+
+
+def test_chunk_size_does_not_change_the_networks(image_set):
+    assert_same_weights(generate(image_set), generate(image_set, chunk_size=12))
+
+
+def test_another_seed_gives_other_networks(image_set):
+    one = generate(image_set).params["dense_0"]["kernel"]
+    two = generate(image_set, seed=4).params["dense_0"]["kernel"]
+    assert np.abs(one - two).max() > 0.01
+
+
+def test_interrupted_zoo_is_resumed_bit_for_bit(image_set, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(done, total, stats):
+        if done:
+            raise Killed
+
+    parts = tmp_path / "parts"
+    with pytest.raises(Killed):
+        generate(image_set, parts_dir=parts, on_chunk=kill)
+    kept = list(parts.glob("*.safetensors"))
+    assert len(kept) == 1
+    written = kept[0].stat().st_mtime_ns
+    calls = []
+    resumed = generate(
+        image_set, parts_dir=parts, on_chunk=lambda *call: calls.append(call)
+    )
+    assert calls[0][0] in (2, 4)
+    assert kept[0].stat().st_mtime_ns == written
+    assert_same_weights(resumed, generate(image_set))
+    np.testing.assert_array_equal(
+        resumed.metrics["psnr"], generate(image_set).metrics["psnr"]
+    )
+
+
+def test_parts_of_another_zoo_and_damaged_parts_are_refused(image_set, tmp_path):
+    generate(image_set, parts_dir=tmp_path)
+    with pytest.raises(ValueError, match="parts of another zoo"):
+        generate(image_set, parts_dir=tmp_path, seed=4)
+    file = tmp_path / "00000004.safetensors"
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(ValueError, match=r"00000004\.safetensors is damaged"):
+        generate(image_set, parts_dir=tmp_path)
+
+
+def test_load_or_generate_makes_the_file_once(image_set, tmp_path):
+    path = tmp_path / "a.zoo"
+    arguments = {"seed": 3, "architecture": SMALL, "options": OPTIONS}
+    made = zoo.load_or_generate(path, image_set, **arguments)
+    written = path.stat().st_mtime_ns
+    assert_same_weights(made, zoo.load_or_generate(path, image_set, **arguments))
+    assert path.stat().st_mtime_ns == written
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zoo"]
+    with pytest.raises(ValueError, match="seed is 3, wanted 0"):
+        zoo.load_or_generate(path, image_set, architecture=SMALL, options=OPTIONS)
+
+
+def test_uint8_images_are_scaled(image_set):
+    pixels = np.rint(image_set.images * 255).astype(np.uint8)
+    made = generate(zoo.ImageSet(pixels, image_set.labels, "a"))
+    scaled = zoo.ImageSet(zoo.to_unit_range(pixels), image_set.labels, "a")
+    assert_same_weights(made, generate(scaled))
+    assert made.images.dtype == np.uint8
+
+
+def test_digits_reach_the_psnr_of_their_config():
+    made = zoo.generate_siren_zoo(
+        zoo.load_images("digits", "all", num_images=32),
+        options=zoo.FitOptions(num_steps=40, stride=1, output_ridge=None),
+    )
+    assert made.metrics["psnr"].mean() > 26
+
+
+def test_bad_requests_are_refused(image_set):
+    for message, changes in [
+        ("at least one hidden", {"architecture": {**SMALL, "layer_sizes": [2, 1]}}),
+        (r"\[2, ..., 1\]", {"architecture": {**SMALL, "layer_sizes": [3, 4, 1]}}),
+        ("SIREN", {"architecture": {"kind": "mlp", "layer_sizes": [2, 4, 1]}}),
+        ("fits_per_image", {"fits_per_image": 0}),
+        ("diverged", {"options": zoo.FitOptions(learning_rate=1e30)}),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            generate(image_set, **changes)
+    with pytest.raises(ValueError, match="zero"):
+        generate(zoo.ImageSet(image_set.images[:0], image_set.labels[:0], "none"))
+
+
+SHARDED = """
+import jax, sys
+from symmerge_jax import zoo
+assert jax.device_count() == 2
+images = zoo.load_images("digits", "all", num_images=5)
+options = zoo.FitOptions(num_steps=6, stride=2)
+made = zoo.generate_siren_zoo(
+    images, seed=3, architecture={"kind": "siren", "layer_sizes": [2, 6, 1]},
+    options=options, fits_per_image=2, chunk_size=4)
+zoo.save(sys.argv[1], made)
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_make_the_zoo_of_one(image_set, tmp_path):
+    path = tmp_path / "a.zoo"
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(pathlib.Path(zoo.__file__).parents[2]),
+    }
+    subprocess.run(
+        [sys.executable, "-c", SHARDED, str(path)], env=environment, check=True
+    )
+    assert_same_weights(zoo.load(path), generate(image_set))
