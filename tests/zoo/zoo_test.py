@@ -179,7 +179,7 @@ def test_bad_weights_are_refused_by_network_and_tensor(tmp_path, value):
     bad = full()
     bad.params["dense_1"]["kernel"] = bad.params["dense_1"]["kernel"].copy()
     bad.params["dense_1"]["kernel"][4, 2, 0] = value
-    with pytest.raises(ValueError, match="Network 4 .* dense_1/kernel"):
+    with pytest.raises(ValueError, match=r"Network 4 .* dense_1/kernel"):
         zoo.save(tmp_path / "a.zoo", bad)
     assert not list(tmp_path.iterdir())
 
