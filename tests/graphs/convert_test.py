@@ -1,0 +1,155 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symmerge_jax import graphs, symmetry
+
+
+def assert_equal_trees(got, expected):
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
+def test_round_trip_is_exact(case):
+    spec, params = case
+    topology = graphs.topology(spec, params)
+    graph = graphs.params_to_graph(params, topology)
+    assert graph.nodes.shape == (topology.num_nodes, 1)
+    assert graph.edges.shape == (topology.num_edges, topology.num_edge_features)
+    assert_equal_trees(graphs.graph_to_params(graph, topology), params)
+
+
+@pytest.mark.parametrize("batch", [(3,), (2, 3), (0,)])
+def test_round_trip_of_batches_is_exact(case, batch):
+    spec, params = case
+    topology = graphs.topology(spec, params)
+    lift = np.arange(np.prod(batch), dtype=np.float32).reshape(batch)
+    stacked = jax.tree.map(
+        lambda leaf: lift.reshape(*batch, *[1] * leaf.ndim) + leaf, params
+    )
+    graph = graphs.params_to_graph(stacked, topology)
+    assert graph.edges.shape[:-2] == graph.nodes.shape[:-2] == batch
+    assert graph.senders.shape == (topology.num_edges,)
+    assert_equal_trees(graphs.graph_to_params(graph, topology), stacked)
+    if lift.size:
+        last = graphs.params_to_graph(
+            jax.tree.map(lambda leaf: leaf[tuple(n - 1 for n in batch)], stacked),
+            topology,
+        )
+        final = graph.edges[tuple(n - 1 for n in batch)]
+        np.testing.assert_array_equal(final, last.edges)
+
+
+def test_nodes_hold_biases_and_edges_hold_weights(get_case):
+    spec, params = get_case("inr")
+    topology = graphs.topology(spec, params)
+    graph = graphs.params_to_graph(params, topology, input_value=7.0)
+    np.testing.assert_array_equal(graph.nodes[:2, 0], [7, 7])
+    biases = np.concatenate([params[f"dense_{i}"]["bias"] for i in range(3)])
+    np.testing.assert_array_equal(graph.nodes[2:, 0], biases)
+    offsets = [0, 2, 7, 11]
+    for sender, receiver, weight in zip(
+        graph.senders, graph.receivers, graph.edges[:, 0], strict=True
+    ):
+        layer = int(np.searchsorted(offsets, receiver, side="right")) - 2
+        kernel = params[f"dense_{layer}"]["kernel"]
+        assert weight == kernel[sender - offsets[layer], receiver - offsets[layer + 1]]
+    assert graph.n_node.tolist() == [12] and graph.n_edge.tolist() == [34]
+    assert graph.globals is None
+
+
+def test_kernels_are_row_major_centred_and_dense_weights_first(get_case):
+    spec, params = get_case("conv")
+    topology = graphs.topology(spec, params)
+    edges = graphs.params_to_graph(params, topology).edges
+    first, second, last = (edges[where] for where in topology.edge_slices)
+    kernel = params["conv_0"]["kernel"]  # [3, 3, 1, 3]
+    np.testing.assert_array_equal(first, kernel.reshape(9, 3).T)
+    np.testing.assert_array_equal(second[:, 4], params["conv_1"]["kernel"].ravel())
+    assert not np.delete(second, 4, axis=1).any()
+    np.testing.assert_array_equal(last[:, 0], params["dense"]["kernel"].ravel())
+    assert not last[:, 1:].any()
+
+
+def test_flattened_axes_give_each_channel_its_own_entries(get_case):
+    spec, params = get_case("flattened")
+    topology = graphs.topology(spec, params)
+    edges = graphs.params_to_graph(params, topology).edges[topology.edge_slices[-1]]
+    kernel = params["dense"]["kernel"].reshape(6, 3, 2)  # position, channel, output
+    expected = kernel.transpose(1, 2, 0).reshape(6, 6)
+    np.testing.assert_array_equal(edges, expected)
+
+
+def test_permuted_neurons_give_permuted_nodes_and_edges(case, key):
+    spec, params = case
+    topology = graphs.topology(spec, params)
+    element = symmetry.sample(key, spec, spec.sizes(params), rescale=False)
+    graph = graphs.params_to_graph(params, topology)
+    moved = graphs.params_to_graph(symmetry.act(element, params, spec), topology)
+    order = np.arange(topology.num_nodes)
+    for space, where in zip(topology.spaces, topology.node_slices, strict=True):
+        if space.name in element:
+            order[where] = order[where][np.asarray(element[space.name].perm)]
+    np.testing.assert_array_equal(moved.nodes, np.asarray(graph.nodes)[order])
+    edge_of = {
+        pair: i
+        for i, pair in enumerate(zip(graph.senders, graph.receivers, strict=True))
+    }
+    edge_order = [
+        edge_of[order[sender], order[receiver]]
+        for sender, receiver in zip(moved.senders, moved.receivers, strict=True)
+    ]
+    np.testing.assert_array_equal(moved.edges, np.asarray(graph.edges)[edge_order])
+
+
+def test_conversion_under_jit_and_vmap_is_the_eager_one(get_case):
+    spec, params = get_case("conv")
+    topology = graphs.topology(spec, params)
+    batch = jax.tree.map(lambda leaf: np.stack([leaf, leaf + 1]), params)
+
+    def arrays(params):
+        graph = graphs.params_to_graph(params, topology)
+        return graph.nodes, graph.edges
+
+    assert_equal_trees(jax.jit(jax.vmap(arrays))(batch), jax.jit(arrays)(batch))
+    assert_equal_trees(jax.jit(arrays)(batch), arrays(batch))
+
+
+def test_data_type_is_kept_and_zeros_give_no_nan(get_case):
+    spec, params = get_case("inr")
+    topology = graphs.topology(spec, params)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.bfloat16), params)
+    graph = graphs.params_to_graph(zeros, topology)
+    assert graph.nodes.dtype == graph.edges.dtype == jnp.bfloat16
+    assert jnp.isfinite(graph.nodes).all() and not graph.edges.any()
+
+
+def test_parameters_that_do_not_fit_are_refused(get_case):
+    spec, params = get_case("inr")
+    topology = graphs.topology(spec, params)
+    fewer = {name: params[name] for name in ("dense_0", "dense_1")}
+    with pytest.raises(ValueError, match=r"missing \['dense_2/bias', 'dense_2/kernel'"):
+        graphs.params_to_graph(fewer, topology)
+    with pytest.raises(ValueError, match=r"unknown \['more'\]"):
+        graphs.params_to_graph({**params, "more": np.zeros(1)}, topology)
+    wide = {**params, "dense_1": {**params["dense_1"], "bias": np.zeros(9)}}
+    with pytest.raises(
+        ValueError,
+        match=r"'dense_1/bias' has shape \(9,\), the topology expects \(4,\)",
+    ):
+        graphs.params_to_graph(wide, topology)
+    mixed = jax.tree.map(lambda leaf: leaf[None], params)
+    mixed["dense_2"]["bias"] = np.zeros((2, 1))
+    with pytest.raises(ValueError, match=r"\(2, 1\), the topology expects \(1, 1\)"):
+        graphs.params_to_graph(mixed, topology)
+
+
+def test_graphs_of_another_topology_are_refused(get_case):
+    spec, params = get_case("inr")
+    other = graphs.topology(*get_case("two_outputs"))
+    graph = graphs.params_to_graph(params, graphs.topology(spec, params))
+    with pytest.raises(
+        ValueError, match=r"nodes \(12, 1\) and edges \(34, 1\), the top"
+    ):
+        graphs.graph_to_params(graph, other)

@@ -1,0 +1,212 @@
+"""The rules of the code base that a machine can check."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+PACKAGE = ROOT / "symmerge_jax"
+
+# Who may import whom: everything may import `typing` and itself.
+ALLOWED = {
+    "typing": "",
+    "symmetry": "",
+    "assignment": "",
+    "training": "",
+    "plots": "",
+    "networks": "symmetry",
+    "graphs": "symmetry",
+    "alignment": "symmetry assignment",
+    "zoo": "symmetry networks training",
+    "metanets": "symmetry graphs",
+    "merging": "symmetry alignment",
+    "autoencoders": "symmetry networks graphs metanets",
+}
+TOP = {"root", "testing", "experiments"}  # import anything above
+LAUNCH = {"experiments", "root"}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = sorted(
+    {
+        ".".join(("symmerge_jax", *path.relative_to(PACKAGE).parts[:-1]))
+        for path in PACKAGE.rglob("__init__.py")
+    }
+    | {"symmerge_jax.testing", "symmerge_jax.typing"}
+)
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def unit_of(path):
+    """Package that a file belongs to; the verbs beside `__init__.py` are the root."""
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "root" if first.startswith("_") else first
+
+
+def is_unit(name):
+    return (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()
+
+
+def our_imports(source):
+    """Yield (module, name) of every import of this library, `name` None for plain."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "symmerge_jax":
+                    yield alias.name, None
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            if (node.module or "").split(".")[0] == "symmerge_jax":
+                for alias in node.names:
+                    yield node.module, alias.name
+
+
+def imported_unit(module, name):
+    parts = [*module.split("."), *([name] if name else [])]
+    if len(parts) == 1 or parts[1].startswith("_") or not is_unit(parts[1]):
+        return "root"
+    return parts[1]
+
+
+def may_import(unit, other):
+    if other in (unit, "typing"):
+        return True
+    if unit in TOP:
+        return other not in TOP or (unit, other) == ("experiments", "root")
+    return other in ALLOWED[unit].split()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_follow_the_layers(path):
+    unit = unit_of(path)
+    assert unit in ALLOWED or unit in TOP, f"{unit}: unknown package, add its edges"
+    for module, name in our_imports(path.read_text()):
+        other = imported_unit(module, name)
+        assert may_import(unit, other), f"{unit} may not import {other}"
+        if unit not in (other, "root") and other != "typing":
+            private = [part for part in f"{module}.{name}".split(".") if part[0] == "_"]
+            assert not private, f"{unit} reaches into {module}.{name}"
+            assert module == "symmerge_jax", f"import the package: {module}.{name}"
+
+
+@pytest.mark.parametrize(
+    ("unit", "source", "allowed"),
+    [
+        ("symmetry", "from symmerge_jax import networks", False),
+        ("networks", "from symmerge_jax.symmetry import act", True),
+        ("metanets", "import symmerge_jax.autoencoders", False),
+        ("training", "from symmerge_jax import __version__", False),
+        ("experiments", "from symmerge_jax import zoo", True),
+        ("experiments", "from symmerge_jax import testing", False),
+        ("plots", "from symmerge_jax.typing import Array", True),
+    ],
+)
+def test_the_layer_rule_is_not_blind(unit, source, allowed):
+    [edge] = our_imports(source)
+    assert may_import(unit, imported_unit(*edge)) == allowed
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "launch").rglob("*.py")), ids=name_of)
+def test_launch_imports_experiments_and_the_root_only(path):
+    for module, name in our_imports(path.read_text()):
+        assert imported_unit(module, name) in LAUNCH, f"imports {module}.{name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_files_are_short_and_silent(path):
+    source = path.read_text()
+    assert source.count("\n") <= 400, "split files above 400 lines"
+    assert ast.get_docstring(ast.parse(source)), "no module docstring"
+    assert not re.search(r"\bTODO\b|\bFIXME\b|\bXXX\b", source)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "print", f"print in line {node.lineno}"
+        if isinstance(node, ast.ExceptHandler):
+            caught = node.type and ast.unparse(node.type)
+            assert caught not in (None, "Exception", "BaseException"), (
+                f"blanket except in line {node.lineno}"
+            )
+
+
+def export_order(name):
+    """Constants, classes, functions; each by name (as ruff sorts)."""
+    kind = 0 if name.isupper() else 1 if name[0].isupper() else 2
+    return kind, name
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_exports_are_sorted_complete_and_resolvable(name):
+    module = importlib.import_module(name)
+    if name in ("symmerge_jax.testing", "symmerge_jax.typing"):
+        return
+    exported = module.__all__
+    assert exported == sorted(exported, key=export_order)
+    assert len(set(exported)) == len(exported)
+    for entry in exported:
+        assert hasattr(module, entry), f"{name}.{entry} does not exist"
+    tree = ast.parse(pathlib.Path(inspect.getfile(module)).read_text())
+    bound = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert bound <= {*exported, "annotations"}, "imported but not exported"
+
+
+def public_functions():
+    for name in MODULES:
+        module = importlib.import_module(name)
+        names = getattr(module, "__all__", [n for n in vars(module) if n[0] != "_"])
+        for entry in names:
+            thing = getattr(module, entry)
+            ours = getattr(thing, "__module__", "").startswith("symmerge_jax")
+            if ours and inspect.isfunction(thing):
+                yield pytest.param(thing, id=f"{name}.{entry}")
+            elif ours and inspect.isclass(thing):
+                assert inspect.getdoc(thing), f"{name}.{entry} has no docstring"
+
+
+@pytest.mark.parametrize("function", list(public_functions()))
+def test_public_functions_document_arguments_and_result(function):
+    """A lone argument may be explained by a summary "Return ... of ..."."""
+    doc = inspect.getdoc(function)
+    assert doc, "no docstring"
+    summary = doc.splitlines()[0]
+    assert summary.endswith(".") or doc.splitlines()[1].endswith("."), summary
+    signature = inspect.signature(function)
+    says_what_returns = summary.startswith("Return") or "Returns:" in doc
+    if len(signature.parameters) > 1 or "Args:" in doc:
+        assert "Args:" in doc
+        for parameter in signature.parameters:
+            assert re.search(rf"^\s+\*{{0,2}}{parameter}:", doc, re.M), parameter
+    if signature.return_annotation not in (inspect.Signature.empty, None):
+        assert says_what_returns or "Yields:" in doc
+
+
+def test_import_is_light():
+    heavy = ["torch", "tensorflow", "matplotlib", "sklearn", "orbax", "tqdm", "pooch"]
+    code = (
+        "import sys, symmerge_jax\n"
+        f"sys.exit(' '.join(m for m in {heavy} if m in sys.modules) or 0)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, f"imported: {result.stderr}"
+
+
+def test_tests_mirror_the_package():
+    """Each test file sits in the folder of a package and there are no test packages."""
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+    units = {*ALLOWED, *TOP, "project", "launch", "golden"}
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
+    assert folders - {"__pycache__"} <= units
