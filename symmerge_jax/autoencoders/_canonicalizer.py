@@ -150,6 +150,10 @@ def save_canonicalizer(path: str | pathlib.Path, canonicalizer: Canonicalizer) -
     """Write a canonicaliser to the folder `path`, replacing an older one.
 
     The folder appears complete or not at all: it is written under a temporary name.
+
+    Args:
+      path: the folder.
+      canonicalizer: what to write.
     """
     import safetensors.numpy
 

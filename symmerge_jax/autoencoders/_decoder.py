@@ -95,6 +95,13 @@ def moments_of(
 
     A standard deviation of zero (a tensor that is the same in the whole population)
     becomes one, so that the decoder can still learn the tensor.
+
+    Args:
+      statistics: mean and standard deviation of each tensor, by path.
+      shapes: path and shape of each tensor.
+
+    Returns:
+      One pair per tensor.
     """
     pairs = (statistics[path] for path, _ in shapes)
     return tuple((float(mean), float(std) or 1.0) for mean, std in pairs)

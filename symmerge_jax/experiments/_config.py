@@ -163,7 +163,12 @@ def config_hash(config: ConfigDict) -> str:
 
 
 def save_config(path: PathLike, config: ConfigDict) -> None:
-    """Write a config to a JSON file; tuples become lists."""
+    """Write a config to a JSON file; tuples become lists.
+
+    Args:
+      path: the file.
+      config: what to write.
+    """
     write_json(path, plain_config(config))
 
 
@@ -172,6 +177,9 @@ def load_config(path: PathLike) -> ConfigDict:
 
     Args:
       path: file of :func:`save_config`.
+
+    Returns:
+      The config.
 
     Raises:
       FileNotFoundError: when there is no such file.

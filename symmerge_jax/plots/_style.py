@@ -83,7 +83,7 @@ def new_figure(
 
 
 def styled(draw: Callable[P, "Figure"]) -> Callable[P, "Figure"]:
-    """Make a drawing function draw in the common style, leaving the user's alone."""
+    """Return `draw` in the common style, which leaves the user's own style alone."""
 
     @functools.wraps(draw)
     def draw_in_style(*args: P.args, **kwargs: P.kwargs) -> "Figure":

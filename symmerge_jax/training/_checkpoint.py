@@ -147,7 +147,15 @@ def load_params(
 
 
 def load_metadata(folder: PathLike, *, step: int | None = None) -> dict[str, Any]:
-    """Read only the metadata of a checkpoint; errors as in :func:`load_params`."""
+    """Return only the metadata of a checkpoint; errors as in :func:`load_params`.
+
+    Args:
+      folder: folder of the checkpoints.
+      step: which one; None for the latest.
+
+    Returns:
+      The JSON values that were stored beside the state.
+    """
     return _read_record(_find(folder, step))["metadata"]
 
 

@@ -21,6 +21,9 @@ def log_hook(path: PathLike, every: int) -> Hook:
     Args:
       path: the file.
       every: period in steps.
+
+    Returns:
+      The hook.
     """
 
     def log(step, state, metrics):
@@ -38,6 +41,9 @@ def progress_hook(
     Args:
       progress: an open display, started at the step where the run starts.
       names: metrics to show.
+
+    Returns:
+      The hook.
     """
 
     def show(step, state, metrics):
@@ -61,6 +67,9 @@ def evaluation_hook(
       every: period in steps.
       results: called with ``(step, state, results)`` in their order, e.g.
         :func:`write_results` and :func:`keep_best`.
+
+    Returns:
+      The hook.
     """
 
     def evaluate(step, state, metrics):
@@ -100,6 +109,9 @@ def checkpoint_hook(
       every: period in steps.
       keep: number of checkpoints that stay.
       metadata: JSON values to store beside each.
+
+    Returns:
+      The hook.
     """
 
     def save(step, state, metrics):

@@ -43,7 +43,15 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Put a whole copy of every leaf of ``tree`` on each device of ``mesh``."""
+    """Put a whole copy of every leaf of ``tree`` on each device of ``mesh``.
+
+    Args:
+      tree: arrays.
+      mesh: the devices.
+
+    Returns:
+      The tree, replicated.
+    """
     return jax.device_put(tree, replicated_sharding(mesh))
 
 

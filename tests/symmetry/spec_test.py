@@ -157,7 +157,7 @@ def without_type_checks():
 @pytest.mark.usefixtures("without_type_checks")
 def test_entries_that_are_no_axes_are_refused():
     with pytest.raises(
-        TypeError, match=r"'first/kernel' must hold one Axis or None.*'h'"
+        TypeError, match=r"'first/kernel' must hold one Axis or None.*'in'"
     ):
         SymmetrySpec.create(
             replaced(AXES, "first", kernel=("in", "h")), [IN, HIDDEN, OUT]
