@@ -19,6 +19,7 @@ from symmerge_jax.autoencoders._losses import (
     render,
     weight_loss,
 )
+from symmerge_jax.autoencoders._probe import ProbeEncoder
 
 __all__ = [
     "ENCODERS",
@@ -26,6 +27,7 @@ __all__ = [
     "Autoencoder",
     "Canonicalizer",
     "MLPDecoder",
+    "ProbeEncoder",
     "Statistics",
     "Variables",
     "autoencoder",

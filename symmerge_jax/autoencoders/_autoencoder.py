@@ -14,7 +14,7 @@ from symmerge_jax import graphs, networks
 from symmerge_jax.typing import Array, Key, Params
 
 Variables = Any
-"""Parameters of the autoencoder itself: `{"encoder": ..., "decoder": ...}`."""
+"""Parameters of the autoencoder itself: one entry per part."""
 
 
 class Autoencoder(NamedTuple):
@@ -43,49 +43,79 @@ class Autoencoder(NamedTuple):
 def autoencoder(
     network: networks.Network,
     topology: graphs.Topology,
-    encoder: nn.Module,
+    encoder: nn.Module | None,
+    probe: nn.Module | None,
     decoder: nn.Module,
     *,
     input_value: float = 1.0,
 ) -> Autoencoder:
-    """Join an encoder and a decoder.
+    """Join encoders and a decoder.
 
     Args:
       network: architecture of the networks to be encoded.
       topology: their weight graph.
-      encoder: module from a `jraph.GraphsTuple` to latents `[*N, D]`, called with the
-        keyword `deterministic`.
-      decoder: module from latents `[*N, D]` to parameters.
+      encoder: reads the weights: from a `jraph.GraphsTuple` to latents `[*N, D]`, called
+        with the keyword `deterministic`; or None.
+      probe: reads the function: from `points -> outputs` to latents `[*N, D]`, added
+        to those of `encoder`; or None. One of the two must be there.
+      decoder: from latents `[*N, D]` to parameters.
       input_value: node feature of neurons without a bias.
 
     Returns:
       The autoencoder.
-    """
 
-    def to_graph(params_batch: Params):
-        return graphs.params_to_graph(params_batch, topology, input_value=input_value)
+    Raises:
+      ValueError: if there is neither an encoder nor a probe.
+    """
+    if encoder is None and probe is None:
+        raise ValueError("An autoencoder needs an encoder, a probe, or both.")
+
+    def read(run, params_batch: Params, key: Key | None) -> Array:
+        """Sum what `run(name, module, *inputs, **keywords)` returns for each encoder."""
+        latents = []
+        if encoder is not None:
+            graph = graphs.params_to_graph(
+                params_batch, topology, input_value=input_value
+            )
+            rngs = None if key is None else {"dropout": key}
+            dropout: dict[str, Any] = {"deterministic": key is None, "rngs": rngs}
+            latents.append(run("encoder", encoder, graph, **dropout))
+        if probe is not None:
+            latents.append(run("probe", probe, _evaluator(network, params_batch)))
+        return sum(latents[1:], latents[0])
 
     def init(key: Key) -> Variables:
-        encoder_key, decoder_key, network_key = jax.random.split(key, 3)
-        graph = to_graph(network.init(network_key))
-        latent, encoder_variables = encoder.init_with_output(encoder_key, graph)
-        return {
-            "encoder": encoder_variables,
-            "decoder": decoder.init(decoder_key, latent),
-        }
+        variables = {}
+
+        def run(name, module, *inputs, **keywords):
+            del keywords
+            part_key = jax.random.fold_in(key, len(variables))
+            output, variables[name] = module.init_with_output(part_key, *inputs)
+            return output
+
+        params = network.init(key)
+        latents = read(run, params, None)
+        run("decoder", decoder, latents)
+        return variables
 
     def encode(
         variables: Variables, params_batch: Params, key: Key | None = None
     ) -> Array:
-        graph = to_graph(params_batch)
-        rngs = None if key is None else {"dropout": key}
-        latents: Any = encoder.apply(
-            variables["encoder"], graph, deterministic=key is None, rngs=rngs
-        )
-        return latents
+        def run(name, module, *inputs, **keywords):
+            return module.apply(variables[name], *inputs, **keywords)
+
+        return read(run, params_batch, key)
 
     def decode(variables: Variables, latents: Array) -> Params:
         params: Any = decoder.apply(variables["decoder"], latents)
         return params
 
     return Autoencoder(network, topology, init, encode, decode)
+
+
+def _evaluator(network: networks.Network, params_batch: Params):
+    """Return `points -> outputs [*N, K, O]` of a batch of networks."""
+    function = network.apply
+    for _ in network.spec.batch_shape(params_batch):
+        function = jax.vmap(function, in_axes=(0, None))
+    return lambda points: function(params_batch, points)

@@ -6,11 +6,11 @@ from typing import Any
 import jax
 
 from symmerge_jax import graphs, metanets, networks
-from symmerge_jax.autoencoders import _autoencoder, _decoder
+from symmerge_jax.autoencoders import _autoencoder, _decoder, _probe
 from symmerge_jax.typing import Path
 
-ENCODERS = {"scale_gmn": metanets.ScaleGMN}
-"""Encoder module of every kind."""
+ENCODERS: dict[str, Any] = {"scale_gmn": metanets.ScaleGMN, "probe": None}
+"""Module of every kind of encoder that reads weights; "probe" reads none."""
 
 Statistics = Mapping[Path, tuple[float, float]]
 """Mean and standard deviation of every tensor over a population."""
@@ -26,9 +26,11 @@ def build(
 
     Args:
       architecture: of the networks to be encoded, see `networks.build`.
-      encoder: `kind` (a key of `ENCODERS`); `input_value`, the node feature of neurons
-        without a bias; `scale_inputs`, whether every tensor is divided by its root mean
-        square over the population; everything else goes to the module.
+      encoder: `kind` (a key of `ENCODERS`); `width`; `latent_size`, by default the
+        width; `num_probes`, points at which the network is evaluated besides (0 for
+        none); `input_value`, the node feature of neurons without a bias;
+        `scale_inputs`, whether every tensor is divided by its root mean square over
+        the population; everything else goes to the module.
       decoder: `hidden_multipliers` of the encoder's width, and `head`.
       statistics: of the population that the autoencoder is trained on.
 
@@ -50,28 +52,39 @@ def build(
         raise ValueError(
             f"Unknown encoder kind {kind!r}; known are {sorted(ENCODERS)}."
         )
+    width = options.pop("width", 128)
+    latent_size = options.pop("latent_size", None) or width
     input_value = options.pop("input_value", 1.0)
+    module = probe = None
+    if num_probes := options.pop("num_probes", 0):
+        input_size = topology.spaces[0].size
+        probe = _probe.ProbeEncoder(num_probes, input_size, latent_size)
     if options.pop("scale_inputs", False):
         options["input_scale"] = _input_scale(topology, statistics)
-    try:
-        module = ENCODERS[kind](topology=topology, **options)
-    except TypeError as error:
-        raise ValueError(f"Encoder of kind {kind!r}: {error}") from error
+    if ENCODERS[kind] is not None:
+        options |= {"topology": topology, "width": width, "latent_size": latent_size}
+        module = _construct(f"Encoder of kind {kind!r}", ENCODERS[kind], options)
+    elif options:
+        raise ValueError(f"Encoder of kind {kind!r} takes no {sorted(options)}.")
 
     options = dict(decoder)
     multipliers = options.pop("hidden_multipliers", (2, 4))
-    try:
-        decoder_module = _decoder.MLPDecoder(
-            shapes=tensors,
-            hidden_sizes=tuple(int(m * module.width) for m in multipliers),
-            moments=_decoder.moments_of(statistics, tensors),
-            **options,
-        )
-    except TypeError as error:
-        raise ValueError(f"Decoder: {error}") from error
+    options |= {
+        "shapes": tensors,
+        "hidden_sizes": tuple(int(m * width) for m in multipliers),
+        "moments": _decoder.moments_of(statistics, tensors),
+    }
+    decoder_module = _construct("Decoder", _decoder.MLPDecoder, options)
     return _autoencoder.autoencoder(
-        network, topology, module, decoder_module, input_value=input_value
+        network, topology, module, probe, decoder_module, input_value=input_value
     )
+
+
+def _construct(name: str, module, options: Mapping[str, Any]):
+    try:
+        return module(**options)
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _input_scale(
