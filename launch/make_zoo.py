@@ -7,7 +7,7 @@ python launch/make_zoo.py --inspect=digits.zoo
 
 from absl import flags
 
-from symmerge_jax import experiments, zoo
+from symmerge_jax import experiments
 from symmerge_jax.experiments import make_zoo
 
 CONFIG = experiments.define_config_flag()
@@ -21,15 +21,11 @@ def main(argv):
     if len(argv) > 1:
         raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags.")
     out = OUT.value or ""  # the validator below has seen that it is there
-    if INSPECT.value is not None:
-        found = zoo.load(INSPECT.value)
-    elif IMPORT_DWS.value is not None:
-        found = make_zoo.run_import(
-            IMPORT_DWS.value, out, skip_damaged=SKIP_DAMAGED.value
-        )
-    else:
-        found = make_zoo.run(CONFIG.value, out)
-    print(zoo.summary(found))  # noqa: T201
+    if IMPORT_DWS.value is not None:
+        make_zoo.run_import(IMPORT_DWS.value, out, skip_damaged=SKIP_DAMAGED.value)
+    elif INSPECT.value is None:
+        make_zoo.run(CONFIG.value, out)
+    print(make_zoo.describe(INSPECT.value or out))  # noqa: T201
 
 
 @flags.multi_flags_validator(

@@ -116,6 +116,22 @@ def run_import(
     return zoo.load(out)
 
 
+def describe(path: str | os.PathLike) -> str:
+    """Return the table of `zoo.summary` for a zoo file.
+
+    Args:
+      path: the file.
+
+    Returns:
+      Text of several lines.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: no sound zoo.
+    """
+    return zoo.summary(zoo.load(path))
+
+
 class _Shown:
     """A callback `(done, total, stats)` that shows progress; a context manager."""
 
