@@ -88,7 +88,9 @@ def embed_edges(
         features = edges[:, where].reshape(len(edges), *size, edges.shape[-1])
         weight, offset = params["edge_in"][None, None], None
         if "edge_pe" in params:
-            vector = params["edge_pe"][_shared(topology.edge_types[where].reshape(size))]
+            vector = params["edge_pe"][
+                _shared(topology.edge_types[where].reshape(size))
+            ]
             if multiply:
                 weight = weight * vector[:, :, None]
             else:

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from symmerge_jax.typing import Array
@@ -53,9 +52,7 @@ class RawEdges(NamedTuple):
         """Return `nodes[:, :, None] * (self @ matrix)` for `nodes` `[N, S, D]`."""
         weight = self.weight @ matrix
         if self.offset is None and weight.shape[1] == 1:
-            return Factored(
-                self.features, nodes[:, :, None] * weight[:, 0][None]
-            )
+            return Factored(self.features, nodes[:, :, None] * weight[:, 0][None])
         return nodes[:, :, None] * (self @ matrix)
 
 
@@ -87,39 +84,4 @@ def contract(features: Array, table: Array) -> Array:
 
 def matmul(x: Rows, weight: Array) -> Array:
     """Return `x @ weight` for rows `x` `[*rows, I]` and `weight` `[I, O]`."""
-    return _matmul(x, weight) if isinstance(x, jax.Array) else x @ weight
-
-
-@jax.custom_vjp
-def _matmul(x, weight):
     return x @ weight
-
-
-def _matmul_fwd(x, weight):
-    return x @ weight, (x, weight)
-
-
-def _matmul_bwd(residuals, cotangent):
-    x, weight = residuals
-    rows = x.reshape(-1, x.shape[-1])
-    cotangent_rows = cotangent.reshape(-1, cotangent.shape[-1])
-    d_weight = jax.lax.platform_dependent(
-        rows, cotangent_rows, cpu=_by_columns, default=_gram
-    )
-    return cotangent @ weight.T, d_weight
-
-
-_matmul.defvjp(_matmul_fwd, _matmul_bwd)
-
-
-def _gram(x, y):
-    return x.T @ y
-
-
-def _by_columns(x, y):
-    # On CPUs, XLA multiplies a tall x.T at half the speed of other shapes; as a batch of
-    # half its columns it does not.
-    if x.shape[1] % 2:
-        return _gram(x, y)
-    halves = x.reshape(len(x), 2, -1)
-    return jnp.einsum("rhi,ro->hio", halves, y).reshape(x.shape[1], -1)

@@ -15,7 +15,7 @@ Without signs and scales (`Rules.canonicalization is None`) the three maps are p
 of the concatenated features, the permutation-only baseline of the paper.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,11 +42,11 @@ class Rules(NamedTuple):
     """
 
     canonicalization: _equivariant.Canonicalization | None
-    io: Literal["gated", "mlp"] = "gated"
-    num_io_mlps: Literal[1, 2] = 1
+    io: str = "gated"
+    num_io_mlps: int = 1
     bidirectional: bool = False
     skip: bool = True
-    aggregator: Literal["sum", "mean"] = "sum"
+    aggregator: str = "sum"
 
 
 def init_message_passing(
@@ -146,7 +146,10 @@ def _equivariant_step(params, topology, rules, nodes, edges):
 
 def _messages(params, topology, rules, nodes, edges, *, forward):
     """Return the aggregated messages `[N, n, D]` of every space."""
-    ends = [(b.source, b.target) if forward else (b.target, b.source) for b in topology.blocks]
+    ends = [
+        (b.source, b.target) if forward else (b.target, b.source)
+        for b in topology.blocks
+    ]
     values = {s: _linear.matmul(nodes[s], params["Wv"]) for s in {s for s, _ in ends}}
     parts: list[list[Array]] = [[] for _ in nodes]
     for (sender, receiver), e in zip(ends, edges, strict=True):
@@ -234,7 +237,10 @@ def _plain_messages(params, topology, rules, nodes, edges, *, forward):
     phi = params["message"]
     weight, bias = _norm_silu.centre(phi["w0"], phi["b0"])
     of_edge, of_sender = jnp.split(weight, 2)
-    ends = [(b.source, b.target) if forward else (b.target, b.source) for b in topology.blocks]
+    ends = [
+        (b.source, b.target) if forward else (b.target, b.source)
+        for b in topology.blocks
+    ]
     parts: list[list[Array]] = [[] for _ in nodes]
     for (sender, receiver), e in zip(ends, edges, strict=True):
         value = _linear.matmul(nodes[sender], of_sender)

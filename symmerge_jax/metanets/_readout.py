@@ -1,15 +1,11 @@
 """From node features to one latent per network."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 
 from symmerge_jax import graphs
 from symmerge_jax.metanets import _equivariant, _norm_silu
 from symmerge_jax.typing import Array, Key, Params
-
-Readout = Literal["full_graph", "last_layer"]
 
 
 def init_readout(
@@ -19,7 +15,7 @@ def init_readout(
     width: int,
     latent_size: int,
     *,
-    which: Readout,
+    which: str,
 ) -> Params:
     """Return `out` and, for "full_graph", `phi` and `rho` of the hidden neurons."""
     keys = jax.random.split(key, 3)
@@ -43,7 +39,7 @@ def readout(
     canonicalization: _equivariant.Canonicalization | None,
     nodes: tuple[Array, ...],
     *,
-    which: Readout,
+    which: str,
 ) -> Array:
     """Return the latents `[N, latent_size]`.
 

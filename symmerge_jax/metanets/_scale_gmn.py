@@ -4,8 +4,6 @@ Kalogeropoulos et al. 2024 (arXiv 2406.10685), in the configurations of the auto
 of Boufalis et al. 2025 (arXiv 2511.12601).
 """
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 import jraph
@@ -20,8 +18,6 @@ from symmerge_jax.metanets import (
     _readout,
 )
 from symmerge_jax.typing import Array
-
-Symmetry = Literal["sign", "scale", "permutation"]
 
 
 class ScaleGMN(nn.Module):
@@ -76,15 +72,15 @@ class ScaleGMN(nn.Module):
     width: int = 128
     latent_size: int | None = None
     num_layers: int = 4
-    symmetry: Symmetry | None = None
-    io: Literal["gated", "mlp"] = "gated"
-    num_io_mlps: Literal[1, 2] = 1
+    symmetry: str | None = None
+    io: str = "gated"
+    num_io_mlps: int = 1
     node_embedding: bool = True
     edge_embedding: bool = True
     skip: bool = True
     dropout: float = 0.2
-    aggregator: Literal["sum", "mean"] = "sum"
-    readout: Literal["full_graph", "last_layer"] = "full_graph"
+    aggregator: str = "sum"
+    readout: str = "full_graph"
     symmetrize: bool = True
     ablate_symmetry: bool = False
     bidirectional: bool = False

@@ -129,7 +129,9 @@ def make_variables(case, encoder, graph):
     for path, leaf in leaves:
         assert leaf.shape == filled[path].shape, path
     assert sum(leaf.size for _, leaf in leaves) == case["n_params"]
-    return jax.tree.unflatten(treedef, [jnp.asarray(filled[path]) for path, _ in leaves])
+    return jax.tree.unflatten(
+        treedef, [jnp.asarray(filled[path]) for path, _ in leaves]
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -139,6 +141,6 @@ def test_latent_and_number_of_parameters(name):
         encoder = make_encoder(case)
         graph = make_graph(case, encoder.topology)
         variables = make_variables(case, encoder, graph)
-        latent = encoder.apply(variables, graph)
+        latent = jax.jit(encoder.apply)(variables, graph)
     # The file gives 12 digits.
     np.testing.assert_allclose(latent, case["latent"], rtol=0, atol=1e-10)

@@ -1,0 +1,208 @@
+"""Speed and memory of the ScaleGMN encoder (SIREN 2-32-32-1, D = 128, float32).
+
+Rates are best of several runs. `flops` are XLA's own count of the compiled program;
+`matmul_gflops` is what the same machine reaches on `[1120, 128] @ [128, 128]`.
+"""
+
+import importlib.util
+import pathlib
+import time
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+from flax import linen as nn
+
+from symmerge_jax import graphs, metanets, networks
+
+LAYER_SIZES = (2, 32, 32, 1)
+WIDTH = 128
+ENCODE_CHUNK = 4
+TRAIN_CHUNK = 2
+PUBLISHED_ENCODE = 16.0
+PUBLISHED_TRAIN = 6.2
+
+
+class _Decoder(nn.Module):
+    """The published decoder, 128-256-512-1185."""
+
+    sizes: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x):
+        for size in self.sizes[:-1]:
+            x = nn.silu(nn.Dense(size)(x))
+        return nn.Dense(self.sizes[-1])(x)
+
+
+def encode(num_networks: int = 32) -> dict:
+    """Measure encoding, its memory, and its cost against the number of edges."""
+    encoder, graph, variables, _ = _setup(num_networks)
+
+    def run(chunk):
+        def fn(variables, nodes, edges):
+            one = lambda x: encoder.apply(  # noqa: E731
+                variables, graph._replace(nodes=x[0], edges=x[1])
+            )
+            return jax.lax.map(one, (_split(nodes, chunk), _split(edges, chunk)))
+
+        return jax.jit(fn).lower(variables, graph.nodes, graph.edges).compile()
+
+    program = run(ENCODE_CHUNK)
+    matmul = matmul_rate()
+    seconds = _best(program, variables, graph.nodes, graph.edges)
+    flops = _flops(
+        lambda v, n, e: encoder.apply(v, graph._replace(nodes=n, edges=e)),
+        variables,
+        graph.nodes[:1],
+        graph.edges[:1],
+    )
+    rate = num_networks / seconds
+    return {
+        "networks_per_s": rate,
+        "times_published": rate / PUBLISHED_ENCODE,
+        "gflop_per_network": flops / 1e9,
+        "gflops": rate * flops / 1e9,
+        "matmul_gflops": max(matmul, matmul_rate()),
+        "chunk": ENCODE_CHUNK,
+        "temporary_mib": _memory(program),
+        "edges": [_edges(size) for size in (9, 30, 98, 315)],
+    }
+
+
+def train(batch_size: int = 64, with_oracle: bool = True) -> dict:
+    """Measure a training step, the batch axis, and the plain flat-edge step."""
+    encoder, graph, variables, params = _setup(batch_size)
+    decoder = _Decoder((2 * WIDTH, 4 * WIDTH, 1185))
+    head = decoder.init(jax.random.key(5), jnp.zeros((1, WIDTH)))
+    network = networks.siren(LAYER_SIZES)
+    template = jax.tree.map(lambda x: x[0], params)
+    unravel = jax.flatten_util.ravel_pytree(template)[1]
+    grid = networks.coordinate_grid(28, 28)
+    render = jax.vmap(lambda p: network.apply(p, grid))
+    targets = jax.jit(render)(params)
+    state = (variables, head)
+
+    def loss_from(latents_fn):
+        def loss(state, nodes, edges, targets):
+            latents = latents_fn(state[0], nodes, edges)
+            decoded = render(jax.vmap(unravel)(decoder.apply(state[1], latents)))
+            return jnp.sum((decoded - targets) ** 2) / 784
+
+        return loss
+
+    def dense(variables, nodes, edges):
+        return encoder.apply(
+            variables,
+            graph._replace(nodes=nodes, edges=edges),
+            deterministic=False,
+            rngs={"dropout": jax.random.key(0)},
+        )
+
+    def step(loss, chunk):
+        def fn(state, *batch):
+            def body(total, part):
+                gradient = jax.grad(loss)(state, *part)
+                return jax.tree.map(jnp.add, total, gradient), None
+
+            zeros = jax.tree.map(jnp.zeros_like, state)
+            parts = tuple(_split(x, chunk) for x in batch)
+            total, _ = jax.lax.scan(body, zeros, parts)
+            return jax.tree.map(lambda p, g: p - 1e-4 * g, state, total)
+
+        return jax.jit(fn)
+
+    batch = (graph.nodes, graph.edges, targets)
+    program = step(loss_from(dense), TRAIN_CHUNK).lower(state, *batch).compile()
+    matmul = matmul_rate()
+    seconds = _best(program, state, *batch)
+    flops = _flops(jax.grad(loss_from(dense)), state, *(x[:TRAIN_CHUNK] for x in batch))
+    flops /= TRAIN_CHUNK
+    rate = batch_size / seconds
+    result = {
+        "networks_per_s": rate,
+        "times_published": rate / PUBLISHED_TRAIN,
+        "gflop_per_network": flops / 1e9,
+        "gflops": rate * flops / 1e9,
+        "matmul_gflops": max(matmul, matmul_rate()),
+        "batch_size": batch_size,
+        "chunk": TRAIN_CHUNK,
+        "temporary_mib": _memory(program),
+    }
+    if with_oracle:
+        oracle = _oracle()
+
+        def flat(variables, nodes, edges):
+            one = lambda n, e: oracle.encode(encoder, "sign", variables, n, e)  # noqa: E731
+            return jax.vmap(one)(nodes, edges)
+
+        program = step(loss_from(flat), batch_size).lower(state, *batch).compile()
+        seconds = _best(program, state, *batch, repeats=2)
+        result["flat_edges"] = {
+            "networks_per_s": batch_size / seconds,
+            "temporary_mib": _memory(program),
+            "speedup": rate * seconds / batch_size,
+        }
+    return result
+
+
+def matmul_rate() -> float:
+    """Return GFLOP/s of `[1120, 128] @ [128, 128]`, float32, best of five."""
+    x, weight = jnp.ones((1120, WIDTH)), jnp.full((WIDTH, WIDTH), 1 / WIDTH)
+    count = 100
+    fn = jax.jit(lambda x: jax.lax.fori_loop(0, count, lambda _, y: y @ weight, x))
+    return 2 * x.size * WIDTH * count / _best(fn, x, repeats=5) / 1e9
+
+
+def _setup(num_networks, layer_sizes=LAYER_SIZES):
+    network = networks.siren(layer_sizes)
+    params = jax.vmap(network.init)(jax.random.split(jax.random.key(1), num_networks))
+    topology = graphs.topology(network.spec, jax.tree.map(lambda x: x[0], params))
+    graph = graphs.params_to_graph(params, topology)
+    encoder = metanets.ScaleGMN(topology, width=WIDTH)
+    variables = jax.jit(encoder.init)(jax.random.key(2), graph)
+    return encoder, graph, variables, params
+
+
+def _edges(size):
+    """Return the seconds to encode one network with about `size**2` edges."""
+    num_networks = max(1, 4000 // size**2)
+    encoder, graph, variables, _ = _setup(num_networks, (2, size, size, 1))
+    seconds = _best(jax.jit(encoder.apply), variables, graph, repeats=3) / num_networks
+    num_edges = encoder.topology.num_edges
+    return {
+        "num_edges": num_edges,
+        "ms_per_network": 1e3 * seconds,
+        "us_per_edge": 1e6 * seconds / num_edges,
+    }
+
+
+def _best(fn, *args, repeats=5):
+    jax.block_until_ready(fn(*args))
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(fn(*args))
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _flops(fn, *args):
+    return jax.jit(fn).lower(*args).compile().cost_analysis()["flops"]
+
+
+def _memory(program):
+    return program.memory_analysis().temp_size_in_bytes / 2**20
+
+
+def _split(x, chunk):
+    return x.reshape(-1, chunk, *x.shape[1:])
+
+
+def _oracle():
+    """Return the flat-edge implementation that the tests compare with."""
+    path = pathlib.Path(__file__).parents[2] / "tests" / "metanets" / "flat_edges.py"
+    spec = importlib.util.spec_from_file_location("flat_edges", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
