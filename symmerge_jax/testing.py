@@ -30,11 +30,11 @@ def random_params(
       Parameters of one network.
     """
     init_key, leaf_key = jax.random.split(key)
-    fresh = template.init(init_key) if isinstance(template, networks.Network) else {}
-    shapes = symmetry.flatten(fresh or template)
+    keep_kernels = isinstance(template, networks.Network)
+    given = template.init(init_key) if keep_kernels else template
     leaves = {}
-    for index, (path, leaf) in enumerate(shapes.items()):
-        if fresh and jnp.any(leaf != 0):
+    for index, (path, leaf) in enumerate(symmetry.flatten(given).items()):
+        if keep_kernels and jnp.any(leaf != 0):
             leaves[path] = leaf
         else:
             key = jax.random.fold_in(leaf_key, index)

@@ -61,9 +61,9 @@ def test_init_has_the_gain_of_the_activation(key, activation, gain):
 
 def test_apply_lifts_to_a_population(key):
     network = networks.mlp((3, 4, 2))
-    population = jax.vmap(network.init)(jax.random.split(key, 3))
+    population = jax.jit(jax.vmap(network.init))(jax.random.split(key, 3))
     x = np.ones((5, 3), np.float32)
-    outputs = jax.vmap(network.apply, (0, None))(population, x)
+    outputs = jax.jit(jax.vmap(network.apply, (0, None)))(population, x)
     one = jax.tree.map(lambda leaf: leaf[1], population)
     np.testing.assert_allclose(outputs[1], network.apply(one, x), rtol=1e-5)
 

@@ -8,7 +8,15 @@ from symmerge_jax.symmetry import Axis, Group, Space
 
 # One per group; each costs a compilation.
 cases = pytest.mark.parametrize(
-    "name", ["siren", "mlp_relu", "mlp_tanh", "mlp_gelu", "conv", "residual"]
+    "name",
+    [
+        "siren",
+        "mlp_relu",
+        "mlp_tanh",
+        "conv",
+        pytest.param("mlp_gelu", marks=pytest.mark.slow),
+        pytest.param("residual", marks=pytest.mark.slow),
+    ],
 )
 # Balanced scales are a fixed point known to 16 units of rounding, relative to weights
 # of order one.
@@ -40,10 +48,10 @@ def test_canonical_form_is_idempotent(get_case, name, max_deviation):
 
 
 def test_canonical_form_is_the_same_without_jit_and_vmap(get_case, max_deviation):
-    case = get_case("mlp_relu")
+    case = get_case("mlp_tanh")
     eager = symmetry.canonical_form(case.params, case.spec)
     compiled = jax.tree.map(lambda leaf: leaf[0], case.canonical_orbit)
-    assert max_deviation(eager, compiled) <= SCALE_TOLERANCE
+    assert max_deviation(eager, compiled) == 0
 
 
 def test_canonical_element_maps_to_the_canonical_form(get_case, max_deviation):
