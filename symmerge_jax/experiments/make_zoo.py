@@ -25,7 +25,7 @@ def default_config() -> ConfigDict:
             "data": {
                 "source": "digits",
                 "split": "all",
-                "data_dir": config_dict.placeholder(str),
+                "dir": config_dict.placeholder(str),
                 "num_images": config_dict.placeholder(int),
                 "to_grey": False,
                 "centre_crop": False,
@@ -70,7 +70,8 @@ def run(config: ConfigDict, out: str | os.PathLike) -> zoo.Zoo:
     """
     config = _config.check_config(config, default_config())
     values: dict[str, Any] = config.to_dict()
-    image_set = zoo.load_images(**values["data"])
+    data = values["data"]
+    image_set = zoo.load_images(data.pop("source"), data_dir=data.pop("dir"), **data)
     architecture = values["architecture"]
     hidden_sizes = architecture.pop("hidden_sizes")
     with _Shown("make zoo") as show:

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 from symmerge_jax import networks, zoo
 from symmerge_jax.zoo import _fit_siren
 
-SMALL = {"kind": "siren", "layer_sizes": [2, 12, 12, 1]}
+SMALL = {"kind": "siren", "layer_sizes": [2, 16, 1]}
 
 
 @pytest.fixture(scope="module")
@@ -14,52 +16,52 @@ def images():
     return jnp.asarray(zoo.load_images("digits", "all", num_images=4).images)
 
 
-def fit(images, architecture=SMALL, **options):
-    options = zoo.FitOptions(stride=1, **options)
-    return jax.jit(
-        lambda i, x: zoo.fit_sirens(jax.random.key(0), i, x, architecture, options)
-    )(jnp.arange(len(images)), images)
+@functools.cache
+def program(**options):
+    options = zoo.FitOptions(stride=1, **{"output_ridge": None, **options})
+    return jax.jit(lambda i, x: zoo.fit_sirens(jax.random.key(0), i, x, SMALL, options))
+
+
+def fit(images, **options):
+    return program(**options)(jnp.arange(len(images)), images)
 
 
 def test_psnr_is_that_of_the_rendered_network(images):
     params, metrics = fit(images, num_steps=40)
     network = networks.build(SMALL)
     grid = networks.coordinate_grid(8, 8)
-    rendered = jax.vmap(lambda p: network.apply(p, grid))(params)
-    mse = jnp.mean((rendered.reshape(images.shape) - images) ** 2, axis=(1, 2))
-    np.testing.assert_allclose(metrics["psnr"], -10 * jnp.log10(mse), atol=1e-3)
-    assert (metrics["psnr"] > 20).all()
+    rendered = jax.jit(jax.vmap(lambda p: network.apply(p, grid)))(params)
+    mse = np.mean((np.asarray(rendered).reshape(4, 8, 8) - images) ** 2, axis=(1, 2))
+    np.testing.assert_allclose(metrics["psnr"], -10 * np.log10(mse), atol=1e-3)
+    assert (metrics["psnr"] > 9).all()
     assert (metrics["num_steps"] == 40).all()
 
 
-def test_network_depends_on_its_index_alone(images):
-    together, _ = fit(images, num_steps=5)
-    alone, _ = jax.jit(
-        lambda i, x: zoo.fit_sirens(
-            jax.random.key(0), i, x, SMALL, zoo.FitOptions(stride=1, num_steps=5)
-        )
-    )(jnp.array([2]), images[2:3])
-    for one, many in zip(
-        jax.tree.leaves(alone), jax.tree.leaves(together), strict=True
+def test_network_depends_on_its_index_and_image_alone(images):
+    together, _ = fit(images, num_steps=40)
+    turned, _ = program(num_steps=40)(jnp.array([3, 2, 1, 0]), images[::-1])
+    for one, other in zip(
+        jax.tree.leaves(together), jax.tree.leaves(turned), strict=True
     ):
-        np.testing.assert_allclose(one[0], many[2], atol=1e-5)
+        np.testing.assert_array_equal(one, other[::-1])
 
 
 def test_networks_stop_at_the_target(images):
-    _, reached = fit(images, num_steps=200, target_psnr=22.0, check_every=10)
-    assert (reached["psnr"] >= 22.0).all()
-    assert (reached["num_steps"] < 200).all()
-    assert (reached["num_steps"] % 10 == 0).all()
+    _, metrics = fit(images, num_steps=42, target_psnr=11.0, check_every=10)
+    reached = metrics["num_steps"] < 42
+    assert reached.any()
+    assert (metrics["num_steps"][reached] % 10 == 0).all()
+    assert (metrics["psnr"][reached] >= 11.0).all()
 
 
 def test_networks_that_miss_the_target_take_all_steps(images):
-    _, missed = fit(images, num_steps=12, target_psnr=90.0, check_every=5)
-    assert (missed["num_steps"] == 12).all()
+    _, metrics = fit(images, num_steps=12, target_psnr=90.0, check_every=5)
+    assert (metrics["num_steps"] == 12).all()
 
 
 def test_output_ridge_improves_the_fit(images):
-    _, plain = fit(images, num_steps=10, output_ridge=None)
-    _, solved = fit(images, num_steps=10, output_ridge=1e-4)
+    _, plain = fit(images, num_steps=40)
+    _, solved = fit(images, num_steps=40, output_ridge=1e-4)
     assert (solved["psnr"] > plain["psnr"]).all()
 
 

@@ -121,6 +121,7 @@ def test_uint8_images_are_scaled(image_set):
     assert made.images.dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_digits_reach_the_psnr_of_their_config():
     made = zoo.generate_siren_zoo(
         zoo.load_images("digits", "all", num_images=32),

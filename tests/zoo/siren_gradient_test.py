@@ -18,11 +18,11 @@ def make(key, arguments):
     shapes = jax.eval_shape(jax.vmap(network.init), jax.random.split(key, 3))
     generator = np.random.default_rng(0)
     params = jax.tree.map(
-        lambda p: generator.normal(0, 0.04, p.shape).astype(np.float32), shapes
+        lambda p: jnp.asarray(generator.normal(0, 0.04, p.shape), jnp.float32), shapes
     )
     factors = [space.frequency for space in network.spec.spaces[1:-1]]
     grid = jnp.asarray(networks.coordinate_grid(5, 6))
-    targets = generator.uniform(size=(3, 30)).astype(np.float32)
+    targets = jnp.asarray(generator.uniform(size=(3, 30)), jnp.float32)
 
     def loss_fn(params, targets):
         return jnp.mean((network.apply(params, grid)[:, 0] - targets) ** 2)

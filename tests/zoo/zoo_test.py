@@ -9,9 +9,12 @@ ARCHITECTURE = {"kind": "siren", "layer_sizes": [2, 4, 1], "w0": 20.0}
 
 def make(num_networks=6, seed=0, architecture=ARCHITECTURE, **parts):
     network = networks.build(architecture)
-    keys = jax.random.split(jax.random.key(seed), max(num_networks, 1))
-    params = jax.device_get(jax.vmap(network.init)(keys))
-    params = jax.tree.map(lambda x: np.asarray(x)[:num_networks], params)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    generator = np.random.default_rng(seed)
+    params = jax.tree.map(
+        lambda p: generator.normal(0, 0.1, (num_networks, *p.shape)).astype(np.float32),
+        shapes,
+    )
     return zoo.create(architecture, params, **parts)
 
 
