@@ -17,7 +17,7 @@ FORMATS = (".safetensors", ".npz")
 
 
 def save(
-    path: str | pathlib.Path,
+    path: str | os.PathLike,
     params: Params,
     *,
     architecture: Mapping[str, Any] | None = None,
@@ -55,7 +55,7 @@ def save(
     temporary.rename(path)
 
 
-def load(path: str | pathlib.Path) -> dict[str, Any]:
+def load(path: str | os.PathLike) -> dict[str, Any]:
     """Read the parameters that `save` wrote.
 
     Args:
@@ -71,7 +71,7 @@ def load(path: str | pathlib.Path) -> dict[str, Any]:
     return _read(path)[0]
 
 
-def load_architecture(path: str | pathlib.Path) -> dict[str, Any] | None:
+def load_architecture(path: str | os.PathLike) -> dict[str, Any] | None:
     """Return the description of the architecture stored in a file, None without one.
 
     Errors as in `load`.
@@ -79,7 +79,7 @@ def load_architecture(path: str | pathlib.Path) -> dict[str, Any] | None:
     return _read(path)[1]
 
 
-def _read(path: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def _read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any] | None]:
     path = _checked(path)
     if not path.exists():
         raise FileNotFoundError(f"No such file: '{path}'.")
@@ -113,7 +113,7 @@ def _read_npz(path: pathlib.Path):
 _readers = {".safetensors": _read_safetensors, ".npz": _read_npz}
 
 
-def _checked(path: str | pathlib.Path) -> pathlib.Path:
+def _checked(path: str | os.PathLike) -> pathlib.Path:
     path = pathlib.Path(path)
     if path.suffix not in FORMATS:
         raise ValueError(

@@ -54,8 +54,8 @@ def autoencoder(
     Args:
       network: architecture of the networks to be encoded.
       topology: their weight graph.
-      encoder: reads the weights: from a `jraph.GraphsTuple` to latents `[*N, D]`, called
-        with the keyword `deterministic`; or None.
+      encoder: reads the weights: from a `jraph.GraphsTuple` to latents `[*N, D]`,
+        called with the keyword `deterministic`; or None.
       probe: reads the function: from `points -> outputs` to latents `[*N, D]`, added
         to those of `encoder`; or None. One of the two must be there.
       decoder: from latents `[*N, D]` to parameters.
@@ -71,7 +71,7 @@ def autoencoder(
         raise ValueError("An autoencoder needs an encoder, a probe, or both.")
 
     def read(run, params_batch: Params, key: Key | None) -> Array:
-        """Sum what `run(name, module, *inputs, **keywords)` returns for each encoder."""
+        """Sum what `run(name, module, *inputs, **keywords)` returns by encoder."""
         latents = []
         if encoder is not None:
             graph = graphs.params_to_graph(

@@ -10,6 +10,7 @@ A saved canonicaliser is a folder with two files:
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 import shutil
 import tempfile
@@ -146,7 +147,7 @@ def check_fits(
     return shape
 
 
-def save_canonicalizer(path: str | pathlib.Path, canonicalizer: Canonicalizer) -> None:
+def save_canonicalizer(path: str | os.PathLike, canonicalizer: Canonicalizer) -> None:
     """Write a canonicaliser to the folder `path`, replacing an older one.
 
     The folder appears complete or not at all: it is written under a temporary name.
@@ -186,7 +187,7 @@ def save_canonicalizer(path: str | pathlib.Path, canonicalizer: Canonicalizer) -
         shutil.move(folder, path)
 
 
-def load_canonicalizer(path: str | pathlib.Path) -> Canonicalizer:
+def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
     """Read a canonicaliser that `save_canonicalizer` or a training run wrote.
 
     Args:

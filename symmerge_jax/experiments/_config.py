@@ -21,6 +21,9 @@ import ml_collections
 PathLike = str | pathlib.Path
 ConfigDict = ml_collections.ConfigDict
 
+Config = Any
+"""A `ConfigDict`, whose values have no static types."""
+
 
 def check_config(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
     """Fill in the defaults of a config and refuse what they do not know.

@@ -27,6 +27,11 @@ class ConfigFlag:
         )
 
     @property
+    def name(self) -> str:
+        """The name of the config file, without its folder, suffix and variant."""
+        return pathlib.Path((flags.FLAGS.config or "").partition(":")[0]).stem
+
+    @property
     def value(self) -> ml_collections.ConfigDict:
         """The config of the file, with the overrides of the command line."""
         if flags.FLAGS.config is None:

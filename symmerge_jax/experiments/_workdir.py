@@ -14,7 +14,7 @@ import ml_collections
 import symmerge_jax
 from symmerge_jax.experiments import _config
 
-PathLike = str | pathlib.Path
+PathLike = str | os.PathLike
 
 MAY_CHANGE = (
     "checkpoint_every",

@@ -10,7 +10,7 @@ from symmerge_jax import training, zoo
 from symmerge_jax.experiments import _config
 
 
-def default_config() -> ConfigDict:
+def default_config() -> _config.Config:
     """Return every key that exists, with the values of the digits zoo.
 
     The keys are arguments of `zoo.load_images` (`data`), `networks.siren`

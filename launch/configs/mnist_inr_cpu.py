@@ -1,0 +1,48 @@
+"""A ScaleGMN autoencoder of MNIST INRs on two CPU cores, zoo included.
+
+python launch/train.py --config=launch/configs/mnist_inr_cpu.py
+
+Variants: `mnist_inr_cpu.py:faithful` has the published encoder options, decoder and
+loss at the same size; `:no_probes` the better decoder and scaled inputs, but weights as
+the only input of the encoder; `:probe` reads outputs at learned points only.
+"""
+
+import os
+
+from symmerge_jax.experiments import autoencode
+
+
+def get_config(variant: str = "default"):
+    config = autoencode.default_config()
+    config.data.source = "mnist"
+    config.data.split = "train"
+    config.data.dir = os.environ.get("SYMMERGE_DATA_DIR")
+    config.data.num_images = 12_000
+    config.fit.num_steps = 150
+    config.fit.stride = 2
+    config.fit.output_ridge = 1e-4
+    config.encoder.width = 32
+    config.encoder.latent_size = 64
+    config.encoder.num_probes = 256
+    config.decoder.hidden_multipliers = (8, 16)
+    config.num_steps = 4000
+    config.num_microbatches = 8
+    config.log_every = 20
+    config.evaluate_every = 200
+    if variant == "faithful":
+        config.encoder.num_probes = 0
+        config.encoder.scale_inputs = False
+        config.encoder.dropout = 0.2
+        config.decoder.head = "plain"
+        config.learning_rate = 1e-3
+        config.schedule = "constant"
+    elif variant == "no_probes":
+        config.encoder.num_probes = 0
+    elif variant == "probe":
+        config.encoder.kind = "probe"
+    elif variant != "default":
+        raise ValueError(
+            "Variants are 'default', 'faithful', 'no_probes' and 'probe', not"
+            f" {variant!r}."
+        )
+    return config

@@ -1,0 +1,40 @@
+"""Train what a config describes, then print its results.
+
+python launch/train.py
+python launch/train.py --config=launch/configs/mnist_inr_cpu.py --workdir=runs/mnist
+python launch/train.py --config=launch/configs/smoke.py --workdir=/path --config.seed=1
+"""
+
+import pathlib
+
+from absl import flags
+
+from symmerge_jax import experiments
+from symmerge_jax.experiments import autoencode
+
+CONFIG = experiments.define_config_flag("launch/configs/digits_inr.py")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; by default runs/ and the config's name."
+)
+
+EXPERIMENTS = {"autoencode": autoencode}
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags.")
+    config = CONFIG.value
+    if config.experiment not in EXPERIMENTS:
+        raise ValueError(
+            f"config.experiment is {config.experiment!r}, known are"
+            f" {sorted(EXPERIMENTS)}."
+        )
+    experiment = EXPERIMENTS[config.experiment]
+    workdir = WORKDIR.value or pathlib.Path("runs", CONFIG.name)
+    results = experiment.run(config, workdir)
+    print(experiment.table(results))  # noqa: T201
+    print(f"figures, results and the canonicaliser are in {workdir}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    experiments.run_main(main)

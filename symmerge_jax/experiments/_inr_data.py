@@ -1,0 +1,114 @@
+"""The networks of an autoencoder experiment: made, loaded, divided, rendered."""
+
+import pathlib
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from symmerge_jax import autoencoders, networks, zoo
+from symmerge_jax.experiments import _config, make_zoo
+
+TEST_SUBSETS = ("test", "testing")
+"""Names of subsets that are held out as a whole where a zoo has them."""
+
+
+class InrData(NamedTuple):
+    """A zoo of INRs, divided by image.
+
+    Attributes:
+      zoo: all networks.
+      parts: numbers of the networks in "train", "val" and "test".
+      statistics: mean and standard deviation per tensor over the training networks.
+      height: of the images, in pixels.
+      width: of the images, in pixels.
+    """
+
+    zoo: zoo.Zoo
+    parts: dict[str, np.ndarray]
+    statistics: autoencoders.Statistics
+    height: int
+    width: int
+
+
+def load(config: _config.Config, workdir: pathlib.Path) -> InrData:
+    """Return the networks that a config asks for, checked.
+
+    Args:
+      config: `config.zoo` names a zoo file or a folder of INR checkpoints; without it
+        the zoo of the other keys is made in the workdir.
+      workdir: folder of the run, for the zoo that is made or imported.
+
+    Returns:
+      The data.
+
+    Raises:
+      ValueError: networks that are not finite, or fewer than the split needs.
+      FileNotFoundError: no such zoo, or no images.
+    """
+    inrs = _open_zoo(config, workdir)
+    zoo.check_finite(inrs)
+    parts = _split(inrs, config)
+    train = zoo.select(inrs, parts["train"])
+    if inrs.images is not None:
+        height, width = inrs.images.shape[1:]
+    else:
+        height = width = config.image_size
+    return InrData(inrs, parts, zoo.statistics(train), height, width)
+
+
+def coordinates(data: InrData, pixel_expansion: int) -> np.ndarray:
+    """Return the grid `[S, 2]` of the images, finer by a whole factor."""
+    return networks.coordinate_grid(
+        data.height * pixel_expansion, data.width * pixel_expansion
+    )
+
+
+def render_all(
+    network: networks.Network, inrs: zoo.Zoo, grid: np.ndarray, chunk_size: int = 256
+) -> np.ndarray:
+    """Return the renderings `[N, S, 1]` of a zoo, chunk by chunk."""
+    chunk_size = min(chunk_size, len(inrs))
+    render = jax.jit(lambda params: autoencoders.render(network, params, grid))
+    rendered = []
+    for start in range(0, len(inrs), chunk_size):
+        # The last chunk overlaps the one before: one compiled shape.
+        first = min(start, len(inrs) - chunk_size)
+        chunk = slice(first, first + chunk_size)
+        images = render(jax.tree.map(lambda x, chunk=chunk: x[chunk], inrs.params))
+        rendered.append(np.asarray(images)[start - first :])
+    return np.concatenate(rendered)
+
+
+def true_images(inrs: zoo.Zoo) -> np.ndarray | None:
+    """Return the images `[N, H, W]` in [0, 1] that the networks were fitted to."""
+    if inrs.images is None or inrs.image_row is None:
+        return None
+    return zoo.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
+
+
+def _open_zoo(config: _config.Config, workdir: pathlib.Path) -> zoo.Zoo:
+    made = workdir / "inrs.zoo"
+    if config.zoo is None:
+        keys = make_zoo.default_config().keys()
+        return make_zoo.run(ConfigDict({key: config[key] for key in keys}), made)
+    path = pathlib.Path(config.zoo)
+    if path.is_dir():
+        return zoo.load(made) if made.exists() else make_zoo.run_import(path, made)
+    return zoo.load(path)
+
+
+def _split(inrs: zoo.Zoo, config: _config.Config) -> dict[str, np.ndarray]:
+    fractions = {"val": config.val_fraction, "test": config.test_fraction}
+    if held_out := [name for name in TEST_SUBSETS if name in inrs.subsets]:
+        is_test = inrs.subset_index == inrs.subsets.index(held_out[0])
+        if is_test.any() and not is_test.all():
+            rest = np.flatnonzero(~is_test)
+            fractions.pop("test")
+            fractions["train"] = 1 - sum(fractions.values())
+            inner = zoo.split(zoo.select(inrs, rest), fractions, seed=config.seed)
+            parts = {name: rest[numbers] for name, numbers in inner.items()}
+            return parts | {"test": np.flatnonzero(is_test)}
+    fractions["train"] = 1 - sum(fractions.values())
+    return zoo.split(inrs, fractions, seed=config.seed)
