@@ -19,7 +19,6 @@ import os
 import pathlib
 
 import numpy as np
-import safetensors.numpy
 
 from symmerge_jax import symmetry
 from symmerge_jax.zoo import _zoo
@@ -59,8 +58,8 @@ def save(path: str | os.PathLike, zoo: _zoo.Zoo) -> None:
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    arrays = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
-    partial.write_bytes(safetensors.numpy.save(arrays, metadata))
+    with partial.open("wb") as file:
+        _write(file, arrays, metadata)
     os.replace(partial, path)
 
 
@@ -120,6 +119,31 @@ def load(path: str | os.PathLike, *, validate: bool = True) -> _zoo.Zoo:
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path} is no sound zoo: {error}") from error
     return zoo
+
+
+def _write(file, arrays, metadata):
+    """Write a safetensors file; equal contents give equal bytes.
+
+    The safetensors library orders the metadata at random, so it is not used here.
+    """
+    header: dict = {"__metadata__": metadata}
+    codes = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
+    # Large items first, so that every array begins at a multiple of its item size.
+    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    stop = 0
+    for name in names:
+        start, stop = stop, stop + arrays[name].nbytes
+        header[name] = {
+            "dtype": codes[arrays[name].dtype.newbyteorder("=")],
+            "shape": list(arrays[name].shape),
+            "data_offsets": [start, stop],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in names:
+        array = np.ascontiguousarray(arrays[name])
+        file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
 
 
 def _read_header(path):

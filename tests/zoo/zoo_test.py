@@ -69,6 +69,12 @@ def test_zoo_without_images_round_trips(tmp_path):
     assert_equal(make(), after)
 
 
+def test_equal_zoos_are_equal_files(tmp_path):
+    zoo.save(tmp_path / "a.zoo", full())
+    zoo.save(tmp_path / "b.zoo", zoo.load(tmp_path / "a.zoo"))
+    assert (tmp_path / "a.zoo").read_bytes() == (tmp_path / "b.zoo").read_bytes()
+
+
 def test_zoo_may_be_saved_over_itself(tmp_path):
     path = tmp_path / "a.zoo"
     zoo.save(path, full())
