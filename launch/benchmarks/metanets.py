@@ -4,9 +4,10 @@ Rates are best of several runs. `flops` are XLA's own count of the compiled prog
 `matmul_gflops` is what the same machine reaches on `[1120, 128] @ [128, 128]`.
 """
 
-import importlib.util
 import pathlib
+import runpy
 import time
+from typing import Any
 
 import jax
 import jax.flatten_util
@@ -86,7 +87,7 @@ def train(batch_size: int = 64, with_oracle: bool = True) -> dict:
     def loss_from(latents_fn):
         def loss(state, nodes, edges, targets):
             latents = latents_fn(state[0], nodes, edges)
-            decoded = render(jax.vmap(unravel)(decoder.apply(state[1], latents)))
+            decoded = render(jax.vmap(unravel)(_apply(decoder, state[1], latents)))
             return jnp.sum((decoded - targets) ** 2) / 784
 
         return loss
@@ -133,7 +134,7 @@ def train(batch_size: int = 64, with_oracle: bool = True) -> dict:
         oracle = _oracle()
 
         def flat(variables, nodes, edges):
-            one = lambda n, e: oracle.encode(encoder, "sign", variables, n, e)  # noqa: E731
+            one = lambda n, e: oracle(encoder, "sign", variables, n, e)  # noqa: E731
             return jax.vmap(one)(nodes, edges)
 
         program = step(loss_from(flat), batch_size).lower(state, *batch).compile()
@@ -161,7 +162,8 @@ def _setup(num_networks, layer_sizes=LAYER_SIZES):
     graph = graphs.params_to_graph(params, topology)
     encoder = metanets.ScaleGMN(topology, width=WIDTH)
     variables = jax.jit(encoder.init)(jax.random.key(2), graph)
-    return encoder, graph, variables, params
+    arrays: Any = graph
+    return encoder, arrays, variables, params
 
 
 def _edges(size):
@@ -177,6 +179,10 @@ def _edges(size):
     }
 
 
+def _apply(decoder, variables, latents) -> Any:
+    return decoder.apply(variables, latents)
+
+
 def _best(fn, *args, repeats=5):
     jax.block_until_ready(fn(*args))
     times = []
@@ -188,7 +194,8 @@ def _best(fn, *args, repeats=5):
 
 
 def _flops(fn, *args):
-    return jax.jit(fn).lower(*args).compile().cost_analysis()["flops"]
+    analysis: Any = jax.jit(fn).lower(*args).compile().cost_analysis()
+    return analysis["flops"]
 
 
 def _memory(program):
@@ -202,7 +209,4 @@ def _split(x, chunk):
 def _oracle():
     """Return the flat-edge implementation that the tests compare with."""
     path = pathlib.Path(__file__).parents[2] / "tests" / "metanets" / "flat_edges.py"
-    spec = importlib.util.spec_from_file_location("flat_edges", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return runpy.run_path(str(path))["encode"]

@@ -100,7 +100,7 @@ def embed_edges(
 
 
 def _shared(types: np.ndarray) -> np.ndarray:
-    """Return `types` `[S, T]` with an axis of length 1 where they do not depend on it."""
+    """Return `types` `[S, T]` with length 1 where they do not depend on an axis."""
     if (types == types[:1]).all():
         types = types[:1]
     if (types == types[:, :1]).all():

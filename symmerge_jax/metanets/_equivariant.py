@@ -56,7 +56,7 @@ IDENTITY = Canonicalization("identity")
 def init_linear(
     key: Key, shape: tuple[int, ...], fan_in: int, dtype: jnp.dtype = jnp.float32
 ) -> Array:
-    """Return weights or biases from `U(-1/sqrt(fan_in), 1/sqrt(fan_in))`, as PyTorch."""
+    """Return weights or biases from `U(+-1/sqrt(fan_in))`, as PyTorch does."""
     bound = fan_in**-0.5
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 

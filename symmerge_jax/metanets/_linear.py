@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
-
 from symmerge_jax.typing import Array
 
 
@@ -11,8 +9,8 @@ class Factored(NamedTuple):
     """Rows `x[..., s, t, :] = features[..., s, t, :] @ table[..., s, :, :]`.
 
     What an edge knows before the first layer is a few numbers (its weight) times
-    vectors that depend on its source alone. A matrix is then applied to the vectors, per
-    node, and not to the rows, per edge.
+    vectors that depend on its source alone. A matrix is then applied to the vectors,
+    per node, and not to the rows, per edge.
 
     Attributes:
       features: `[N, S, T, F]`.
@@ -29,7 +27,7 @@ class Factored(NamedTuple):
 class RawEdges(NamedTuple):
     """Edge features of one block before the first layer, in factored form.
 
-    The features are `features @ weight + offset`; a matrix applied to them is applied to
+    The features are `features @ weight + offset`; a matrix is applied to
     `weight` and `offset`, which are shared by all edges of a type.
 
     Attributes:

@@ -11,11 +11,11 @@ For every block of edges (one weight tensor) from space `s` to space `t`
 evaluated on their slice only. Everything that depends on one node is computed per node;
 edges of a block are a dense `[N, S, T, D]` array, so aggregation is a sum over an axis.
 
-Without signs and scales (`Rules.canonicalization is None`) the three maps are plain MLPs
+Without signs and scales (`Rules.canonicalization` None) the three maps are plain MLPs
 of the concatenated features, the permutation-only baseline of the paper.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +33,8 @@ class Rules(NamedTuple):
 
     Attributes:
       canonicalization: that of hidden neurons; None for the permutation-only model.
-      io: branch of input and output neurons: "gated" `(x W) * phi_io(x)` with the `W` of
-        the hidden branch, or "mlp" `mlp_io(x)`.
+      io: branch of input and output neurons: "gated" `(x W) * phi_io(x)` with the `W`
+        of the hidden branch, or "mlp" `mlp_io(x)`.
       num_io_mlps: 1 if input and output neurons share that MLP, 2 if not.
       bidirectional: whether messages also run against the edges.
       skip: whether a linear map of the old node features is added to the new.
@@ -63,7 +63,7 @@ def init_message_passing(
     linear = _equivariant.init_linear
     if rules.canonicalization is None:
         mlp = _equivariant.init_mlp
-        params = {"message": mlp(next(keys), 2 * width, width, width)}
+        params: dict[str, Any] = {"message": mlp(next(keys), 2 * width, width, width)}
         if rules.bidirectional:
             params["backward"] = {"message": mlp(next(keys), 2 * width, width, width)}
         params["update"] = mlp(next(keys), (1 + num_messages) * width, width, width)
@@ -261,7 +261,7 @@ def _init_equivariant(key: Key, size: int, width: int, rules: Rules) -> Params:
         "W": _equivariant.init_linear(keys[0], (size, width), size),
         "phi": mlp(keys[1], size, width, width),
     }
-    if rules.canonicalization.has_rho:
+    if rules.canonicalization is not None and rules.canonicalization.has_rho:
         params["rho"] = mlp(keys[2], size, width, size)
     name = "phi" if rules.io == "gated" else "mlp"
     params[f"{name}_io"] = mlp(keys[3], size, width, width)
@@ -277,6 +277,6 @@ def _init_edge(key: Key, width: int, rules: Rules) -> Params:
         "W": _equivariant.init_linear(keys[0], (width, width), width),
         "phi": _equivariant.init_mlp(keys[1], 2 * width, width, width),
     }
-    if rules.canonicalization.has_rho:
+    if rules.canonicalization is not None and rules.canonicalization.has_rho:
         params["rho"] = _equivariant.init_mlp(keys[2], width, width, width)
     return params

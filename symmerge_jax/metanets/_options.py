@@ -6,6 +6,7 @@ import jraph
 
 from symmerge_jax import graphs
 from symmerge_jax.metanets import _equivariant
+from symmerge_jax.typing import Array
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "symmetry": (None, "sign", "scale", "permutation"),
@@ -30,21 +31,32 @@ def check_choices(options: Any) -> None:
         raise ValueError(f"dropout must be in [0, 1), got {options.dropout}.")
 
 
-def check_graph(topology: graphs.Topology, graph: jraph.GraphsTuple) -> None:
-    """Raise ValueError if the arrays of `graph` do not have the topology's shapes."""
-    nodes, edges = graph.nodes.shape, graph.edges.shape
+def features(
+    topology: graphs.Topology, graph: jraph.GraphsTuple
+) -> tuple[Array, Array]:
+    """Return nodes `[*N, V, 1]` and edges `[*N, E, F]` of a graph of this topology.
+
+    Raises:
+      ValueError: if they have other shapes.
+    """
+    # jraph types them as any nest of arrays.
+    arrays: Any = (graph.nodes, graph.edges)
+    nodes, edges = arrays
     expected_nodes = (topology.num_nodes, 1)
     expected_edges = (topology.num_edges, topology.num_edge_features)
-    if (nodes[-2:], edges[-2:]) != (expected_nodes, expected_edges):
+    if (nodes.shape[-2:], edges.shape[-2:]) != (expected_nodes, expected_edges):
         raise ValueError(
-            f"Graph has nodes {nodes} and edges {edges}; the encoder's topology asks for"
-            f" [*N, {expected_nodes[0]}, 1] and [*N, {expected_edges[0]},"
-            f" {expected_edges[1]}]. Was it made for another architecture?"
+            f"Graph has nodes {nodes.shape} and edges {edges.shape}; the topology of"
+            f" the encoder asks for [*N, {expected_nodes[0]}, 1] and"
+            f" [*N, {expected_edges[0]}, {expected_edges[1]}]. Was it made for another"
+            " architecture?"
         )
-    if nodes[:-2] != edges[:-2]:
+    if nodes.shape[:-2] != edges.shape[:-2]:
         raise ValueError(
-            f"Graph has batch axes {nodes[:-2]} on nodes and {edges[:-2]} on edges."
+            f"Graph has batch axes {nodes.shape[:-2]} on nodes and"
+            f" {edges.shape[:-2]} on edges."
         )
+    return nodes, edges
 
 
 def resolve_symmetry(topology: graphs.Topology, asked: str | None) -> str:
@@ -72,7 +84,7 @@ def resolve_symmetry(topology: graphs.Topology, asked: str | None) -> str:
     if asked not in (None, group.value):
         raise ValueError(
             f"symmetry={asked!r} is no symmetry of this architecture, whose hidden"
-            f" spaces have the group {group.value!r}; that or 'permutation' can be used."
+            f" spaces have the group {group.value!r}; use that or 'permutation'."
         )
     return group.value
 

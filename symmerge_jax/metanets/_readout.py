@@ -67,17 +67,16 @@ def readout(
         parts = [_pool(params["phi"], _equivariant.IDENTITY, None, nodes)]
     else:
         rho = params.get("rho")
-        pooled = _pool(params["phi"], canonicalization, rho, of_role["hidden"])
-        if pooled is None:
+        if of_role["hidden"]:
+            pooled = _pool(params["phi"], canonicalization, rho, of_role["hidden"])
+        else:
             pooled = jnp.zeros_like(nodes[0][:, 0])
         parts = [pooled, *flat["input"], *flat["output"]]
     return _equivariant.mlp(params["out"], jnp.concatenate(parts, axis=-1))
 
 
 def _pool(phi, canonicalization, rho, nodes):
-    """Return the sum over all given nodes of `phi(c(x))`, or None without nodes."""
-    if not nodes:
-        return None
+    """Return the sum over all given nodes of `phi(c(x))`."""
     x = jnp.concatenate(nodes, axis=1)
     weight, bias = _norm_silu.centre(phi["w0"], phi["b0"])
     first = _equivariant.canonical_linear(canonicalization, rho, x, weight, bias)

@@ -1,8 +1,10 @@
-"""ScaleGMN: an encoder of networks that is invariant to the symmetries of their weights.
+"""ScaleGMN: an encoder of networks, invariant to the symmetries of their weights.
 
 Kalogeropoulos et al. 2024 (arXiv 2406.10685), in the configurations of the autoencoders
 of Boufalis et al. 2025 (arXiv 2511.12601).
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +25,10 @@ from symmerge_jax.typing import Array
 class ScaleGMN(nn.Module):
     """Encoder of weight graphs of one architecture.
 
-    Invariant: `encoder(g . params) = encoder(params)` for every element `g` of the group
-    `symmetry` acting on the hidden neurons, in exact arithmetic; not to permutations of
-    input or output neurons. With `ablate_symmetry`, or symmetry "permutation", only to
-    permutations. Dropout keeps the law for signs and scales (it multiplies features).
+    Invariant: `encoder(g . params) = encoder(params)` for every element `g` of the
+    group `symmetry` on the hidden neurons, up to rounding; not to permutations of input
+    or output neurons. With `ablate_symmetry`, or symmetry "permutation", only to
+    permutations. Dropout keeps the law for signs and scales: it multiplies features.
 
     Attributes:
       topology: nodes and edges of the architecture (static).
@@ -51,8 +53,8 @@ class ScaleGMN(nn.Module):
         it would need the reciprocal of every weight.
       input_value: replaces the features of input neurons; None to keep the graph's.
       input_scale: positive factors for the raw weights and biases, see `input_scale`.
-      norm_epsilon: for "scale", added to norms. The published code has 1e-10; zero keeps
-        the law for features of any size.
+      norm_epsilon: for "scale", added to norms. The published code has 1e-10; zero
+        keeps the law for features of any size.
       remat: whether the backward pass computes each step again instead of storing it.
 
     Example:
@@ -113,7 +115,7 @@ class ScaleGMN(nn.Module):
             nodes,
             which=self.readout,
         )
-        return latents.reshape(*graph.nodes.shape[:-2], -1)
+        return latents.reshape(*_batch(graph), -1)
 
     def node_features(
         self, graph: jraph.GraphsTuple, *, deterministic: bool = True
@@ -125,7 +127,7 @@ class ScaleGMN(nn.Module):
         `encoder.apply(variables, graph, method="node_features")`.
         """
         nodes = jnp.concatenate(self._features(graph, deterministic), axis=-2)
-        return nodes.reshape(*graph.nodes.shape[:-2], *nodes.shape[-2:])
+        return nodes.reshape(*_batch(graph), *nodes.shape[-2:])
 
     @nn.nowrap
     def _rules(self) -> _message_passing.Rules:
@@ -143,11 +145,11 @@ class ScaleGMN(nn.Module):
         self, graph: jraph.GraphsTuple, deterministic: bool
     ) -> _message_passing.Nodes:
         _options.check_choices(self)
-        _options.check_graph(self.topology, graph)
+        nodes, edges = _options.features(self.topology, graph)
+        nodes = nodes.reshape(-1, *nodes.shape[-2:])
+        edges = edges.reshape(-1, *edges.shape[-2:])
         rules = self._rules()
         multiply = rules.canonicalization is not None
-        nodes = graph.nodes.reshape(-1, *graph.nodes.shape[-2:])
-        edges = graph.edges.reshape(-1, *graph.edges.shape[-2:])
         if self.input_value is not None:
             is_input = self.topology.input_mask[None, :, None]
             nodes = jnp.where(is_input, self.input_value, nodes)
@@ -157,22 +159,24 @@ class ScaleGMN(nn.Module):
             )
         embedding = self.param(
             "embedding",
-            _embedding.init_embedding,
-            self.topology,
-            self.width,
-            node_embedding=self.node_embedding,
-            edge_embedding=self.edge_embedding,
+            lambda key: _embedding.init_embedding(
+                key,
+                self.topology,
+                self.width,
+                node_embedding=self.node_embedding,
+                edge_embedding=self.edge_embedding,
+            ),
         )
         x = _embedding.embed_nodes(embedding, self.topology, nodes, multiply=multiply)
         e = _embedding.embed_edges(embedding, self.topology, edges, multiply=multiply)
         for t in range(self.num_layers):
-            params = self.param(
-                f"layer_{t}",
+            init = functools.partial(
                 _message_passing.init_message_passing,
-                self.width,
-                rules,
+                width=self.width,
+                rules=rules,
                 update_edges=t + 1 < self.num_layers,
             )
+            params = self.param(f"layer_{t}", init)
             step = _message_passing.message_passing
             if self.remat:
                 step = jax.checkpoint(step, static_argnums=(1, 2))
@@ -185,13 +189,19 @@ class ScaleGMN(nn.Module):
     def _readout_params(self):
         return self.param(
             "readout",
-            _readout.init_readout,
-            self.topology,
-            self._rules().canonicalization,
-            self.width,
-            self.latent_size or self.width,
-            which=self.readout,
+            lambda key: _readout.init_readout(
+                key,
+                self.topology,
+                self._rules().canonicalization,
+                self.width,
+                self.latent_size or self.width,
+                which=self.readout,
+            ),
         )
+
+
+def _batch(graph):
+    return graph.nodes.shape[:-2]
 
 
 def _drop(key, nodes, rate):

@@ -3,6 +3,7 @@
 Other cases of the same schema are tried by naming a file in SYMMERGE_GOLDEN.
 """
 
+import itertools
 import json
 import math
 import os
@@ -59,7 +60,7 @@ def make_graph(case, topology):
     """Return the input of a case, float64."""
     layout, num_features = case["layout"], case["edge_features"]
     nodes, edges = [np.full(layout[0], case["input_value"])], []
-    for i, (size, next_size) in enumerate(zip(layout[:-1], layout[1:], strict=True)):
+    for i, (size, next_size) in enumerate(itertools.pairwise(layout)):
         nodes.append(0.3 * np.sin(0.83 * np.arange(1, next_size + 1) + 0.17 * i))
         used = topology.blocks[i].num_features
         n = np.arange(1, size * next_size * used + 1)
