@@ -65,8 +65,8 @@ class ScaleGMN(nn.Module):
       >>> topology = graphs.topology(network.spec, params)
       >>> encoder = metanets.ScaleGMN(topology, width=8)
       >>> graph = graphs.params_to_graph(params, topology)
-      >>> variables = encoder.init(jax.random.key(1), graph)
-      >>> encoder.apply(variables, graph).shape
+      >>> variables = jax.jit(encoder.init)(jax.random.key(1), graph)
+      >>> jax.jit(encoder.apply)(variables, graph).shape
       (8,)
     """
 
