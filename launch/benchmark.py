@@ -1,0 +1,53 @@
+"""Measure speed, with the plain alternative beside it in the same process.
+
+python launch/benchmark.py zoo|encode|train [--out=launch/results/NAME.json]
+
+zoo     fitting SIRENs to MNIST and digits, against one network at a time
+encode  networks per second of the ScaleGMN encoder, and its cost per edge
+train   steps of the autoencoder, against a plain flat-edge implementation
+"""
+
+import importlib.util
+import json
+import pathlib
+
+from absl import flags
+
+from symmerge_jax import experiments
+
+OUT = flags.DEFINE_string("out", None, "JSON file to write besides.")
+
+BENCHMARKS = {
+    "zoo": ("zoo", "run"),
+    "encode": ("metanets", "encode"),
+    "train": ("metanets", "train"),
+}
+
+
+def main(argv):
+    if len(argv) != 2 or argv[1] not in BENCHMARKS:
+        raise ValueError(f"Name one benchmark of {sorted(BENCHMARKS)}, got {argv[1:]}.")
+    file, function = BENCHMARKS[argv[1]]
+    result = getattr(_load(file), function)()
+    record = {"benchmark": argv[1], **result, "versions": experiments.versions()}
+    text = json.dumps(record, indent=2)
+    print(text)  # noqa: T201
+    if OUT.value:
+        out = pathlib.Path(OUT.value)
+        partial = out.with_name(out.name + ".part")
+        partial.write_text(text + "\n")
+        partial.replace(out)
+
+
+def _load(name: str):
+    path = pathlib.Path(__file__).parent / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(f"No benchmark at '{path}'.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    experiments.run_main(main)
