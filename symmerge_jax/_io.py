@@ -1,9 +1,11 @@
 """Weights of networks in files: safetensors or npz, never a pickle."""
 
+import io
 import json
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,31 +30,35 @@ def save(
     temporary name and then renamed.
 
     Args:
-      path: the file; its suffix chooses the format.
+      path: the file; its suffix chooses the format. `.npz` knows no bfloat16.
       params: parameters of one network or a batch.
       architecture: description for `networks.build`, stored beside the tensors.
 
     Raises:
-      ValueError: for another suffix.
+      ValueError: for another suffix, or a tensor that the format cannot hold.
     """
     path = _checked(path)
     leaves = {
-        "/".join(name): np.ascontiguousarray(leaf)
+        "/".join(name): np.asarray(leaf, order="C")
         for name, leaf in symmetry.flatten(params).items()
     }
+    _check_leaves(path, leaves)
     note = None if architecture is None else json.dumps(dict(architecture))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
-    if path.suffix == ".safetensors":
-        import safetensors.numpy
+    try:
+        if path.suffix == ".safetensors":
+            import safetensors.numpy
 
-        metadata = None if note is None else {_ARCHITECTURE: note}
-        safetensors.numpy.save_file(leaves, temporary, metadata=metadata)
-    else:
-        if note is not None:
-            leaves[_ARCHITECTURE] = np.array(note)
-        np.savez(temporary, allow_pickle=False, **leaves)
-    temporary.rename(path)
+            metadata = None if note is None else {_ARCHITECTURE: note}
+            safetensors.numpy.save_file(leaves, temporary, metadata=metadata)
+        else:
+            if note is not None:
+                leaves[_ARCHITECTURE] = np.array(note)
+            np.savez(temporary, **leaves)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike) -> dict[str, Any]:
@@ -85,10 +91,11 @@ def _read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any] | Non
         raise FileNotFoundError(f"No such file: '{path}'.")
     try:
         leaves, note = _readers[path.suffix](path)
-    except (ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
+        architecture = None if note is None else json.loads(note)
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise _damaged(path, error) from error
     tree = symmetry.unflatten({tuple(k.split("/")): x for k, x in leaves.items()})
-    return tree, None if note is None else json.loads(note)
+    return tree, architecture
 
 
 def _read_safetensors(path: pathlib.Path):
@@ -104,8 +111,13 @@ def _read_safetensors(path: pathlib.Path):
 
 
 def _read_npz(path: pathlib.Path):
-    with np.load(path, allow_pickle=False) as file:
-        leaves = {name: file[name] for name in file.files}
+    # np.load would leave a damaged file open and return what is no array as bytes.
+    leaves = {}
+    with zipfile.ZipFile(path) as file:
+        for name in file.namelist():
+            content = io.BytesIO(file.read(name))  # checks the CRC
+            array = np.lib.format.read_array(content, allow_pickle=False)
+            leaves[name.removesuffix(".npy")] = array
     note = leaves.pop(_ARCHITECTURE, None)
     return leaves, None if note is None else str(note)
 
@@ -121,6 +133,24 @@ def _checked(path: str | os.PathLike) -> pathlib.Path:
             f" {path.suffix!r}."
         )
     return path
+
+
+def _check_leaves(path: pathlib.Path, leaves: Mapping[str, np.ndarray]) -> None:
+    """Refuse tensors that would come back from the file as something else."""
+    is_npz = path.suffix == ".npz"
+    for name, leaf in leaves.items():
+        is_bfloat16 = leaf.dtype.name == "bfloat16" and not is_npz
+        if leaf.dtype.kind not in "biufc" and not is_bfloat16:
+            hint = ": cast it, or use .safetensors" if is_npz else ": cast it"
+            raise ValueError(
+                f"'{path}': {path.suffix} cannot hold '{name}' of type"
+                f" {leaf.dtype}{hint}."
+            )
+    if is_npz and (reserved := {_ARCHITECTURE, "file"} & leaves.keys()):
+        raise ValueError(
+            f"'{path}': .npz cannot hold a tensor called {min(reserved)!r}: rename it,"
+            " or use .safetensors."
+        )
 
 
 def _damaged(path: pathlib.Path, error: Exception) -> ValueError:
