@@ -26,6 +26,7 @@ from symmerge_jax.typing import Array, Params
 
 FORMAT = "symmerge_jax.canonicalizer"
 VERSION = 1
+FILES = ("canonicalizer.json", "weights.safetensors")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,10 +156,18 @@ def save_canonicalizer(path: str | os.PathLike, canonicalizer: Canonicalizer) ->
     Args:
       path: the folder.
       canonicalizer: what to write.
+
+    Raises:
+      ValueError: if `path` holds anything but a canonicaliser: it would be lost.
     """
     import safetensors.numpy
 
     path = pathlib.Path(path)
+    if path.exists() and not _is_replaceable(path):
+        raise ValueError(
+            f"'{path}' holds more than a canonicaliser, so it is not replaced. Choose"
+            " another folder."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     description = {
         "format": FORMAT,
@@ -173,7 +182,7 @@ def save_canonicalizer(path: str | os.PathLike, canonicalizer: Canonicalizer) ->
         "metadata": dict(canonicalizer.metadata),
     }
     leaves = {
-        "/".join(name): np.ascontiguousarray(leaf)
+        "/".join(name): np.asarray(leaf, order="C")
         for name, leaf in symmetry.flatten(canonicalizer.variables).items()
     }
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as temporary:
@@ -205,7 +214,7 @@ def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
 
     path = pathlib.Path(path)
     folder = path if (path / "canonicalizer.json").exists() else path / "canonicalizer"
-    for name in ("canonicalizer.json", "weights.safetensors"):
+    for name in FILES:
         if not (folder / name).exists():
             raise FileNotFoundError(
                 f"No canonicaliser in '{path}': '{folder / name}' does not exist. Give"
@@ -215,7 +224,7 @@ def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
     try:
         description = json.loads((folder / "canonicalizer.json").read_text())
         leaves = safetensors.numpy.load_file(folder / "weights.safetensors")
-    except (json.JSONDecodeError, safetensors.SafetensorError) as error:
+    except (ValueError, safetensors.SafetensorError) as error:
         raise ValueError(
             f"The canonicaliser in '{folder}' is damaged ({error}); export it again by"
             " rerunning launch/train.py on its workdir, or copy it again."
@@ -249,6 +258,11 @@ def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
                 f" canonicalizer.json describes {shapes.get(name)}."
             )
     return canonicalizer
+
+
+def _is_replaceable(path: pathlib.Path) -> bool:
+    """Whether a path is a folder with nothing but a canonicaliser, damaged or not."""
+    return path.is_dir() and {file.name for file in path.iterdir()} <= set(FILES)
 
 
 def _padded(x: np.ndarray, size: int) -> np.ndarray:

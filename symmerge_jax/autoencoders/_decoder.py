@@ -57,7 +57,8 @@ class MLPDecoder(nn.Module):
         if self.head == "plain":
             flat = _dense(sum(sizes), x.shape[-1])(x)
         else:
-            mean, std = np.repeat(np.asarray(self.moments, np.float32), sizes, axis=0).T
+            moments = np.repeat(np.asarray(self.moments, np.float32), sizes, axis=0)
+            mean, std = moments.T.reshape(2, *[1] * (x.ndim - 1), -1)
             kernel_init = nn.initializers.variance_scaling(0.1, "fan_in", "normal")
             unit = nn.Dense(
                 sum(sizes),

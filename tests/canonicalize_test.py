@@ -1,0 +1,139 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import symmerge_jax
+from symmerge_jax import autoencoders, networks, symmetry, testing, zoo
+
+SIREN = {"kind": "siren", "layer_sizes": [2, 4, 1]}
+ENCODER = {"kind": "scale_gmn", "width": 4, "num_layers": 1, "num_probes": 2}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def network_of(description=SIREN):
+    return networks.build(description)
+
+
+@pytest.fixture(scope="module")
+def canonicalizer():
+    network = network_of()
+    shapes = symmetry.flatten(jax.eval_shape(network.init, jax.random.key(0)))
+    statistics = {path: (0.0, 0.2) for path in shapes}
+    decoder = {"head": "affine"}
+    model = autoencoders.build(SIREN, ENCODER, decoder, statistics)
+    variables = jax.jit(model.init)(jax.random.key(1))
+    return autoencoders.Canonicalizer(SIREN, ENCODER, decoder, statistics, variables)
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def row(params, index):
+    return jax.tree.map(lambda x: x[index], params)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [SIREN, {"kind": "mlp", "layer_sizes": [3, 4, 4, 2], "activation": "relu"}],
+    ids=["siren", "relu"],
+)
+def test_twins_get_one_representative_with_the_same_function(key, description):
+    network = network_of(description)
+    params = testing.random_params(key, network)
+    twins = symmetry.sample_orbit(key, params, network.spec, 4)
+    forms = symmerge_jax.canonicalize(twins, network.spec)
+    for leaf in jax.tree.leaves(forms):
+        np.testing.assert_allclose(
+            leaf, np.broadcast_to(leaf[0], leaf.shape), atol=1e-5
+        )
+    x = jax.random.normal(key, (5, description["layer_sizes"][0]))
+    testing.assert_same_function(network.apply, params, row(forms, 2), x)
+    assert_equal(row(forms, 1), symmerge_jax.canonicalize(row(twins, 1), network.spec))
+
+
+def test_batch_axes_numpy_and_jit_give_the_same(key):
+    network = network_of()
+    keys = jax.random.split(key, 6)
+    batch = jax.vmap(lambda k: testing.random_params(k, network.init(k)))(keys)
+    flat = symmerge_jax.canonicalize(batch, network.spec)
+    two_axes = jax.tree.map(lambda x: np.asarray(x).reshape(2, 3, *x.shape[1:]), batch)
+    forms = symmerge_jax.canonicalize(two_axes, network.spec)
+    assert_equal(flat, jax.tree.map(lambda x: x.reshape(6, *x.shape[2:]), forms))
+    jitted = jax.jit(lambda p: symmerge_jax.canonicalize(p, network.spec))
+    assert_equal(flat, jitted(batch))
+
+
+def test_double_precision_is_kept(key):
+    network = network_of()
+    params = testing.random_params(key, network)
+    double = jax.tree.map(lambda x: np.asarray(x, np.float64) * (1 + 1e-12), params)
+    form = symmerge_jax.canonicalize(double, network.spec)
+    for leaf in jax.tree.leaves(form):
+        assert isinstance(leaf, np.ndarray) and leaf.dtype == np.float64
+    signless = lambda tree: sorted(  # noqa: E731
+        np.abs(tree["dense_1"]["kernel"]).ravel().tolist()
+    )
+    assert signless(form) == signless(double)  # not rounded to single precision
+    with jax.enable_x64(True):
+        assert_equal(form, symmerge_jax.canonicalize(double, network.spec))
+
+
+def test_networks_of_another_spec_are_refused(key):
+    params = network_of().init(key)
+    three = network_of({"kind": "siren", "layer_sizes": [2, 4, 4, 1]}).spec
+    with pytest.raises(ValueError, match=r"missing \['dense_2/bias'"):
+        symmerge_jax.canonicalize(params, three)
+
+
+def test_values_that_are_not_finite_are_named(key):
+    network = network_of()
+    params = network.init(key)
+    params["dense_1"]["kernel"] = params["dense_1"]["kernel"].at[2, 0].set(jnp.nan)
+    with pytest.raises(ValueError, match=r"dense_1/kernel' is not finite: nan.*\(2, 0"):
+        symmerge_jax.canonicalize(params, network.spec)
+
+
+def test_zero_networks_are_refused(key):
+    network = network_of()
+    none = jax.tree.map(lambda x: x[None][:0], network.init(key))
+    with pytest.raises(ValueError, match="zero networks"):
+        symmerge_jax.canonicalize(none, network.spec)
+
+
+def test_a_canonicalizer_reconstructs(key, canonicalizer):
+    spec = canonicalizer.spec
+    params = testing.random_params(key, network_of())
+    twins = symmetry.sample_orbit(key, params, spec, 3)
+    forms = symmerge_jax.canonicalize(twins, spec, canonicalizer=canonicalizer)
+    assert jax.tree.map(np.shape, forms) == jax.tree.map(np.shape, twins)
+    for leaf in jax.tree.leaves(forms):
+        np.testing.assert_allclose(
+            leaf, np.broadcast_to(leaf[0], leaf.shape), atol=1e-5
+        )
+    assert_equal(forms, canonicalizer.reconstruct(twins))
+    closed = symmerge_jax.canonicalize(twins, spec)
+    assert not np.allclose(forms["dense_0"]["kernel"], closed["dense_0"]["kernel"])
+
+
+def test_a_canonicalizer_of_another_symmetry_is_refused(key, canonicalizer):
+    other = network_of({**SIREN, "w0": 20.0})
+    with pytest.raises(ValueError, match="trained for another symmetry"):
+        symmerge_jax.canonicalize(
+            other.init(key), other.spec, canonicalizer=canonicalizer
+        )
+
+
+def test_the_orbit_of_a_real_network_has_one_form(data_dir):
+    inrs = zoo.import_dws(data_dir / "mnist_inrs")
+    spec = networks.build(inrs.architecture).spec
+    forms = symmerge_jax.canonicalize(inrs.params, spec)
+    for leaf in jax.tree.leaves(forms):
+        np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[0], leaf.shape))
