@@ -26,8 +26,11 @@ flags.mark_flags_as_required(["weights", "out"])
 
 def main(argv):
     if len(argv) > 1:
-        raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags.")
-    architecture = json.loads(ARCHITECTURE.value) if ARCHITECTURE.value else None
+        raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
+    try:
+        architecture = json.loads(ARCHITECTURE.value or "null")
+    except ValueError as error:
+        raise flags.Error(f"--architecture is not JSON ({error}).") from error
     report = canonicalize.run(
         WEIGHTS.value or "",
         OUT.value or "",

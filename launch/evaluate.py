@@ -14,7 +14,7 @@ flags.mark_flag_as_required("workdir")
 
 def main(argv):
     if len(argv) > 1:
-        raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags.")
+        raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
     print(autoencode.table(autoencode.evaluate(WORKDIR.value or "")))  # noqa: T201
 
 

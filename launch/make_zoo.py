@@ -19,7 +19,7 @@ SKIP_DAMAGED = flags.DEFINE_bool("skip_damaged", False, "Leave bad files out.")
 
 def main(argv):
     if len(argv) > 1:
-        raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags.")
+        raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
     out = OUT.value or ""  # the validator below has seen that it is there
     if IMPORT_DWS.value is not None:
         make_zoo.run_import(IMPORT_DWS.value, out, skip_damaged=SKIP_DAMAGED.value)

@@ -22,14 +22,13 @@ EXPERIMENTS = {"autoencode": autoencode}
 
 def main(argv):
     if len(argv) > 1:
-        raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags.")
+        raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
     config = CONFIG.value
-    if config.experiment not in EXPERIMENTS:
-        raise ValueError(
-            f"config.experiment is {config.experiment!r}, known are"
-            f" {sorted(EXPERIMENTS)}."
+    if (name := config.get("experiment")) not in EXPERIMENTS:
+        raise flags.Error(
+            f"config.experiment is {name!r}, known are {sorted(EXPERIMENTS)}."
         )
-    experiment = EXPERIMENTS[config.experiment]
+    experiment = EXPERIMENTS[name]
     workdir = WORKDIR.value or pathlib.Path("runs", CONFIG.name)
     results = experiment.run(config, workdir)
     print(experiment.table(results))  # noqa: T201

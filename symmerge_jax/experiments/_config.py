@@ -136,7 +136,7 @@ def load_config_file(path: PathLike) -> ConfigDict:
 
     Raises:
       FileNotFoundError: when there is no such file; names the nearest ones.
-      ValueError: when the file has no ``get_config``, or it takes no variant.
+      ValueError: when the file has no ``get_config``, or refuses the variant.
     """
     name, _, variant = str(path).partition(":")
     file = pathlib.Path(name)
@@ -155,7 +155,10 @@ def load_config_file(path: PathLike) -> ConfigDict:
         raise ValueError(
             f"config file {file} has no variants: leave {':' + variant!r} away"
         )
-    config: Any = get_config(variant) if variant else get_config()
+    try:
+        config: Any = get_config(variant) if variant else get_config()
+    except ValueError as error:
+        raise ValueError(f"config file {file}: {error}") from error
     return config
 
 

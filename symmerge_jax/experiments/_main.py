@@ -60,10 +60,10 @@ def run_main(
 
     The exit code is what ``main`` returns (0 for ``None``). An error in what the user
     gave (``ValueError``, ``TypeError`` and ``FloatingPointError`` raised by this
-    package, any ``OSError``, a wrong flag) ends with code 2 and one line on standard
-    error, ``error: ...``; with ``--debug`` the full traceback is shown. Errors raised
-    elsewhere are bugs and keep their traceback. A run ended by a signal exits with
-    128 + its number.
+    package, any ``OSError``, a wrong flag or another ``flags.Error``) ends with code 2
+    and one line on standard error, ``error: ...``; with ``--debug`` the full traceback
+    is shown. Errors raised elsewhere are bugs and keep their traceback. A run ended by
+    a signal exits with 128 + its number.
 
     Args:
       main: what to run, gets the arguments that are not flags.
@@ -86,6 +86,8 @@ def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
     except training.Interrupted as stop:
         sys.stderr.write(f"{stop}\n")
         return 128 + stop.signal_number
+    except flags.Error as error:
+        return _fail(error)
     except (ValueError, TypeError, FloatingPointError, OSError) as error:
         if flags.FLAGS.debug or not (isinstance(error, OSError) or _is_ours(error)):
             raise

@@ -53,6 +53,9 @@ def run(
             " --canonicalizer."
         )
     network = networks.build(description)
+    _check_sizes(network, params, description)
+    if loaded is not None:
+        _check_same(description, loaded.architecture)
     result = symmerge_jax.canonicalize(params, network.spec, canonicalizer=loaded)
     symmerge_jax.save(out, result, architecture=description)
     return {
@@ -68,12 +71,41 @@ def _read(path: pathlib.Path) -> tuple[Params, Mapping[str, Any] | None]:
     return symmerge_jax.load(path), symmerge_jax.load_architecture(path)
 
 
+def _check_sizes(network: networks.Network, params: Params, description) -> None:
+    """Refuse weights whose layers are not those of the description."""
+    num_batch_axes = len(network.spec.batch_shape(params))
+    one = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[num_batch_axes:], x.dtype), params
+    )
+    given = tuple(network.spec.sizes(one).values())
+    expected = tuple(network.spec.sizes(_shapes(network)).values())
+    if given != expected:
+        raise ValueError(
+            f"The weights are of layers {given}, the architecture {dict(description)}"
+            f" has {expected}."
+        )
+
+
+def _check_same(description, trained) -> None:
+    """Refuse a canonicaliser of networks that compute something else."""
+    one, other = map(zoo.complete_architecture, (description, trained))
+    for name in dict.fromkeys([*one, *other]):
+        if one.get(name) != other.get(name):
+            raise ValueError(
+                f"The canonicaliser was trained for networks with {name}"
+                f" {other.get(name)!r}, these have {one.get(name)!r}."
+            )
+
+
+def _shapes(network: networks.Network) -> Params:
+    return jax.eval_shape(network.init, jax.random.key(0))
+
+
 def _difference(
     network: networks.Network, before: Params, after: Params, seed: int
 ) -> dict[str, float]:
     """Compare two batches of networks on random inputs."""
-    one = jax.eval_shape(network.init, jax.random.key(0))
-    num_inputs = network.spec.sizes(one)[network.spec.spaces[0].name]
+    num_inputs = network.spec.sizes(_shapes(network))[network.spec.spaces[0].name]
     shape = (1000, num_inputs)
     x = jax.random.uniform(jax.random.key(seed), shape, minval=-1.0, maxval=1.0)
     apply = network.apply
