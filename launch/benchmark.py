@@ -2,6 +2,8 @@
 
 python launch/benchmark.py zoo|encode|train [--out=launch/results/NAME.json]
 
+With `--out`, `encode` also draws time against edges beside the JSON file.
+
 zoo     fitting SIRENs to MNIST and digits, against one network at a time
 encode  networks per second of the ScaleGMN encoder, and its cost per edge
 train   steps of the autoencoder, against a plain flat-edge implementation
@@ -13,7 +15,7 @@ import pathlib
 
 from absl import flags
 
-from symmerge_jax import experiments
+from symmerge_jax import experiments, plots
 
 OUT = flags.DEFINE_string("out", None, "JSON file to write besides.")
 
@@ -37,6 +39,15 @@ def main(argv):
         partial = out.with_name(out.name + ".part")
         partial.write_text(text + "\n")
         partial.replace(out)
+        if "edges" in result:
+            _draw(result["edges"], out.with_suffix(".png"))
+
+
+def _draw(edges, path):
+    sizes = [row["num_edges"] for row in edges]
+    times = [row["ms_per_network"] for row in edges]
+    line = {"encoder, D = 128": (sizes, times)}
+    plots.save_figure(plots.scaling(line, "edges", "ms per network"), path)
 
 
 def _load(name: str):

@@ -38,7 +38,7 @@ def save(
       ValueError: for another suffix, or a tensor that the format cannot hold.
     """
     path = _checked(path)
-    leaves = {
+    leaves: dict[str, Any] = {
         "/".join(name): np.asarray(leaf, order="C")
         for name, leaf in symmetry.flatten(params).items()
     }

@@ -25,10 +25,10 @@ def get_config(variant: str = "default"):
     config.encoder.latent_size = 64
     config.encoder.num_probes = 256
     config.decoder.hidden_multipliers = (8, 16)
-    config.num_steps = 3000
+    config.num_steps = 1500
     config.num_microbatches = 8
     config.log_every = 20
-    config.evaluate_every = 200
+    config.evaluate_every = 150
     if variant == "faithful":
         config.encoder.num_probes = 0
         config.encoder.scale_inputs = False

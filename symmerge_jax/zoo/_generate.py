@@ -40,7 +40,7 @@ def generate_siren_zoo(
     fits_per_image: int = 1,
     chunk_size: int = 256,
     parts_dir: str | os.PathLike | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
     on_chunk: Callable[[int, int, Mapping[str, float]], None] | None = None,
 ) -> _zoo.Zoo:
     """Fit SIRENs to images and return them as a zoo.
