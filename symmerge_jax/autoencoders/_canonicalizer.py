@@ -224,6 +224,7 @@ def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
     try:
         description = json.loads((folder / "canonicalizer.json").read_text())
         leaves = safetensors.numpy.load_file(folder / "weights.safetensors")
+        _check_description(description)
     except (ValueError, safetensors.SafetensorError) as error:
         raise ValueError(
             f"The canonicaliser in '{folder}' is damaged ({error}); export it again by"
@@ -258,6 +259,20 @@ def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
                 f" canonicalizer.json describes {shapes.get(name)}."
             )
     return canonicalizer
+
+
+def _check_description(description: Any) -> None:
+    """Refuse a description of this version with parts missing or of another kind."""
+    if not isinstance(description, dict):
+        raise ValueError("canonicalizer.json holds no object")
+    if (description.get("format"), description.get("version")) != (FORMAT, VERSION):
+        return
+    for name in ("architecture", "encoder", "decoder", "statistics", "metadata"):
+        if not isinstance(description.get(name), dict):
+            raise ValueError(f"canonicalizer.json has no object {name!r}")
+    for name, pair in description["statistics"].items():
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError(f"statistics of {name!r} are no pair but {pair!r}")
 
 
 def _is_replaceable(path: pathlib.Path) -> bool:

@@ -1,0 +1,381 @@
+import importlib.util
+import json
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+import symmerge_jax
+from symmerge_jax import autoencoders, networks, training, zoo
+from symmerge_jax.experiments import autoencode
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
+FILES = {
+    "canonicalizer",
+    "checkpoints",
+    "config.json",
+    "curves.png",
+    "inrs.zoo",
+    "metrics.jsonl",
+    "reconstructions.png",
+    "results.json",
+    "versions.json",
+}
+TIMES = {"encoded_per_second", "seconds_per_step"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    """Compile without optimisations: these programs run once, on a few numbers."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def load_config(name, *variant):
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*variant)
+
+
+def smoke_config(**changes):
+    """The smoke config with an encoder of one layer, which compiles faster."""
+    config = load_config("smoke")
+    config.architecture.hidden_sizes = (4,)
+    config.encoder.num_layers = 1
+    config.encoder.width = 4
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def probe_config(**changes):
+    """A run whose encoder compiles in no time: everything else is under test."""
+    config = smoke_config()
+    config.encoder.kind = "probe"
+    config.num_steps = 2
+    config.warmup_steps = 0
+    config.evaluate_every = config.checkpoint_every = 2
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def run_counted(config, workdir):
+    """Run, and return config, workdir, results and how often the loss was traced."""
+    traces = []
+    make_loss = autoencode._loss_fn
+
+    def counting(*arguments):
+        loss_fn = make_loss(*arguments)
+
+        def traced(*inputs):
+            traces.append(1)
+            return loss_fn(*inputs)
+
+        return traced
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(autoencode, "_loss_fn", counting)
+        results = autoencode.run(config, workdir)
+    return config, workdir, results, len(traces)
+
+
+ALL_STEPS = {"num_steps": 6, "evaluate_every": 3, "checkpoint_every": 3}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of a probe encoder."""
+    workdir = tmp_path_factory.mktemp("runs") / "probe"
+    return run_counted(probe_config(**ALL_STEPS), workdir)
+
+
+@pytest.fixture(scope="module")
+def finished_gmn(tmp_path_factory):
+    """A finished run of the smoke config, whose encoder takes long to compile."""
+    return run_counted(smoke_config(), tmp_path_factory.mktemp("runs") / "smoke")
+
+
+@pytest.fixture(params=["probe", pytest.param("gmn", marks=pytest.mark.slow)])
+def any_finished(request):
+    name = {"probe": "finished", "gmn": "finished_gmn"}[request.param]
+    return request.getfixturevalue(name)
+
+
+@pytest.fixture
+def copied(any_finished, tmp_path):
+    """A copy of the finished run that a test may damage."""
+    config, workdir, results, _ = any_finished
+    return (
+        config.copy_and_resolve_references(),
+        pathlib.Path(shutil.copytree(workdir, tmp_path / "copy")),
+        results,
+    )
+
+
+def variables_of(workdir):
+    return symmerge_jax.load_canonicalizer(workdir).variables
+
+
+def assert_same_results(a, b):
+    assert a.keys() == b.keys()
+    for name in a.keys() - TIMES:
+        assert a[name] == b[name], name
+
+
+def test_a_run_writes_its_files_and_finite_results(any_finished):
+    _, workdir, results, _ = any_finished
+    assert {path.name for path in workdir.iterdir()} == FILES
+    assert json.loads((workdir / "results.json").read_text()) == results
+    assert all(np.isfinite(value) for value in results.values())
+    assert results.keys() >= TIMES | {
+        "mse", "psnr", "mse_image", "mse_image_inr", "orbit_spread", "probe_latent",
+        "probe_canonical", "probe_weights", "val_mse", "num_parameters",
+    }  # fmt: skip
+    assert results["num_steps"] == 6 and results["best_step"] in (3, 6)
+    assert (results["num_train"], results["num_test"]) == (38, 13)
+    assert results["orbit_spread"] < 1e-5 < results["between_networks"]
+    series = training.read_metrics(workdir / "metrics.jsonl")
+    assert series["loss"].steps.tolist() == [1, 2, 3, 4, 5, 6]
+    assert series["val/mse"].steps.tolist() == [3, 6]
+    assert min(series["val/mse"].values) == results["val_mse"]
+    assert "mse" in autoencode.table(results)
+
+
+def test_a_run_traces_its_train_step_once(any_finished):
+    assert any_finished[-1] == 1
+
+
+def test_the_canonicalizer_of_a_workdir_works(any_finished):
+    _, workdir, results, _ = any_finished
+    canonicalizer = symmerge_jax.load_canonicalizer(workdir)
+    inrs = zoo.load(workdir / "inrs.zoo")
+    decoded = canonicalizer.reconstruct(inrs.params)
+    network = networks.build(inrs.architecture)
+    grid = networks.coordinate_grid(8, 8)
+    errors = autoencoders.functional_loss(
+        autoencoders.render(network, decoded, grid),
+        autoencoders.render(network, inrs.params, grid),
+    )
+    assert np.mean(errors) == pytest.approx(results["mse"], rel=0.5)
+
+
+def test_evaluating_again_gives_the_same(copied):
+    _, workdir, results = copied
+    (workdir / "results.json").unlink()
+    assert_same_results(autoencode.evaluate(workdir), results)
+    assert_same_results(json.loads((workdir / "results.json").read_text()), results)
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_to_the_same_end(copied):
+    config, workdir, results = copied
+    for step in training.checkpoint_steps(workdir / "checkpoints/latest"):
+        if step > 3:
+            shutil.rmtree(workdir / "checkpoints/latest" / str(step))
+    for name in ("results.json", "curves.png"):
+        (workdir / name).unlink()
+    old = variables_of(workdir)
+    shutil.rmtree(workdir / "canonicalizer")
+    config.log_every = 2  # may change, the parameters may not
+    assert_same_results(autoencode.run(config, workdir), results)
+    jax.tree.map(np.testing.assert_array_equal, old, variables_of(workdir))
+    series = training.read_metrics(workdir / "metrics.jsonl")
+    assert series["loss"].steps.tolist() == [1, 2, 3, 4, 6]
+    assert series["val/mse"].steps.tolist() == [3, 6]
+
+
+@pytest.mark.slow
+def test_a_signal_saves_the_run_and_it_goes_on(tmp_path, monkeypatch):
+    """Stop after the fourth step, between two checkpoints."""
+    import signal
+
+    config = probe_config(num_steps=6, evaluate_every=3, checkpoint_every=3)
+    whole = autoencode.run(config, tmp_path / "whole")
+    make_batches = autoencode._batch_fn
+
+    def stopping(*arguments):
+        batch_fn = make_batches(*arguments)
+
+        def batch(step):
+            if step == 3:
+                signal.raise_signal(signal.SIGTERM)
+            return batch_fn(step)
+
+        return batch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(autoencode, "_batch_fn", stopping)
+        with pytest.raises(training.Interrupted, match="after step 4 of 6"):
+            autoencode.run(config, tmp_path / "stopped")
+    assert not (tmp_path / "stopped/results.json").exists()
+    with pytest.raises(FileNotFoundError, match="No canonicaliser"):
+        autoencode.evaluate(tmp_path / "stopped")
+    assert_same_results(autoencode.run(config, tmp_path / "stopped"), whole)
+
+
+def test_a_workdir_of_another_config_is_refused(copied):
+    config, workdir, _ = copied
+    before = (workdir / "metrics.jsonl").read_bytes()
+    config.learning_rate = 0.5
+    with pytest.raises(ValueError, match=r"learning_rate was 0\.002 and is now 0\.5"):
+        autoencode.run(config, workdir)
+    assert (workdir / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": "mse"}, r"config\.loss is 'mse', known are.*'weights'"),
+        ({"num_step": 3}, "unknown config key 'num_step': did you mean 'num_steps'"),
+        ({"encoder.widht": 3}, r"did you mean 'encoder\.width'"),
+        ({"pixel_expansion": 0}, r"pixel_expansion must be >= 1, got 0"),
+    ],
+)
+def test_wrong_values_are_refused_before_any_work(tmp_path, changes, message):
+    config = probe_config()
+    with config.unlocked():
+        config.update_from_flattened_dict(changes)
+        for key, value in changes.items():
+            group, name = (config, key) if "." not in key else (config.encoder, key[8:])
+            group[name] = value
+    with pytest.raises(ValueError, match=message):
+        autoencode.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 40}, "A batch of 40 is larger than the 38 networks"),
+        ({"num_points": 65}, r"num_points is 65, it must lie in 1\.\.64"),
+        ({"num_microbatches": 3}, "num_microbatches=3 does not divide"),
+        ({"encoder.num_probes": 0}, "needs an encoder, a probe, or both"),
+        ({"decoder.head": "x"}, "head 'x' is not one of"),
+        ({"test_fraction": 0.9}, "Fractions of a split"),
+        ({"zoo": "nowhere.zoo"}, r"nowhere\.zoo"),
+    ],
+)
+def test_values_that_do_not_fit_the_zoo_are_refused(
+    tmp_path, finished, changes, message
+):
+    zoo_file = finished[1] / "inrs.zoo"
+    config = probe_config(**{"zoo": str(zoo_file), **changes})
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        autoencode.run(config, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "weights"},
+        {"num_points": 5, "pixel_expansion": 2, "ema_decay": 0.9},
+        {"parallel": "pmap", "num_microbatches": 2},
+        {"num_steps": 1},
+    ],
+    ids=["weights", "points", "pmap", "one-step"],
+)
+@pytest.mark.slow
+def test_options_of_the_loss_and_the_step_run(tmp_path, finished, changes):
+    config = probe_config(zoo=str(finished[1] / "inrs.zoo"), **changes)
+    results = autoencode.run(config, tmp_path)
+    assert ("seconds_per_step" in results) == (config.num_steps > 1)
+    assert np.isfinite(list(results.values())).all()
+    assert results["num_steps"] == config.num_steps
+    assert not (tmp_path / "inrs.zoo").exists()
+
+
+@pytest.mark.slow
+def test_dropout_acts_in_training_only(tmp_path, finished_gmn):
+    config = smoke_config(zoo=str(finished_gmn[1] / "inrs.zoo"), num_steps=2)
+    config.encoder.dropout = 0.5
+    results = autoencode.run(config, tmp_path)
+    assert results["orbit_spread"] < 1e-5
+    first = training.read_metrics(tmp_path / "metrics.jsonl")["loss"].values[0]
+    without = training.read_metrics(finished_gmn[1] / "metrics.jsonl")["loss"].values[0]
+    assert first != without
+
+
+def test_a_folder_with_one_image_cannot_be_divided(tmp_path, data_dir):
+    config = probe_config(zoo=str(data_dir / "mnist_inrs"))
+    for _ in range(2):  # imported once, then read from the workdir
+        with pytest.raises(ValueError, match=r"Part .* would be empty: .* of 1 images"):
+            autoencode.run(config, tmp_path)
+    assert len(zoo.load(tmp_path / "inrs.zoo")) == 32
+
+
+def test_a_test_subset_is_held_out_as_a_whole(finished):
+    from symmerge_jax.experiments import _inr_data
+
+    inrs = zoo.load(finished[1] / "inrs.zoo")
+    held_out = np.arange(len(inrs)) % 4 == 0
+    inrs = zoo.create(
+        inrs.architecture, inrs.params, subsets=("train", "test"), subset_index=held_out
+    )
+    parts = _inr_data._split(inrs, smoke_config())
+    np.testing.assert_array_equal(parts["test"], np.flatnonzero(held_out))
+    together = np.sort(np.concatenate(list(parts.values())))
+    np.testing.assert_array_equal(together, np.arange(len(inrs)))
+
+
+def test_rendering_in_chunks_is_rendering(finished):
+    from symmerge_jax.experiments import _inr_data
+
+    inrs = zoo.load(finished[1] / "inrs.zoo")
+    network = networks.build(inrs.architecture)
+    grid = networks.coordinate_grid(3, 2)
+    whole = _inr_data.render_all(network, inrs, grid)
+    parts = _inr_data.render_all(network, inrs, grid, chunk_size=30)
+    assert whole.shape == (64, 6, 1)
+    np.testing.assert_allclose(parts, whole, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_latents_of_a_real_orbit_agree_before_and_after_training(tmp_path, data_dir):
+    config = smoke_config(num_steps=2)
+    config.architecture.hidden_sizes = (32, 32)
+    orbit = zoo.import_dws(data_dir / "mnist_inrs").params
+    autoencode.run(config, tmp_path)
+    trained = symmerge_jax.load_canonicalizer(tmp_path)
+    start = jax.jit(trained.autoencoder.init)(jax.random.key(3))
+    for variables in (start, trained.variables):
+        latents = jax.jit(trained.autoencoder.encode)(variables, orbit)
+        latents = np.asarray(latents, np.float64)
+        spread = np.abs(latents - latents[:1]).max() / np.abs(latents).max()
+        assert spread <= 5e-6, spread
+
+
+VARIANTS = [
+    ("digits_inr", ()),
+    ("mnist_inr_cpu", ()),
+    ("mnist_inr_cpu", ("faithful",)),
+    ("mnist_inr_cpu", ("no_probes",)),
+    ("mnist_inr_cpu", ("probe",)),
+]
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_every_config_describes_a_model(name, variant):
+    from symmerge_jax.experiments import _config
+
+    config = load_config(name, *variant)
+    config = _config.check_config(config, autoencode.default_config())
+    sizes = [2, *config.architecture.hidden_sizes, 1]
+    architecture = {"kind": "siren", "layer_sizes": sizes}
+    shapes = jax.eval_shape(networks.build(architecture).init, jax.random.key(0))
+    statistics = {path: (0.0, 1.0) for path, _ in autoencoders.tensor_shapes(shapes)}
+    model = autoencoders.build(
+        architecture, *autoencode._descriptions(config), statistics
+    )
+    variables = jax.eval_shape(model.init, jax.random.key(0))
+    assert ("probe" in variables) == (config.encoder.num_probes > 0)
+    assert config.batch_size % config.num_microbatches == 0
+
+
+def test_unknown_variants_are_refused():
+    with pytest.raises(ValueError, match="Variants are"):
+        load_config("mnist_inr_cpu", "huge")
