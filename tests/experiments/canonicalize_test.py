@@ -1,0 +1,110 @@
+import jax
+import numpy as np
+import pytest
+
+import symmerge_jax
+from symmerge_jax import autoencoders, networks, symmetry, testing
+from symmerge_jax.experiments import canonicalize
+
+SIREN = {"kind": "siren", "layer_sizes": [2, 4, 1]}
+FULL = {**SIREN, "w0": 30.0, "first_w0": None, "output_offset": 0.5}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def twins():
+    network = networks.build(SIREN)
+    params = testing.random_params(jax.random.key(0), network)
+    return symmetry.sample_orbit(jax.random.key(1), params, network.spec, 3)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A saved canonicaliser, which nobody trained."""
+    network = networks.build(SIREN)
+    shapes = symmetry.flatten(jax.eval_shape(network.init, jax.random.key(0)))
+    statistics = {path: (0.0, 0.2) for path in shapes}
+    encoder = {"kind": "probe", "width": 4, "num_probes": 2}
+    model = autoencoders.build(FULL, encoder, {}, statistics)
+    canonicalizer = autoencoders.Canonicalizer(
+        FULL, encoder, {}, statistics, jax.jit(model.init)(jax.random.key(0))
+    )
+    folder = tmp_path_factory.mktemp("runs") / "canonicalizer"
+    autoencoders.save_canonicalizer(folder, canonicalizer)
+    return folder
+
+
+def test_closed_form_of_a_file(tmp_path, twins):
+    symmerge_jax.save(tmp_path / "a.npz", twins, architecture=SIREN)
+    report = canonicalize.run(tmp_path / "a.npz", tmp_path / "b.safetensors")
+    assert (report["networks"], report["mode"]) == (3, "closed form")
+    assert 0 < report["max_output_difference"] < 1e-4 < report["output_std"]
+    forms = symmerge_jax.load(tmp_path / "b.safetensors")
+    assert symmerge_jax.load_architecture(tmp_path / "b.safetensors") == SIREN
+    for leaf in jax.tree.leaves(forms):
+        np.testing.assert_allclose(leaf, np.broadcast_to(leaf[0], leaf.shape))
+
+
+def test_autoencoder_and_its_architecture(tmp_path, twins, trained):
+    one = jax.tree.map(lambda x: x[0], twins)
+    symmerge_jax.save(tmp_path / "a.safetensors", one)
+    report = canonicalize.run(
+        tmp_path / "a.safetensors", tmp_path / "b.npz", canonicalizer=trained
+    )
+    assert (report["networks"], report["mode"]) == (1, "autoencoder")
+    assert report["max_output_difference"] > 1e-3
+    assert symmerge_jax.load_architecture(tmp_path / "b.npz") == FULL
+    decoded = symmerge_jax.load(tmp_path / "b.npz")
+    assert jax.tree.map(np.shape, decoded) == jax.tree.map(np.shape, one)
+
+
+def test_a_given_architecture_goes_before_the_stored_one(tmp_path, twins):
+    symmerge_jax.save(tmp_path / "a.npz", twins, architecture=SIREN)
+    given = {**SIREN, "w0": 7.0}
+    canonicalize.run(tmp_path / "a.npz", tmp_path / "b.npz", architecture=given)
+    assert symmerge_jax.load_architecture(tmp_path / "b.npz") == given
+
+
+def test_what_does_not_fit_is_refused(tmp_path, twins, trained):
+    weights, out = tmp_path / "a.npz", tmp_path / "b.npz"
+    symmerge_jax.save(weights, twins)
+    with pytest.raises(ValueError, match=r"does not say .*pass --architecture="):
+        canonicalize.run(weights, out)
+    with pytest.raises(ValueError, match=r"of layers \(2, 4, 1\).* has \(2, 5, 1\)"):
+        canonicalize.run(weights, out, architecture={**SIREN, "layer_sizes": [2, 5, 1]})
+    with pytest.raises(ValueError, match=r"missing \['dense_2/bias'"):
+        canonicalize.run(
+            weights, out, architecture={**SIREN, "layer_sizes": [2, 4, 4, 1]}
+        )
+    with pytest.raises(ValueError, match=r"with output_offset 0\.5, these have 0\.0"):
+        canonicalize.run(
+            weights,
+            out,
+            architecture={**SIREN, "output_offset": 0.0},
+            canonicalizer=trained,
+        )
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.npz"):
+        canonicalize.run(tmp_path / "nowhere.npz", out, architecture=SIREN)
+    with pytest.raises(FileNotFoundError, match="No canonicaliser"):
+        canonicalize.run(weights, out, canonicalizer=tmp_path)
+    with pytest.raises(ValueError, match=r"got suffix '\.txt'"):
+        canonicalize.run(weights, tmp_path / "b.txt", architecture=SIREN)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_a_real_state_dict(tmp_path, data_dir):
+    name = "mnist_png_testing_6_3665_augmented_0/checkpoints/model_final.pth"
+    architecture = {"kind": "siren", "layer_sizes": [2, 32, 32, 1]}
+    out = tmp_path / "b.npz"
+    report = canonicalize.run(
+        data_dir / "mnist_inrs" / name, out, architecture=architecture
+    )
+    # Outputs are about 1, the phases of 64 sine neurons are rounded at float32.
+    assert report["networks"] == 1 and report["max_output_difference"] < 1e-3
+    assert symmerge_jax.load(out)["dense_1"]["kernel"].shape == (32, 32)

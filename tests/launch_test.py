@@ -1,0 +1,127 @@
+"""The scripts, each once, as a user starts them: three processes in all.
+
+A process forks for each command, because importing jax is what takes the time.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import symmerge_jax
+from symmerge_jax import zoo
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# argv[1]: JSON list of commands; the output of command i goes to the files i.1, i.2.
+RUNNER = """
+import json, os, pathlib, runpy, sys
+import jax
+from symmerge_jax.experiments import autoencode, canonicalize, make_zoo
+folder = pathlib.Path(__file__).parent
+for index, command in enumerate(json.loads(sys.argv[1])):
+    if os.fork() == 0:
+        for stream in (1, 2):
+            mode = os.O_WRONLY | os.O_CREAT
+            os.dup2(os.open(folder / f"{index}.{stream}", mode), stream)
+        sys.argv = command
+        runpy.run_path(command[0], run_name="__main__")
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+
+
+def run_scripts(folder, commands):
+    """Return (exit code, stdout, stderr) of each command, run one after the other."""
+    (folder / "runner.py").write_text(RUNNER)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+    commands = [[f"launch/{name}.py", *map(str, flags)] for name, *flags in commands]
+    done = subprocess.run(
+        [sys.executable, folder / "runner.py", json.dumps(commands)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    codes = [int(line) for line in done.stdout.split()]
+    return [
+        (code, *((folder / f"{index}.{stream}").read_text() for stream in (1, 2)))
+        for index, code in enumerate(codes)
+    ]
+
+
+ERRORS = [
+    (["train", "more"], "Unknown argument 'more'"),
+    (["train", "--config.num_step=3"], "did you mean 'num_steps'"),
+    (["train", "--config=launch/configs/smoke.py:huge"], "has no variants"),
+    (["train", "--config=launch/configs/mnist_inr_cpu.py:huge"], "Variants are"),
+    (["train", "--config=launch/configs/zoo_digits.py"], "config.experiment is None"),
+    (["train", "--config.experiment=x"], "config.experiment is 'x'"),
+    (["train", "--config.loss=x", "--workdir={}/run"], "config.loss is 'x', known are"),
+    (["evaluate"], "workdir"),
+    (["evaluate", "--workdir={}/nowhere"], "No canonicaliser in"),
+    (["canonicalize", "--weights=a.npz"], "out"),
+    (["canonicalize", "--weights=a.npz", "--out={}/b.npz"], "No such file: 'a.npz'"),
+    (
+        ["canonicalize", "--weights=a.npz", "--out={}/b.npz", "--architecture={{"],
+        "--architecture is not JSON",
+    ),
+    (["make_zoo", "--inspect={}/nowhere.zoo", "more"], "Unknown argument 'more'"),
+]
+SCRIPTS = ["train", "evaluate", "canonicalize", "make_zoo"]
+
+
+@pytest.mark.slow
+def test_help_works_and_errors_are_one_line(tmp_path):
+    commands = [[text.format(tmp_path) for text in command] for command, _ in ERRORS]
+    commands += [[name, "--help"] for name in SCRIPTS]
+    done = run_scripts(tmp_path, commands)
+    for (command, message), (code, _, stderr) in zip(ERRORS, done, strict=False):
+        assert code == 2, (command, stderr)
+        assert stderr.startswith("error: ") and stderr.count("\n") == 1, stderr
+        assert message in stderr, (command, stderr)
+    for name, (_, stdout, stderr) in zip(SCRIPTS, done[len(ERRORS) :], strict=True):
+        assert "Traceback" not in stderr
+        assert f"launch/{name}.py" in stdout and "--" in stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_train_evaluate_and_canonicalize(tmp_path):
+    workdir, form = tmp_path / "run", tmp_path / "form.npz"
+    params = tmp_path / "a.npz"
+    train = ["train", "--config=launch/configs/smoke.py", f"--workdir={workdir}"]
+    train += ["--config.encoder.num_layers=1", "--config.architecture.hidden_sizes=4,"]
+    [trained] = run_scripts(tmp_path, [train])
+    code, stdout, stderr = trained
+    assert code == 0, stderr
+    assert "psnr " in stdout and stdout.rstrip().endswith(f"are in {workdir}")
+    assert "Traceback" not in stderr and "Warning" not in stderr
+    results = json.loads((workdir / "results.json").read_text())
+
+    inrs = zoo.load(workdir / "inrs.zoo")
+    symmerge_jax.save(params, inrs.params, architecture=inrs.architecture)
+    closed = ["canonicalize", f"--weights={params}", f"--out={tmp_path / 'b.npz'}"]
+    learned = [*closed[:2], f"--out={form}", f"--canonicalizer={workdir}"]
+    evaluate = ["evaluate", f"--workdir={workdir}"]
+    commands = [evaluate, closed, learned]
+    if "SYMMERGE_DATA_DIR" in os.environ:
+        name = "mnist_png_testing_6_3665_augmented_0/checkpoints/model_final.pth"
+        source = pathlib.Path(os.environ["SYMMERGE_DATA_DIR"], "mnist_inrs", name)
+        shutil.copy(source, tmp_path / "net.pth")
+        architecture = '{"kind": "siren", "layer_sizes": [2, 32, 32, 1]}'
+        pth = ["canonicalize", f"--weights={tmp_path / 'net.pth'}"]
+        pth += [f"--out={tmp_path / 'net.safetensors'}"]
+        commands.append([*pth, f"--architecture={architecture}"])
+    done = run_scripts(tmp_path, commands)
+    assert [code for code, _, _ in done] == [0] * len(commands), done
+    assert f"mse_median {results['mse_median']:>13.5g}".split() == (
+        next(line.split() for line in done[0][1].split("\n") if "mse_median" in line)
+    )
+    assert "closed form" in done[1][1] and "autoencoder" in done[2][1]
+    assert symmerge_jax.load(form)["dense_0"]["kernel"].shape == (64, 2, 4)
