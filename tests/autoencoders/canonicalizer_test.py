@@ -26,15 +26,15 @@ def test_batches_of_any_size_give_the_same(canonicalizer, population):
     whole = canonicalizer.encode(population)
     parts = canonicalizer.encode(population, batch_size=3)
     assert isinstance(whole, np.ndarray) and whole.shape == (7, 4)
-    np.testing.assert_allclose(whole, parts, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(whole, parts, rtol=1e-4, atol=1e-4)
     one = jax.tree.map(lambda x: x[5], population)
     alone = canonicalizer.encode(one, batch_size=3)
-    np.testing.assert_allclose(alone, whole[5], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(alone, whole[5], rtol=1e-4, atol=1e-4)
     decoded = canonicalizer.reconstruct(population, batch_size=3)
     assert jax.tree.map(np.shape, decoded) == jax.tree.map(np.shape, population)
     alone = canonicalizer.reconstruct(one)
     for a, b in zip(*map(jax.tree.leaves, (alone, decoded)), strict=True):
-        np.testing.assert_allclose(a, b[5], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(a, b[5], rtol=1e-4, atol=1e-4)
 
 
 def test_networks_that_do_not_fit_are_refused(canonicalizer, population, key):
