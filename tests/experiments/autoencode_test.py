@@ -351,6 +351,8 @@ def test_latents_of_a_real_orbit_agree_before_and_after_training(tmp_path, data_
 
 VARIANTS = [
     ("digits_inr", ()),
+    ("mnist_inr", ()),
+    ("mnist_inr", ("faithful",)),
     ("mnist_inr_cpu", ()),
     ("mnist_inr_cpu", ("faithful",)),
     ("mnist_inr_cpu", ("no_probes",)),
