@@ -291,7 +291,7 @@ def test_options_of_the_loss_and_the_step_run(tmp_path, finished, changes):
 
 @pytest.mark.slow
 def test_dropout_acts_in_training_only(tmp_path, finished_gmn):
-    config = smoke_config(zoo=str(finished_gmn[1] / "inrs.zoo"), num_steps=2)
+    config = smoke_config(zoo=str(finished_gmn[1] / "inrs.zoo"))
     config.encoder.dropout = 0.5
     results = autoencode.run(config, tmp_path)
     assert results["orbit_spread"] < 1e-5
@@ -336,7 +336,7 @@ def test_rendering_in_chunks_is_rendering(finished):
 
 @pytest.mark.slow
 def test_latents_of_a_real_orbit_agree_before_and_after_training(tmp_path, data_dir):
-    config = smoke_config(num_steps=2)
+    config = smoke_config(num_steps=2, warmup_steps=0)
     config.architecture.hidden_sizes = (32, 32)
     orbit = zoo.import_dws(data_dir / "mnist_inrs").params
     autoencode.run(config, tmp_path)
