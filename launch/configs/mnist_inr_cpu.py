@@ -2,8 +2,9 @@
 
 python launch/train.py --config=launch/configs/mnist_inr_cpu.py
 
-Variants: `mnist_inr_cpu.py:faithful` has the published encoder options, decoder and
-loss at the same size; `:no_probes` the better decoder and scaled inputs, but weights as
+Variants at the same size: `mnist_inr_cpu.py:faithful_decoder` has the published decoder
+head (plain; widths 256 and 512 as in all variants) and learning rate; `:faithful` the
+published encoder, decoder and schedule; `:no_probes` the better decoder, but weights as
 the only input of the encoder; `:probe` reads outputs at learned points only.
 """
 
@@ -29,7 +30,10 @@ def get_config(variant: str = "default"):
     config.num_microbatches = 8
     config.log_every = 20
     config.evaluate_every = 150
-    if variant == "faithful":
+    if variant == "faithful_decoder":
+        config.decoder.head = "plain"
+        config.learning_rate = 1e-3
+    elif variant == "faithful":
         config.encoder.num_probes = 0
         config.encoder.scale_inputs = False
         config.encoder.dropout = 0.2
@@ -42,7 +46,7 @@ def get_config(variant: str = "default"):
         config.encoder.kind = "probe"
     elif variant != "default":
         raise ValueError(
-            "Variants are 'default', 'faithful', 'no_probes' and 'probe', not"
-            f" {variant!r}."
+            "Variants are 'default', 'faithful_decoder', 'faithful', 'no_probes' and"
+            f" 'probe', not {variant!r}."
         )
     return config

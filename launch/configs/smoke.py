@@ -12,7 +12,7 @@ def get_config():
     config.architecture.hidden_sizes = (8, 8)
     config.fit.num_steps = 10
     config.encoder.width = 8
-    config.encoder.num_layers = 2
+    config.encoder.num_layers = 1
     config.encoder.num_probes = 16
     config.val_fraction = 0.2
     config.test_fraction = 0.2

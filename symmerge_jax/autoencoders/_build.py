@@ -59,9 +59,9 @@ def build(
     if num_probes := options.pop("num_probes", 0):
         input_size = topology.spaces[0].size
         probe = _probe.ProbeEncoder(num_probes, input_size, latent_size)
-    if options.pop("scale_inputs", False):
-        options["input_scale"] = _input_scale(topology, statistics)
     if ENCODERS[kind] is not None:
+        if options.pop("scale_inputs", False):
+            options["input_scale"] = _input_scale(topology, statistics)
         options |= {"topology": topology, "width": width, "latent_size": latent_size}
         module = _construct(f"Encoder of kind {kind!r}", ENCODERS[kind], options)
     elif options:

@@ -28,8 +28,10 @@ class ConfigFlag:
 
     @property
     def name(self) -> str:
-        """The name of the config file, without its folder, suffix and variant."""
-        return pathlib.Path((flags.FLAGS.config or "").partition(":")[0]).stem
+        """The name of the config, `file` or `file_variant`."""
+        file, _, variant = (flags.FLAGS.config or "").partition(":")
+        stem = pathlib.Path(file).stem
+        return f"{stem}_{variant}" if variant else stem
 
     @property
     def value(self) -> ml_collections.ConfigDict:
