@@ -416,4 +416,4 @@ def test_real_orbit_of_an_inr_has_one_latent(data_dir, options, is_invariant):
     if is_invariant:
         assert spread.max() < 5e-6
     else:
-        assert spread.max() > 1e-3
+        assert spread.max() > 1e-4  # twenty times the bound of the invariant ones
