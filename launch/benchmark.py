@@ -28,7 +28,9 @@ BENCHMARKS = {
 
 def main(argv):
     if len(argv) != 2 or argv[1] not in BENCHMARKS:
-        raise ValueError(f"Name one benchmark of {sorted(BENCHMARKS)}, got {argv[1:]}.")
+        raise flags.Error(
+            f"Name one benchmark of {sorted(BENCHMARKS)}, got {argv[1:]}."
+        )
     file, function = BENCHMARKS[argv[1]]
     result = getattr(_load(file), function)()
     record = {"benchmark": argv[1], **result, "versions": experiments.versions()}

@@ -38,7 +38,8 @@ def canonicalize(
 
     Raises:
       ValueError: if the parameters do not fit the spec or are not finite, or if the
-        canonicaliser was trained for another architecture.
+        canonicaliser was trained for another spec or other layer sizes. What a spec
+        does not say (an output offset, ReLU or leaky ReLU) is not checked.
 
     Example:
       >>> import jax

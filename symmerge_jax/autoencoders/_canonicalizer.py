@@ -9,6 +9,7 @@ A saved canonicaliser is a folder with two files:
 
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -188,9 +189,11 @@ def save_canonicalizer(path: str | os.PathLike, canonicalizer: Canonicalizer) ->
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as temporary:
         folder = pathlib.Path(temporary) / "new"
         folder.mkdir()
+        weights = safetensors.numpy.save(leaves)
+        (folder / "weights.safetensors").write_bytes(weights)
+        description["weights_sha256"] = hashlib.sha256(weights).hexdigest()
         text = json.dumps(description, indent=2, sort_keys=True)
         (folder / "canonicalizer.json").write_text(text + "\n")
-        safetensors.numpy.save_file(leaves, folder / "weights.safetensors")
         if path.exists():
             path.rename(pathlib.Path(temporary) / "old")
         shutil.move(folder, path)
@@ -223,7 +226,8 @@ def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
             )
     try:
         description = json.loads((folder / "canonicalizer.json").read_text())
-        leaves = safetensors.numpy.load_file(folder / "weights.safetensors")
+        weights = (folder / "weights.safetensors").read_bytes()
+        leaves = safetensors.numpy.load(weights)
         _check_description(description)
     except (ValueError, safetensors.SafetensorError) as error:
         raise ValueError(
@@ -235,6 +239,11 @@ def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
             f"'{folder / 'canonicalizer.json'}' has format"
             f" {description.get('format')!r} version {description.get('version')!r};"
             f" this release reads {FORMAT!r} version {VERSION}."
+        )
+    if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
+        raise ValueError(
+            f"'{folder / 'weights.safetensors'}' is damaged: it is not the file that"
+            " canonicalizer.json was written with. Copy or export both again."
         )
     canonicalizer = Canonicalizer(
         architecture=description["architecture"],
@@ -270,6 +279,8 @@ def _check_description(description: Any) -> None:
     for name in ("architecture", "encoder", "decoder", "statistics", "metadata"):
         if not isinstance(description.get(name), dict):
             raise ValueError(f"canonicalizer.json has no object {name!r}")
+    if not isinstance(description.get("weights_sha256"), str):
+        raise ValueError("canonicalizer.json has no string 'weights_sha256'")
     for name, pair in description["statistics"].items():
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError(f"statistics of {name!r} are no pair but {pair!r}")

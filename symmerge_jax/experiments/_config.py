@@ -136,7 +136,8 @@ def load_config_file(path: PathLike) -> ConfigDict:
 
     Raises:
       FileNotFoundError: when there is no such file; names the nearest ones.
-      ValueError: when the file has no ``get_config``, or refuses the variant.
+      ValueError: when the file is no Python, has no ``get_config``, refuses the
+        variant, or returns something else.
     """
     name, _, variant = str(path).partition(":")
     file = pathlib.Path(name)
@@ -147,7 +148,10 @@ def load_config_file(path: PathLike) -> ConfigDict:
         raise FileNotFoundError(f"no config file {file}{hint}")
     spec = importlib.util.spec_from_file_location(f"_config_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)  # pyright: ignore
-    spec.loader.exec_module(module)  # pyright: ignore
+    try:
+        spec.loader.exec_module(module)  # pyright: ignore
+    except SyntaxError as error:
+        raise ValueError(f"config file {file} is no Python: {error}") from error
     if not callable(get_config := getattr(module, "get_config", None)):
         raise ValueError(f"config file {file} has no function get_config()")
     num_arguments = len(inspect.signature(get_config).parameters)
@@ -159,6 +163,11 @@ def load_config_file(path: PathLike) -> ConfigDict:
         config: Any = get_config(variant) if variant else get_config()
     except ValueError as error:
         raise ValueError(f"config file {file}: {error}") from error
+    if not isinstance(config, ConfigDict):
+        raise ValueError(
+            f"config file {file}: get_config() returns {type(config).__name__}, not an"
+            " ml_collections.ConfigDict"
+        )
     return config
 
 

@@ -47,7 +47,26 @@ def load(config: _config.Config, workdir: pathlib.Path) -> InrData:
       ValueError: networks that are not finite, or fewer than the split needs.
       FileNotFoundError: no such zoo, or no images.
     """
-    inrs = _open_zoo(config, workdir)
+    return _divide(_open_zoo(config, workdir), config)
+
+
+def plan(config: _config.Config) -> InrData | None:
+    """Return the data of a config before any work: weights may still be zeros.
+
+    Raises:
+      ValueError: as `load`.
+      FileNotFoundError: as `load`.
+
+    Returns:
+      The data; None for a folder of checkpoints, which has to be imported first.
+    """
+    if config.zoo is None:
+        return _divide(make_zoo.plan(_zoo_config(config)), config)
+    path = pathlib.Path(config.zoo)
+    return None if path.is_dir() else _divide(zoo.load(path), config)
+
+
+def _divide(inrs: zoo.Zoo, config: _config.Config) -> InrData:
     zoo.check_finite(inrs)
     parts = _split(inrs, config)
     train = zoo.select(inrs, parts["train"])
@@ -91,12 +110,16 @@ def true_images(inrs: zoo.Zoo) -> np.ndarray | None:
 def _open_zoo(config: _config.Config, workdir: pathlib.Path) -> zoo.Zoo:
     made = workdir / "inrs.zoo"
     if config.zoo is None:
-        keys = make_zoo.default_config().keys()
-        return make_zoo.run(ConfigDict({key: config[key] for key in keys}), made)
+        return make_zoo.run(_zoo_config(config), made)
     path = pathlib.Path(config.zoo)
     if path.is_dir():
         return zoo.load(made) if made.exists() else make_zoo.run_import(path, made)
     return zoo.load(path)
+
+
+def _zoo_config(config: _config.Config) -> ConfigDict:
+    keys = make_zoo.default_config().keys()
+    return ConfigDict({key: config[key] for key in keys})
 
 
 def _split(inrs: zoo.Zoo, config: _config.Config) -> dict[str, np.ndarray]:

@@ -51,6 +51,29 @@ def reconstruction(
     return measures, originals, reconstructions
 
 
+def off_grid(
+    canonicalizer: autoencoders.Canonicalizer, inrs: zoo.Zoo, *, num_points: int = 1000
+) -> float:
+    """Return the error at random points, where training did not look.
+
+    Args:
+      canonicalizer: the trained autoencoder.
+      inrs: networks that it has not seen.
+      num_points: points, uniform in [-1, 1], the same for all networks.
+
+    Returns:
+      The mean squared error between original and reconstruction.
+    """
+    shape = (num_points, canonicalizer.autoencoder.topology.spaces[0].size)
+    points = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    network = canonicalizer.autoencoder.network
+    decoded = zoo.create(inrs.architecture, canonicalizer.reconstruct(inrs.params))
+    return _mse(
+        _inr_data.render_all(network, inrs, points),
+        _inr_data.render_all(network, decoded, points),
+    )
+
+
 def orbit_spread(
     canonicalizer: autoencoders.Canonicalizer,
     params_batch: Params,

@@ -1,6 +1,7 @@
 """Run a script: flags in, and one clear line out when something is wrong."""
 
 import functools
+import logging as std_logging
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -83,6 +84,7 @@ def run_main(
 def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
     if flags.FLAGS["verbosity"].using_default_value and not flags.FLAGS.debug:
         logging.set_verbosity(logging.WARNING)  # JAX and orbax report much as info
+        std_logging.getLogger("jax").setLevel(std_logging.WARNING)
     try:
         return main(argv)
     except training.Interrupted as stop:

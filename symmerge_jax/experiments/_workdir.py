@@ -23,8 +23,8 @@ MAY_CHANGE = (
     "log_every",
 )
 """Last parts of the config keys that may differ when a run is resumed: they change
-what is written and when, never the parameters. ``num_steps`` is none of them, because
-the learning rate depends on it."""
+what is written and when (so also which step is the best), never the training.
+``num_steps`` is none of them, because the learning rate depends on it."""
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

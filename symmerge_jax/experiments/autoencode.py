@@ -18,21 +18,18 @@ import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import config_dict
 
-from symmerge_jax import autoencoders, plots, symmetry, training, zoo
+from symmerge_jax import autoencoders, plots, training, zoo
 from symmerge_jax.experiments import (
     _config,
     _inr_data,
     _inr_evaluation,
+    _inr_training,
     _workdir,
     make_zoo,
 )
-
-LOSSES = ("function", "weights")
-"""What may be compared: renderings, or (an ablation) weights in canonical form."""
 
 
 def default_config() -> _config.Config:
@@ -69,6 +66,7 @@ def default_config() -> _config.Config:
                 "symmetrize": True,
                 "ablate_symmetry": False,
                 "bidirectional": False,
+                "norm_epsilon": 0.0,
                 "remat": False,
             },
             "decoder": {"hidden_multipliers": (4, 8), "head": "affine"},
@@ -116,35 +114,13 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
       FloatingPointError: a loss that is not finite; names the step.
     """
     config = _config.check_config(config, default_config())
-    if config.loss not in LOSSES:
-        raise ValueError(f"config.loss is {config.loss!r}, known are {LOSSES}.")
-    if config.pixel_expansion < 1:
-        raise ValueError(
-            f"config.pixel_expansion must be >= 1, got {config.pixel_expansion}."
-        )
+    mesh = training.make_mesh()
+    if (planned := _inr_data.plan(config)) is not None:
+        _inr_training.check_step(config, planned, mesh)
     folder = _workdir.open_workdir(workdir, config)
     data = _inr_data.load(config, folder)
-    model = _model(config, data)
-    loss_fn = _loss_fn(config, model, data)
+    model, optimizer, step_fn = _inr_training.make_step(config, data, mesh)
 
-    mesh = training.make_mesh()
-    optimizer, schedule_fn = training.make_optimizer(
-        config.learning_rate,
-        config.num_steps,
-        config.warmup_steps,
-        schedule=config.schedule,
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
-    )
-    step_fn = training.make_train_step(
-        loss_fn,
-        optimizer,
-        schedule_fn=schedule_fn,
-        mesh=mesh,
-        num_microbatches=config.num_microbatches,
-        ema_decay=config.ema_decay,
-        parallel=config.parallel,
-    )
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     state = training.init_state(
         train_key,
@@ -161,7 +137,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     hooks = [
         training.log_hook(folder / "metrics.jsonl", config.log_every),
         training.evaluation_hook(
-            {"val": _evaluator(config, model, data)},
+            {"val": _inr_training.make_evaluator(config, model, data)},
             config.evaluate_every,
             results=(
                 training.write_results(folder / "metrics.jsonl"),
@@ -178,7 +154,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
         training.train(
             state,
             step_fn,
-            _batch_fn(config, model, data),
+            _inr_training.make_batches(config, model, data),
             num_steps=config.num_steps,
             hooks=[training.progress_hook(progress), *hooks],
         )
@@ -213,6 +189,7 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     measures, originals, reconstructions = _inr_evaluation.reconstruction(
         canonicalizer, test, grid, compare_with_images=True
     )
+    measures["mse_off_grid"] = _inr_evaluation.off_grid(canonicalizer, test)
     few = jax.tree.map(lambda x: x[: config.num_orbits], test.params)
     spread = _inr_evaluation.orbit_spread(canonicalizer, few, config.num_twins)
     accuracies = _inr_evaluation.probes(canonicalizer, train, test)
@@ -261,100 +238,6 @@ def table(results: dict[str, Any]) -> str:
     )
 
 
-def _descriptions(config: _config.Config) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return encoder and decoder as `autoencoders.build` takes them."""
-    encoder, decoder = config.encoder.to_dict(), config.decoder.to_dict()
-    if encoder["kind"] == "probe":
-        encoder = {
-            k: encoder[k] for k in ("kind", "width", "latent_size", "num_probes")
-        }
-    return encoder, decoder
-
-
-def _model(config: _config.Config, data: _inr_data.InrData) -> autoencoders.Autoencoder:
-    return autoencoders.build(
-        data.zoo.architecture, *_descriptions(config), data.statistics
-    )
-
-
-def _loss_fn(config, model, data):
-    grid = jnp.asarray(_inr_data.coordinates(data, config.pixel_expansion))
-    num_points = config.num_points
-    if num_points is not None and not 1 <= num_points <= len(grid):
-        raise ValueError(
-            f"config.num_points is {num_points}, it must lie in 1..{len(grid)}, the"
-            " number of pixels, or be None for all of them."
-        )
-    stds = symmetry.unflatten(
-        {path: std or 1.0 for path, (_, std) in data.statistics.items()}
-    )
-
-    def loss_fn(variables, batch, key):
-        dropout_key, point_key = jax.random.split(key)
-        active = dropout_key if config.encoder.dropout else None
-        decoded = model.decode(
-            variables, model.encode(variables, batch["params"], active)
-        )
-        if config.loss == "weights":
-            losses = autoencoders.weight_loss(
-                decoded, batch["params"], model.network.spec, stds
-            )
-            return jnp.mean(losses), {}
-        points, targets = grid, batch["targets"]
-        if num_points is not None:
-            chosen = jax.random.choice(
-                point_key, len(grid), (num_points,), replace=False
-            )
-            points, targets = grid[chosen], targets[:, chosen]
-        outputs = autoencoders.render(model.network, decoded, points)
-        return jnp.mean(autoencoders.functional_loss(outputs, targets)), {}
-
-    return loss_fn
-
-
-def _batch_fn(config, model, data):
-    """Return the batch of a step: weights, and renderings that are made once."""
-    train = zoo.select(data.zoo, data.parts["train"])
-    targets = _inr_data.render_all(
-        model.network, train, _inr_data.coordinates(data, config.pixel_expansion)
-    )
-    zoo.batch_indices(config.seed, 0, config.batch_size, len(train))  # refuse early
-
-    def batch_fn(step: int):
-        rows = zoo.batch_indices(config.seed, step, config.batch_size, len(train))
-        params = jax.tree.map(lambda x: x[rows], train.params)
-        return {"params": params, "targets": targets[rows]}
-
-    return batch_fn
-
-
-def _evaluator(config, model, data):
-    """Return the error on the validation networks as a function of the state."""
-    val = zoo.select(data.zoo, data.parts["val"])
-    grid = _inr_data.coordinates(data, 1)
-    targets = _inr_data.render_all(model.network, val, grid)
-    size = min(64, len(val))
-
-    @jax.jit
-    def errors(variables, params, targets):
-        decoded = model.reconstruct(variables, params)
-        outputs = autoencoders.render(model.network, decoded, grid)
-        return autoencoders.functional_loss(outputs, targets)
-
-    def evaluator(state):
-        variables, found = training.eval_params(state), []
-        for start in range(0, len(val), size):
-            first = min(start, len(val) - size)
-            rows = slice(first, first + size)
-            part = jax.tree.map(lambda x, rows=rows: x[rows], val.params)
-            found.append(errors(variables, part, targets[rows])[start - first :])
-        squared = jnp.concatenate(found)
-        yield "mse", jnp.mean(squared)
-        yield "psnr", jnp.mean(autoencoders.psnr(squared))
-
-    return evaluator
-
-
 def _export(config, data, best: pathlib.Path, folder: pathlib.Path) -> None:
     """Write the best checkpoint as a canonicaliser."""
     variables, metadata = training.load_params(best)
@@ -363,7 +246,7 @@ def _export(config, data, best: pathlib.Path, folder: pathlib.Path) -> None:
     if "seconds_per_step" in series:  # the first step, which compiles, has none
         values = series["seconds_per_step"].values
         seconds["seconds_per_step"] = float(np.median(values))
-    encoder, decoder = _descriptions(config)
+    encoder, decoder = _inr_training.descriptions(config)
     autoencoders.save_canonicalizer(
         folder / "canonicalizer",
         autoencoders.Canonicalizer(

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 import symmerge_jax
-from symmerge_jax import networks, zoo
+from symmerge_jax import networks, symmetry, zoo
 from symmerge_jax.typing import Params
 
 
@@ -53,7 +53,11 @@ def run(
             " --canonicalizer."
         )
     network = networks.build(description)
-    _check_sizes(network, params, description)
+    try:
+        _check_sizes(network, params, description)
+        symmetry.check_finite(params)
+    except ValueError as error:
+        raise ValueError(f"'{weights}': {error}") from error
     if loaded is not None:
         _check_same(description, loaded.architecture)
     result = symmerge_jax.canonicalize(params, network.spec, canonicalizer=loaded)

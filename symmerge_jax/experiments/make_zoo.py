@@ -4,9 +4,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from symmerge_jax import training, zoo
+from symmerge_jax import networks, training, zoo
 from symmerge_jax.experiments import _config
 
 
@@ -68,27 +70,57 @@ def run(config: ConfigDict, out: str | os.PathLike) -> zoo.Zoo:
       ValueError: an unknown key, a value that does not fit, or a file with another zoo.
       FileNotFoundError: missing images.
     """
-    config = _config.check_config(config, default_config())
-    values: dict[str, Any] = config.to_dict()
-    data = values["data"]
-    image_set = zoo.load_images(data.pop("source"), data_dir=data.pop("dir"), **data)
-    architecture = values["architecture"]
-    hidden_sizes = architecture.pop("hidden_sizes")
+    image_set, arguments = _arguments(config)
     with _Shown("make zoo") as show:
-        return zoo.load_or_generate(
-            out,
-            image_set,
-            seed=values["seed"],
-            architecture={
-                "kind": "siren",
-                "layer_sizes": [2, *hidden_sizes, 1],
-                **architecture,
-            },
-            options=zoo.FitOptions(**values["fit"]),
-            fits_per_image=values["fits_per_image"],
-            chunk_size=values["chunk_size"],
-            on_chunk=show,
-        )
+        return zoo.load_or_generate(out, image_set, on_chunk=show, **arguments)
+
+
+def plan(config: _config.Config) -> zoo.Zoo:
+    """Return the zoo that `run` would make, with zeros for its weights.
+
+    It costs nothing, and shows whether a config can work before anything is fitted.
+
+    Args:
+      config: keys of `default_config`.
+
+    Returns:
+      A zoo with the images, labels and architecture of the real one.
+
+    Raises:
+      ValueError: as `run`.
+      FileNotFoundError: missing images.
+    """
+    image_set, arguments = _arguments(config)
+    num_networks = arguments["fits_per_image"] * len(image_set.images)
+    image_row = np.arange(num_networks) // max(arguments["fits_per_image"], 1)
+    network = networks.build(arguments["architecture"])
+    zeros = jax.tree.map(
+        lambda x: np.broadcast_to(np.float32(0), (num_networks, *x.shape)),
+        jax.eval_shape(network.init, jax.random.key(0)),
+    )
+    return zoo.create(
+        arguments["architecture"],
+        zeros,
+        labels=image_set.labels[image_row],
+        image_index=image_row,
+        images=image_set.images,
+        image_row=image_row,
+    )
+
+
+def _arguments(config: _config.Config) -> tuple[zoo.ImageSet, dict[str, Any]]:
+    """Return the images and the arguments of `zoo.generate_siren_zoo`."""
+    values = _config.check_config(config, default_config()).to_dict()
+    data, architecture = values["data"], values["architecture"]
+    image_set = zoo.load_images(data.pop("source"), data_dir=data.pop("dir"), **data)
+    layer_sizes = [2, *architecture.pop("hidden_sizes"), 1]
+    return image_set, {
+        "seed": values["seed"],
+        "architecture": {"kind": "siren", "layer_sizes": layer_sizes, **architecture},
+        "options": zoo.FitOptions(**values["fit"]),
+        "fits_per_image": values["fits_per_image"],
+        "chunk_size": values["chunk_size"],
+    }
 
 
 def run_import(

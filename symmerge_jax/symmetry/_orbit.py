@@ -61,10 +61,11 @@ def canonical_distance(
 ) -> Array:
     """Return the distance between the canonical forms of two networks.
 
-    Invariant: moving either network along its orbit does not change it. Zero exactly on
-    orbits. It is the distance between two points of the orbits, hence an upper bound on
-    the distance between the orbits of the two networks *in canonical scale and phase*;
-    the true minimum over pairs needs an alignment.
+    Invariant: moving either network along its orbit does not change it. Zero on orbits
+    (to rounding, where scales or phases had to be moved) and only there. It is the
+    distance between two points of the orbits, hence an upper bound on the distance
+    between the orbits of the two networks *in canonical scale and phase*; the true
+    minimum over pairs needs an alignment.
 
     Args:
       params_a: parameters of one network.

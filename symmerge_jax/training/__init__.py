@@ -25,7 +25,12 @@ from symmerge_jax.training._metrics import (
 )
 from symmerge_jax.training._optimizer import make_optimizer, make_schedule
 from symmerge_jax.training._progress import Progress
-from symmerge_jax.training._sharding import make_mesh, replicate, shard_batch
+from symmerge_jax.training._sharding import (
+    check_batch,
+    make_mesh,
+    replicate,
+    shard_batch,
+)
 from symmerge_jax.training._state import TrainState, eval_params, init_state
 from symmerge_jax.training._step import make_train_step
 
@@ -36,6 +41,7 @@ __all__ = [
     "Series",
     "TrainState",
     "append_metrics",
+    "check_batch",
     "checkpoint_hook",
     "checkpoint_steps",
     "eval_params",

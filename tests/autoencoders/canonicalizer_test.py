@@ -85,7 +85,7 @@ def test_a_failed_write_leaves_the_older_one(saved, canonicalizer, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("safetensors.numpy.save_file", fail)
+    monkeypatch.setattr("safetensors.numpy.save", fail)
     with pytest.raises(OSError, match="disk full"):
         autoencoders.save_canonicalizer(saved, canonicalizer)
     monkeypatch.undo()

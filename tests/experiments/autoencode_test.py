@@ -9,7 +9,7 @@ import pytest
 
 import symmerge_jax
 from symmerge_jax import autoencoders, networks, training, zoo
-from symmerge_jax.experiments import autoencode
+from symmerge_jax.experiments import _inr_training, autoencode
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 FILES = {
@@ -65,7 +65,7 @@ def probe_config(**changes):
 def run_counted(config, workdir):
     """Run, and return config, workdir, results and how often the loss was traced."""
     traces = []
-    make_loss = autoencode._loss_fn
+    make_loss = _inr_training.make_loss
 
     def counting(*arguments):
         loss_fn = make_loss(*arguments)
@@ -77,7 +77,7 @@ def run_counted(config, workdir):
         return traced
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(autoencode, "_loss_fn", counting)
+        patch.setattr(_inr_training, "make_loss", counting)
         results = autoencode.run(config, workdir)
     return config, workdir, results, len(traces)
 
@@ -194,7 +194,7 @@ def test_a_signal_saves_the_run_and_it_goes_on(tmp_path, monkeypatch):
 
     config = probe_config(num_steps=6, evaluate_every=3, checkpoint_every=3)
     whole = autoencode.run(config, tmp_path / "whole")
-    make_batches = autoencode._batch_fn
+    make_batches = _inr_training.make_batches
 
     def stopping(*arguments):
         batch_fn = make_batches(*arguments)
@@ -207,7 +207,7 @@ def test_a_signal_saves_the_run_and_it_goes_on(tmp_path, monkeypatch):
         return batch
 
     with monkeypatch.context() as patch:
-        patch.setattr(autoencode, "_batch_fn", stopping)
+        patch.setattr(_inr_training, "make_batches", stopping)
         with pytest.raises(training.Interrupted, match="after step 4 of 6"):
             autoencode.run(config, tmp_path / "stopped")
     assert not (tmp_path / "stopped/results.json").exists()
@@ -371,7 +371,7 @@ def test_every_config_describes_a_model(name, variant):
     shapes = jax.eval_shape(networks.build(architecture).init, jax.random.key(0))
     statistics = {path: (0.0, 1.0) for path, _ in autoencoders.tensor_shapes(shapes)}
     model = autoencoders.build(
-        architecture, *autoencode._descriptions(config), statistics
+        architecture, *_inr_training.descriptions(config), statistics
     )
     variables = jax.eval_shape(model.init, jax.random.key(0))
     assert ("probe" in variables) == (config.encoder.num_probes > 0)
