@@ -1,3 +1,4 @@
+import functools
 import os
 import pathlib
 import subprocess
@@ -169,4 +170,9 @@ def test_two_devices_make_the_zoo_of_one(image_set, tmp_path):
     subprocess.run(
         [sys.executable, "-c", SHARDED, str(path)], env=environment, check=True
     )
-    assert_same_weights(zoo.load(path), generate(image_set))
+    # Two processes may compile the same sums in another order: equal up to rounding.
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-6),
+        dict(zoo.load(path).params),
+        dict(generate(image_set).params),
+    )
