@@ -1,7 +1,6 @@
 """Run a script: flags in, and one clear line out when something is wrong."""
 
 import functools
-import logging as std_logging
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -66,7 +65,8 @@ def run_main(
     package, any ``OSError``, a wrong flag or another ``flags.Error``) ends with code 2
     and one line on standard error, ``error: ...``; with ``--debug`` the full traceback
     is shown. Errors raised elsewhere are bugs and keep their traceback. A run ended by
-    a signal exits with 128 + its number.
+    a signal exits with 128 + its number. Messages of libraries below warnings are shown
+    with ``--debug`` or ``--verbosity=0`` only.
 
     Args:
       main: what to run, gets the arguments that are not flags.
@@ -82,9 +82,9 @@ def run_main(
 
 
 def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
-    if flags.FLAGS["verbosity"].using_default_value and not flags.FLAGS.debug:
+    # Not `using_default_value`, which absl has changed by the time main is called.
+    if not flags.FLAGS["verbosity"].present and not flags.FLAGS.debug:
         logging.set_verbosity(logging.WARNING)  # JAX and orbax report much as info
-        std_logging.getLogger("jax").setLevel(std_logging.WARNING)
     try:
         return main(argv)
     except training.Interrupted as stop:

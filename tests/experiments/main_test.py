@@ -18,7 +18,7 @@ def get_config():
 
 # One process forks for each case, because importing jax is what takes the time.
 SCRIPT = """
-import json, os, pathlib, sys
+import json, logging, os, pathlib, sys
 import jax
 from symmerge_jax import experiments, training
 folder = pathlib.Path(__file__).parent
@@ -35,6 +35,9 @@ def main(argv):
         open("/nowhere/at/all")
     elif config.what == "code":
         return 7
+    elif config.what == "log":
+        logging.getLogger("jax._src.xla_bridge").info("a backend is missing")
+        logging.getLogger("orbax").warning("a disk is full")
 for index, arguments in enumerate(json.loads(sys.argv[1])):
     if os.fork() == 0:
         for stream in (1, 2):
@@ -54,6 +57,9 @@ CASES = [
     (["--config.what=ours"], 2, "a mesh needs at least one device", ""),
     (["--config.what=file"], 2, "/nowhere/at/all", ""),
     (["--config.what=code"], 7, None, ""),
+    (["--config.what=log"], 0, "a disk is full", ""),
+    (["--config.what=log", "--verbosity=0"], 0, "a backend is missing", ""),
+    (["--config.what=log", "--debug"], 0, "a backend is missing", ""),
     (["--config.what=bug"], 1, "Traceback", ""),
     (["--config.what=ours", "--debug"], 1, "Traceback", ""),
 ]
@@ -79,8 +85,8 @@ def test_errors_end_in_one_line_and_bugs_in_a_traceback(tmp_path):
         )
         assert code == expected_code, (given, stderr)
         assert output in stdout
-        if code:
-            assert (error or "") in stderr
+        assert (error or "") in stderr
+        assert ("a backend is missing" in stderr) == (error == "a backend is missing")
         if code == 2:
             assert stderr.startswith("error: ")
             assert stderr.count("\n") == 1
