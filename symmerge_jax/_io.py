@@ -51,7 +51,8 @@ def save(
             import safetensors.numpy
 
             metadata = None if note is None else {_ARCHITECTURE: note}
-            safetensors.numpy.save_file(leaves, temporary, metadata=metadata)
+            # Not `save_file`, whose files nobody else may read, whatever the umask.
+            temporary.write_bytes(safetensors.numpy.save(leaves, metadata=metadata))
         else:
             if note is not None:
                 leaves[_ARCHITECTURE] = np.array(note)

@@ -54,6 +54,14 @@ def test_scalars_transposes_and_jax_arrays_are_kept(tmp_path, suffix):
     np.testing.assert_array_equal(loaded["kernel"], transposed)
 
 
+@BOTH
+def test_files_have_the_mode_of_other_new_files(tmp_path, suffix):
+    symmerge_jax.save(tmp_path / f"a{suffix}", params_of())
+    (tmp_path / "other").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1, [oct(mode) for mode in modes]
+
+
 def test_bfloat16_is_kept_by_safetensors_and_refused_by_npz(tmp_path):
     params = params_of(ml_dtypes.bfloat16)
     symmerge_jax.save(tmp_path / "a.safetensors", params)

@@ -9,10 +9,12 @@ tensors
     images [M, H, W] uint8 or float32, image_row [N] int32      (both or neither)
     metrics/psnr            [N] float32, and so for every metric
 
-and the metadata `format` ("symmerge_jax.zoo"), `version` ("1") and `zoo`: a JSON object
-of `architecture`, `subsets` and `provenance`. Any safetensors reader opens it.
+and the metadata `format` ("symmerge_jax.zoo"), `version` ("1"), `zoo` (a JSON object of
+`architecture`, `subsets` and `provenance`) and `sha256` of all bytes behind the header;
+early files of version 1 have no checksum. Any safetensors reader opens it.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -68,15 +70,16 @@ def load(path: str | os.PathLike, *, validate: bool = True) -> _zoo.Zoo:
 
     Args:
       path: a file written by `save`.
-      validate: look at all weights for NaN and infinity, which reads the whole file.
+      validate: compare the checksum and look at all weights for NaN and infinity, which
+        reads the whole file.
 
     Returns:
       A zoo whose arrays are read-only views of the mapped file.
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: no zoo, an unknown version, a truncated file, or bad weights. The
-        message names the file.
+      ValueError: no zoo, an unknown version, a truncated or changed file, or bad
+        weights. The message names the file.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -99,6 +102,8 @@ def load(path: str | os.PathLike, *, validate: bool = True) -> _zoo.Zoo:
             f"{path} is truncated or damaged: {path.stat().st_size} bytes, expected"
             f" {stop}. Copy or make the zoo again."
         )
+    if validate and "sha256" in metadata:
+        _check_sum(path, start, metadata["sha256"])
     arrays = {name: _view(path, start, entry) for name, entry in header.items()}
     description = json.loads(metadata["zoo"])
     try:
@@ -126,10 +131,14 @@ def _write(file, arrays, metadata):
 
     The safetensors library orders the metadata at random, so it is not used here.
     """
-    header: dict = {"__metadata__": metadata}
     codes = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
     # Large items first, so that every array begins at a multiple of its item size.
     names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    arrays = {name: _little_endian(arrays[name]) for name in names}
+    checksum = hashlib.sha256()
+    for array in arrays.values():
+        checksum.update(array.data)
+    header: dict = {"__metadata__": {**metadata, "sha256": checksum.hexdigest()}}
     stop = 0
     for name in names:
         start, stop = stop, stop + arrays[name].nbytes
@@ -141,9 +150,25 @@ def _write(file, arrays, metadata):
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
-    for name in names:
-        array = np.ascontiguousarray(arrays[name])
-        file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+    for array in arrays.values():
+        file.write(array.data)
+
+
+def _little_endian(array):
+    array = np.ascontiguousarray(array)
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def _check_sum(path, start, expected):
+    """Refuse a file whose data, from `start` on, are not those that were written."""
+    with path.open("rb") as file:
+        file.seek(start)
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"{path} is damaged: its data do not have the checksum in its header. Copy"
+            " or make the zoo again."
+        )
 
 
 def _read_header(path):

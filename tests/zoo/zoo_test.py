@@ -193,11 +193,31 @@ def test_bad_weights_are_refused_by_network_and_tensor(tmp_path, value):
     assert not list(tmp_path.iterdir())
 
 
+def without_checksum(raw):
+    """Return a file as the first releases of the format wrote it."""
+    return raw.replace(b'"sha256":', b'"unused":')
+
+
+def test_a_changed_bit_is_found_when_a_file_is_loaded(tmp_path):
+    path = tmp_path / "a.zoo"
+    zoo.save(path, full())
+    raw = bytearray(path.read_bytes())
+    for place in (-1, -200):
+        changed = raw.copy()
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match=r"a\.zoo is damaged: .* checksum"):
+            zoo.load(path)
+        assert len(zoo.load(path, validate=False)) == 6
+        path.write_bytes(without_checksum(changed))
+        assert len(zoo.load(path)) == 6
+
+
 def test_bad_weights_in_a_file_are_found_when_it_is_loaded(tmp_path):
     path = tmp_path / "a.zoo"
     kernel = full().params["dense_1"]["kernel"]
     zoo.save(path, full())
-    raw = path.read_bytes()
+    raw = without_checksum(path.read_bytes())
     bad = kernel.copy()
     bad[5, 0, 0] = np.nan
     path.write_bytes(raw.replace(kernel.tobytes(), bad.tobytes()))
