@@ -3,6 +3,7 @@
 from symmerge_jax.networks._build import KINDS, build
 from symmerge_jax.networks._mlp import ACTIVATIONS, mlp
 from symmerge_jax.networks._network import Network
+from symmerge_jax.networks._residual_mlp import residual_mlp
 from symmerge_jax.networks._siren import coordinate_grid, siren
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "build",
     "coordinate_grid",
     "mlp",
+    "residual_mlp",
     "siren",
 ]

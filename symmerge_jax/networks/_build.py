@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from symmerge_jax.networks import _mlp, _network, _siren
+from symmerge_jax.networks import _mlp, _network, _residual_mlp, _siren
 
-KINDS = {"mlp": _mlp.mlp, "siren": _siren.siren}
+KINDS = {
+    "mlp": _mlp.mlp,
+    "residual_mlp": _residual_mlp.residual_mlp,
+    "siren": _siren.siren,
+}
 """Constructor of every kind of network."""
 
 

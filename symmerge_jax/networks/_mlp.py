@@ -1,7 +1,7 @@
 """Multilayer perceptrons of any depth, width and activation."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -38,11 +38,7 @@ def mlp(layer_sizes: Sequence[int], activation: str = "relu") -> _network.Networ
       ValueError: fewer than two layers, a size below one, or an unknown activation.
     """
     check_layer_sizes(layer_sizes)
-    if activation not in ACTIVATIONS:
-        raise ValueError(
-            f"Unknown activation {activation!r}; known are {sorted(ACTIVATIONS)}."
-        )
-    function, group = ACTIVATIONS[activation]
+    function, group = find_activation(activation)
     frequencies = [1.0 if activation == "sine" else None] * (len(layer_sizes) - 2)
     spec = chain_spec(group, frequencies)
 
@@ -56,11 +52,25 @@ def mlp(layer_sizes: Sequence[int], activation: str = "relu") -> _network.Networ
 
         return init_dense(key, layer_sizes, kernel)
 
+    functions = [function] * (len(layer_sizes) - 2)
+
     def apply(params: Params, x: Array) -> Array:
-        return apply_dense(params, x, [function] * (len(layer_sizes) - 2))
+        return apply_dense(params, x, functions)[-1]
+
+    def features(params: Params, x: Array) -> dict[str, Array]:
+        return name_hidden(apply_dense(params, x, functions))
 
     activations = {s.name: activation for s in spec.spaces[1:-1]}
-    return _network.Network(init, apply, activations, spec)
+    return _network.Network(init, apply, activations, spec, features)
+
+
+def find_activation(name: str) -> tuple[Callable[[Array], Array], symmetry.Group]:
+    """Return the function and the group of an activation."""
+    if name not in ACTIVATIONS:
+        raise ValueError(
+            f"Unknown activation {name!r}; known are {sorted(ACTIVATIONS)}."
+        )
+    return ACTIVATIONS[name]
 
 
 def check_layer_sizes(layer_sizes: Sequence[int]) -> None:
@@ -108,9 +118,16 @@ def init_dense(key: Key, layer_sizes: Sequence[int], kernel) -> Params:
     return params
 
 
-def apply_dense(params: Params, x: Array, functions) -> Array:
-    """Return the outputs `[S, O]` of dense layers with these functions between them."""
+def apply_dense(params: Params, x: Array, functions) -> list[Array]:
+    """Return the values `[S, n]` of every layer of dense layers, outputs last."""
+    values = []
     for i, function in enumerate([*functions, lambda y: y]):
         layer = params[f"dense_{i}"]
         x = function(x @ layer["kernel"] + layer["bias"][None])
-    return x
+        values.append(x)
+    return values
+
+
+def name_hidden(values: list[Array]) -> dict[str, Array]:
+    """Return the values of the hidden layers by the names of their spaces."""
+    return {f"hidden_{i}": value for i, value in enumerate(values[:-1])}

@@ -15,9 +15,12 @@ class Network(NamedTuple):
       apply: `apply(params, x) -> y`, from inputs `[S, I]` to outputs `[S, O]`.
       activations: name of the activation behind each hidden space.
       spec: the symmetry of its parameters.
+      features: `features(params, x) -> {space: [S, n]}`, the values of every hidden
+        space behind its activation, for inputs `[S, I]`.
     """
 
     init: Callable[[Key], Params]
     apply: Callable[[Params, Array], Array]
     activations: Mapping[str, str]
     spec: symmetry.SymmetrySpec
+    features: Callable[[Params, Array], dict[str, Array]]

@@ -58,12 +58,16 @@ def siren(
 
         return _mlp.init_dense(key, layer_sizes, kernel)
 
+    waves = [functools.partial(_wave, factor) for factor in factors]
+
     def apply(params: Params, x: Array) -> Array:
-        waves = [functools.partial(_wave, factor) for factor in factors]
-        return _mlp.apply_dense(params, x, waves) + output_offset
+        return _mlp.apply_dense(params, x, waves)[-1] + output_offset
+
+    def features(params: Params, x: Array) -> dict[str, Array]:
+        return _mlp.name_hidden(_mlp.apply_dense(params, x, waves))
 
     activations = {space.name: "sine" for space in spec.spaces[1:-1]}
-    return _network.Network(init, apply, activations, spec)
+    return _network.Network(init, apply, activations, spec, features)
 
 
 def coordinate_grid(height: int, width: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Symmetries of network parameters: groups, their action, and canonical forms."""
 
-from symmerge_jax.symmetry._action import act
+from symmerge_jax.symmetry._action import act, act_dense
 from symmerge_jax.symmetry._canonical import (
     balance_scales,
     canonical_element,
@@ -26,6 +26,7 @@ from symmerge_jax.symmetry._spec import (
     flatten,
     unflatten,
 )
+from symmerge_jax.symmetry._unfold import unfold
 
 __all__ = [
     "Axis",
@@ -35,6 +36,7 @@ __all__ = [
     "Space",
     "SymmetrySpec",
     "act",
+    "act_dense",
     "as_matrix",
     "balance_scales",
     "canonical_distance",
@@ -50,4 +52,5 @@ __all__ = [
     "sample",
     "sample_orbit",
     "unflatten",
+    "unfold",
 ]

@@ -1,5 +1,7 @@
 """The action of a group element on the parameters of a network."""
 
+from collections.abc import Mapping
+
 import jax.numpy as jnp
 
 from symmerge_jax.symmetry import _element, _spec
@@ -28,11 +30,7 @@ def act(
     """
     sizes = spec.sizes(params)
     for name, monomial in element.items():
-        if spec.space(name).group is _spec.Group.TRIVIAL:
-            raise ValueError(
-                f"Space '{name}' has the trivial group (input or output neurons) and"
-                " cannot be moved."
-            )
+        _check_movable(spec, name)
         if not monomial.perm.shape == monomial.scale.shape == (sizes[name],):
             raise ValueError(
                 f"Element has perm {monomial.perm.shape} and scale"
@@ -47,6 +45,59 @@ def act(
                     element[axis.space], leaves[path], number, axis
                 )
     return _spec.unflatten(leaves)
+
+
+def act_dense(
+    matrices: Mapping[str, Array], params: Params, spec: _spec.SymmetrySpec
+) -> Params:
+    """Apply relaxed group elements: any matrix in the place of a monomial one.
+
+    Axes that are written or read (power `+1`, `-1`) are multiplied by the matrix,
+    axes of power `0` by its absolute values. For permutations and signs, which are
+    orthogonal, this extends `act`: it does with `as_matrix(g[s])` what `act` does with
+    `g[s]`. Linear in each matrix, with gradients. Positive scales are not orthogonal
+    and must be balanced away before (`balance_scales`).
+
+    Args:
+      matrices: `[n, n]` per space to be moved, for example doubly stochastic ones.
+      params: parameters of one network.
+      spec: names the axes.
+
+    Returns:
+      Parameters, in general of another function.
+
+    Raises:
+      ValueError: if `params` does not fit `spec`, or a matrix belongs to an unknown
+        space, one whose group is trivial, or one with another number of neurons.
+    """
+    sizes = spec.sizes(params)
+    for name, matrix in matrices.items():
+        _check_movable(spec, name)
+        if matrix.shape != (sizes[name], sizes[name]):
+            raise ValueError(
+                f"Matrix of shape {matrix.shape} for space '{name}', which has"
+                f" {sizes[name]} neurons in the parameters."
+            )
+    leaves = _spec.flatten(params)
+    for path, axes in spec.axes:
+        for number, axis in enumerate(axes):
+            if axis is not None and axis.space in matrices:
+                matrix = matrices[axis.space]
+                if axis.power == 0:
+                    matrix = jnp.abs(matrix)
+                leaf = jnp.moveaxis(leaves[path], number, 0)
+                blocks = leaf.reshape(axis.repeat, len(matrix), -1)
+                moved = jnp.einsum("ij,rjm->rim", matrix, blocks)
+                leaves[path] = jnp.moveaxis(moved.reshape(leaf.shape), 0, number)
+    return _spec.unflatten(leaves)
+
+
+def _check_movable(spec: _spec.SymmetrySpec, name: str) -> None:
+    if spec.space(name).group is _spec.Group.TRIVIAL:
+        raise ValueError(
+            f"Space '{name}' has the trivial group (input or output neurons) and"
+            " cannot be moved."
+        )
 
 
 def _act_on_axis(

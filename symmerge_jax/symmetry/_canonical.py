@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax.symmetry import _action, _element, _spec
+from symmerge_jax.symmetry import _action, _element, _spec, _unfold
 from symmerge_jax.typing import Array, Params
 
 
@@ -67,7 +67,10 @@ def canonical_element(
     element = balance_scales(params, spec)
     params = _action.act(element, params, spec)
     sizes = spec.sizes(params)
-    alive = {name: jnp.ones(size, bool) for name, size in sizes.items()}
+    # What is read from dead neurons, or from spaces that are not sorted yet (a residual
+    # stream), says nothing about the neuron that reads it.
+    movable = {s.name for s in spec.spaces if s.group is not _spec.Group.TRIVIAL}
+    alive = {name: jnp.full(size, name not in movable) for name, size in sizes.items()}
     for space in spec.spaces:
         if space.group is not _spec.Group.TRIVIAL:
             step, alive[space.name] = _sort_by_incoming(params, spec, space, alive)
@@ -190,35 +193,8 @@ def _fold(bias: Array, frequency: float) -> tuple[Array, Array]:
     return jnp.where(beyond, flipped, bias), jnp.where(beyond, -1, 1).astype(bias.dtype)
 
 
-def _rows(
-    params: Params, spec: _spec.SymmetrySpec, space: _spec.Space, power: int
-) -> list[tuple[Array, list[_spec.Axis | None]]]:
-    """Return, per parameter, rows `[n, ...]` of a space and the other axes."""
-    leaves = _spec.flatten(params)
-    axes_of = dict(spec.axes)
-    rows = []
-    for path, number, axis in spec.uses(space.name, power):
-        rest = [a for i, a in enumerate(axes_of[path]) if i != number]
-        leaf = jnp.moveaxis(leaves[path], number, 0)
-        if axis.repeat > 1:
-            leaf = leaf.reshape(axis.repeat, -1, *leaf.shape[1:]).swapaxes(0, 1)
-            rest = [None, *rest]
-        rows.append((leaf, rest))
-    return rows
-
-
-def _flat_rows(params, spec, space, power) -> Array:
-    """Return all rows of a space side by side, `[n, m]`; `[n, 0]` if there are none."""
-    rows = [
-        leaf.reshape(leaf.shape[0], -1) for leaf, _ in _rows(params, spec, space, power)
-    ]
-    if not rows:
-        return jnp.zeros((spec.sizes(params)[space.name], 0))
-    return jnp.concatenate(rows, axis=1)
-
-
 def _norms(params, spec, space, power) -> Array:
-    return _norm(_flat_rows(params, spec, space, power))
+    return _norm(_unfold.unfold(params, spec, space.name, power))
 
 
 def _norm(rows: Array) -> Array:
@@ -231,9 +207,9 @@ def _norm(rows: Array) -> Array:
 def _sort_by_incoming(params, spec, space, alive):
     """Fix signs and order of one space from its (canonical) incoming weights."""
     blocks = []
-    for leaf, rest in _rows(params, spec, space, 1):
+    for leaf, rest in _unfold.rows(params, spec, space.name, 1):
         for number, axis in enumerate(rest, start=1):
-            if axis is not None and axis.power == -1:  # dead inputs say nothing
+            if axis is not None and axis.power == -1:
                 mask = jnp.tile(alive[axis.space], axis.repeat)
                 shape = [1] * leaf.ndim
                 shape[number] = -1
@@ -242,7 +218,7 @@ def _sort_by_incoming(params, spec, space, alive):
     incoming = jnp.concatenate(blocks, axis=1)
     sign = _leading_sign(incoming, space)
     incoming = incoming * sign[:, None]
-    outgoing = jnp.sort(jnp.abs(_flat_rows(params, spec, space, -1)), axis=1)
+    outgoing = jnp.sort(jnp.abs(_unfold.unfold(params, spec, space.name, -1)), axis=1)
     is_alive = jnp.any(incoming != 0, axis=1)
     order = jnp.lexsort(
         (_generic(incoming), _generic(outgoing), *_coarse_keys(incoming), ~is_alive)
@@ -252,7 +228,7 @@ def _sort_by_incoming(params, spec, space, alive):
 
 def _sort_dead(params, spec, space, alive):
     """Fix signs and order of the dead neurons (at the end) by outgoing weights."""
-    outgoing = _flat_rows(params, spec, space, -1)
+    outgoing = _unfold.unfold(params, spec, space.name, -1)
     sign = jnp.where(alive, 1, _leading_sign(outgoing, space))
     outgoing = outgoing * sign[:, None]
     rank = jnp.where(alive, jnp.arange(alive.size), alive.size)

@@ -98,12 +98,13 @@ class SymmetrySpec:
     Attributes:
       axes: for every parameter its path and the `Axis` (or None) of each array axis.
       spaces: all spaces in the order in which the network computes them: inputs first,
-        outputs last. A parameter may only read spaces before the one that it writes.
+        outputs last. Every space must be written from spaces before it; a residual
+        stream may be written again from later ones.
 
     Raises:
       TypeError: a leaf that is no tuple of `Axis` and None.
       ValueError: a duplicate path, a duplicate or unknown space, a space without
-        parameters, one space twice on one array, a parameter that reads a later space,
+        parameters, one space twice on one array, a space written from later ones only,
         or a periodic space with no bias or with two.
     """
 
@@ -170,16 +171,7 @@ class SymmetrySpec:
                     f"SymmetrySpec: '{where}' has one space on two axes ({names})."
                 )
             used.update(names)
-            read = [a.space for a in axes if a is not None and a.power == -1]
-            written = [a.space for a in axes if a is not None and a.power == 1]
-            for later in read:
-                for earlier in written:
-                    if order[later] >= order[earlier]:
-                        raise ValueError(
-                            f"SymmetrySpec: '{where}' reads space '{later}', which"
-                            f" does not come before '{earlier}' that it writes; list"
-                            " the spaces in the order of computation."
-                        )
+        self._check_order(order)
         if unused := [name for name in order if name not in used]:
             raise ValueError(f"SymmetrySpec: no parameter uses space {unused[0]!r}.")
         for space in self.spaces:
@@ -188,6 +180,31 @@ class SymmetrySpec:
                 raise ValueError(
                     f"SymmetrySpec: periodic space '{space.name}' needs exactly one"
                     f" bias, found {len(biases)}."
+                )
+
+    def _check_order(self, order: Mapping[str, int]) -> None:
+        """Refuse a space that no parameter writes from spaces before it."""
+        for space in self.spaces:
+            sources = {
+                path: [a.space for a in axes if a is not None and a.power == -1]
+                for path, axes in self.axes
+                if any(
+                    a is not None and (a.space, a.power) == (space.name, 1)
+                    for a in axes
+                )
+            }
+            sources = {path: names for path, names in sources.items() if names}
+            late = {
+                path: [n for n in names if order[n] >= order[space.name]]
+                for path, names in sources.items()
+            }
+            if sources and all(late.values()):
+                path, names = next(iter(late.items()))
+                raise ValueError(
+                    f"SymmetrySpec: '{'/'.join(path)}' reads space '{names[0]}', which"
+                    f" does not come before '{space.name}' that it writes, and nothing"
+                    f" else writes '{space.name}' earlier; list the spaces in the order"
+                    " of computation."
                 )
 
     @property

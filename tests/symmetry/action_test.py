@@ -124,3 +124,34 @@ def test_act_refuses_batches_of_elements(get_case):
     batch = {"hidden_0": Monomial(jnp.zeros((2, 6), int), jnp.ones((2, 6)))}
     with pytest.raises(ValueError, match=r"lift batches with jax\.vmap"):
         symmetry.act(batch, case.params, case.spec)
+
+
+def test_dense_matrices_of_an_element_act_like_it(case, key):
+    if not case.exact:
+        pytest.skip("positive scales are not orthogonal")
+    element = symmetry.sample(key, case.spec, case.sizes)
+    matrices = {name: symmetry.as_matrix(m) for name, m in element.items()}
+    expected = symmetry.act(element, case.params, case.spec)
+    dense = symmetry.act_dense(matrices, case.params, case.spec)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), expected, dense
+    )
+
+
+def test_dense_matrices_permute_repeated_and_unscaled_axes(get_case, key):
+    case = get_case("conv")
+    element = symmetry.sample(key, case.spec, case.sizes, rescale=False)
+    matrices = {name: symmetry.as_matrix(m) for name, m in element.items()}
+    expected = symmetry.act(element, case.params, case.spec)
+    dense = symmetry.act_dense(matrices, case.params, case.spec)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), expected, dense
+    )
+
+
+def test_dense_matrices_have_the_size_of_their_space(get_case):
+    case = get_case("mlp_tanh")
+    with pytest.raises(ValueError, match=r"\(3, 3\) for space 'hidden_0'.*6 neurons"):
+        symmetry.act_dense({"hidden_0": np.eye(3)}, case.params, case.spec)
+    with pytest.raises(ValueError, match="'out' has the trivial group"):
+        symmetry.act_dense({"out": np.eye(2)}, case.params, case.spec)

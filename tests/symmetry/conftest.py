@@ -151,6 +151,9 @@ CASES = {
     "mlp_tanh": lambda: of_network(networks.mlp((3, 6, 5, 2), "tanh"), (7, 3)),
     "mlp_gelu": lambda: of_network(networks.mlp((3, 6, 5, 2), "gelu"), (7, 3)),
     "mlp_sine": lambda: of_network(networks.mlp((3, 6, 5, 2), "sine"), (7, 3)),
+    "residual_stream": lambda: of_network(
+        networks.residual_mlp((3, 5, 2), 4, num_blocks=2, activation="tanh"), (7, 3)
+    ),
     "conv": conv_network,
     "residual": residual_network,
 }

@@ -121,7 +121,8 @@ def test_parameters_that_do_not_fit_are_refused(params, message):
         (
             AXES,
             [HIDDEN, IN, OUT],
-            "'first/kernel' reads space 'in', which does not come before 'h'.*order",
+            "'first/kernel' reads space 'in', which does not come before 'h'.*nothing"
+            " else writes 'h' earlier.*order",
         ),
         (
             {"first": {"kernel": AXES["first"]["kernel"]}, "last": AXES["last"]},

@@ -1,0 +1,94 @@
+"""What every solver takes and gives: problem, result, protocol.
+
+Fixed once: the element `g` of the result moves `params_b` onto `params_a`, so that
+`symmetry.act(g, params_b, spec)` and `params_a` can be averaged.
+"""
+
+import dataclasses
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+
+from symmerge_jax import symmetry
+from symmerge_jax.typing import Array, Key, Params
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlignmentProblem:
+    """Two networks of one architecture, and what a solver may know beyond weights.
+
+    A pytree: parameters and data are arrays, the rest is static under `jax.jit`.
+
+    Attributes:
+      params_a: the network that stays.
+      params_b: the network that moves.
+      data: inputs, or any tree of arrays with one leading axis `[S]` of samples; None
+        for solvers that are free of data.
+      spec: the symmetry of both.
+      features_fn: `features_fn(params, data) -> {space: [S, n]}`, values of the hidden
+        spaces; needed by `ActivationMatching`.
+      loss_fn: `loss_fn(params, data) -> []`, mean task loss; needed by solvers that
+        look at the loss of the merged network.
+    """
+
+    params_a: Params
+    params_b: Params
+    data: Any = None
+    spec: symmetry.SymmetrySpec = dataclasses.field(metadata={"static": True})
+    features_fn: Callable[[Params, Any], Mapping[str, Array]] | None = (
+        dataclasses.field(default=None, metadata={"static": True})
+    )
+    loss_fn: Callable[[Params, Any], Array] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+
+
+class AlignmentResult(NamedTuple):
+    """What a solver found; not having converged is a value, not an error.
+
+    Attributes:
+      element: moves `params_b` onto `params_a`; one monomial per space whose group is
+        not trivial.
+      objective: `[T + 1]` what the solver minimises, at the best start: before the
+        first iteration and after each; entries after the last iteration repeat it.
+        Its unit depends on the solver, whose docstring names it.
+      converged: `[]` whether it stopped by itself, not at the last iteration allowed.
+      num_iters: `[]` iterations done from the best start.
+      start_objectives: `[num_starts]` objective reached from each start; the element
+        belongs to the least. Their spread says how rugged the problem is.
+    """
+
+    element: symmetry.GroupElement
+    objective: Array
+    converged: Array
+    num_iters: Array
+    start_objectives: Array
+
+
+@runtime_checkable
+class Aligner(Protocol):
+    """A solver: a frozen, keyword-only dataclass of options, called on a problem.
+
+    Pure, so that it can be compiled and lifted to many pairs with `jax.vmap`.
+    """
+
+    def __call__(self, key: Key, problem: AlignmentProblem) -> AlignmentResult: ...
+
+
+def movable_spaces(spec: symmetry.SymmetrySpec) -> list[symmetry.Space]:
+    """Return the spaces whose group is not trivial, in the order of computation."""
+    return [s for s in spec.spaces if s.group is not symmetry.Group.TRIVIAL]
+
+
+def squared_distance(
+    element: symmetry.GroupElement, problem: AlignmentProblem
+) -> Array:
+    """Return `||a - element.b||^2`, `[]`."""
+    moved = symmetry.act(element, problem.params_b, problem.spec)
+    differences = jax.tree.map(
+        lambda a, b: ((a - b) ** 2).sum(), dict(problem.params_a), moved
+    )
+    return jax.tree.reduce(operator.add, differences)

@@ -1,0 +1,58 @@
+"""A common scale for two networks, which leaves permutations and signs to be found.
+
+Positive scales make inner products of weights meaningless: a neuron scaled up by 16
+looks sixteen times as similar to everything. Both networks are therefore moved to the
+balanced member of their orbit, which is unique (`symmetry.balance_scales`), and matched
+there; the element found is carried back.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from symmerge_jax import symmetry
+from symmerge_jax.alignment import _base
+
+
+def common_scale(
+    problem: _base.AlignmentProblem,
+) -> tuple[
+    _base.AlignmentProblem,
+    Callable[[symmetry.GroupElement], symmetry.GroupElement],
+]:
+    """Return the problem with balanced scales, and how to carry an element back.
+
+    Args:
+      problem: two networks in any scale.
+
+    Returns:
+      The problem with both networks balanced, and a function that turns an element that
+      solves it into the one that solves the problem as it was given.
+    """
+    spec = problem.spec
+    scales_a = symmetry.balance_scales(problem.params_a, spec)
+    scales_b = symmetry.balance_scales(problem.params_b, spec)
+
+    def carry_back(element: symmetry.GroupElement) -> symmetry.GroupElement:
+        moved = symmetry.compose(element, scales_b)
+        return symmetry.compose(symmetry.inverse(scales_a), moved)
+
+    balanced = dataclasses.replace(
+        problem,
+        params_a=symmetry.act(scales_a, problem.params_a, spec),
+        params_b=symmetry.act(scales_b, problem.params_b, spec),
+    )
+    return balanced, carry_back
+
+
+def without_scales(
+    element: symmetry.GroupElement, spec: symmetry.SymmetrySpec
+) -> symmetry.GroupElement:
+    """Return the element with all positive scales set to one; signs stay."""
+    return {
+        name: symmetry.Monomial(perm, jnp.ones_like(scale))
+        if spec.space(name).group is symmetry.Group.SCALE
+        else symmetry.Monomial(perm, scale)
+        for name, (perm, scale) in element.items()
+    }

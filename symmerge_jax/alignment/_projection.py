@@ -1,0 +1,59 @@
+"""The group element that fits a similarity best."""
+
+import jax.numpy as jnp
+
+from symmerge_jax import assignment, symmetry
+from symmerge_jax.typing import Array
+
+
+def project(
+    similarity: Array,
+    group: symmetry.Group,
+    *,
+    permute: bool = True,
+    rescale: bool = True,
+    where: Array | bool = True,
+) -> symmetry.Monomial:
+    """Return the monomial that maximises `sum_i scale[i] * similarity[i, perm[i]]`.
+
+    Signs are exact together with the permutation: each entry that is chosen counts
+    with its better sign, hence with its absolute value (Boufalis et al. 2025, arXiv
+    2511.12601, Proposition 1). The published restrictions are P (`rescale=False`), D
+    (`permute=False`) and PD. The scales of a `Group.SCALE` space are one: positive
+    scales are balanced before networks are compared.
+
+    Args:
+      similarity: `[n, n]`, rows for the network that stays.
+      group: group of the space.
+      permute: allow permutations, for every group.
+      rescale: allow the sign flips of `Group.SIGN`; the sign of zero is `+1`.
+      where: `[]` boolean; where False the result is of no interest, and the assignment
+        problem is not solved.
+
+    Returns:
+      Monomial of `n` neurons.
+
+    Raises:
+      ValueError: for a trivial group.
+    """
+    if group is symmetry.Group.TRIVIAL:
+        raise ValueError("A space with the trivial group cannot be moved.")
+    signed = rescale and group is symmetry.Group.SIGN
+    if permute:
+        gain = jnp.abs(similarity) if signed else similarity
+        perm = assignment.solve_lap(gain, maximize=True, where=jnp.asarray(where))
+    else:
+        perm = jnp.arange(similarity.shape[0], dtype=jnp.int32)
+    scale = jnp.ones(similarity.shape[0], similarity.dtype)
+    if signed:
+        scale = jnp.where(_chosen(similarity, perm) < 0, -scale, scale)
+    return symmetry.Monomial(perm, scale)
+
+
+def gain(similarity: Array, monomial: symmetry.Monomial) -> Array:
+    """Return what `project` maximises, `[]`, for a monomial."""
+    return jnp.sum(monomial.scale * _chosen(similarity, monomial.perm))
+
+
+def _chosen(similarity: Array, perm: Array) -> Array:
+    return jnp.take_along_axis(similarity, perm[:, None], axis=1)[:, 0]

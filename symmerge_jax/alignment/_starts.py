@@ -1,0 +1,96 @@
+"""Elements from which a local search starts."""
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax import symmetry
+from symmerge_jax.alignment import _base, _projection, _similarity
+from symmerge_jax.typing import Key, Params
+
+NAMES = ("outward", "identity")
+"""Starts that need no random key."""
+
+
+def identity(params: Params, spec: symmetry.SymmetrySpec) -> symmetry.GroupElement:
+    """Return the element that moves nothing, on every movable space."""
+    sizes, dtype = spec.sizes(params), jnp.result_type(*jax.tree.leaves(params))
+    spaces = _base.movable_spaces(spec)
+    return {
+        space.name: symmetry.Monomial(
+            jnp.arange(sizes[space.name], dtype=jnp.int32),
+            jnp.ones(sizes[space.name], dtype),
+        )
+        for space in spaces
+    }
+
+
+def outward(
+    params_a: Params,
+    params_b: Params,
+    spec: symmetry.SymmetrySpec,
+    *,
+    permute: bool = True,
+    rescale: bool = True,
+) -> symmetry.GroupElement:
+    """Match space by space from the inputs on, by weights whose other ends are fixed.
+
+    Inputs and outputs are the same neurons in both networks, so the first hidden space
+    can be matched by what it reads from the inputs alone, the next one by what it reads
+    from the first, and so on; weights to spaces that are not matched yet are left out.
+    Unlike the identity, this start does not depend on the order in which the neurons
+    of either network happen to be stored, and it finds every element exactly when the
+    networks are twins (up to equal neurons).
+
+    Args:
+      params_a: the network that stays.
+      params_b: the network that moves.
+      spec: symmetry of both.
+      permute: see `project`.
+      rescale: see `project`.
+
+    Returns:
+      One monomial per movable space.
+    """
+    element = identity(params_a, spec)
+    fixed = {s.name for s in spec.spaces} - element.keys()
+    for space in _base.movable_spaces(spec):
+        known = _keep(params_a, spec, fixed | {space.name})
+        element[space.name] = _projection.project(
+            _similarity.similarity(known, params_b, element, spec, space.name),
+            space.group,
+            permute=permute,
+            rescale=rescale,
+        )
+        fixed = fixed | {space.name}
+    return element
+
+
+def random(
+    key: Key,
+    params: Params,
+    spec: symmetry.SymmetrySpec,
+    *,
+    permute: bool = True,
+    rescale: bool = True,
+) -> symmetry.GroupElement:
+    """Return uniformly random permutations and signs; positive scales stay one."""
+    element = identity(params, spec)
+    drawn = symmetry.sample(
+        key, spec, spec.sizes(params), permute=permute, rescale=rescale
+    )
+    for name, (perm, scale) in drawn.items():
+        ones = element[name].scale
+        signed = spec.space(name).group is symmetry.Group.SIGN
+        element[name] = symmetry.Monomial(
+            perm.astype(jnp.int32), scale.astype(ones.dtype) if signed else ones
+        )
+    return element
+
+
+def _keep(params: Params, spec: symmetry.SymmetrySpec, spaces: set[str]) -> Params:
+    """Set to zero the parameters that touch any other space."""
+    leaves = symmetry.flatten(params)
+    for path, axes in spec.axes:
+        if not {axis.space for axis in axes if axis is not None} <= spaces:
+            leaves[path] = jnp.zeros_like(leaves[path])
+    return symmetry.unflatten(leaves)

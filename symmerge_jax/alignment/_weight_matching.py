@@ -1,0 +1,185 @@
+"""Weight matching: coordinate descent over the spaces, for every group.
+
+Ainsworth, Hayase and Srinivasa 2023, *Git Re-Basin*, arXiv 2209.04836, algorithm 1:
+hold all spaces but one, solve the assignment problem of that one exactly, go round
+until nothing improves. The published method knows permutations, starts from the
+identity and stops at whatever local optimum it meets. Here signs are part of the same
+problem, scales are balanced before, and the best of several starts wins.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax import symmetry
+from symmerge_jax.alignment import _base, _frame, _projection, _similarity, _starts
+from symmerge_jax.typing import Array, Key
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WeightMatching:
+    """Find the element that minimises `||a - g.b||^2`, without any data.
+
+    Each step solves one space exactly (`project`), so the objective never rises; the
+    search ends after a sweep that improves nothing. The objective of the result is the
+    squared distance, in units of the squared weights; if the spec has `Group.SCALE`
+    spaces and `rescale` is set, that of the two networks in balanced scales.
+
+    Attributes:
+      permute: allow permutations.
+      rescale: allow signs, and balance positive scales. `permute` alone is the
+        published method (P), `rescale` alone D, both PD.
+      starts: named starts. "outward" matches space by space from the inputs on and does
+        not depend on the order of the neurons; "identity" is the published one.
+      num_random_starts: further starts at random elements.
+      init: another aligner, whose element is one more start; for example
+        `ActivationMatching()`.
+      order: "forward" sweeps over the spaces from inputs to outputs; "random" draws an
+        order for every sweep, as published.
+      max_sweeps: bound on the sweeps from each start.
+
+    Raises:
+      ValueError: no start, an unknown name, or a number out of range.
+    """
+
+    permute: bool = True
+    rescale: bool = True
+    starts: tuple[str, ...] = ("outward", "identity")
+    num_random_starts: int = 0
+    init: _base.Aligner | None = None
+    order: str = "forward"
+    max_sweeps: int = 100
+
+    def __post_init__(self):
+        if unknown := set(self.starts) - set(_starts.NAMES):
+            raise ValueError(
+                f"Unknown start {min(unknown)!r}; known are {_starts.NAMES}, and"
+                " num_random_starts adds random ones."
+            )
+        if self.num_random_starts < 0 or self.max_sweeps < 1:
+            raise ValueError(
+                "num_random_starts must be >= 0 and max_sweeps >= 1, got"
+                f" {self.num_random_starts} and {self.max_sweeps}."
+            )
+        if not self.starts and not self.num_random_starts and self.init is None:
+            raise ValueError("WeightMatching needs a start: name one in `starts`.")
+        if self.order not in ("forward", "random"):
+            raise ValueError(
+                f"order must be 'forward' or 'random', got {self.order!r}."
+            )
+
+    def __call__(
+        self, key: Key, problem: _base.AlignmentProblem
+    ) -> _base.AlignmentResult:
+        carry_back = None
+        if self.rescale:
+            problem, carry_back = _frame.common_scale(problem)
+        start_key, order_key = jax.random.split(key)
+        starts = self._starts(start_key, problem)
+        final = jax.vmap(self._descend, (0, 0, None))(
+            jax.random.split(order_key, len(starts)),
+            jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts),
+            problem,
+        )
+        reached = final.objective[:, -1]
+        best = jax.tree.map(lambda leaf: leaf[jnp.argmin(reached)], final)
+        return _base.AlignmentResult(
+            element=carry_back(best.element) if carry_back else best.element,
+            objective=best.objective,
+            converged=~best.improved,
+            num_iters=best.sweeps,
+            start_objectives=reached,
+        )
+
+    def _starts(self, key, problem) -> list[symmetry.GroupElement]:
+        spec, options = problem.spec, dict(permute=self.permute, rescale=self.rescale)
+        starts = []
+        if "outward" in self.starts:
+            pair = problem.params_a, problem.params_b
+            starts.append(_starts.outward(*pair, spec, **options))
+        if "identity" in self.starts:
+            starts.append(_starts.identity(problem.params_a, spec))
+        random_key, init_key = jax.random.split(key)
+        for start_key in jax.random.split(random_key, self.num_random_starts):
+            start = _starts.random(start_key, problem.params_a, spec, **options)
+            starts.append(start)
+        if self.init is not None:
+            given = self.init(init_key, problem).element
+            starts.append(_frame.without_scales(given, spec))
+        return starts
+
+    def _descend(self, key, start, problem) -> "_State":
+        """Sweep over the spaces from one start until nothing improves."""
+        spaces = _base.movable_spaces(problem.spec)
+
+        def distance(element):
+            return _base.squared_distance(element, problem)
+
+        def sweep(state: _State) -> _State:
+            step = functools.partial(self._step, problem)
+            before = state
+            state = state._replace(improved=jnp.zeros((), bool))
+            if self.order == "forward":
+                for space in spaces:
+                    state = step(space, state, before.improved)
+            else:
+                branches = [functools.partial(step, space) for space in spaces]
+                order_key = jax.random.fold_in(key, state.sweeps)
+                order = jax.random.permutation(order_key, len(spaces))
+                for index in range(len(spaces)):
+                    state = jax.lax.switch(
+                        order[index], branches, state, before.improved
+                    )
+            sweeps = state.sweeps + 1
+            later = jnp.arange(self.max_sweeps + 1) >= sweeps
+            objective = jnp.where(later, distance(state.element), state.objective)
+            return state._replace(objective=objective, sweeps=sweeps)
+
+        objective = jnp.full(self.max_sweeps + 1, distance(start))
+        state = _State(start, objective, jnp.asarray(bool(spaces)), jnp.zeros((), int))
+        return jax.lax.while_loop(
+            lambda state: state.improved & (state.sweeps < self.max_sweeps),
+            sweep,
+            state,
+        )
+
+    def _step(self, problem, space, state, active) -> "_State":
+        """Solve one space exactly; keep what was there unless that is better."""
+        similarity = _similarity.similarity(
+            problem.params_a,
+            problem.params_b,
+            state.element,
+            problem.spec,
+            space.name,
+        )
+        present = state.element[space.name]
+        found = _projection.project(
+            similarity,
+            space.group,
+            permute=self.permute,
+            rescale=self.rescale,
+            where=active,
+        )
+        gain = _projection.gain(similarity, found)
+        # Rounding must not pass for an improvement: equal neurons would cycle.
+        slack = 8 * jnp.finfo(gain.dtype).eps * jnp.sum(jnp.abs(similarity).max(1))
+        better = gain > _projection.gain(similarity, present) + slack
+        monomial = jax.tree.map(
+            lambda new, old: jnp.where(better, new, old), found, present
+        )
+        return state._replace(
+            element={**state.element, space.name: monomial},
+            improved=state.improved | better,
+        )
+
+
+class _State(NamedTuple):
+    """Where one descent stands; `improved` by the last sweep, `sweeps` their number."""
+
+    element: symmetry.GroupElement
+    objective: Array
+    improved: Array
+    sweeps: Array

@@ -1,0 +1,112 @@
+"""MLPs with a residual stream, the smallest networks with a shared space.
+
+The stream is one space: every block reads it and adds to it, so that one permutation
+has to fit all of them. Weight matching from the identity fails on these (issue 8 of
+the public repository samuela/git-re-basin).
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax import symmetry
+from symmerge_jax.networks import _mlp, _network
+from symmerge_jax.typing import Array, Key, Params
+
+
+def residual_mlp(
+    layer_sizes: Sequence[int],
+    hidden_size: int,
+    num_blocks: int = 1,
+    activation: str = "relu",
+) -> _network.Network:
+    """Return `x -> stem`, `x -> x + write(act(read(x)))` for each block, then `head`.
+
+    The stream itself passes no activation and is read by linear layers only; its group
+    is the permutations, the part of its symmetry (all invertible maps) that keeps the
+    weights comparable neuron by neuron. What writes into it has no bias, except the
+    stem: whatever reads the stream has its own.
+
+    Args:
+      layer_sizes: neurons of input, stream and output: `(1, 50, 1)`.
+      hidden_size: neurons inside each block.
+      num_blocks: number of blocks.
+      activation: a key of `ACTIVATIONS`, inside the blocks.
+
+    Returns:
+      The network. Its parameters are dense layers "stem", "block_0": {"read", "write"},
+      ..., "head"; its spaces "in", "stream", "hidden_0", ..., "out".
+
+    Raises:
+      ValueError: not three sizes, a size or number below one, an unknown activation.
+    """
+    if len(layer_sizes) != 3:
+        raise ValueError(
+            f"layer_sizes must list input, stream and output, got {list(layer_sizes)}."
+        )
+    _mlp.check_layer_sizes([*layer_sizes, hidden_size, num_blocks])
+    function, group = _mlp.find_activation(activation)
+    blocks = [f"block_{i}" for i in range(num_blocks)]
+    hidden = [f"hidden_{i}" for i in range(num_blocks)]
+
+    def dense(read: str, written: str, *, bias: bool = True) -> dict[str, tuple]:
+        kernel = (symmetry.Axis(read, -1), symmetry.Axis(written))
+        return {"kernel": kernel} | ({"bias": (kernel[1],)} if bias else {})
+
+    axes = {
+        "stem": dense("in", "stream"),
+        **{
+            block: {
+                "read": dense("stream", name),
+                "write": dense(name, "stream", bias=False),
+            }
+            for block, name in zip(blocks, hidden, strict=True)
+        },
+        "head": dense("stream", "out"),
+    }
+    frequency = 1.0 if activation == "sine" else None
+    spaces = [
+        symmetry.Space("in", symmetry.Group.TRIVIAL),
+        symmetry.Space("stream", symmetry.Group.PERMUTATION),
+        *(symmetry.Space(name, group, frequency) for name in hidden),
+        symmetry.Space("out", symmetry.Group.TRIVIAL),
+    ]
+    num_in, num_stream, num_out = layer_sizes
+
+    def init(key: Key) -> Params:
+        def layer(index, read, written, *, bias=True):
+            kernel_key = jax.random.fold_in(key, index)
+            kernel = read**-0.5 * jax.random.normal(kernel_key, (read, written))
+            return {"kernel": kernel} | ({"bias": jnp.zeros(written)} if bias else {})
+
+        return {
+            "stem": layer(0, num_in, num_stream),
+            **{
+                block: {
+                    "read": layer(2 * i + 2, num_stream, hidden_size),
+                    "write": layer(2 * i + 3, hidden_size, num_stream, bias=False),
+                }
+                for i, block in enumerate(blocks)
+            },
+            "head": layer(1, num_stream, num_out),
+        }
+
+    def run(params: Params, x: Array) -> tuple[Array, dict[str, Array]]:
+        stream, values = _affine(params["stem"], x), {}
+        for block, name in zip(blocks, hidden, strict=True):
+            values[name] = function(_affine(params[block]["read"], stream))
+            stream = stream + values[name] @ params[block]["write"]["kernel"]
+        return _affine(params["head"], stream), {"stream": stream, **values}
+
+    return _network.Network(
+        init,
+        lambda params, x: run(params, x)[0],
+        dict.fromkeys(hidden, activation),
+        symmetry.SymmetrySpec.create(axes, spaces),
+        lambda params, x: run(params, x)[1],
+    )
+
+
+def _affine(layer: Params, x: Array) -> Array:
+    return x @ layer["kernel"] + layer["bias"][None]

@@ -1,0 +1,272 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symmerge_jax import alignment, networks, symmetry, testing
+from symmerge_jax.alignment import AlignmentProblem, WeightMatching
+
+NETWORKS = {
+    "siren": lambda: networks.siren((2, 12, 9, 1)),
+    "tanh": lambda: networks.mlp((3, 12, 9, 2), "tanh"),
+    "gelu": lambda: networks.mlp((3, 12, 9, 2), "gelu"),
+    "relu": lambda: networks.mlp((3, 12, 9, 2), "relu"),
+    "residual": lambda: networks.residual_mlp((1, 12, 1), 9),
+}
+
+
+def make_pair(network, key, **options):
+    """A generic network, a twin of it, and the element that leads back."""
+    params = testing.random_params(key, network)
+    sizes = network.spec.sizes(params)
+    element = symmetry.sample(
+        jax.random.fold_in(key, 1), network.spec, sizes, **options
+    )
+    return (
+        params,
+        symmetry.act(element, params, network.spec),
+        symmetry.inverse(element),
+    )
+
+
+@functools.cache
+def compiled(aligner, spec):
+    def solve(key, params_a, params_b):
+        problem = AlignmentProblem(params_a=params_a, params_b=params_b, spec=spec)
+        return aligner(key, problem)
+
+    return jax.jit(jax.vmap(solve))
+
+
+def solve_many(aligner, network, keys, **options):
+    pairs = jax.vmap(lambda key: make_pair(network, key, **options))
+    params_a, params_b, element = jax.jit(pairs)(keys)
+    return compiled(aligner, network.spec)(keys, params_a, params_b), element
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_outward_start_finds_the_element_of_every_twin(key, name):
+    network = NETWORKS[name]()
+    keys = jax.random.split(key, 20)
+    found, element = solve_many(WeightMatching(starts=("outward",)), network, keys)
+    for space, monomial in element.items():
+        np.testing.assert_array_equal(found.element[space].perm, monomial.perm)
+        np.testing.assert_allclose(
+            found.element[space].scale, monomial.scale, rtol=1e-4
+        )
+    assert np.all(found.objective[:, -1] < 1e-6)
+    assert np.all(found.converged)
+    assert np.all(found.num_iters <= 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "twins"),
+    [
+        ({"rescale": False}, {"rescale": False}),
+        ({"permute": False}, {"permute": False}),
+        ({}, {}),
+    ],
+)
+def test_restricted_matching_finds_restricted_elements(key, options, twins):
+    network = networks.siren((2, 12, 9, 1))
+    keys = jax.random.split(key, 10)
+    found, element = solve_many(WeightMatching(**options), network, keys, **twins)
+    for space, monomial in element.items():
+        np.testing.assert_array_equal(found.element[space].perm, monomial.perm)
+        np.testing.assert_array_equal(found.element[space].scale, monomial.scale)
+
+
+def test_permutations_alone_do_not_undo_signs(key):
+    network = networks.siren((2, 12, 9, 1))
+    keys = jax.random.split(key, 5)
+    found, _ = solve_many(WeightMatching(rescale=False), network, keys)
+    assert np.all(found.objective[:, -1] > 0.1)
+    assert all(np.all(m.scale == 1) for m in found.element.values())
+
+
+def test_published_start_misses_some_twins_that_restarts_find(key):
+    network = networks.residual_mlp((1, 30, 1), 30)
+    keys = jax.random.split(key, 20)
+    published = WeightMatching(starts=("identity",), order="random", rescale=False)
+    alone, _ = solve_many(published, network, keys, rescale=False)
+    best, _ = solve_many(WeightMatching(rescale=False), network, keys, rescale=False)
+    assert np.mean(alone.objective[:, -1] < 1e-6) < 0.5
+    assert np.all(best.objective[:, -1] < 1e-6)
+
+
+@pytest.mark.parametrize("order", ["forward", "random"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_objective_is_the_distance_and_never_rises(key, name, order):
+    network = NETWORKS[name]()
+    spec = network.spec
+    params_a = testing.random_params(key, network)
+    params_b = testing.random_params(jax.random.fold_in(key, 7), network)
+    problem = AlignmentProblem(params_a=params_a, params_b=params_b, spec=spec)
+    aligner = WeightMatching(
+        starts=("identity",), num_random_starts=3, order=order, rescale=False
+    )
+    result = jax.jit(aligner)(key, problem)
+    moved = symmetry.act(result.element, params_b, spec)
+    distance = symmetry.distance(params_a, moved)
+    np.testing.assert_allclose(result.objective[-1], distance**2, rtol=1e-4)
+    assert np.all(np.diff(result.objective) <= 1e-5 * result.objective[0])
+    assert result.start_objectives.shape == (4,)
+    assert result.start_objectives.min() == result.objective[-1]
+    assert result.start_objectives.max() > result.objective[-1]
+    assert result.converged
+    assert 0 < result.num_iters < 100
+
+
+def test_no_single_space_can_be_improved_at_the_end(key):
+    network = networks.mlp((3, 6, 5, 2), "tanh")
+    params_a = testing.random_params(key, network)
+    params_b = testing.random_params(jax.random.fold_in(key, 1), network)
+    problem = AlignmentProblem(params_a=params_a, params_b=params_b, spec=network.spec)
+    element = jax.jit(WeightMatching())(key, problem).element
+
+    def distance(element):
+        moved = symmetry.act(element, params_b, network.spec)
+        return float(symmetry.distance(params_a, moved))
+
+    reached = distance(element)
+    generator = np.random.default_rng(0)
+    for name, (perm, scale) in element.items():
+        for _ in range(50):
+            i, j = generator.choice(len(perm), 2, replace=False)
+            swap = np.arange(len(perm))
+            swap[[i, j]] = j, i
+            sign = np.ones(len(perm))
+            sign[i] = generator.choice([-1, 1])
+            other = symmetry.Monomial(perm[swap], scale[swap] * sign)
+            assert distance({**element, name: other}) >= reached - 1e-6
+
+
+def test_scales_are_balanced_before_matching(key):
+    network = networks.mlp((16, 64, 64, 10), "relu")
+    keys = jax.random.split(key, 3)
+    options = {"scale_std": 1.5}
+    found, element = solve_many(WeightMatching(), network, keys, **options)
+    published = WeightMatching(starts=("identity",), rescale=False)
+    plain, _ = solve_many(published, network, keys, **options)
+    for space, monomial in element.items():
+        np.testing.assert_array_equal(found.element[space].perm, monomial.perm)
+    placed = np.mean(plain.element["hidden_0"].perm == element["hidden_0"].perm)
+    assert placed < 0.9
+
+
+def test_another_aligner_gives_a_start(key):
+    network = networks.residual_mlp((1, 30, 1), 30)
+    params_a, params_b, element = make_pair(network, key)
+
+    def oracle(key, problem):
+        result = WeightMatching(starts=("identity",), max_sweeps=1)(key, problem)
+        return result._replace(element=element)
+
+    problem = AlignmentProblem(params_a=params_a, params_b=params_b, spec=network.spec)
+    alone = WeightMatching(starts=("identity",), rescale=False)(key, problem)
+    helped = WeightMatching(starts=(), rescale=False, init=oracle)(key, problem)
+    assert alone.objective[-1] > 1e-3
+    assert helped.objective[-1] < 1e-8
+
+
+def test_equal_and_dead_neurons_do_not_cycle(key):
+    network = networks.mlp((3, 8, 8, 2), "tanh")
+    params = jax.tree.map(np.array, testing.random_params(key, network))
+    params["dense_0"]["kernel"][:, 1] = params["dense_0"]["kernel"][:, 0]
+    params["dense_0"]["bias"][1] = params["dense_0"]["bias"][0]
+    params["dense_1"]["kernel"][1] = params["dense_1"]["kernel"][0]
+    params["dense_0"]["kernel"][:, 5:7] = 0
+    params["dense_0"]["bias"][5:7] = 0
+    params["dense_1"]["kernel"][5:7] = 0
+    twins = symmetry.sample_orbit(key, params, network.spec, 8)
+    aligner = WeightMatching(num_random_starts=2)
+
+    def solve(params_b):
+        problem = AlignmentProblem(
+            params_a=params, params_b=params_b, spec=network.spec
+        )
+        return aligner(key, problem)
+
+    found = jax.jit(jax.vmap(solve))(twins)
+    assert np.all(found.converged)
+    assert np.all(found.objective[:, -1] < 1e-8)
+    assert all(np.all(np.abs(m.scale) == 1) for m in found.element.values())
+
+
+@pytest.mark.parametrize("layer_sizes", [(3, 2), (3, 1, 2)])
+def test_networks_with_nothing_or_one_neuron_to_permute(key, layer_sizes):
+    network = networks.mlp(layer_sizes, "tanh")
+    params_a, params_b, element = make_pair(network, key)
+    problem = AlignmentProblem(params_a=params_a, params_b=params_b, spec=network.spec)
+    found = WeightMatching()(key, problem)
+    assert found.element.keys() == element.keys()
+    moved = symmetry.act(found.element, params_b, network.spec)
+    assert symmetry.distance(params_a, moved) < 1e-6
+
+
+def test_repeated_axes_and_convolutions(key):
+    axis, space = symmetry.Axis, symmetry.Space
+    spec = symmetry.SymmetrySpec.create(
+        {
+            "conv": {"kernel": (None, None, axis("in", -1), axis("maps"))},
+            "norm": {"mean": (axis("maps", 0),), "scale": (axis("maps"),)},
+            "flat": {"kernel": (axis("maps", -1, repeat=4), axis("out"))},
+        },
+        [
+            space("in", symmetry.Group.TRIVIAL),
+            space("maps", symmetry.Group.PERMUTATION),
+            space("out", symmetry.Group.TRIVIAL),
+        ],
+    )
+    shapes = {
+        "conv": {"kernel": jnp.zeros((3, 3, 1, 7))},
+        "norm": {"mean": jnp.zeros(7), "scale": jnp.zeros(7)},
+        "flat": {"kernel": jnp.zeros((28, 2))},
+    }
+    params = testing.random_params(key, shapes)
+    element = symmetry.sample(key, spec, spec.sizes(params))
+    twin = symmetry.act(element, params, spec)
+    problem = AlignmentProblem(params_a=twin, params_b=params, spec=spec)
+    found = WeightMatching(starts=("identity",))(key, problem)
+    np.testing.assert_array_equal(found.element["maps"].perm, element["maps"].perm)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"starts": ("inward",)}, "Unknown start 'inward'"),
+        ({"starts": ()}, "needs a start"),
+        ({"num_random_starts": -1}, "got -1"),
+        ({"max_sweeps": 0}, "and 0"),
+        ({"order": "backward"}, "'backward'"),
+    ],
+)
+def test_options_are_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        WeightMatching(**options)
+
+
+def test_similarity_predicts_the_change_of_the_objective(key):
+    network = networks.siren((2, 6, 5, 1))
+    spec = network.spec
+    with jax.enable_x64(True):
+        params_a = testing.random_params(key, network)
+        params_b = testing.random_params(jax.random.fold_in(key, 1), network)
+        element = symmetry.sample(key, spec, spec.sizes(params_a))
+
+        def product(element):
+            moved = symmetry.act(element, params_b, spec)
+            terms = jax.tree.map(lambda a, b: (a * b).sum(), params_a, moved)
+            return sum(jax.tree.leaves(terms))
+
+        for name in element:
+            matrix = alignment.similarity(params_a, params_b, element, spec, name)
+            other = symmetry.sample(jax.random.key(9), spec, spec.sizes(params_a))[name]
+            gains = [
+                np.sum(m.scale * np.asarray(matrix)[np.arange(len(m.perm)), m.perm])
+                for m in (element[name], other)
+            ]
+            change = product({**element, name: other}) - product(element)
+            np.testing.assert_allclose(gains[1] - gains[0], change, rtol=1e-5)
