@@ -99,11 +99,10 @@ def assert_invariant(
     Raises:
       AssertionError: names the sample, the leaf and the largest deviation.
     """
-    expected = fn(params)
-    options = dict(permute=permute, rescale=rescale, scale_std=scale_std)
-    for sample, element in _elements(key, params, spec, num_samples, options):
-        got = fn(symmetry.act(element, params, spec))
-        _compare(expected, got, f"Not invariant, sample {sample}", atol, rtol)
+    image = fn(params)
+    which = (num_samples, permute, rescale, scale_std)
+    for sample, _, moved in _twins(params, spec, key, *which):
+        _compare(image, fn(moved), f"Not invariant, sample {sample}", atol, rtol)
 
 
 def assert_equivariant(
@@ -137,17 +136,25 @@ def assert_equivariant(
       AssertionError: names the sample, the parameter and the largest deviation.
     """
     image = fn(params)
-    options = dict(permute=permute, rescale=rescale, scale_std=scale_std)
-    for sample, element in _elements(key, params, spec, num_samples, options):
+    which = (num_samples, permute, rescale, scale_std)
+    for sample, element, moved in _twins(params, spec, key, *which):
         expected = symmetry.act(element, image, spec)
-        got = fn(symmetry.act(element, params, spec))
-        _compare(expected, got, f"Not equivariant, sample {sample}", atol, rtol)
+        _compare(expected, fn(moved), f"Not equivariant, sample {sample}", atol, rtol)
 
 
-def _elements(key, params, spec, num_samples, options):
+def _twins(params, spec, key, num_samples, permute, rescale, scale_std):
+    """Yield number, element and `g . params` of every sample."""
     sizes = spec.sizes(params)
     for sample, sample_key in enumerate(jax.random.split(key, num_samples)):
-        yield sample, symmetry.sample(sample_key, spec, sizes, **options)
+        element = symmetry.sample(
+            sample_key,
+            spec,
+            sizes,
+            permute=permute,
+            rescale=rescale,
+            scale_std=scale_std,
+        )
+        yield sample, element, symmetry.act(element, params, spec)
 
 
 def _compare(expected, got, what: str, atol: float, rtol: float) -> None:
