@@ -23,24 +23,29 @@ ACTIVATIONS = {
 """Function and symmetry group of every known activation."""
 
 
-def mlp(layer_sizes: Sequence[int], activation: str = "relu") -> _network.Network:
+def mlp(
+    layer_sizes: Sequence[int], activation: str = "relu", *, use_bias: bool = True
+) -> _network.Network:
     """Return an MLP: dense layers with an activation between them, linear output.
 
     Args:
       layer_sizes: neurons per layer, inputs and outputs included: `(784, 128, 10)`.
       activation: a key of `ACTIVATIONS`.
+      use_bias: give every layer a bias.
 
     Returns:
       The network. Its parameters are `{"dense_0": {"kernel": [I, O], "bias": [O]},
-      ...}` and its spaces "in", "hidden_0", ..., "out".
+      ...}` (without "bias" if there is none) and its spaces "in", "hidden_0", ...,
+      "out".
 
     Raises:
       ValueError: fewer than two layers, a size below one, or an unknown activation.
     """
     check_layer_sizes(layer_sizes)
     function, group = find_activation(activation)
-    frequencies = [1.0 if activation == "sine" else None] * (len(layer_sizes) - 2)
-    spec = chain_spec(group, frequencies)
+    # A sine without bias has no phase that could be folded.
+    frequency = 1.0 if activation == "sine" and use_bias else None
+    spec = chain_spec(group, [frequency] * (len(layer_sizes) - 2), use_bias=use_bias)
 
     def init(key: Key) -> Params:
         """He initialisation for ReLU, LeCun for other activations; zero biases."""
@@ -50,7 +55,7 @@ def mlp(layer_sizes: Sequence[int], activation: str = "relu") -> _network.Networ
             std = (gain / num_read) ** 0.5
             return std * jax.random.normal(key, (num_read, num_written))
 
-        return init_dense(key, layer_sizes, kernel)
+        return init_dense(key, layer_sizes, kernel, use_bias=use_bias)
 
     functions = [function] * (len(layer_sizes) - 2)
 
@@ -83,7 +88,7 @@ def check_layer_sizes(layer_sizes: Sequence[int]) -> None:
 
 
 def chain_spec(
-    group: symmetry.Group, frequencies: Sequence[float | None]
+    group: symmetry.Group, frequencies: Sequence[float | None], *, use_bias: bool = True
 ) -> symmetry.SymmetrySpec:
     """Return the spec of a chain of dense layers, one hidden space per frequency."""
     hidden = [f"hidden_{i}" for i in range(len(frequencies))]
@@ -91,7 +96,7 @@ def chain_spec(
     axes = {
         f"dense_{i}": {
             "kernel": (symmetry.Axis(read, -1), symmetry.Axis(written)),
-            "bias": (symmetry.Axis(written),),
+            **({"bias": (symmetry.Axis(written),)} if use_bias else {}),
         }
         for i, (read, written) in enumerate(itertools.pairwise(names))
     }
@@ -106,15 +111,17 @@ def chain_spec(
     return symmetry.SymmetrySpec.create(axes, spaces)
 
 
-def init_dense(key: Key, layer_sizes: Sequence[int], kernel) -> Params:
+def init_dense(
+    key: Key, layer_sizes: Sequence[int], kernel, *, use_bias: bool = True
+) -> Params:
     """Return dense layers with `kernel(key, num_read, num_written)` and zero biases."""
     params = {}
     for i, (read, written) in enumerate(itertools.pairwise(layer_sizes)):
         layer_key = jax.random.fold_in(key, i)
-        params[f"dense_{i}"] = {
-            "kernel": kernel(layer_key, read, written),
-            "bias": jnp.zeros(written),
-        }
+        layer = {"kernel": kernel(layer_key, read, written)}
+        params[f"dense_{i}"] = layer | (
+            {"bias": jnp.zeros(written)} if use_bias else {}
+        )
     return params
 
 
@@ -123,7 +130,10 @@ def apply_dense(params: Params, x: Array, functions) -> list[Array]:
     values = []
     for i, function in enumerate([*functions, lambda y: y]):
         layer = params[f"dense_{i}"]
-        x = function(x @ layer["kernel"] + layer["bias"][None])
+        x = x @ layer["kernel"]
+        if "bias" in layer:
+            x = x + layer["bias"][None]
+        x = function(x)
         values.append(x)
     return values
 

@@ -73,3 +73,18 @@ def test_mlp_refuses_unknown_activations_and_sizes():
         networks.mlp((2, 3, 1), "swish")
     with pytest.raises(ValueError, match=r"each >= 1, got \[2, -3, 1\]"):
         networks.mlp((2, -3, 1))
+
+
+def test_mlp_without_bias_has_none_and_keeps_its_symmetry(key):
+    network = networks.mlp((3, 5, 4, 2), "sine", use_bias=False)
+    params = testing.random_params(key, network)
+    assert all(set(layer) == {"kernel"} for layer in params.values())
+    x = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    kernels = [params[f"dense_{i}"]["kernel"] for i in range(3)]
+    expected = np.sin(np.sin(x @ kernels[0]) @ kernels[1]) @ kernels[2]
+    np.testing.assert_allclose(network.apply(params, x), expected, atol=1e-6)
+    element = symmetry.sample(key, network.spec, network.spec.sizes(params))
+    twin = symmetry.act(element, params, network.spec)
+    np.testing.assert_allclose(network.apply(twin, x), expected, atol=1e-5)
+    assert network.init(key).keys() == params.keys()
+    assert network.spec.space("hidden_0").frequency is None
