@@ -61,7 +61,7 @@ def build(
         probe = _probe.ProbeEncoder(num_probes, input_size, latent_size)
     if ENCODERS[kind] is not None:
         if options.pop("scale_inputs", False):
-            options["input_scale"] = _input_scale(topology, statistics)
+            options["input_scale"] = metanets.input_scale(topology, statistics)
         options |= {"topology": topology, "width": width, "latent_size": latent_size}
         module = _construct(f"Encoder of kind {kind!r}", ENCODERS[kind], options)
     elif options:
@@ -85,23 +85,6 @@ def _construct(name: str, module, options: Mapping[str, Any]):
         return module(**options)
     except TypeError as error:
         raise ValueError(f"{name}: {error}") from error
-
-
-def _input_scale(
-    topology: graphs.Topology, statistics: Statistics
-) -> metanets.InputScale:
-    """Return one over the root mean square of every tensor."""
-
-    def factor(path: Path | None) -> float:
-        if path is None:
-            return 1.0
-        mean, std = statistics[path]
-        return (mean**2 + std**2) ** -0.5 if mean or std else 1.0
-
-    return metanets.InputScale(
-        tuple(factor(space.bias) for space in topology.spaces),
-        tuple(factor(block.path) for block in topology.blocks),
-    )
 
 
 def _check_statistics(statistics: Statistics, paths: list[Path]) -> None:

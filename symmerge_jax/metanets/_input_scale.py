@@ -4,14 +4,15 @@ The weights of a SIREN are about 0.02 and their products vanish; a positive fact
 tensor mends that and commutes with permutations, signs and scales, so every law holds.
 """
 
+import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import jraph
 import numpy as np
 
 from symmerge_jax import graphs
-from symmerge_jax.typing import Array
+from symmerge_jax.typing import Array, Path
 
 
 class InputScale(NamedTuple):
@@ -26,27 +27,27 @@ class InputScale(NamedTuple):
     edges: tuple[float, ...]
 
 
-def input_scale(graph: jraph.GraphsTuple, topology: graphs.Topology) -> InputScale:
+def input_scale(
+    topology: graphs.Topology, statistics: Mapping[Path, tuple[float, float]]
+) -> InputScale:
     """Return one over the root mean square of each tensor over a population.
 
     Args:
-      graph: nodes `[*N, V, 1]` and edges `[*N, E, F]` of the population.
-      topology: the topology it was made with.
+      topology: nodes and edges of the architecture.
+      statistics: mean and standard deviation of every tensor, as `zoo.statistics`
+        measures them; the mean square is `mean^2 + std^2`.
 
     Returns:
       The factors; 1 for spaces without a bias and for tensors that are zero.
     """
-    nodes = np.asarray(graph.nodes, np.float64)
-    edges = np.asarray(graph.edges, np.float64)
+
+    def factor(path: Path | None) -> float:
+        rms = 0.0 if path is None else math.hypot(*statistics[path])
+        return 1 / rms if rms else 1.0
+
     return InputScale(
-        tuple(
-            1.0 if space.bias is None else _inverse_rms(nodes[..., where, :])
-            for space, where in zip(topology.spaces, topology.node_slices, strict=True)
-        ),
-        tuple(
-            _inverse_rms(edges[..., where, :], edges.shape[-1] / block.num_features)
-            for block, where in zip(topology.blocks, topology.edge_slices, strict=True)
-        ),
+        tuple(factor(space.bias) for space in topology.spaces),
+        tuple(factor(block.path) for block in topology.blocks),
     )
 
 
@@ -72,9 +73,3 @@ def multiply(
         nodes * jnp.asarray(per_node, nodes.dtype)[None, :, None],
         edges * jnp.asarray(per_edge, edges.dtype)[None, :, None],
     )
-
-
-def _inverse_rms(x: np.ndarray, padding: float = 1.0) -> float:
-    """Return 1 / rms of the entries, of which one in `padding` is no padding zero."""
-    rms = float(np.sqrt(np.mean(x**2) * padding))
-    return 1 / rms if rms > 0 else 1.0
