@@ -1,6 +1,7 @@
 """Autoencoders of network parameters: canonicalisation by learning."""
 
 from symmerge_jax.autoencoders._autoencoder import Autoencoder, Variables, autoencoder
+from symmerge_jax.autoencoders._batches import map_batches
 from symmerge_jax.autoencoders._build import ENCODERS, Statistics, build
 from symmerge_jax.autoencoders._canonicalizer import (
     Canonicalizer,
@@ -34,6 +35,7 @@ __all__ = [
     "build",
     "functional_loss",
     "load_canonicalizer",
+    "map_batches",
     "moments_of",
     "psnr",
     "render",

@@ -24,16 +24,23 @@ class Autoencoder(NamedTuple):
       network: architecture of the networks that go in and come out.
       topology: their weight graph.
       init: `init(key) -> variables`.
-      encode: `encode(variables, params_batch, key=None) -> [*N, D]` latents; with a key
-        the encoder's dropout is active.
+      encode_parts: `encode_parts(variables, params_batch, key=None)`: the latents
+        `[*N, D]` of every part, "encoder" and "probe"; with a key the encoder's dropout
+        is active.
       decode: `decode(variables, latents) -> params_batch`.
     """
 
     network: networks.Network
     topology: graphs.Topology
     init: Callable[[Key], Variables]
-    encode: Callable[..., Array]
+    encode_parts: Callable[..., dict[str, Array]]
     decode: Callable[[Variables, Array], Params]
+
+    def encode(
+        self, variables: Variables, params_batch: Params, key: Key | None = None
+    ) -> Array:
+        """Return the latents `[*N, D]`: the sum over the parts."""
+        return _sum(self.encode_parts(variables, params_batch, key))
 
     def reconstruct(self, variables: Variables, params_batch: Params) -> Params:
         """Return the decoded latents: the representatives of a batch of networks."""
@@ -70,19 +77,20 @@ def autoencoder(
     if encoder is None and probe is None:
         raise ValueError("An autoencoder needs an encoder, a probe, or both.")
 
-    def read(run, params_batch: Params, key: Key | None) -> Array:
-        """Sum what `run(name, module, *inputs, **keywords)` returns by encoder."""
-        latents = []
+    def read(run, params_batch: Params, key: Key | None) -> dict[str, Array]:
+        """Return what `run(name, module, *inputs, **keywords)` returns by part."""
+        latents = {}
         if encoder is not None:
             graph = graphs.params_to_graph(
                 params_batch, topology, input_value=input_value
             )
             rngs = None if key is None else {"dropout": key}
             dropout: dict[str, Any] = {"deterministic": key is None, "rngs": rngs}
-            latents.append(run("encoder", encoder, graph, **dropout))
+            latents["encoder"] = run("encoder", encoder, graph, **dropout)
         if probe is not None:
-            latents.append(run("probe", probe, _evaluator(network, params_batch)))
-        return sum(latents[1:], latents[0])
+            evaluate = _evaluator(network, params_batch)
+            latents["probe"] = run("probe", probe, evaluate)
+        return latents
 
     def init(key: Key) -> Variables:
         variables = {}
@@ -94,13 +102,12 @@ def autoencoder(
             return output
 
         params = network.init(key)
-        latents = read(run, params, None)
-        run("decoder", decoder, latents)
+        run("decoder", decoder, _sum(read(run, params, None)))
         return variables
 
-    def encode(
+    def encode_parts(
         variables: Variables, params_batch: Params, key: Key | None = None
-    ) -> Array:
+    ) -> dict[str, Array]:
         def run(name, module, *inputs, **keywords):
             return module.apply(variables[name], *inputs, **keywords)
 
@@ -110,7 +117,12 @@ def autoencoder(
         params: Any = decoder.apply(variables["decoder"], latents)
         return params
 
-    return Autoencoder(network, topology, init, encode, decode)
+    return Autoencoder(network, topology, init, encode_parts, decode)
+
+
+def _sum(parts: dict[str, Array]) -> Array:
+    first, *others = parts.values()
+    return sum(others, first)
 
 
 def _evaluator(network: networks.Network, params_batch: Params):

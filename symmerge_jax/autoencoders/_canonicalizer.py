@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from symmerge_jax import symmetry
-from symmerge_jax.autoencoders import _autoencoder, _build
+from symmerge_jax.autoencoders import _autoencoder, _batches, _build
 from symmerge_jax.typing import Array, Params
 
 FORMAT = "symmerge_jax.canonicalizer"
@@ -101,25 +101,11 @@ class Canonicalizer:
         return jax.jit(self.autoencoder.reconstruct)
 
     def _run(self, function, params: Params, batch_size: int):
-        shape = check_fits(params, self.autoencoder)
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
-        num = shape[0] if shape else 1
-        batch = jax.tree.map(
-            lambda x: np.asarray(x).reshape(num, *x.shape[len(shape) :]), params
-        )
-        size = min(batch_size, num)
-        outputs = []
-        for start in range(0, num, size):
-            part = jax.tree.map(
-                lambda x, s=start: _padded(x[s : s + size], size), batch
-            )
-            outputs.append(function(self.variables, part))
-        whole = jax.tree.map(
-            lambda *parts: np.concatenate([np.asarray(p) for p in parts])[:num],
-            *outputs,
-        )
-        return whole if shape else jax.tree.map(lambda x: x[0], whole)
+        is_batch = bool(check_fits(params, self.autoencoder))
+        batch = params if is_batch else jax.tree.map(lambda x: x[None], params)
+        run = functools.partial(function, self.variables)
+        whole = _batches.map_batches(run, batch, batch_size)
+        return whole if is_batch else jax.tree.map(lambda x: x[0], whole)
 
 
 def check_fits(
@@ -289,9 +275,3 @@ def _check_description(description: Any) -> None:
 def _is_replaceable(path: pathlib.Path) -> bool:
     """Whether a path is a folder with nothing but a canonicaliser, damaged or not."""
     return path.is_dir() and {file.name for file in path.iterdir()} <= set(FILES)
-
-
-def _padded(x: np.ndarray, size: int) -> np.ndarray:
-    """Return `x` with its last row repeated up to `size` rows: one compiled shape."""
-    missing = size - x.shape[0]
-    return np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]) if missing else x

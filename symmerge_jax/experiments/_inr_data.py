@@ -1,14 +1,15 @@
 """The networks of an autoencoder experiment: made, loaded, divided, rendered."""
 
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from symmerge_jax import autoencoders, networks, zoo
-from symmerge_jax.experiments import _config, make_zoo
+from symmerge_jax.experiments import _config, _unused, make_zoo
+from symmerge_jax.typing import Params
 
 TEST_SUBSETS = ("test", "testing")
 """Names of subsets that are held out as a whole where a zoo has them."""
@@ -53,17 +54,26 @@ def load(config: _config.Config, workdir: pathlib.Path) -> InrData:
 def plan(config: _config.Config) -> InrData | None:
     """Return the data of a config before any work: weights may still be zeros.
 
-    Raises:
-      ValueError: as `load`.
-      FileNotFoundError: as `load`.
-
     Returns:
       The data; None for a folder of checkpoints, which has to be imported first.
+
+    Raises:
+      ValueError: as `load`; or keys that describe a zoo to be made, beside a
+        `config.zoo` that was made differently.
+      FileNotFoundError: as `load`.
     """
     if config.zoo is None:
         return _divide(make_zoo.plan(_zoo_config(config)), config)
     path = pathlib.Path(config.zoo)
-    return None if path.is_dir() else _divide(zoo.load(path), config)
+    inrs = None if path.is_dir() else zoo.load(path)
+    _unused.refuse_unused(
+        _zoo_config(config),
+        make_zoo.default_config(),
+        ("fits_per_image", "data", "architecture", "fit"),
+        f"zoo={config.zoo!r}",
+        fulfilled={"data.dir": config.data.dir} | _recorded(inrs),
+    )
+    return None if inrs is None else _divide(inrs, config)
 
 
 def _divide(inrs: zoo.Zoo, config: _config.Config) -> InrData:
@@ -85,19 +95,11 @@ def coordinates(data: InrData, pixel_expansion: int) -> np.ndarray:
 
 
 def render_all(
-    network: networks.Network, inrs: zoo.Zoo, grid: np.ndarray, chunk_size: int = 256
+    network: networks.Network, params_batch: Params, points: np.ndarray
 ) -> np.ndarray:
-    """Return the renderings `[N, S, 1]` of a zoo, chunk by chunk."""
-    chunk_size = min(chunk_size, len(inrs))
-    render = jax.jit(lambda params: autoencoders.render(network, params, grid))
-    rendered = []
-    for start in range(0, len(inrs), chunk_size):
-        # The last chunk overlaps the one before: one compiled shape.
-        first = min(start, len(inrs) - chunk_size)
-        chunk = slice(first, first + chunk_size)
-        images = render(jax.tree.map(lambda x, chunk=chunk: x[chunk], inrs.params))
-        rendered.append(np.asarray(images)[start - first :])
-    return np.concatenate(rendered)
+    """Return the outputs `[N, S, 1]` of many networks at points `[S, 2]`."""
+    render = jax.jit(lambda params: autoencoders.render(network, params, points))
+    return autoencoders.map_batches(render, params_batch, 256)
 
 
 def true_images(inrs: zoo.Zoo) -> np.ndarray | None:
@@ -120,6 +122,23 @@ def _open_zoo(config: _config.Config, workdir: pathlib.Path) -> zoo.Zoo:
 def _zoo_config(config: _config.Config) -> ConfigDict:
     keys = make_zoo.default_config().keys()
     return ConfigDict({key: config[key] for key in keys})
+
+
+def _recorded(inrs: zoo.Zoo | None) -> dict[str, Any]:
+    """Return what a zoo tells of how it was made, by key of `make_zoo`."""
+    if inrs is None or inrs.provenance.get("made_by") != "generate_siren_zoo":
+        return {}
+    made, architecture = inrs.provenance, dict(inrs.architecture)
+    source, _, split = made["source"].partition("/")
+    architecture["hidden_sizes"] = tuple(architecture["layer_sizes"][1:-1])
+    return {
+        "data.source": source,
+        "data.split": split,
+        "data.num_images": made["images_shape"][0],
+        "fits_per_image": made["fits_per_image"],
+        **{f"architecture.{name}": value for name, value in architecture.items()},
+        **{f"fit.{name}": value for name, value in made["options"].items()},
+    }
 
 
 def _split(inrs: zoo.Zoo, config: _config.Config) -> dict[str, np.ndarray]:

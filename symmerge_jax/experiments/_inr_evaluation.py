@@ -1,77 +1,118 @@
 """What an autoencoder of INRs is judged by."""
 
+import functools
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+import symmerge_jax
 from symmerge_jax import autoencoders, symmetry, zoo
 from symmerge_jax.experiments import _inr_data
 from symmerge_jax.typing import Params
 
+NUM_POINTS = 1000
+"""Points between the pixels at which networks are compared."""
 
-def reconstruction(
-    canonicalizer: autoencoders.Canonicalizer,
-    inrs: zoo.Zoo,
-    grid: np.ndarray,
-    *,
-    compare_with_images: bool,
-) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
-    """Measure how well the function of networks survives.
+
+class Reconstruction(NamedTuple):
+    """Networks, decoded, and what both of them render.
+
+    Attributes:
+      measures: see `reconstruct`.
+      originals: `[N, S, 1]` renderings of the networks.
+      decoded: `[N, S, 1]` renderings of the decoded networks.
+    """
+
+    measures: dict[str, float]
+    originals: np.ndarray
+    decoded: np.ndarray
+
+
+def reconstruct(
+    canonicalizer: autoencoders.Canonicalizer, inrs: zoo.Zoo, grid: np.ndarray
+) -> Reconstruction:
+    """Decode networks and measure how well their function survives.
 
     Args:
       canonicalizer: the trained autoencoder.
       inrs: networks that it has not seen.
-      grid: coordinates `[S, 2]`.
-      compare_with_images: whether the grid is that of the images in the zoo.
+      grid: coordinates `[S, 2]` of the pixels.
 
     Returns:
-      The measures, and the renderings `[N, S, 1]` of originals and reconstructions.
-      `mse` is against the network's own rendering, `mse_image` against the image it
-      was fitted to, `mse_image_inr` that of the original network; `psnr` in dB is the
-      mean over networks.
+      The renderings, and as measures: `mse` against the network's own rendering, its
+      median over networks, and `psnr` in dB, the mean over networks; `mse_off_grid` at
+      random points, where training did not look; where the zoo has the images,
+      `mse_image` against them and `mse_image_inr`, that of the original network.
     """
     network = canonicalizer.autoencoder.network
     decoded = canonicalizer.reconstruct(inrs.params)
-    originals = _inr_data.render_all(network, inrs, grid)
-    twins = zoo.create(inrs.architecture, decoded)
-    reconstructions = _inr_data.render_all(network, twins, grid)
-    errors = np.asarray(autoencoders.functional_loss(reconstructions, originals))
+    points = np.random.default_rng(0).uniform(-1, 1, (NUM_POINTS, grid.shape[1]))
+
+    def render(where):
+        where = where.astype(np.float32)
+        return (
+            _inr_data.render_all(network, inrs.params, where),
+            _inr_data.render_all(network, decoded, where),
+        )
+
+    before, after = render(grid)
+    errors = np.asarray(autoencoders.functional_loss(after, before))
     measures = {
         "mse": float(errors.mean()),
         "mse_median": float(np.median(errors)),
+        "mse_off_grid": _mse(*render(points)),
         "psnr": float(np.mean(np.asarray(autoencoders.psnr(errors)))),
     }
     images = _inr_data.true_images(inrs)
-    if compare_with_images and images is not None:
+    if images is not None:
         flat = images.reshape(len(images), -1)
-        measures["mse_image"] = _mse(reconstructions[..., 0], flat)
-        measures["mse_image_inr"] = _mse(originals[..., 0], flat)
-    return measures, originals, reconstructions
+        measures["mse_image"] = _mse(after[..., 0], flat)
+        measures["mse_image_inr"] = _mse(before[..., 0], flat)
+    return Reconstruction(measures, before, after)
 
 
-def off_grid(
-    canonicalizer: autoencoders.Canonicalizer, inrs: zoo.Zoo, *, num_points: int = 1000
-) -> float:
-    """Return the error at random points, where training did not look.
+def without_parts(
+    canonicalizer: autoencoders.Canonicalizer,
+    inrs: zoo.Zoo,
+    grid: np.ndarray,
+    originals: np.ndarray,
+) -> dict[str, float]:
+    """Measure what each part of the latent is worth: decode without it.
+
+    The latent of an encoder with probes is a sum of two. One of them is replaced by its
+    mean over the networks, so that it says nothing of any of them.
 
     Args:
       canonicalizer: the trained autoencoder.
       inrs: networks that it has not seen.
-      num_points: points, uniform in [-1, 1], the same for all networks.
+      grid: coordinates `[S, 2]` of the pixels.
+      originals: renderings `[N, S, 1]` of the networks.
 
     Returns:
-      The mean squared error between original and reconstruction.
+      The mean squared error `mse_without_KIND` (as `mse_without_scale_gmn`), with the
+      kind of the encoder frozen, and `mse_without_probes`; empty if there is one part.
     """
-    shape = (num_points, canonicalizer.autoencoder.topology.spaces[0].size)
-    points = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-    network = canonicalizer.autoencoder.network
-    decoded = zoo.create(inrs.architecture, canonicalizer.reconstruct(inrs.params))
-    return _mse(
-        _inr_data.render_all(network, inrs, points),
-        _inr_data.render_all(network, decoded, points),
-    )
+    model, variables = canonicalizer.autoencoder, canonicalizer.variables
+    encode = functools.partial(jax.jit(model.encode_parts), variables)
+    parts = autoencoders.map_batches(encode, inrs.params, 64)
+    if len(parts) < 2:
+        return {}
+
+    @jax.jit
+    def render(latents):
+        decoded = model.decode(variables, latents)
+        return autoencoders.render(model.network, decoded, grid)
+
+    names = {"encoder": canonicalizer.encoder["kind"], "probe": "probes"}
+    measures = {}
+    for frozen, name in names.items():
+        (other,) = (parts[part] for part in names if part != frozen)
+        latents = other + parts[frozen].mean(axis=0, keepdims=True)
+        rendered = autoencoders.map_batches(render, latents, 256)
+        measures[f"mse_without_{name}"] = _mse(rendered, originals)
+    return measures
 
 
 def orbit_spread(
@@ -144,8 +185,7 @@ def probes(
     labels = np.asarray(train.labels), np.asarray(test.labels)
     if min(labels[0].min(), labels[1].min()) < 0 or len(np.unique(labels[0])) < 2:
         return {}
-    spec = canonicalizer.spec
-    closed_form = jax.jit(jax.vmap(lambda p: symmetry.canonical_form(p, spec)))
+    closed_form = functools.partial(symmerge_jax.canonicalize, spec=canonicalizer.spec)
     features: dict[str, Any] = {
         "probe_latent": canonicalizer.encode,
         "probe_canonical": lambda params: _flat(closed_form(params)),

@@ -1,24 +1,37 @@
 """The parts of the training of an autoencoder of INRs: model, loss, batches, step."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from symmerge_jax import autoencoders, symmetry, training, zoo
-from symmerge_jax.experiments import _config, _inr_data
+from symmerge_jax.experiments import _config, _inr_data, _unused
 
 LOSSES = ("function", "weights")
 """What may be compared: renderings, or (an ablation) weights in canonical form."""
+
+PROBE_KEYS = ("kind", "width", "latent_size", "num_probes")
+"""What describes an encoder that reads outputs only."""
+
+
+def check_unused(config: _config.Config, defaults: _config.Config) -> None:
+    """Refuse keys that were set although the encoder or the loss does not read them."""
+    if config.encoder.kind == "probe":
+        keys = [f"encoder.{k}" for k in defaults.encoder if k not in PROBE_KEYS]
+        _unused.refuse_unused(config, defaults, keys, "encoder.kind='probe'")
+    if config.loss == "weights":
+        keys = ("num_points", "pixel_expansion")
+        _unused.refuse_unused(config, defaults, keys, "loss='weights'")
 
 
 def descriptions(config: _config.Config) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return encoder and decoder as `autoencoders.build` takes them."""
     encoder, decoder = config.encoder.to_dict(), config.decoder.to_dict()
     if encoder["kind"] == "probe":
-        encoder = {
-            k: encoder[k] for k in ("kind", "width", "latent_size", "num_probes")
-        }
+        encoder = {key: encoder[key] for key in PROBE_KEYS}
     return encoder, decoder
 
 
@@ -116,14 +129,14 @@ def make_loss(config, model, data):
 def make_batches(config, model, data):
     """Return the batch of a step: weights, and renderings that are made once."""
     train = zoo.select(data.zoo, data.parts["train"])
-    targets = _inr_data.render_all(
-        model.network, train, _inr_data.coordinates(data, config.pixel_expansion)
-    )
+    examples: dict[str, Any] = {"params": train.params}
+    if config.loss == "function":
+        grid = _inr_data.coordinates(data, config.pixel_expansion)
+        examples["targets"] = _inr_data.render_all(model.network, train.params, grid)
 
     def batch_fn(step: int):
         rows = zoo.batch_indices(config.seed, step, config.batch_size, len(train))
-        params = jax.tree.map(lambda x: x[rows], train.params)
-        return {"params": params, "targets": targets[rows]}
+        return jax.tree.map(lambda x: x[rows], examples)
 
     return batch_fn
 
@@ -132,24 +145,19 @@ def make_evaluator(config, model, data):
     """Return the error on the validation networks as a function of the state."""
     val = zoo.select(data.zoo, data.parts["val"])
     grid = _inr_data.coordinates(data, 1)
-    targets = _inr_data.render_all(model.network, val, grid)
-    size = min(64, len(val))
+    targets = _inr_data.render_all(model.network, val.params, grid)
 
     @jax.jit
-    def errors(variables, params, targets):
-        decoded = model.reconstruct(variables, params)
+    def errors(variables, batch):
+        decoded = model.reconstruct(variables, batch["params"])
         outputs = autoencoders.render(model.network, decoded, grid)
-        return autoencoders.functional_loss(outputs, targets)
+        return autoencoders.functional_loss(outputs, batch["targets"])
 
     def evaluator(state):
-        variables, found = training.eval_params(state), []
-        for start in range(0, len(val), size):
-            first = min(start, len(val) - size)
-            rows = slice(first, first + size)
-            part = jax.tree.map(lambda x, rows=rows: x[rows], val.params)
-            found.append(errors(variables, part, targets[rows])[start - first :])
-        squared = jnp.concatenate(found)
-        yield "mse", jnp.mean(squared)
-        yield "psnr", jnp.mean(autoencoders.psnr(squared))
+        run = functools.partial(errors, training.eval_params(state))
+        batch = {"params": val.params, "targets": targets}
+        squared = autoencoders.map_batches(run, batch, 64)
+        yield "mse", np.mean(squared)
+        yield "psnr", np.mean(autoencoders.psnr(squared))
 
     return evaluator

@@ -36,7 +36,8 @@ def default_config() -> _config.Config:
     """Return every key that exists; see `launch/configs` for complete runs.
 
     The keys of `make_zoo.default_config` describe the zoo that is made if `zoo` names
-    none. `encoder` and `decoder` are arguments of `autoencoders.build`.
+    none; beside a zoo they may be left away, or say how it was made. `encoder` and
+    `decoder` are arguments of `autoencoders.build`.
     """
     config = make_zoo.default_config()
     config.update(
@@ -108,12 +109,13 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
       The results of `evaluate`.
 
     Raises:
-      ValueError: unknown keys, values or data that do not fit, a workdir of another
-        config.
+      ValueError: unknown keys, values or data that do not fit, keys that others make
+        mean nothing, a workdir of another config.
       FileNotFoundError: missing images or zoo.
       FloatingPointError: a loss that is not finite; names the step.
     """
     config = _config.check_config(config, default_config())
+    _inr_training.check_unused(config, default_config())
     mesh = training.make_mesh()
     if (planned := _inr_data.plan(config)) is not None:
         _inr_training.check_step(config, planned, mesh)
@@ -186,10 +188,10 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     train = zoo.select(data.zoo, data.parts["train"][: config.num_probe_networks])
 
     grid = _inr_data.coordinates(data, 1)
-    measures, originals, reconstructions = _inr_evaluation.reconstruction(
-        canonicalizer, test, grid, compare_with_images=True
+    measures, originals, decoded = _inr_evaluation.reconstruct(
+        canonicalizer, test, grid
     )
-    measures["mse_off_grid"] = _inr_evaluation.off_grid(canonicalizer, test)
+    ablations = _inr_evaluation.without_parts(canonicalizer, test, grid, originals)
     few = jax.tree.map(lambda x: x[: config.num_orbits], test.params)
     spread = _inr_evaluation.orbit_spread(canonicalizer, few, config.num_twins)
     accuracies = _inr_evaluation.probes(canonicalizer, train, test)
@@ -199,6 +201,7 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     results = {
         **measures,
+        **ablations,
         **spread,
         **accuracies,
         "num_train": len(data.parts["train"]),
@@ -213,7 +216,7 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     shape = (-1, data.height, data.width)
     plots.save_figure(
         plots.image_rows(
-            [originals[:10].reshape(shape), reconstructions[:10].reshape(shape)],
+            [originals[:10].reshape(shape), decoded[:10].reshape(shape)],
             ["original", "decoded"],
         ),
         folder / "reconstructions.png",

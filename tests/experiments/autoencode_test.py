@@ -55,6 +55,7 @@ def probe_config(**changes):
     """A run whose encoder compiles in no time: everything else is under test."""
     config = smoke_config()
     config.encoder.kind = "probe"
+    config.encoder.num_layers = 4
     config.num_steps = 2
     config.warmup_steps = 0
     config.evaluate_every = config.checkpoint_every = 2
@@ -126,14 +127,19 @@ def assert_same_results(a, b):
 
 
 def test_a_run_writes_its_files_and_finite_results(any_finished):
-    _, workdir, results, _ = any_finished
+    config, workdir, results, _ = any_finished
     assert {path.name for path in workdir.iterdir()} == FILES
     assert json.loads((workdir / "results.json").read_text()) == results
     assert all(np.isfinite(value) for value in results.values())
     assert results.keys() >= TIMES | {
         "mse", "psnr", "mse_image", "mse_image_inr", "orbit_spread", "probe_latent",
         "probe_canonical", "probe_weights", "val_mse", "num_parameters",
+        "mse_off_grid",
     }  # fmt: skip
+    ablations = {name for name in results if name.startswith("mse_without")}
+    only_probes = config.encoder.kind == "probe"
+    both = {"mse_without_scale_gmn", "mse_without_probes"}
+    assert ablations == (set() if only_probes else both)
     assert results["num_steps"] == 6 and results["best_step"] in (3, 6)
     assert (results["num_train"], results["num_test"]) == (38, 13)
     assert results["orbit_spread"] < 1e-5 < results["between_networks"]
@@ -232,6 +238,14 @@ def test_a_workdir_of_another_config_is_refused(copied):
         ({"num_step": 3}, "unknown config key 'num_step': did you mean 'num_steps'"),
         ({"encoder.widht": 3}, r"did you mean 'encoder\.width'"),
         ({"pixel_expansion": 0}, r"pixel_expansion must be >= 1, got 0"),
+        (
+            {"encoder.num_layers": 3, "encoder.skip": False},
+            r"encoder\.kind='probe', .* encoder\.num_layers=3, encoder\.skip=False",
+        ),
+        (
+            {"loss": "weights", "num_points": 5, "pixel_expansion": 2},
+            r"loss='weights', beside which num_points=5, pixel_expansion=2 would be",
+        ),
     ],
 )
 def test_wrong_values_are_refused_before_any_work(tmp_path, changes, message):
@@ -256,6 +270,10 @@ def test_wrong_values_are_refused_before_any_work(tmp_path, changes, message):
         ({"decoder.head": "x"}, "head 'x' is not one of"),
         ({"test_fraction": 0.9}, "Fractions of a split"),
         ({"zoo": "nowhere.zoo"}, r"nowhere\.zoo"),
+        (
+            {"fit.stride": 2, "architecture.hidden_sizes": (5,)},
+            r"inrs\.zoo', beside which .*hidden_sizes=\(5,\), fit\.stride=2 would",
+        ),
     ],
 )
 def test_values_that_do_not_fit_the_zoo_are_refused(
@@ -302,36 +320,15 @@ def test_dropout_acts_in_training_only(tmp_path, finished_gmn):
 
 def test_a_folder_with_one_image_cannot_be_divided(tmp_path, data_dir):
     config = probe_config(zoo=str(data_dir / "mnist_inrs"))
+    with pytest.raises(ValueError, match=r"data\.num_images=64, .*hidden_sizes=\(4,\)"):
+        autoencode.run(config, tmp_path)
+    assert not list(tmp_path.iterdir())
+    for group in ("data", "architecture", "fit"):
+        config[group] = autoencode.default_config()[group]
     for _ in range(2):  # imported once, then read from the workdir
         with pytest.raises(ValueError, match=r"Part .* would be empty: .* of 1 images"):
             autoencode.run(config, tmp_path)
     assert len(zoo.load(tmp_path / "inrs.zoo")) == 32
-
-
-def test_a_test_subset_is_held_out_as_a_whole(finished):
-    from symmerge_jax.experiments import _inr_data
-
-    inrs = zoo.load(finished[1] / "inrs.zoo")
-    held_out = np.arange(len(inrs)) % 4 == 0
-    inrs = zoo.create(
-        inrs.architecture, inrs.params, subsets=("train", "test"), subset_index=held_out
-    )
-    parts = _inr_data._split(inrs, smoke_config())
-    np.testing.assert_array_equal(parts["test"], np.flatnonzero(held_out))
-    together = np.sort(np.concatenate(list(parts.values())))
-    np.testing.assert_array_equal(together, np.arange(len(inrs)))
-
-
-def test_rendering_in_chunks_is_rendering(finished):
-    from symmerge_jax.experiments import _inr_data
-
-    inrs = zoo.load(finished[1] / "inrs.zoo")
-    network = networks.build(inrs.architecture)
-    grid = networks.coordinate_grid(3, 2)
-    whole = _inr_data.render_all(network, inrs, grid)
-    parts = _inr_data.render_all(network, inrs, grid, chunk_size=30)
-    assert whole.shape == (64, 6, 1)
-    np.testing.assert_allclose(parts, whole, atol=1e-6)
 
 
 @pytest.mark.slow
