@@ -1,16 +1,26 @@
 """Remove the symmetries of trained neural networks: canonicalise, align, merge."""
 
+from symmerge_jax._align import Alignment, align
 from symmerge_jax._canonicalize import canonicalize
 from symmerge_jax._io import load, load_architecture, save
+from symmerge_jax._merge import Merge, merge
 from symmerge_jax.autoencoders import load_canonicalizer
+from symmerge_jax.merging import Barrier, interpolate, loss_barrier
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Alignment",
+    "Barrier",
+    "Merge",
     "__version__",
+    "align",
     "canonicalize",
+    "interpolate",
     "load",
     "load_architecture",
     "load_canonicalizer",
+    "loss_barrier",
+    "merge",
     "save",
 ]

@@ -1,15 +1,44 @@
 """Solvers that find which group element brings one network onto another."""
 
 from symmerge_jax.alignment._base import Aligner, AlignmentProblem, AlignmentResult
+from symmerge_jax.alignment._certificate import (
+    TOLERANCE,
+    Certificate,
+    certify,
+    compare,
+)
+from symmerge_jax.alignment._check_spec import check_spec
+from symmerge_jax.alignment._checks import check_networks, check_same_architecture
+from symmerge_jax.alignment._many import (
+    ManyAligner,
+    ManyProblem,
+    ManyResult,
+    between,
+)
+from symmerge_jax.alignment._merge_many import MergeMany
 from symmerge_jax.alignment._projection import project
 from symmerge_jax.alignment._similarity import similarity
+from symmerge_jax.alignment._universe import Universe
 from symmerge_jax.alignment._weight_matching import WeightMatching
 
 __all__ = [
+    "TOLERANCE",
     "Aligner",
     "AlignmentProblem",
     "AlignmentResult",
+    "Certificate",
+    "ManyAligner",
+    "ManyProblem",
+    "ManyResult",
+    "MergeMany",
+    "Universe",
     "WeightMatching",
+    "between",
+    "certify",
+    "check_networks",
+    "check_same_architecture",
+    "check_spec",
+    "compare",
     "project",
     "similarity",
 ]

@@ -1,0 +1,67 @@
+"""Weighted means of networks in a common frame."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symmerge_jax.typing import Array, Params
+
+
+def average(params_batch: Params, weights: Array) -> Params:
+    """Return the weighted mean of networks, weight by weight.
+
+    Args:
+      params_batch: parameters with a leading axis `[N]`, in a common frame.
+      weights: `[N]`, which sum to 1.
+
+    Returns:
+      Parameters of one network, in the data types of `params_batch`; sums are at least
+      float32.
+    """
+
+    def mean(leaf: Array) -> Array:
+        dtype = jnp.promote_types(leaf.dtype, jnp.float32)
+        total = jnp.tensordot(
+            jnp.asarray(weights, dtype), leaf.astype(dtype), 1, precision="highest"
+        )
+        return total.astype(leaf.dtype)
+
+    return jax.tree.map(mean, dict(params_batch))
+
+
+def check_weights(
+    weights: Sequence[float] | Array | None, num_networks: int
+) -> np.ndarray:
+    """Return the weights of a mean, `[num_networks]`, float64.
+
+    Args:
+      weights: one number per network, or None for equal ones.
+      num_networks: number of networks.
+
+    Returns:
+      The weights.
+
+    Raises:
+      ValueError: another number of weights, a weight that is negative or not finite, or
+        a sum that differs from 1 by more than 1e-6.
+    """
+    if weights is None:
+        return np.full(num_networks, 1 / num_networks)
+    array = np.asarray(weights, np.float64)
+    if array.shape != (num_networks,):
+        raise ValueError(
+            f"Got {array.size} weights of shape {array.shape} for {num_networks}"
+            " networks: give one number per network."
+        )
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise ValueError(
+            f"Weights must be finite and not negative, got {array.tolist()}."
+        )
+    if abs(array.sum() - 1) > 1e-6:
+        raise ValueError(
+            f"Weights must sum to 1, got {array.tolist()} with sum {array.sum():.8g}:"
+            " divide them by their sum."
+        )
+    return array

@@ -1,0 +1,154 @@
+"""The loss along a path between two networks, and how far it rises above its ends."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax import alignment
+from symmerge_jax.merging import _interpolate
+from symmerge_jax.typing import Array, Params
+
+
+class Barrier(NamedTuple):
+    """The loss along the path between networks `a` and `b`, in the unit of the loss.
+
+    Attributes:
+      lams: `[num_points]` evenly spaced from 0 (network a) to 1 (network b).
+      losses: `[*N, num_points]` loss `L` of the network at each point.
+      barrier: `[*N]` largest excess over the straight line between the end losses,
+        `max_lam psi(lam)`, `psi(lam) = L(lam) - ((1 - lam) L(0) + lam L(1))`; at least
+        0, which it is at the ends.
+      auc: `[*N]` integral of `psi` over [0, 1] by the trapezoidal rule; negative if the
+        path lies below the line.
+    """
+
+    lams: Array
+    losses: Array
+    barrier: Array
+    auc: Array
+
+
+def loss_barrier(
+    eval_fn: Callable[..., Array],
+    params_a: Params,
+    params_b: Params,
+    num_points: int = 25,
+    *,
+    data: Any = None,
+    method: str = "linear",
+    num_batch_axes: int = 0,
+    batch_size: int = 16,
+) -> Barrier:
+    """Measure the loss barrier between two networks, or between pairs of networks.
+
+    The barrier and its integral are those of Navon et al. 2024 (arXiv 2310.13397,
+    section 4); the published curves of Git Re-Basin have 25 points. Nothing is aligned
+    here: align first, or measure what happens without.
+
+    All points of all pairs are evaluated by one compiled program, `batch_size` networks
+    at a time, so that memory does not grow with their number. The program is kept for
+    the next call with the same `eval_fn`.
+
+    Args:
+      eval_fn: `eval_fn(params) -> []`, or `eval_fn(params, data) -> []` where `data` is
+        given: the loss of one network, smaller is better; for accuracy pass the error
+        rate. A pure function of JAX, hashable. Large arrays belong into `data`:
+        what the function closes over is copied into the program.
+      params_a: parameters of one network, or of a batch of networks.
+      params_b: parameters of as many networks, aligned with the first.
+      num_points: points on the path, both ends included; at least 3.
+      data: any tree of arrays, the same for all networks, or None.
+      method: path, see `interpolate`.
+      num_batch_axes: number of leading axes `*N` of every parameter that number pairs.
+      batch_size: networks evaluated at once.
+
+    Returns:
+      The curve, the barrier and its integral.
+
+    Raises:
+      TypeError: a leaf that is no array.
+      ValueError: networks of another tree, shape or type, options out of range, or a
+        loss that is no scalar.
+
+    Example:
+      >>> a, b = {"w": jnp.array(-1.0)}, {"w": jnp.array(1.0)}
+      >>> result = loss_barrier(lambda params: -(params["w"] ** 2), a, b, num_points=3)
+      >>> result.losses.tolist(), float(result.barrier), float(result.auc)
+      ([-1.0, -0.0, -1.0], 1.0, 0.5)
+    """
+    alignment.check_same_architecture({"params_a": params_a, "params_b": params_b})
+    if num_points < 3:
+        raise ValueError(
+            f"num_points must be >= 3, two ends and a point between, got {num_points}."
+        )
+    if method not in _interpolate.METHODS:
+        raise ValueError(f"Unknown method {method!r}; known: {_interpolate.METHODS}.")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
+    batch_shape = _batch_shape(params_a, num_batch_axes)
+    num_pairs = math.prod(batch_shape)
+    pairs = jax.tree.map(
+        lambda x: jnp.reshape(x, (num_pairs, *x.shape[num_batch_axes:])),
+        (dict(params_a), dict(params_b)),
+    )
+    batch_size = min(batch_size, num_pairs * num_points)
+    curve = _curve(eval_fn, num_points, method, batch_size, data is not None)
+    lams, losses = curve(*pairs, data)
+    psi = losses - ((1 - lams)[None] * losses[:, :1] + lams[None] * losses[:, -1:])
+    # Exactly zero at the ends, whatever the rounding of the line.
+    psi = psi.at[:, 0].set(0).at[:, -1].set(0)
+    return Barrier(
+        lams=lams,
+        losses=losses.reshape(*batch_shape, num_points),
+        barrier=psi.max(1).reshape(batch_shape),
+        auc=jnp.trapezoid(psi, dx=1 / (num_points - 1), axis=1).reshape(batch_shape),
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _curve(eval_fn, num_points: int, method: str, batch_size: int, has_data: bool):
+    """Return the program from pairs `[N]` to lams `[T]` and losses `[N, T]`."""
+
+    def curve(params_a: Params, params_b: Params, data: Any) -> tuple[Array, Array]:
+        lams = jnp.linspace(0, 1, num_points)
+        num_pairs = len(jax.tree.leaves(params_a)[0])
+        total = num_pairs * num_points
+        num_batches = -(-total // batch_size)
+
+        def loss(index: Array) -> Array:
+            pair, point = index // num_points, index % num_points
+            a, b = jax.tree.map(lambda leaf: leaf[pair], (params_a, params_b))
+            params = _interpolate.interpolate(a, b, lams[point], method=method)
+            value = eval_fn(params, data) if has_data else eval_fn(params)
+            if jnp.shape(value) != ():
+                raise ValueError(
+                    "eval_fn must return the loss of one network, a scalar; got shape"
+                    f" {jnp.shape(value)}."
+                )
+            return jnp.asarray(value)
+
+        # The last batch is filled up, so that there is one shape to compile.
+        indices = jnp.minimum(jnp.arange(num_batches * batch_size), total - 1)
+        losses = jax.lax.map(jax.vmap(loss), indices.reshape(num_batches, batch_size))
+        return lams, losses.ravel()[:total].reshape(num_pairs, num_points)
+
+    return jax.jit(curve)
+
+
+def _batch_shape(params: Params, num_batch_axes: int) -> tuple[int, ...]:
+    """Return the leading axes that all leaves share."""
+    leaves = jax.tree.leaves(params)
+    found = {jnp.shape(leaf)[:num_batch_axes] for leaf in leaves}
+    if len(found) != 1 or len(min(found)) != num_batch_axes:
+        raise ValueError(
+            f"The parameters do not share {num_batch_axes} leading axes: their shapes"
+            f" are {sorted(map(jnp.shape, leaves))}."
+        )
+    [shape] = found
+    if 0 in shape:
+        raise ValueError("There are zero networks in the batch.")
+    return shape
