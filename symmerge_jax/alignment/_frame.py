@@ -7,6 +7,7 @@ there; the element found is carried back.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from symmerge_jax.alignment import _base
 
 
 def common_scale(
-    problem: _base.AlignmentProblem,
+    problem: _base.AlignmentProblem, *, rescale: bool = True
 ) -> tuple[
     _base.AlignmentProblem,
     Callable[[symmetry.GroupElement], symmetry.GroupElement],
@@ -25,25 +26,33 @@ def common_scale(
 
     Args:
       problem: two networks in any scale.
+      rescale: False leaves the problem as it is.
 
     Returns:
       The problem with both networks balanced, and a function that turns an element that
       solves it into the one that solves the problem as it was given.
     """
+    if not rescale:
+        return problem, lambda element: element
     spec = problem.spec
     scales_a = symmetry.balance_scales(problem.params_a, spec)
     scales_b = symmetry.balance_scales(problem.params_b, spec)
-
-    def carry_back(element: symmetry.GroupElement) -> symmetry.GroupElement:
-        moved = symmetry.compose(element, scales_b)
-        return symmetry.compose(symmetry.inverse(scales_a), moved)
-
     balanced = dataclasses.replace(
         problem,
         params_a=symmetry.act(scales_a, problem.params_a, spec),
         params_b=symmetry.act(scales_b, problem.params_b, spec),
     )
-    return balanced, carry_back
+    return balanced, functools.partial(carry_back, scales_a, scales_b)
+
+
+def carry_back(
+    scales_a: symmetry.GroupElement,
+    scales_b: symmetry.GroupElement,
+    element: symmetry.GroupElement,
+) -> symmetry.GroupElement:
+    """Return `scales_a^-1 . element . scales_b`: what it is in the scales of before."""
+    moved = symmetry.compose(element, scales_b)
+    return symmetry.compose(symmetry.inverse(scales_a), moved)
 
 
 def without_scales(

@@ -15,7 +15,14 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _base, _frame, _projection, _similarity, _starts
+from symmerge_jax.alignment import (
+    _base,
+    _frame,
+    _projection,
+    _scales,
+    _similarity,
+    _starts,
+)
 from symmerge_jax.typing import Array, Key
 
 
@@ -23,15 +30,18 @@ from symmerge_jax.typing import Array, Key
 class WeightMatching:
     """Find the element that minimises `||a - g.b||^2`, without any data.
 
-    Each step solves one space exactly (`project`), so the objective never rises; the
-    search ends after a sweep that improves nothing. The objective of the result is the
-    squared distance, in units of the squared weights; if the spec has `Group.SCALE`
-    spaces and `rescale` is set, that of the two networks in balanced scales.
+    Each step solves one space exactly (`project`), so the objective never rises (except
+    by alternating scales, which follow the norms of `a`); the search ends after a sweep
+    that improves nothing. The objective of the result is the squared distance, in units
+    of the squared weights; in balanced scales if these are balanced.
 
     Attributes:
       permute: allow permutations.
-      rescale: allow signs, and balance positive scales. `permute` alone is the
-        published method (P), `rescale` alone D, both PD.
+      rescale: allow signs and positive scales. `permute` alone is the published method
+        (P), `rescale` alone D, both PD.
+      scales: "balanced" moves both networks to their balanced scales and matches them
+        there; "alternating" leaves `a` as it is and gives each neuron of `b` the scale
+        of its partner, again in every sweep.
       starts: named starts. "outward" matches space by space from the inputs on and does
         not depend on the order of the neurons; "identity" is the published one.
       num_random_starts: further starts at random elements.
@@ -39,7 +49,7 @@ class WeightMatching:
         `ActivationMatching()`.
       order: "forward" sweeps over the spaces from inputs to outputs; "random" draws an
         order for every sweep, as published.
-      max_sweeps: bound on the sweeps from each start.
+      max_sweeps: bound on the sweeps from each start; 0 keeps the best start.
 
     Raises:
       ValueError: no start, an unknown name, or a number out of range.
@@ -47,6 +57,7 @@ class WeightMatching:
 
     permute: bool = True
     rescale: bool = True
+    scales: str = "balanced"
     starts: tuple[str, ...] = ("outward", "identity")
     num_random_starts: int = 0
     init: _base.Aligner | None = None
@@ -59,9 +70,9 @@ class WeightMatching:
                 f"Unknown start {min(unknown)!r}; known are {_starts.NAMES}, and"
                 " num_random_starts adds random ones."
             )
-        if self.num_random_starts < 0 or self.max_sweeps < 1:
+        if self.num_random_starts < 0 or self.max_sweeps < 0:
             raise ValueError(
-                "num_random_starts must be >= 0 and max_sweeps >= 1, got"
+                "num_random_starts and max_sweeps must be >= 0, got"
                 f" {self.num_random_starts} and {self.max_sweeps}."
             )
         if not self.starts and not self.num_random_starts and self.init is None:
@@ -70,13 +81,16 @@ class WeightMatching:
             raise ValueError(
                 f"order must be 'forward' or 'random', got {self.order!r}."
             )
+        if self.scales not in ("balanced", "alternating"):
+            raise ValueError(
+                f"scales must be 'balanced' or 'alternating', got {self.scales!r}."
+            )
 
     def __call__(
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
-        carry_back = None
-        if self.rescale:
-            problem, carry_back = _frame.common_scale(problem)
+        balance = self.rescale and self.scales == "balanced"
+        problem, carry_back = _frame.common_scale(problem, rescale=balance)
         start_key, order_key = jax.random.split(key)
         starts = self._starts(start_key, problem)
         final = jax.vmap(self._descend, (0, 0, None))(
@@ -87,7 +101,7 @@ class WeightMatching:
         reached = final.objective[:, -1]
         best = jax.tree.map(lambda leaf: leaf[jnp.argmin(reached)], final)
         return _base.AlignmentResult(
-            element=carry_back(best.element) if carry_back else best.element,
+            element=carry_back(best.element),
             objective=best.objective,
             converged=~best.improved,
             num_iters=best.sweeps,
@@ -147,32 +161,34 @@ class WeightMatching:
         )
 
     def _step(self, problem, space, state, active) -> "_State":
-        """Solve one space exactly; keep what was there unless that is better."""
-        similarity = _similarity.similarity(
-            problem.params_a,
-            problem.params_b,
-            state.element,
-            problem.spec,
-            space.name,
-        )
-        present = state.element[space.name]
-        found = _projection.project(
-            similarity,
-            space.group,
-            permute=self.permute,
-            rescale=self.rescale,
-            where=active,
-        )
-        gain = _projection.gain(similarity, found)
+        """Solve one space exactly; keep its permutation unless that is better."""
+        spec, present = problem.spec, state.element[space.name]
+        others = {k: m for k, m in state.element.items() if k != space.name}
+        pair = problem.params_a, symmetry.act(others, problem.params_b, spec)
+        scale_group = space.group is symmetry.Group.SCALE
+        if self.rescale and self.scales == "alternating" and scale_group:
+            compared = _scales.scaled_similarity(*pair, spec, space.name)
+            present = _scales.rescale(compared, present)
+            found = _scales.project(compared, permute=self.permute, where=active)
+            gain = functools.partial(_scales.gain, compared)
+            size = jnp.sum(compared.written_norm + compared.read_norm)
+        else:
+            compared = _similarity.inner_products(*pair, spec, space.name, (-1, 0, 1))
+            options = dict(permute=self.permute, rescale=self.rescale, where=active)
+            found = _projection.project(compared, space.group, **options)
+            gain = functools.partial(_projection.gain, compared)
+            size = jnp.sum(jnp.abs(compared).max(1))
         # Rounding must not pass for an improvement: equal neurons would cycle.
-        slack = 8 * jnp.finfo(gain.dtype).eps * jnp.sum(jnp.abs(similarity).max(1))
-        better = gain > _projection.gain(similarity, present) + slack
+        eps = jnp.finfo(size.dtype).eps
+        better = gain(found) > gain(present) + 8 * eps * size
         monomial = jax.tree.map(
             lambda new, old: jnp.where(better, new, old), found, present
         )
+        before = state.element[space.name].scale
+        rescaled = jnp.any(jnp.abs(present.scale - before) > 64 * eps * before)
         return state._replace(
             element={**state.element, space.name: monomial},
-            improved=state.improved | better,
+            improved=state.improved | better | (scale_group & rescaled),
         )
 
 

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from symmerge_jax import alignment, networks, symmetry, testing
-from symmerge_jax.alignment import AlignmentProblem, WeightMatching
+from symmerge_jax.alignment import (
+    AlignmentProblem,
+    AlignmentResult,
+    WeightMatching,
+)
 
 NETWORKS = {
     "siren": lambda: networks.siren((2, 12, 9, 1)),
@@ -17,9 +21,14 @@ NETWORKS = {
 }
 
 
+def random_params(key, network):
+    shapes = jax.eval_shape(network.init, key)
+    return testing.random_params(key, shapes, std=0.5)
+
+
 def make_pair(network, key, **options):
     """A generic network, a twin of it, and the element that leads back."""
-    params = testing.random_params(key, network)
+    params = random_params(key, network)
     sizes = network.spec.sizes(params)
     element = symmetry.sample(
         jax.random.fold_in(key, 1), network.spec, sizes, **options
@@ -87,22 +96,23 @@ def test_permutations_alone_do_not_undo_signs(key):
 
 
 def test_published_start_misses_some_twins_that_restarts_find(key):
-    network = networks.residual_mlp((1, 30, 1), 30)
+    network = networks.siren((2, 32, 32, 1))
     keys = jax.random.split(key, 20)
-    published = WeightMatching(starts=("identity",), order="random", rescale=False)
-    alone, _ = solve_many(published, network, keys, rescale=False)
-    best, _ = solve_many(WeightMatching(rescale=False), network, keys, rescale=False)
+    published = WeightMatching(starts=("identity",), order="random")
+    alone, _ = solve_many(published, network, keys)
+    best, _ = solve_many(WeightMatching(), network, keys)
     assert np.mean(alone.objective[:, -1] < 1e-6) < 0.5
     assert np.all(best.objective[:, -1] < 1e-6)
 
 
-@pytest.mark.parametrize("order", ["forward", "random"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "order"), [*((name, "forward") for name in NETWORKS), ("siren", "random")]
+)
 def test_objective_is_the_distance_and_never_rises(key, name, order):
     network = NETWORKS[name]()
     spec = network.spec
-    params_a = testing.random_params(key, network)
-    params_b = testing.random_params(jax.random.fold_in(key, 7), network)
+    params_a = random_params(key, network)
+    params_b = random_params(jax.random.fold_in(key, 7), network)
     problem = AlignmentProblem(params_a=params_a, params_b=params_b, spec=spec)
     aligner = WeightMatching(
         starts=("identity",), num_random_starts=3, order=order, rescale=False
@@ -121,8 +131,8 @@ def test_objective_is_the_distance_and_never_rises(key, name, order):
 
 def test_no_single_space_can_be_improved_at_the_end(key):
     network = networks.mlp((3, 6, 5, 2), "tanh")
-    params_a = testing.random_params(key, network)
-    params_b = testing.random_params(jax.random.fold_in(key, 1), network)
+    params_a = random_params(key, network)
+    params_b = random_params(jax.random.fold_in(key, 1), network)
     problem = AlignmentProblem(params_a=params_a, params_b=params_b, spec=network.spec)
     element = jax.jit(WeightMatching())(key, problem).element
 
@@ -156,24 +166,56 @@ def test_scales_are_balanced_before_matching(key):
     assert placed < 0.9
 
 
+def test_alternating_scales_reach_the_network_as_it_is_scaled(key):
+    network = networks.mlp((16, 24, 20, 4), "relu")
+    keys = jax.random.split(key, 5)
+    aligner = WeightMatching(scales="alternating")
+    found, element = solve_many(aligner, network, keys, scale_std=0.5)
+    assert np.all(found.converged)
+    for space, monomial in element.items():
+        np.testing.assert_array_equal(found.element[space].perm, monomial.perm)
+        np.testing.assert_allclose(
+            found.element[space].scale, monomial.scale, rtol=1e-4
+        )
+    scaled = np.max(np.abs(np.log(element["hidden_0"].scale)))
+    assert scaled > 1
+
+
+@pytest.mark.parametrize("scales", ["balanced", "alternating"])
+def test_dead_neurons_have_no_scale(key, scales):
+    network = networks.mlp((3, 6, 5, 2), "relu")
+    params_a, params_b, _ = make_pair(network, key)
+    params_a, params_b = jax.tree.map(np.array, (params_a, params_b))
+    for params, dead in ((params_a, 1), (params_b, 4)):
+        params["dense_0"]["kernel"][:, dead] = 0
+        params["dense_0"]["bias"][dead] = 0
+        params["dense_1"]["kernel"][0] = 0
+    problem = AlignmentProblem(params_a=params_a, params_b=params_b, spec=network.spec)
+    found = jax.jit(WeightMatching(scales=scales))(key, problem)
+    for perm, scale in found.element.values():
+        np.testing.assert_array_equal(np.sort(perm), np.arange(len(perm)))
+        assert np.all(np.isfinite(scale) & (scale > 0))
+    assert np.isfinite(found.objective[-1])
+
+
 def test_another_aligner_gives_a_start(key):
     network = networks.residual_mlp((1, 30, 1), 30)
-    params_a, params_b, element = make_pair(network, key)
+    params_a, params_b, element = make_pair(network, key, rescale=False)
 
     def oracle(key, problem):
-        result = WeightMatching(starts=("identity",), max_sweeps=1)(key, problem)
-        return result._replace(element=element)
+        return AlignmentResult(element, *4 * [jnp.zeros(())])
 
+    alone = WeightMatching(starts=("identity",), rescale=False, max_sweeps=1)
+    helped = WeightMatching(starts=(), rescale=False, max_sweeps=1, init=oracle)
     problem = AlignmentProblem(params_a=params_a, params_b=params_b, spec=network.spec)
-    alone = WeightMatching(starts=("identity",), rescale=False)(key, problem)
-    helped = WeightMatching(starts=(), rescale=False, init=oracle)(key, problem)
+    alone, helped = jax.jit(alone)(key, problem), jax.jit(helped)(key, problem)
     assert alone.objective[-1] > 1e-3
     assert helped.objective[-1] < 1e-8
 
 
 def test_equal_and_dead_neurons_do_not_cycle(key):
     network = networks.mlp((3, 8, 8, 2), "tanh")
-    params = jax.tree.map(np.array, testing.random_params(key, network))
+    params = jax.tree.map(np.array, random_params(key, network))
     params["dense_0"]["kernel"][:, 1] = params["dense_0"]["kernel"][:, 0]
     params["dense_0"]["bias"][1] = params["dense_0"]["bias"][0]
     params["dense_1"]["kernel"][1] = params["dense_1"]["kernel"][0]
@@ -200,7 +242,7 @@ def test_networks_with_nothing_or_one_neuron_to_permute(key, layer_sizes):
     network = networks.mlp(layer_sizes, "tanh")
     params_a, params_b, element = make_pair(network, key)
     problem = AlignmentProblem(params_a=params_a, params_b=params_b, spec=network.spec)
-    found = WeightMatching()(key, problem)
+    found = jax.jit(WeightMatching())(key, problem)
     assert found.element.keys() == element.keys()
     moved = symmetry.act(found.element, params_b, network.spec)
     assert symmetry.distance(params_a, moved) < 1e-6
@@ -229,7 +271,7 @@ def test_repeated_axes_and_convolutions(key):
     element = symmetry.sample(key, spec, spec.sizes(params))
     twin = symmetry.act(element, params, spec)
     problem = AlignmentProblem(params_a=twin, params_b=params, spec=spec)
-    found = WeightMatching(starts=("identity",))(key, problem)
+    found = jax.jit(WeightMatching(starts=("identity",)))(key, problem)
     np.testing.assert_array_equal(found.element["maps"].perm, element["maps"].perm)
 
 
@@ -239,8 +281,9 @@ def test_repeated_axes_and_convolutions(key):
         ({"starts": ("inward",)}, "Unknown start 'inward'"),
         ({"starts": ()}, "needs a start"),
         ({"num_random_starts": -1}, "got -1"),
-        ({"max_sweeps": 0}, "and 0"),
+        ({"max_sweeps": -1}, "and -1"),
         ({"order": "backward"}, "'backward'"),
+        ({"scales": "free"}, "'free'"),
     ],
 )
 def test_options_are_checked(options, message):
@@ -248,12 +291,24 @@ def test_options_are_checked(options, message):
         WeightMatching(**options)
 
 
+def test_without_sweeps_the_best_start_is_kept(key):
+    network = networks.siren((2, 6, 5, 1))
+    twin, params, _ = make_pair(network, key)
+    problem = AlignmentProblem(params_a=twin, params_b=params, spec=network.spec)
+    stay = WeightMatching(starts=("identity",), max_sweeps=0)(key, problem)
+    np.testing.assert_array_equal(stay.element["hidden_0"].perm, np.arange(6))
+    assert stay.objective.shape == (1,) and stay.num_iters == 0
+    best = WeightMatching(max_sweeps=0)(key, problem)
+    moved = symmetry.act(best.element, params, network.spec)
+    np.testing.assert_array_equal(moved["dense_1"]["kernel"], twin["dense_1"]["kernel"])
+
+
 def test_similarity_predicts_the_change_of_the_objective(key):
     network = networks.siren((2, 6, 5, 1))
     spec = network.spec
     with jax.enable_x64(True):
-        params_a = testing.random_params(key, network)
-        params_b = testing.random_params(jax.random.fold_in(key, 1), network)
+        params_a = random_params(key, network)
+        params_b = random_params(jax.random.fold_in(key, 1), network)
         element = symmetry.sample(key, spec, spec.sizes(params_a))
 
         def product(element):

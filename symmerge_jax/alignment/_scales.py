@@ -1,0 +1,98 @@
+"""Permutations and positive scales of one space, fitted together.
+
+The alternative to balancing both networks first: permutations alternate with the scale
+that gives each neuron of `b` the ratio of written to read weights of its partner in
+`a`. The scale of a pair is known in closed form before the pairs are chosen, so that
+one assignment problem chooses pairs and scales at once.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from symmerge_jax import assignment, symmetry
+from symmerge_jax.alignment import _similarity
+from symmerge_jax.typing import Array, Params
+
+
+class ScaledSimilarity(NamedTuple):
+    """Inner products `[n, n]` of a space by the power of their use; norms; pair scales.
+
+    Attributes:
+      written: of what is written to the neurons, which scales with `s`.
+      read: of what is read from them, which scales with `1 / s`.
+      kept: of what is permuted only.
+      written_norm: `[n]` squared norms of what is written to the neurons of `b`.
+      read_norm: `[n]` squared norms of what is read from them.
+      pair_scale: scale of neuron `j` of `b` as the partner of neuron `i` of `a`.
+    """
+
+    written: Array
+    read: Array
+    kept: Array
+    written_norm: Array
+    read_norm: Array
+    pair_scale: Array
+
+
+def scaled_similarity(
+    params_a: Params, moved_b: Params, spec: symmetry.SymmetrySpec, space: str
+) -> ScaledSimilarity:
+    """Compare the neurons of one space, whose own monomial is not applied to `b`."""
+
+    def norms(params, power):
+        return jnp.sum(symmetry.unfold(params, spec, space, power) ** 2, axis=1)
+
+    def products(power):
+        return _similarity.inner_products(params_a, moved_b, spec, space, (power,))
+
+    ratio_a = _ratio(norms(params_a, 1), norms(params_a, -1))
+    written_norm, read_norm = norms(moved_b, 1), norms(moved_b, -1)
+    ratio_b = _ratio(written_norm, read_norm)
+    scale = (ratio_a[:, None] / ratio_b[None]) ** 0.25
+    return ScaledSimilarity(
+        products(1), products(-1), products(0), written_norm, read_norm, scale
+    )
+
+
+def project(
+    similarity: ScaledSimilarity, *, permute: bool, where: Array
+) -> symmetry.Monomial:
+    """Return the permutation that leaves the least distance, with its pair scales."""
+    perm = jnp.arange(len(similarity.written), dtype=jnp.int32)
+    if permute:
+        gains = _gains(similarity, similarity.pair_scale, perm[None])
+        perm = assignment.solve_lap(gains, maximize=True, where=where)
+    return rescale(similarity, symmetry.Monomial(perm, jnp.ones(perm.shape)))
+
+
+def rescale(
+    similarity: ScaledSimilarity, monomial: symmetry.Monomial
+) -> symmetry.Monomial:
+    """Return the same permutation with its pair scales."""
+    rows = jnp.arange(len(monomial.perm))
+    return symmetry.Monomial(monomial.perm, similarity.pair_scale[rows, monomial.perm])
+
+
+def gain(similarity: ScaledSimilarity, monomial: symmetry.Monomial) -> Array:
+    """Return `-||a - g.b||^2 / 2` over the space, `[]`, up to a term without `g`."""
+    perm, scale = monomial
+    return jnp.sum(_gains(similarity, scale[:, None], perm[:, None]))
+
+
+def _gains(similarity: ScaledSimilarity, scale: Array, columns: Array) -> Array:
+    """Return the gain of pairing each row with these columns at these scales."""
+    rows = jnp.arange(len(similarity.written))[:, None]
+    return (
+        scale * similarity.written[rows, columns]
+        + similarity.read[rows, columns] / scale
+        + similarity.kept[rows, columns]
+        - scale**2 * similarity.written_norm[columns] / 2
+        - similarity.read_norm[columns] / scale**2 / 2
+    )
+
+
+def _ratio(written: Array, read: Array) -> Array:
+    """Return the ratio of two squared norms, one where either is zero."""
+    both = (written > 0) & (read > 0)
+    return jnp.where(both, written, 1) / jnp.where(both, read, 1)
