@@ -1,4 +1,8 @@
-"""Solve batches of linear assignment problems, on the host or on the device."""
+"""Solve batches of linear assignment problems, on the host or on the device.
+
+The host runs scipy (shortest augmenting paths, Crouse 2016) behind one callback for the
+whole batch; the device solver is the same algorithm written for `vmap`.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +12,9 @@ from symmerge_jax.assignment import _device, _host
 from symmerge_jax.typing import Array
 
 METHODS = ("auto", "host", "device")
+
+MAX_DEVICE_SIZE = 128
+"""Largest `n` that "auto" solves in the compiled program of an accelerator."""
 
 
 def solve_lap(
@@ -19,44 +26,98 @@ def solve_lap(
 ) -> Array:
     """Return the permutation of least total cost, for one matrix or a batch.
 
-    Minimises `sum_i cost[i, perm[i]]` over the permutations of `0..n-1`. Works eagerly,
-    and under `jax.jit`, `jax.vmap` and `jax.lax.while_loop`.
+    Minimises `sum_i cost[i, perm[i]]` over all permutations, exactly. Works eagerly and
+    under `jax.jit`, `jax.vmap`, `jax.lax.while_loop` and `jax.grad` (a permutation has
+    no gradient). Among equally good permutations any one is returned, the same one for
+    the same input and method.
+
+    Methods. "host" is scipy in double precision; column potentials guessed from means
+    make most problems of weight matching trivial. "device" stays in the compiled
+    program and rounds as the data type of the costs does: the optimum to rounding. The
+    policy of "auto" on CPUs is "host", which was never slower by more than the
+    callback (20-100 us) and up to 10 times faster; `python launch/benchmark.py
+    assignment` prints the table. On accelerators, where it was not measured, "auto" is
+    "device" up to `n = 128` (copying the costs to the host would stall the program at
+    every step) and "host" above (a single large problem is serial work). Eager calls
+    are solved on the host.
 
     Args:
       cost: `[*N, n, n]` finite costs, any real data type.
       maximize: maximise instead: `cost` is a similarity.
-      method: "host" (scipy; one callback for the whole batch), "device" (stays in the
-        compiled program), or "auto".
-      where: `[*N]` problems to solve, default all; the others get the identity.
+      method: "auto", "host" or "device".
+      where: `[*N]` booleans, problems to solve; default all. The others are skipped,
+        whatever their costs, and get the identity.
 
     Returns:
-      `[*N, n]` integers, each row a permutation. A traced problem with a cost that is
-      not finite gets -1 everywhere, which no permutation has.
+      `[*N, n]` int32, each row a permutation. A *traced* problem that has a cost that
+      is not finite gets -1 everywhere, which is no permutation: errors cannot leave a
+      compiled program. `optimality_gap` of it is NaN.
 
     Raises:
-      ValueError: if the matrices are not square, `where` or `method` do not fit, or a
-        cost that is not traced is not finite (the matrix is named).
+      TypeError: complex costs, or `where` that is not boolean.
+      ValueError: matrices that are not square, `where` of another shape, an unknown
+        method, or, eagerly, a cost that is not finite (the matrix is named).
+
+    Example:
+      >>> import numpy as np
+      >>> solve_lap(np.array([[4.0, 1.0], [2.0, 3.0]])).tolist()
+      [1, 0]
+
+    References:
+      Crouse 2016, On implementing 2D rectangular assignment algorithms, IEEE
+      Transactions on Aerospace and Electronic Systems 52(4), algorithm of section III.
     """
-    if cost.ndim < 2 or cost.shape[-1] != cost.shape[-2]:
-        raise ValueError(f"Costs must be `[*N, n, n]`, got shape {cost.shape}.")
+    batch, n = check_square(cost, "cost")[:-2], cost.shape[-1]
     if method not in METHODS:
-        raise ValueError(f"method must be one of {METHODS}, got '{method}'.")
-    batch = cost.shape[:-2]
-    where = np.ones(batch, bool) if where is None else where
+        raise ValueError(f"method must be one of {METHODS}, got {method!r}.")
+    if where is None:
+        where = np.ones(batch, bool)
+    if where.dtype != bool:
+        raise TypeError(f"where must be boolean, got {where.dtype}.")
     if where.shape != batch:
         raise ValueError(f"where must be {batch}, one per matrix, got {where.shape}.")
-    concrete = not any(isinstance(x, jax.core.Tracer) for x in (cost, where))
-    if concrete:
-        _check_finite(np.asarray(cost), np.asarray(where))
+    if not all(cost.shape):
+        return jnp.zeros(cost.shape[:-1], jnp.int32)
+    if isinstance(cost, jax.core.Tracer) or isinstance(where, jax.core.Tracer):
+        cost = jax.lax.stop_gradient(cost)
+        return _traced(jnp.asarray(cost), jnp.asarray(where), maximize, method)
+    solve = _device.solve if method == "device" else _host.solve
+    perm = np.asarray(solve(cost, where, maximize=maximize))
+    if len(bad := np.argwhere(perm[..., 0] < 0)):
+        index = f"[{', '.join(map(str, bad[0]))}]" if batch else ""
+        raise ValueError(
+            f"Matrix cost{index} of shape ({n}, {n}) has an entry that is not finite."
+        )
+    return jnp.asarray(perm)
+
+
+def check_square(matrix: Array, name: str) -> tuple[int, ...]:
+    """Return the shape of square real matrices, or raise.
+
+    Args:
+      matrix: what should be `[*N, n, n]`.
+      name: name of the argument, for the message.
+
+    Returns:
+      Its shape.
+
+    Raises:
+      TypeError: complex numbers.
+      ValueError: not square.
+    """
+    if jnp.issubdtype(matrix.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} must be real, got {matrix.dtype}.")
+    shape = matrix.shape
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise ValueError(f"{name} must be square, [*N, n, n], got shape {shape}.")
+    return shape
+
+
+def _traced(cost, where, maximize, method):
+    on_host = _host.callbacks(cost, where, maximize)
+    on_device = jax.tree_util.Partial(_device.solve, maximize=maximize)
     if method == "device":
-        return _device.solve(jnp.asarray(cost), jnp.asarray(where), maximize)
-    if concrete:
-        return jnp.asarray(_host.solve(cost, where, maximize=maximize))
-    return _host.callback(cost, where, maximize)
-
-
-def _check_finite(cost, where):
-    finite = np.isfinite(cost).all(axis=(-2, -1)) | ~where
-    if not finite.all():
-        index = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(f"Matrix {index} of the costs has values that are not finite.")
+        return on_device(cost, where)
+    if method == "auto" and cost.shape[-1] <= MAX_DEVICE_SIZE:
+        on_host["default"] = on_device
+    return jax.lax.platform_dependent(cost, where, **on_host)
