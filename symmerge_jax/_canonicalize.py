@@ -1,13 +1,40 @@
 """The verb that maps every twin of a network to one representative."""
 
 import functools
+from collections.abc import Mapping
+from typing import Any, Literal, overload
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import core
 
-from symmerge_jax import autoencoders, symmetry
+from symmerge_jax import _align, alignment, autoencoders, symmetry
 from symmerge_jax.typing import Params
+
+_MODES = ("reconstruct", "template")
+
+
+@overload
+def canonicalize(
+    params: Params,
+    spec: symmetry.SymmetrySpec,
+    *,
+    canonicalizer: autoencoders.Canonicalizer | None = None,
+    mode: str = "reconstruct",
+    return_element: Literal[False] = False,
+) -> Params: ...
+
+
+@overload
+def canonicalize(
+    params: Params,
+    spec: symmetry.SymmetrySpec,
+    *,
+    canonicalizer: autoencoders.Canonicalizer | None = None,
+    mode: str = "reconstruct",
+    return_element: Literal[True],
+) -> tuple[Params, symmetry.GroupElement]: ...
 
 
 def canonicalize(
@@ -15,31 +42,55 @@ def canonicalize(
     spec: symmetry.SymmetrySpec,
     *,
     canonicalizer: autoencoders.Canonicalizer | None = None,
-) -> Params:
+    mode: str = "reconstruct",
+    return_element: bool = False,
+) -> Params | tuple[Params, symmetry.GroupElement]:
     """Return the representative that all twins of a network share.
 
-    Without a `canonicalizer` the closed form is used: the result is itself a twin of
-    the input, with the same function to rounding (see `symmetry.canonical_form`). With
-    one, the result is the autoencoder's reconstruction (Boufalis et al. 2025, arXiv
-    2511.12601): a network with *approximately* the same function, whose weights can be
-    interpolated with those of other reconstructions.
+    Three representatives are offered:
+
+    - without a `canonicalizer` the closed form (`symmetry.canonical_form`), a twin of
+      the input: its function is kept to rounding;
+    - `mode="reconstruct"`: what the autoencoder decodes (Boufalis et al. 2025, arXiv
+      2511.12601), a network with *approximately* the same function, whose weights can
+      be interpolated with those of other reconstructions, of other networks too;
+    - `mode="template"`: the decoded network serves as a template only, onto which the
+      network itself is matched, with permutations and signs (positive scales are
+      balanced, sine phases folded): again a true twin of the input.
 
     Law: `canonicalize(act(g, params, spec), spec) = canonicalize(params, spec)` for
-    every group element `g`.
+    every group element `g`. The template obeys it wherever the closed form does, bit
+    for bit, because nothing but the closed form goes into the autoencoder and into the
+    matching. The matching goes from the inputs on, space by space (the "outward" start
+    of `alignment.WeightMatching`), hence does not depend on the order of the neurons
+    either.
+
+    Where it ends: both exact forms are constant on the orbit and *not* continuous.
+    Noise makes the closed form swap neurons of almost equal norm, and the template
+    neurons that fit almost equally well. Neurons that the closed form cannot tell apart
+    (see there) are left in any order by the template too. Networks that are only
+    nearly twins, or trained independently, are better aligned with each other or with
+    one common network (`align`), or decoded.
 
     Args:
-      params: parameters of one network, or of a batch of networks with leading axes.
-        Double precision is kept (as numpy arrays where JAX has it switched off).
+      params: parameters of one network, or of a batch of networks with leading axes
+        (one at most with a `canonicalizer`). Double precision is kept by the exact
+        forms (as numpy arrays where JAX has it switched off).
       spec: symmetry of the architecture.
       canonicalizer: from `load_canonicalizer`; None for the closed form.
+      mode: "reconstruct" or "template", the use that is made of the `canonicalizer`.
+      return_element: also return the group element, for the exact forms: it maps
+        `params`, after `symmetry.fold_phases`, to the result.
 
     Returns:
-      Parameters with the tree and the shapes of `params`.
+      Parameters with the tree and the shapes of `params`; with `return_element` a pair
+      of them and the element, which has the same leading axes.
 
     Raises:
       ValueError: if the parameters do not fit the spec or are not finite, or if the
-        canonicaliser was trained for another spec or other layer sizes. What a spec
-        does not say (an output offset, ReLU or leaky ReLU) is not checked.
+        canonicaliser was trained for another spec or other layer sizes; an unknown
+        mode, a template without a canonicaliser, or an element where there is none.
+        What a spec does not say (an output offset, ReLU or leaky ReLU) is not checked.
 
     Example:
       >>> import jax
@@ -51,34 +102,102 @@ def canonicalize(
       >>> bool((forms["dense_0"]["kernel"] == forms["dense_0"]["kernel"][:1]).all())
       True
     """
-    batch_shape = spec.batch_shape(params)
-    if canonicalizer is not None:
-        if canonicalizer.spec != spec:
-            raise ValueError(
-                "The canonicalizer was trained for another symmetry: its spaces are"
-                f" {canonicalizer.spec.spaces}, the network's {spec.spaces}."
-            )
+    _check_options(spec, canonicalizer, mode, return_element)
+    if canonicalizer is not None and mode == "reconstruct":
+        spec.batch_shape(params)
         return canonicalizer.reconstruct(params)
-    leaves = jax.tree.leaves(params)
+    form, element = _closed_form(params, spec)
+    if canonicalizer is not None:
+        form, element = _match(form, element, spec, canonicalizer)
+    return (form, element) if return_element else form
+
+
+def _check_options(spec, canonicalizer, mode, return_element) -> None:
+    if mode not in _MODES:
+        raise ValueError(f"mode is {mode!r}, known are {', '.join(_MODES)}.")
+    if canonicalizer is None:
+        if mode == "template":
+            raise ValueError(
+                "mode='template' needs a canonicalizer, whose reconstruction is the"
+                " template: pass one, or leave mode away for the closed form."
+            )
+        return
+    if canonicalizer.spec != spec:
+        raise ValueError(
+            "The canonicalizer was trained for another symmetry: its spaces are"
+            f" {canonicalizer.spec.spaces}, the network's {spec.spaces}."
+        )
+    if return_element and mode == "reconstruct":
+        raise ValueError(
+            "A reconstruction is no twin of the network, so there is no group element:"
+            " pass mode='template', or leave return_element away."
+        )
+
+
+def _closed_form(params: Params, spec: symmetry.SymmetrySpec) -> Any:
+    """Return the closed form of a network or a batch, and the elements."""
+    batch_shape = spec.batch_shape(params)
     if 0 in batch_shape:
         raise ValueError("There are zero networks in the batch.")
-    if not any(isinstance(leaf, core.Tracer) for leaf in leaves):
+    if not any(isinstance(leaf, core.Tracer) for leaf in jax.tree.leaves(params)):
         symmetry.check_finite(params)
-    double = any(np.dtype(leaf.dtype) == np.float64 for leaf in leaves)
-    function = _closed_form(spec, len(batch_shape))
-    if not double or jax.config.jax_enable_x64:  # pyright: ignore
-        return function(params)
-    with jax.enable_x64(True):
-        return jax.tree.map(np.asarray, function(params))
+    program = _compiled(_to_closed_form, spec, len(batch_shape))
+    return _align.call(program, params, _align.plain_dicts(params))
 
 
-@functools.cache
-def _closed_form(spec: symmetry.SymmetrySpec, num_batch_axes: int):
-    """Return the compiled closed form for parameters with this many leading axes."""
+def _match(
+    form: Params,
+    element: symmetry.GroupElement,
+    spec: symmetry.SymmetrySpec,
+    canonicalizer: autoencoders.Canonicalizer,
+) -> Any:
+    """Move closed forms onto their reconstructions; compose the elements."""
+    single = jax.tree.map(lambda x: np.asarray(x, np.float32), form)
+    template = canonicalizer.reconstruct(single)
+    program = _compiled(_to_template, spec, len(spec.batch_shape(form)))
+    return _align.call(program, form, form, element, template)
 
-    def function(params: Params) -> Params:
-        return symmetry.canonical_form(params, spec)
 
+def _to_closed_form(params: Params, *, spec: symmetry.SymmetrySpec):
+    params = symmetry.fold_phases(params, spec)
+    element = symmetry.canonical_element(params, spec)
+    return symmetry.act(element, params, spec), element
+
+
+def _to_template(
+    form: Params,
+    element: symmetry.GroupElement,
+    template: Params,
+    *,
+    spec: symmetry.SymmetrySpec,
+):
+    template = jax.tree.map(lambda t, x: t.astype(x.dtype), dict(template), dict(form))
+    template = symmetry.fold_phases(template, spec)
+    template = symmetry.act(symmetry.balance_scales(template, spec), template, spec)
+    problem = alignment.AlignmentProblem(params_a=template, params_b=form, spec=spec)
+    # Sweeps would bring the two closer, but each one spreads what noise does to some
+    # neurons over all of them: twins with noise get one order less often.
+    solver = alignment.WeightMatching(starts=("outward",), max_sweeps=0)
+    found = _without_scales(solver(jax.random.key(0), problem).element, spec)
+    return symmetry.act(found, form, spec), symmetry.compose(found, element)
+
+
+def _without_scales(
+    element: Mapping[str, symmetry.Monomial], spec: symmetry.SymmetrySpec
+) -> symmetry.GroupElement:
+    """Leave out positive scales: form and template are balanced, up to rounding."""
+    return {
+        name: symmetry.Monomial(perm, jnp.ones_like(scale))
+        if spec.space(name).group is symmetry.Group.SCALE
+        else symmetry.Monomial(perm, scale)
+        for name, (perm, scale) in element.items()
+    }
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(function, spec: symmetry.SymmetrySpec, num_batch_axes: int):
+    """Return the compiled function for arguments with this many leading axes."""
+    program = functools.partial(function, spec=spec)
     for _ in range(num_batch_axes):
-        function = jax.vmap(function)
-    return jax.jit(function)
+        program = jax.vmap(program)
+    return jax.jit(program)

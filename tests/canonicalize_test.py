@@ -21,15 +21,22 @@ def network_of(description=SIREN):
     return networks.build(description)
 
 
-@pytest.fixture(scope="module")
-def canonicalizer():
-    network = network_of()
+def untrained(architecture, encoder):
+    """A canonicaliser that nobody trained: any template serves the laws."""
+    network = network_of(architecture)
     shapes = symmetry.flatten(jax.eval_shape(network.init, jax.random.key(0)))
     statistics = {path: (0.0, 0.2) for path in shapes}
     decoder = {"head": "affine"}
-    model = autoencoders.build(SIREN, ENCODER, decoder, statistics)
+    model = autoencoders.build(architecture, encoder, decoder, statistics)
     variables = jax.jit(model.init)(jax.random.key(1))
-    return autoencoders.Canonicalizer(SIREN, ENCODER, decoder, statistics, variables)
+    return autoencoders.Canonicalizer(
+        architecture, encoder, decoder, statistics, variables
+    )
+
+
+@pytest.fixture(scope="module")
+def canonicalizer():
+    return untrained(SIREN, ENCODER)
 
 
 def assert_equal(a, b):
@@ -128,6 +135,138 @@ def test_a_canonicalizer_of_another_symmetry_is_refused(key, canonicalizer):
     with pytest.raises(ValueError, match="trained for another symmetry"):
         symmerge_jax.canonicalize(
             other.init(key), other.spec, canonicalizer=canonicalizer
+        )
+
+
+ARCHITECTURES = {
+    "siren": {"kind": "siren", "layer_sizes": [2, 6, 5, 1]},
+    "relu": {"kind": "mlp", "layer_sizes": [2, 6, 5, 1], "activation": "relu"},
+    "tanh": {"kind": "mlp", "layer_sizes": [2, 6, 5, 1], "activation": "tanh"},
+    "gelu": {"kind": "mlp", "layer_sizes": [2, 6, 5, 1], "activation": "gelu"},
+    "linear": {"kind": "mlp", "layer_sizes": [2, 1], "activation": "tanh"},
+}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        *("siren", "relu"),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("tanh", "gelu", "linear")),
+    ],
+)
+def template_case(request):
+    """Network, canonicaliser that reads outputs, four twins, and their forms."""
+    architecture = ARCHITECTURES[request.param]
+    network = network_of(architecture)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    std = 0.1 if architecture["kind"] == "siren" else 0.5  # phases are 30 times that
+    params = testing.random_params(jax.random.key(3), shapes, std=std)
+    twins = symmetry.sample_orbit(jax.random.key(4), params, network.spec, 4)
+    probe = {"kind": "probe", "width": 4, "num_probes": 3}
+    canonicalizer = untrained(architecture, probe)
+    forms, element = symmerge_jax.canonicalize(
+        twins,
+        network.spec,
+        canonicalizer=canonicalizer,
+        mode="template",
+        return_element=True,
+    )
+    return network, canonicalizer, twins, forms, element
+
+
+def evaluate(network, params_batch, x):
+    return jax.jit(jax.vmap(network.apply, (0, None)))(params_batch, x)
+
+
+def test_twins_share_a_twin(key, template_case):
+    network, _, twins, forms, element = template_case
+    for leaf in jax.tree.leaves(forms):
+        np.testing.assert_allclose(
+            leaf, np.broadcast_to(leaf[:1], leaf.shape), atol=1e-5
+        )
+    x = jax.random.uniform(key, (50, 2), minval=-1)
+    expected = evaluate(network, twins, x)
+    np.testing.assert_allclose(evaluate(network, forms, x), expected, atol=1e-4)
+    middle = jax.tree.map(lambda leaf: (leaf + leaf[::-1]) / 2, dict(forms))
+    np.testing.assert_allclose(evaluate(network, middle, x), expected, atol=1e-4)
+    if len(network.spec.spaces) > 2:  # without, there is a barrier
+        middle = jax.tree.map(lambda leaf: (leaf + leaf[::-1]) / 2, dict(twins))
+        assert np.abs(evaluate(network, middle, x) - expected).max() > 0.05
+
+
+def test_the_element_leads_to_the_form(template_case):
+    network, _, twins, forms, element = template_case
+
+    def move(element, params):
+        params = symmetry.fold_phases(params, network.spec)
+        return symmetry.act(element, params, network.spec)
+
+    moved = jax.jit(jax.vmap(move))(element, twins)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        moved,
+        dict(forms),
+    )
+
+
+def test_the_form_is_nearer_to_the_template_than_the_closed_form(template_case):
+    network, canonicalizer, twins, forms, _ = template_case
+    closed = symmerge_jax.canonicalize(twins, network.spec)
+    template = canonicalizer.reconstruct(closed)
+
+    def distance(form, template):
+        template = symmetry.fold_phases(template, network.spec)
+        scales = symmetry.balance_scales(template, network.spec)
+        template = symmetry.act(scales, template, network.spec)
+        return symmetry.distance(form, template)
+
+    distances = jax.jit(jax.vmap(distance))
+    ours, others = distances(forms, template), distances(closed, template)
+    if len(network.spec.spaces) > 2:
+        assert (ours < 0.99 * others).all()
+    else:
+        assert_equal(forms, twins)  # nothing can be moved
+
+
+@pytest.mark.slow
+def test_the_template_form_of_one_network_is_that_of_the_batch(template_case):
+    network, canonicalizer, twins, forms, _ = template_case
+    one = symmerge_jax.canonicalize(
+        row(twins, 1), network.spec, canonicalizer=canonicalizer, mode="template"
+    )
+    assert_equal(row(forms, 1), one)
+
+
+def test_templates_keep_double_precision(key, canonicalizer):
+    network = network_of()
+    params = testing.random_params(key, network)
+    double = jax.tree.map(lambda x: np.asarray(x, np.float64) * (1 + 1e-12), params)
+    form = symmerge_jax.canonicalize(
+        double, network.spec, canonicalizer=canonicalizer, mode="template"
+    )
+    with jax.enable_x64(True):
+        x = jax.random.uniform(key, (50, 2), np.float64, minval=-1)
+        y, z = network.apply(double, x), network.apply(form, x)
+        np.testing.assert_allclose(y, z, atol=1e-12)
+
+
+def test_the_closed_form_returns_its_element(key):
+    network = network_of()
+    params = testing.random_params(key, network)
+    form, element = symmerge_jax.canonicalize(params, network.spec, return_element=True)
+    folded = symmetry.fold_phases(params, network.spec)
+    assert_equal(symmetry.act(element, folded, network.spec), dict(form))
+
+
+def test_options_that_mean_nothing_are_refused(key, canonicalizer):
+    params, spec = network_of().init(key), canonicalizer.spec
+    with pytest.raises(ValueError, match="mode is 'exact', known are reconstruct"):
+        symmerge_jax.canonicalize(params, spec, mode="exact")
+    with pytest.raises(ValueError, match="'template' needs a canonicalizer"):
+        symmerge_jax.canonicalize(params, spec, mode="template")
+    with pytest.raises(ValueError, match="no twin of the network"):
+        symmerge_jax.canonicalize(
+            params, spec, canonicalizer=canonicalizer, return_element=True
         )
 
 
