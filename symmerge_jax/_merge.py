@@ -63,7 +63,7 @@ def merge(
       aligner: `alignment.MergeMany` or `alignment.Universe`, which bring any number of
         networks together; or a solver for pairs, to be used by `MergeMany`; None for
         `MergeMany(aligner=WeightMatching())`.
-      weights: one per network, not negative, sum 1; None for equal ones.
+      weights: one per network, above zero, sum 1; None for equal ones.
       key: random key of the solver; None for `jax.random.key(0)`.
       data: see `align`.
       features_fn: see `align`.

@@ -29,7 +29,7 @@ class ManyProblem:
 
     Attributes:
       params_batch: the networks, with a leading axis `[N]` on every leaf.
-      weights: `[N]` of the mean, not negative, sum 1.
+      weights: `[N]` of the mean, above zero, sum 1.
       data: see `AlignmentProblem`.
       spec: the symmetry of all.
       features_fn: see `AlignmentProblem`.
@@ -180,13 +180,9 @@ def weighted_mean(params_batch: Params, weights: Array) -> Params:
 
 
 def mean_of_others(params_batch: Params, weights: Array, number: Array) -> Params:
-    """Return the mean of all networks but one, evenly where they have no weight."""
-    is_other = jnp.arange(len(weights)) != number
-    others = jnp.where(is_other, weights, 0)
-    even = is_other / (len(weights) - 1)
-    total = jnp.sum(others)
-    scaled = others / jnp.where(total > 0, total, 1)
-    return weighted_mean(params_batch, jnp.where(total > 0, scaled, even))
+    """Return the weighted mean of all networks but one."""
+    others = jnp.where(jnp.arange(len(weights)) == number, 0, weights)
+    return weighted_mean(params_batch, others / jnp.sum(others))
 
 
 def move_closer(

@@ -1,7 +1,6 @@
 """Canonicalise the networks of a file: the work behind `launch/canonicalize.py`."""
 
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +8,8 @@ import jax
 import numpy as np
 
 import symmerge_jax
-from symmerge_jax import networks, symmetry, zoo
+from symmerge_jax import networks, zoo
+from symmerge_jax.experiments import _weight_file
 from symmerge_jax.typing import Params
 
 
@@ -41,11 +41,11 @@ def run(
       FileNotFoundError: missing file or canonicaliser.
       ValueError: damaged file, unknown architecture, or one that does not fit.
     """
-    params, stored = _read(pathlib.Path(weights))
+    file = _weight_file.read(weights)
     loaded = None
     if canonicalizer is not None:
         loaded = symmerge_jax.load_canonicalizer(canonicalizer)
-    description = architecture or stored or (loaded and loaded.architecture)
+    description = architecture or file.architecture or (loaded and loaded.architecture)
     if description is None:
         raise ValueError(
             f"'{weights}' does not say which architecture it holds: pass"
@@ -53,41 +53,16 @@ def run(
             " --canonicalizer."
         )
     network = networks.build(description)
-    try:
-        _check_sizes(network, params, description)
-        symmetry.check_finite(params)
-    except ValueError as error:
-        raise ValueError(f"'{weights}': {error}") from error
+    _weight_file.check(file, network, description)
     if loaded is not None:
         _check_same(description, loaded.architecture)
-    result = symmerge_jax.canonicalize(params, network.spec, canonicalizer=loaded)
+    result = symmerge_jax.canonicalize(file.params, network.spec, canonicalizer=loaded)
     symmerge_jax.save(out, result, architecture=description)
     return {
-        "networks": int(np.prod(network.spec.batch_shape(params), dtype=int)),
+        "networks": int(np.prod(network.spec.batch_shape(file.params), dtype=int)),
         "mode": "closed form" if loaded is None else "autoencoder",
-        **_difference(network, params, result, seed),
+        **_difference(network, file.params, result, seed),
     }
-
-
-def _read(path: pathlib.Path) -> tuple[Params, Mapping[str, Any] | None]:
-    if path.suffix == ".pth":
-        return zoo.params_from_sequential(zoo.load_torch_state_dict(path)), None
-    return symmerge_jax.load(path), symmerge_jax.load_architecture(path)
-
-
-def _check_sizes(network: networks.Network, params: Params, description) -> None:
-    """Refuse weights whose layers are not those of the description."""
-    num_batch_axes = len(network.spec.batch_shape(params))
-    one = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape[num_batch_axes:], x.dtype), params
-    )
-    given = tuple(network.spec.sizes(one).values())
-    expected = tuple(network.spec.sizes(_shapes(network)).values())
-    if given != expected:
-        raise ValueError(
-            f"The weights are of layers {given}, the architecture {dict(description)}"
-            f" has {expected}."
-        )
 
 
 def _check_same(description, trained) -> None:
@@ -101,15 +76,12 @@ def _check_same(description, trained) -> None:
             )
 
 
-def _shapes(network: networks.Network) -> Params:
-    return jax.eval_shape(network.init, jax.random.key(0))
-
-
 def _difference(
     network: networks.Network, before: Params, after: Params, seed: int
 ) -> dict[str, float]:
     """Compare two batches of networks on random inputs."""
-    num_inputs = network.spec.sizes(_shapes(network))[network.spec.spaces[0].name]
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    num_inputs = network.spec.sizes(shapes)[network.spec.spaces[0].name]
     shape = (1000, num_inputs)
     x = jax.random.uniform(jax.random.key(seed), shape, minval=-1.0, maxval=1.0)
     apply = network.apply

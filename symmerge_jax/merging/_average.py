@@ -44,8 +44,8 @@ def check_weights(
       The weights.
 
     Raises:
-      ValueError: another number of weights, a weight that is negative or not finite, or
-        a sum that differs from 1 by more than 1e-6.
+      ValueError: another number of weights, a weight that is not finite or not above
+        zero, or a sum that differs from 1 by more than 1e-6.
     """
     if weights is None:
         return np.full(num_networks, 1 / num_networks)
@@ -55,9 +55,10 @@ def check_weights(
             f"Got {array.size} weights of shape {array.shape} for {num_networks}"
             " networks: give one number per network."
         )
-    if not np.isfinite(array).all() or (array < 0).any():
+    if not np.isfinite(array).all() or (array <= 0).any():
         raise ValueError(
-            f"Weights must be finite and not negative, got {array.tolist()}."
+            f"Weights must be finite and above zero, got {array.tolist()}: leave out"
+            " a network that is not to count."
         )
     if abs(array.sum() - 1) > 1e-6:
         raise ValueError(

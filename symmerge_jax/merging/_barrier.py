@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax import alignment
+from symmerge_jax import alignment, symmetry
 from symmerge_jax.merging import _interpolate
 from symmerge_jax.typing import Array, Params
 
 
 class Barrier(NamedTuple):
     """The loss along the path between networks `a` and `b`, in the unit of the loss.
+
+    Where `eval_fn` returns a tree of losses, all but `lams` are such trees.
 
     Attributes:
       lams: `[num_points]` evenly spaced from 0 (network a) to 1 (network b).
@@ -27,13 +29,13 @@ class Barrier(NamedTuple):
     """
 
     lams: Array
-    losses: Array
-    barrier: Array
-    auc: Array
+    losses: Any
+    barrier: Any
+    auc: Any
 
 
 def loss_barrier(
-    eval_fn: Callable[..., Array],
+    eval_fn: Callable[..., Any],
     params_a: Params,
     params_b: Params,
     num_points: int = 25,
@@ -55,9 +57,9 @@ def loss_barrier(
 
     Args:
       eval_fn: `eval_fn(params) -> []`, or `eval_fn(params, data) -> []` where `data` is
-        given: the loss of one network, smaller is better; for accuracy pass the error
-        rate. A pure function of JAX, hashable. Large arrays belong into `data`:
-        what the function closes over is copied into the program.
+        given: the loss of one network, smaller is better, or a tree of several (for
+        accuracy pass the error rate). A pure function of JAX, hashable. Large arrays
+        belong into `data`: what the function closes over is copied into the program.
       params_a: parameters of one network, or of a batch of networks.
       params_b: parameters of as many networks, aligned with the first.
       num_points: points on the path, both ends included; at least 3.
@@ -93,48 +95,58 @@ def loss_barrier(
     num_pairs = math.prod(batch_shape)
     pairs = jax.tree.map(
         lambda x: jnp.reshape(x, (num_pairs, *x.shape[num_batch_axes:])),
-        (dict(params_a), dict(params_b)),
+        tuple(symmetry.unflatten(symmetry.flatten(p)) for p in (params_a, params_b)),
     )
     batch_size = min(batch_size, num_pairs * num_points)
     curve = _curve(eval_fn, num_points, method, batch_size, data is not None)
     lams, losses = curve(*pairs, data)
-    psi = losses - ((1 - lams)[None] * losses[:, :1] + lams[None] * losses[:, -1:])
-    # Exactly zero at the ends, whatever the rounding of the line.
-    psi = psi.at[:, 0].set(0).at[:, -1].set(0)
+    psi = jax.tree.map(functools.partial(_excess, lams), losses)
+    shape = lambda x: x.reshape(*batch_shape, *x.shape[1:])  # noqa: E731
     return Barrier(
         lams=lams,
-        losses=losses.reshape(*batch_shape, num_points),
-        barrier=psi.max(1).reshape(batch_shape),
-        auc=jnp.trapezoid(psi, dx=1 / (num_points - 1), axis=1).reshape(batch_shape),
+        losses=jax.tree.map(shape, losses),
+        barrier=jax.tree.map(lambda x: shape(x.max(1)), psi),
+        auc=jax.tree.map(
+            lambda x: shape(jnp.trapezoid(x, dx=1 / (num_points - 1), axis=1)), psi
+        ),
     )
+
+
+def _excess(lams: Array, losses: Array) -> Array:
+    """Return `psi`, `[N, T]`: exactly zero at the ends, whatever the rounding."""
+    psi = losses - ((1 - lams)[None] * losses[:, :1] + lams[None] * losses[:, -1:])
+    is_end = (lams == 0) | (lams == 1)
+    return jnp.where(is_end[None], 0, psi)
 
 
 @functools.lru_cache(maxsize=16)
 def _curve(eval_fn, num_points: int, method: str, batch_size: int, has_data: bool):
     """Return the program from pairs `[N]` to lams `[T]` and losses `[N, T]`."""
 
-    def curve(params_a: Params, params_b: Params, data: Any) -> tuple[Array, Array]:
+    def curve(params_a: Params, params_b: Params, data: Any) -> tuple[Array, Any]:
         lams = jnp.linspace(0, 1, num_points)
         num_pairs = len(jax.tree.leaves(params_a)[0])
         total = num_pairs * num_points
         num_batches = -(-total // batch_size)
 
-        def loss(index: Array) -> Array:
+        def loss(index: Array) -> Any:
             pair, point = index // num_points, index % num_points
             a, b = jax.tree.map(lambda leaf: leaf[pair], (params_a, params_b))
             params = _interpolate.interpolate(a, b, lams[point], method=method)
             value = eval_fn(params, data) if has_data else eval_fn(params)
-            if jnp.shape(value) != ():
+            if wrong := [x for x in map(jnp.shape, jax.tree.leaves(value)) if x]:
                 raise ValueError(
                     "eval_fn must return the loss of one network, a scalar; got shape"
-                    f" {jnp.shape(value)}."
+                    f" {wrong[0]}."
                 )
-            return jnp.asarray(value)
+            return jax.tree.map(jnp.asarray, value)
 
         # The last batch is filled up, so that there is one shape to compile.
         indices = jnp.minimum(jnp.arange(num_batches * batch_size), total - 1)
         losses = jax.lax.map(jax.vmap(loss), indices.reshape(num_batches, batch_size))
-        return lams, losses.ravel()[:total].reshape(num_pairs, num_points)
+        return lams, jax.tree.map(
+            lambda x: x.ravel()[:total].reshape(num_pairs, num_points), losses
+        )
 
     return jax.jit(curve)
 

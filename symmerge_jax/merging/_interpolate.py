@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax import alignment
+from symmerge_jax import alignment, symmetry
 from symmerge_jax.typing import Array, Params
 
 METHODS = ("linear", "spherical")
@@ -25,7 +25,7 @@ def interpolate(
     The weights are computed as `(1 - lam) sinc((1 - lam) omega) / sinc(omega)` with
     `sinc(x) = sin(x) / x`, so that parallel vectors (`omega = 0`) need no special case:
     there both formulas agree. The angle with a network of zeros is taken as 0. Opposite
-    vectors (`a = -c b`, `c > 0`) have no unique path, the result is not finite.
+    vectors (`a = -c b`, `c > 0`) have no unique path between them: the result is NaN.
 
     Law: at `lam = 0` the result is `params_a`, at `lam = 1` it is `params_b`.
 
@@ -52,6 +52,9 @@ def interpolate(
       [[0.0, 0.0], [1.0, 1.0]]
     """
     alignment.check_same_architecture({"params_a": params_a, "params_b": params_b})
+    params_a, params_b = (
+        symmetry.unflatten(symmetry.flatten(params)) for params in (params_a, params_b)
+    )
     if method not in METHODS:
         raise ValueError(f"Unknown method {method!r}; known are {METHODS}.")
     dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params_a))
@@ -71,7 +74,7 @@ def interpolate(
         mixed = weight_a.reshape(shape) * a + weight_b.reshape(shape) * b
         return mixed.astype(a.dtype)
 
-    return jax.tree.map(combine, dict(params_a), dict(params_b))
+    return jax.tree.map(combine, params_a, params_b)
 
 
 def _sinc(x: Array) -> Array:
@@ -79,17 +82,19 @@ def _sinc(x: Array) -> Array:
 
 
 def _angle(params_a: Params, params_b: Params) -> Array:
-    """Return the angle in [0, pi] between two networks as vectors, radians."""
+    """Return the angle in [0, pi) between two networks as vectors, radians, or NaN."""
     norm_a, norm_b = _norm(params_a), _norm(params_b)
     some = (norm_a > 0) & (norm_b > 0)
     scale_a, scale_b = (jnp.where(some, norm, 1) for norm in (norm_a, norm_b))
-    unit_a = jax.tree.map(lambda a: a / scale_a, dict(params_a))
-    unit_b = jax.tree.map(lambda b: b / scale_b, dict(params_b))
+    unit_a = jax.tree.map(lambda a: a / scale_a, params_a)
+    unit_b = jax.tree.map(lambda b: b / scale_b, params_b)
     # Kahan's formula, exact to rounding at all angles; arccos loses half of the digits
     # near 0 and pi.
     difference = _norm(jax.tree.map(jnp.subtract, unit_a, unit_b))
     total = _norm(jax.tree.map(jnp.add, unit_a, unit_b))
-    return jnp.where(some, 2 * jnp.arctan2(difference, total), 0)
+    omega = jnp.where(some, 2 * jnp.arctan2(difference, total), 0)
+    opposite = some & (total <= 8 * jnp.finfo(total.dtype).eps)
+    return jnp.where(opposite, jnp.nan, omega)
 
 
 def _norm(params: Params) -> Array:

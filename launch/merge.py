@@ -1,0 +1,56 @@
+"""Merge the networks of two or more weight files into one.
+
+python launch/merge.py a.safetensors b.safetensors --out=merged.safetensors
+python launch/merge.py a.npz b.npz c.npz --out=merged.npz --aligned_dir=aligned \
+    --architecture='{"kind": "mlp", "layer_sizes": [784, 128, 10]}' --data=mnist
+"""
+
+from absl import flags
+
+from symmerge_jax import experiments
+from symmerge_jax.experiments import autoencode, merge
+
+OUT = flags.DEFINE_string("out", None, ".safetensors or .npz for the merged network.")
+ALIGNED_DIR = flags.DEFINE_string(
+    "aligned_dir", None, "Folder for the aligned networks, which keep their function."
+)
+ARCHITECTURE = flags.DEFINE_string(
+    "architecture", None, "JSON, or a file with it, where the weights do not say it."
+)
+ALIGNER = flags.DEFINE_enum(
+    "aligner", "weight_matching", sorted(merge.ALIGNERS), "How to align."
+)
+NUM_RANDOM_STARTS = flags.DEFINE_integer(
+    "num_random_starts", None, "Further starts of weight_matching."
+)
+WEIGHTS = flags.DEFINE_list("weights", None, "Weights of the mean, as 0.3,0.7.")
+DATA = flags.DEFINE_string(
+    "data", None, "To measure losses: .npz with x and y, digits, mnist, fashion_mnist."
+)
+DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder of the images; $SYMMERGE_DATA_DIR, or a download."
+)
+SEED = flags.DEFINE_integer("seed", 0, "Of the solver.")
+flags.mark_flags_as_required(["out"])
+
+
+def main(argv):
+    if len(argv) < 3:
+        raise flags.Error("Name at least two weight files to merge.")
+    report = merge.run(
+        argv[1:],
+        OUT.value or "",
+        aligned_dir=ALIGNED_DIR.value,
+        architecture=ARCHITECTURE.value,
+        aligner=ALIGNER.value or "",
+        num_random_starts=NUM_RANDOM_STARTS.value,
+        weights=WEIGHTS.value,
+        data=DATA.value,
+        data_dir=DATA_DIR.value,
+        seed=SEED.value or 0,
+    )
+    print(autoencode.table(report))  # noqa: T201
+
+
+if __name__ == "__main__":
+    experiments.run_main(main)

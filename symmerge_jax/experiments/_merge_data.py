@@ -1,0 +1,155 @@
+"""The losses of merged networks on data that a user names."""
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import symmerge_jax
+from symmerge_jax import networks, zoo
+
+_BATCH_SIZE = 4  # networks at once
+
+
+class Losses(NamedTuple):
+    """Data, and the losses of a network on them.
+
+    Attributes:
+      fn: `fn(params, data) -> {name: []}`, smaller is better.
+      data: inputs `x` and targets `y`.
+    """
+
+    fn: Callable[..., dict[str, Any]]
+    data: dict[str, np.ndarray]
+
+
+def load(
+    source: str, network: networks.Network, data_dir: str | os.PathLike | None
+) -> Losses:
+    """Return data and losses for a network.
+
+    Args:
+      source: an `.npz` file with inputs `x`, `[S, I]`, and targets `y`: integer classes
+        `[S]` (cross-entropy in nats and error rate), or numbers `[S, O]` (mean squared
+        error); or a source of `zoo.load_images`: the pixels in [0, 1] of all images of
+        "digits", or of the test images of "mnist" and "fashion_mnist", as rows.
+      network: reads `I` inputs and writes `O` outputs.
+      data_dir: where the images are; None for `$SYMMERGE_DATA_DIR`, or to download.
+
+    Returns:
+      The losses.
+
+    Raises:
+      FileNotFoundError: a missing file.
+      ValueError: an unknown source, or data that do not fit the network.
+    """
+    if source.endswith(".npz"):
+        arrays = symmerge_jax.load(source)
+        if missing := {"x", "y"} - arrays.keys():
+            raise ValueError(f"'{source}' has no array {min(missing)!r}.")
+        x, y = arrays["x"], arrays["y"]
+    else:
+        known = sorted(set(zoo.SOURCES) - {"folder"})
+        if source not in known:
+            raise ValueError(
+                f"Unknown data {source!r}: name an .npz file with x and y, or one of"
+                f" {known}."
+            )
+        split = "all" if source == "digits" else "test"
+        folder = data_dir or os.environ.get("SYMMERGE_DATA_DIR")
+        images = zoo.load_images(source, split, folder and pathlib.Path(folder))
+        x = zoo.to_unit_range(images.images).reshape(len(images.images), -1)
+        y = images.labels
+    x, is_classes = np.asarray(x, np.float32), y.dtype.kind in "iu"
+    y = y.astype(np.int32 if is_classes else np.float32)
+    _check(source, network, x, y, is_classes)
+    fn = _classification(network) if is_classes else _regression(network)
+    return Losses(fn, {"x": x, "y": y})
+
+
+def measure(
+    losses: Losses, params_list: list[Any], merged: symmerge_jax.Merge
+) -> dict[str, float]:
+    """Return losses of networks and mean, and barriers before and after alignment.
+
+    Args:
+      losses: from `load`.
+      params_list: the networks as they came.
+      merged: what became of them.
+
+    Returns:
+      For every loss: its value for each network and for the mean, barrier and area from
+      the first network to the others (the largest over these), before and after.
+    """
+    stack = lambda trees: jax.tree.map(lambda *x: jnp.stack(x), *trees)  # noqa: E731
+    one = [merged.params, *params_list]
+    values = jax.jit(
+        lambda batch: jax.lax.map(lambda p: losses.fn(p, losses.data), batch)
+    )(stack(one))
+    aligned = [
+        jax.tree.map(lambda x, k=k: x[k], merged.aligned)
+        for k in range(len(params_list))
+    ]
+    curves = {
+        when: symmerge_jax.loss_barrier(
+            losses.fn,
+            stack(trees[:1] * (len(trees) - 1)),
+            stack(trees[1:]),
+            data=losses.data,
+            num_batch_axes=1,
+            batch_size=_BATCH_SIZE,
+        )
+        for when, trees in (("before", params_list), ("after", aligned))
+    }
+    report = {}
+    for name, (mean, *each) in values.items():
+        report |= {f"{name}_{k}": float(value) for k, value in enumerate(each)}
+        report[f"{name}_merged"] = float(mean)
+        for when, curve in curves.items():
+            report[f"{name}_barrier_{when}"] = float(curve.barrier[name].max())
+            report[f"{name}_auc_{when}"] = float(curve.auc[name].max())
+    return report
+
+
+def _classification(network: networks.Network):
+    def losses(params, data):
+        found = zoo.evaluate_classifier(network.apply, params, data["x"], data["y"])
+        return {"loss": found["loss"], "error": 1 - found["accuracy"]}
+
+    return losses
+
+
+def _regression(network: networks.Network):
+    def losses(params, data):
+        return {"mse": jnp.mean((network.apply(params, data["x"]) - data["y"]) ** 2)}
+
+    return losses
+
+
+def _check(source, network, x, y, is_classes: bool) -> None:
+    """Refuse data whose shapes or classes are not those of the network."""
+    sizes = network.spec.sizes(jax.eval_shape(network.init, jax.random.key(0)))
+    num_inputs, num_outputs = (
+        sizes[network.spec.spaces[i].name] for i in (0, len(sizes) - 1)
+    )
+    if x.ndim != 2 or x.shape[1] != num_inputs or not len(x):
+        raise ValueError(
+            f"Data '{source}': x has shape {x.shape}, the network reads"
+            f" [S, {num_inputs}]."
+        )
+    expected = (len(x),) if is_classes else (len(x), num_outputs)
+    if y.shape != expected:
+        raise ValueError(
+            f"Data '{source}': y has shape {y.shape}, expected {expected}."
+        )
+    if is_classes and (y.min() < 0 or y.max() >= num_outputs):
+        raise ValueError(
+            f"Data '{source}': classes {y.min()} to {y.max()} do not fit the"
+            f" {num_outputs} outputs of the network."
+        )
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError(f"Data '{source}': x or y is not finite.")

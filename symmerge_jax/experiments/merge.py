@@ -1,0 +1,161 @@
+"""Merge the networks of several files: the work behind `launch/merge.py`."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import symmerge_jax
+from symmerge_jax import alignment, networks, zoo
+from symmerge_jax.experiments import _merge_data, _weight_file
+
+ALIGNERS: dict[str, Callable[..., alignment.Aligner]] = {
+    "identity": lambda: alignment.WeightMatching(
+        permute=False, rescale=False, starts=("identity",)
+    ),
+    "weight_matching": alignment.WeightMatching,
+}
+"""Solvers by name; "identity" balances scales and folds phases, nothing more."""
+
+
+def run(
+    paths: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    *,
+    aligned_dir: str | os.PathLike | None = None,
+    architecture: Mapping[str, Any] | str | None = None,
+    aligner: str = "weight_matching",
+    num_random_starts: int | None = None,
+    weights: Sequence[float | str] | None = None,
+    data: str | None = None,
+    data_dir: str | os.PathLike | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Align networks, write their mean, and report what that did.
+
+    Files are written last, after the certificate has passed: the spec fits the network
+    and no function was changed by the alignment.
+
+    Args:
+      paths: two or more files with one network each: `.safetensors` or `.npz` as
+        `symmerge_jax.save` writes them, or `.pth` state dicts of linear layers.
+      out: `.safetensors` or `.npz` for the merged network.
+      aligned_dir: folder for the aligned networks, `<number>_<name>` with the suffix of
+        `out`; None to write none.
+      architecture: what `networks.build` takes, as JSON text, or as a file with it;
+        None for what the files say.
+      aligner: a key of `ALIGNERS`.
+      num_random_starts: further starts of "weight_matching".
+      weights: of the mean, one per file, sum 1; None for equal ones.
+      data: `.npz` with `x` and `y`, or a source of images (`_merge_data.load`); None to
+        measure no losses.
+      data_dir: where the images are; None for `$SYMMERGE_DATA_DIR`, or to download.
+      seed: of the solver.
+
+    Returns:
+      By name: numbers of networks and sweeps, the spread before and after, the largest
+      change of an output in float64 (relative to the largest output), and with data
+      the losses of the networks and of the mean, and the barriers between the first
+      network and the others (the largest where there are several), before and after.
+
+    Raises:
+      FileNotFoundError: a missing file.
+      ValueError: damaged files, networks that do not fit together, wrong options, or a
+        spec that does not fit the network.
+    """
+    target = _weight_file.check_writable(out)
+    solver = _make_aligner(aligner, num_random_starts)
+    files = [_weight_file.read(path) for path in paths]
+    if target.resolve() in {pathlib.Path(path).resolve() for path in paths}:
+        raise ValueError(f"'{out}' is one of the networks to merge: choose another.")
+    description = _describe(files, architecture)
+    network = networks.build(description)
+    for file in files:
+        _weight_file.check(file, network, description)
+    losses = data and _merge_data.load(data, network, data_dir)
+    params_list = [file.params for file in files]
+    merged = symmerge_jax.merge(
+        params_list,
+        network.spec,
+        aligner=solver,
+        weights=_numbers(weights),
+        key=jax.random.key(seed),
+        apply=network.apply,
+    )
+    assert merged.certificate is not None
+    report = {
+        "networks": len(files),
+        "aligner": aligner,
+        "sweeps": int(merged.result.num_sweeps),
+        "converged": bool(merged.result.converged),
+        "spread_before": float(merged.result.objective[0]),
+        "spread_after": float(merged.result.objective[-1]),
+        "certificate": float(_relative(merged.certificate).max()),
+    }
+    if losses:
+        report |= _merge_data.measure(losses, params_list, merged)
+    if aligned_dir is not None:
+        for number, file in enumerate(files):
+            name = f"{number}_{pathlib.Path(file.path).stem}{target.suffix}"
+            params = jax.tree.map(lambda x, k=number: x[k], merged.aligned)
+            symmerge_jax.save(
+                pathlib.Path(aligned_dir) / name, params, architecture=description
+            )
+    symmerge_jax.save(target, merged.params, architecture=description)
+    return report
+
+
+def _make_aligner(name: str, num_random_starts: int | None) -> alignment.Aligner:
+    if name not in ALIGNERS:
+        raise ValueError(f"Unknown aligner {name!r}; known are {sorted(ALIGNERS)}.")
+    solver = ALIGNERS[name]()
+    if num_random_starts is None:
+        return solver
+    if name != "weight_matching":
+        raise ValueError(f"num_random_starts has no effect on aligner {name!r}.")
+    assert isinstance(solver, alignment.WeightMatching)
+    return dataclasses.replace(solver, num_random_starts=num_random_starts)
+
+
+def _describe(files, given: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    """Return the one architecture of all files."""
+    if isinstance(given, str):
+        return _weight_file.read_architecture(given)
+    if given is not None:
+        return dict(given)
+    found = {
+        file.path: zoo.complete_architecture(file.architecture)
+        for file in files
+        if file.architecture is not None
+    }
+    if not found:
+        raise ValueError(
+            f"'{files[0].path}' does not say which architecture it holds: pass"
+            ' --architecture=\'{"kind": "mlp", "layer_sizes": [784, 128, 10]}\'.'
+        )
+    (first, expected), *others = found.items()
+    for path, other in others:
+        if other != expected:
+            raise ValueError(
+                f"'{path}' holds the architecture {other}, but '{first}' holds"
+                f" {expected}: networks of one architecture can be merged."
+            )
+    return expected
+
+
+def _numbers(weights: Sequence[float | str] | None) -> list[float] | None:
+    if weights is None:
+        return None
+    try:
+        return [float(weight) for weight in weights]
+    except ValueError as error:
+        raise ValueError(f"Weights must be numbers, got {list(weights)}.") from error
+
+
+def _relative(certificate: alignment.Certificate) -> np.ndarray:
+    scale = certificate.output_scale
+    return certificate.max_difference / np.where(scale > 0, scale, 1)

@@ -1,0 +1,237 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symmerge_jax import alignment, networks, symmetry, testing
+from symmerge_jax.symmetry import Axis, Group
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+NETWORKS = {
+    "siren": networks.siren((2, 6, 5, 1)),
+    "relu": networks.mlp((3, 6, 5, 2), "relu"),
+    "tanh": networks.mlp((3, 6, 5, 2), "tanh"),
+    "gelu": networks.mlp((3, 6, 5, 2), "gelu"),
+    "residual": networks.residual_mlp((3, 6, 2), 5, 2),
+    "one_neuron": networks.siren((2, 1, 1, 1)),
+    "no_hidden": networks.mlp((3, 2)),
+}
+
+
+def draw(network, seed=0):
+    return testing.random_params(jax.random.key(seed), network)
+
+
+def with_spaces(spec, **changes):
+    """Change spaces by name."""
+    spaces = tuple(
+        dataclasses.replace(s, **changes.get(s.name, {})) for s in spec.spaces
+    )
+    return dataclasses.replace(spec, spaces=spaces)
+
+
+def with_axes(spec, without=(), **changes):
+    """Change the axes of parameters, given as `layer_kind`; drop spaces."""
+    axes = tuple((path, changes.get("_".join(path), a)) for path, a in spec.axes)
+    spaces = tuple(s for s in spec.spaces if s.name not in without)
+    return symmetry.SymmetrySpec(axes, spaces)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_true_specs_pass_and_their_elements_are_certified(name, key):
+    network = NETWORKS[name]
+    params = draw(network)
+    alignment.check_spec(network.apply, params, network.spec)
+    element = symmetry.sample(key, network.spec, network.spec.sizes(params))
+    certificate = alignment.certify(network.apply, params, element, network.spec)
+    assert certificate.passed
+    # float64: 1e-16 per operation, amplified by w0 = 30 per layer of the SIREN.
+    assert certificate.max_difference <= 1e-13 * certificate.output_scale
+    certificate.require("The twin")
+
+
+def test_float64_is_used_where_jax_has_it_switched_off(key):
+    assert not jax.config.jax_enable_x64
+    network = NETWORKS["relu"]
+    params = draw(network)
+    element = symmetry.sample(key, network.spec, network.spec.sizes(params))
+    certificate = alignment.certify(network.apply, params, element, network.spec)
+    assert certificate.max_difference.dtype == np.float64
+    twin = symmetry.act(element, params, network.spec)
+    x = jax.random.uniform(key, (64, 3))
+    difference = jnp.abs(network.apply(params, x) - network.apply(twin, x)).max()
+    assert certificate.max_difference < 1e-5 * difference
+    assert jnp.zeros(1).dtype == jnp.float32
+
+
+def test_a_false_element_does_not_pass(key):
+    network, wrong = NETWORKS["relu"], NETWORKS["tanh"].spec
+    params = draw(network)
+    element = symmetry.sample(key, wrong, wrong.sizes(params))
+    certificate = alignment.certify(network.apply, params, element, wrong)
+    assert not certificate.passed
+    with pytest.raises(ValueError, match=r"The twin changed as a function: .*differ by"):
+        certificate.require("The twin")
+
+
+def test_a_batch_is_certified_network_by_network(key):
+    network = NETWORKS["tanh"]
+    params = draw(network)
+    twins = symmetry.sample_orbit(key, params, network.spec, 3)
+    sizes = network.spec.sizes(params)
+    elements = jax.vmap(lambda k: symmetry.sample(k, network.spec, sizes))(
+        jax.random.split(key, 3)
+    )
+    certificate = alignment.certify(network.apply, twins, elements, network.spec)
+    assert certificate.passed.tolist() == [True] * 3
+    perm, scale = elements["hidden_1"]
+    elements["hidden_1"] = symmetry.Monomial(perm, scale.at[1, 2].multiply(1.01))
+    certificate = alignment.certify(network.apply, twins, elements, network.spec)
+    assert certificate.passed.tolist() == [True, False, True]
+    with pytest.raises(ValueError, match=r"A twin \(number 1\) changed"):
+        certificate.require("A twin")
+
+
+def test_phases_are_folded_on_request(key):
+    network = NETWORKS["siren"]
+    params = draw(network)
+    params["dense_0"]["bias"] += 2 * np.pi / 30
+    shifted = symmetry.fold_phases(params, network.spec)
+    element = symmetry.sample(key, network.spec, network.spec.sizes(params))
+    certify = lambda **options: alignment.certify(  # noqa: E731
+        network.apply, params, element, network.spec, **options
+    )
+    exact = certify(fold=True).max_difference
+    moved = alignment.compare(network.apply, params, shifted, network.spec)
+    # Folding float32 weights rounds; the certificate folds in float64.
+    assert exact < 1e-12 and moved.max_difference > 1000 * exact
+    wrong = with_spaces(network.spec, hidden_0={"frequency": 29.0})
+    assert not alignment.certify(network.apply, params, {}, wrong, fold=True).passed
+
+
+def test_outputs_that_are_not_finite_do_not_pass():
+    network = NETWORKS["gelu"]
+    params = draw(network)
+    apply = lambda params, x: jnp.log(network.apply(params, x) - 1e9)  # noqa: E731
+    certificate = alignment.certify(apply, params, {}, network.spec)
+    assert not certificate.passed and np.isinf(certificate.max_difference)
+
+
+def test_inputs_are_given_or_drawn(key):
+    network = NETWORKS["gelu"]
+    params = draw(network)
+    seen = []
+
+    def apply(params, x):
+        seen.append((x.shape, x.dtype))
+        return network.apply(params, x.astype(float))
+
+    certify = lambda **options: alignment.certify(  # noqa: E731
+        apply, params, {}, network.spec, **options
+    )
+    default = certify()
+    assert seen[-1] == ((64, 3), np.float64)
+    certify(input_shape=(7, 3))
+    assert seen[-1][0] == (7, 3)
+    certify(inputs=np.ones((2, 3), np.uint8))
+    assert seen[-1] == ((2, 3), np.uint8)
+    assert certify().output_scale == default.output_scale
+    assert certify(key=key).output_scale == default.output_scale
+    assert certify(key=jax.random.key(9)).output_scale != default.output_scale
+    assert certify(inputs=np.zeros((1, 3))).output_scale < default.output_scale
+    with pytest.raises(ValueError, match="inputs or input_shape, not both"):
+        certify(inputs=np.ones((2, 3)), input_shape=(2, 3))
+    with pytest.raises(ValueError, match=r"not take inputs of shape \[\(2, 4\)\]"):
+        certify(inputs=np.ones((2, 4)))
+
+
+TANH, RELU = NETWORKS["tanh"].spec, NETWORKS["relu"].spec
+WRONG = {
+    "signs on ReLU": ("relu", TANH, "flipping signs of .* 'hidden_0' .*SIGN"),
+    "scales on tanh": ("tanh", RELU, "rescaling .* 'hidden_0' .*SCALE"),
+    "signs on GELU": ("gelu", TANH, "flipping signs of .* 'hidden_0'"),
+    "permuted classes": (
+        "relu",
+        with_spaces(RELU, out={"group": Group.PERMUTATION}),
+        r"permuting .* 'out' .*'dense_2/bias' axis 0 \(written\)",
+    ),
+    "permuted inputs": (
+        "gelu",
+        with_spaces(RELU, **{"in": {"group": Group.PERMUTATION}}),
+        r"permuting .* 'in' .*'dense_0/kernel' axis 0 \(read\)",
+    ),
+    "bias left out": (
+        "relu",
+        with_axes(RELU, dense_1_bias=(None,)),
+        r"permuting .* 'hidden_1' .*'dense_1/kernel' axis 1 \(written\), 'dense_2",
+    ),
+    "scaled where it is read": (
+        "relu",
+        with_axes(RELU, dense_2_kernel=(Axis("hidden_1", 0), Axis("out"))),
+        r"rescaling .* 'hidden_1' .*'dense_2/kernel' axis 0 \(kept\)",
+    ),
+    "wrong frequency": (
+        "siren",
+        with_spaces(NETWORKS["siren"].spec, hidden_1={"frequency": 29.0}),
+        "folding the phases at frequency 29 of .* 'hidden_1'",
+    ),
+    "double frequency": (
+        "siren",
+        with_spaces(NETWORKS["siren"].spec, hidden_0={"frequency": 60.0}),
+        "folding the phases at frequency 60 of .* 'hidden_0'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_specs_are_refused_by_space_and_parameter(name):
+    which, spec, message = WRONG[name]
+    # Fresh networks: their biases of zeros would fit where the spec leaves them out.
+    network = NETWORKS[which]
+    params = network.init(jax.random.key(0))
+    with pytest.raises(ValueError, match=f"The spec does not fit the network: {message}"):
+        alignment.check_spec(network.apply, params, spec)
+
+
+def test_two_layers_tied_to_one_space_are_refused():
+    network = networks.mlp((3, 5, 5, 2), "gelu")
+    first, second = Axis("hidden_0"), Axis("hidden_0", -1)
+    spec = with_axes(
+        network.spec,
+        without=["hidden_1"],
+        dense_1_kernel=(None, first),
+        dense_1_bias=(first,),
+        dense_2_kernel=(second, Axis("out")),
+    )
+    with pytest.raises(ValueError, match="permuting the neurons of space 'hidden_0'"):
+        alignment.check_spec(network.apply, draw(network), spec)
+
+
+def test_check_spec_takes_the_first_of_a_batch(key):
+    network = NETWORKS["gelu"]
+    twins = symmetry.sample_orbit(key, draw(network), network.spec, 2)
+    alignment.check_spec(network.apply, twins, network.spec, input_shape=(5, 3))
+    with pytest.raises(ValueError, match="flipping signs"):
+        alignment.check_spec(network.apply, twins, TANH)
+
+
+def test_a_larger_tolerance_is_for_low_precision():
+    network = NETWORKS["tanh"]
+
+    def rounded(params, x):
+        single = jax.tree.map(lambda p: p.astype(jnp.float32), params)
+        return network.apply(single, x.astype(jnp.float32))
+
+    params = draw(network)
+    with pytest.raises(ValueError, match="does not fit"):
+        alignment.check_spec(rounded, params, network.spec, tolerance=1e-12)
+    alignment.check_spec(rounded, params, network.spec, tolerance=1e-4)

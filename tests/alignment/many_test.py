@@ -1,0 +1,230 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symmerge_jax import alignment, networks, symmetry, testing
+
+NETWORKS = {
+    "siren": networks.siren((2, 6, 5, 1)),
+    "relu": networks.mlp((3, 6, 5, 2), "relu"),
+    "residual": networks.residual_mlp((3, 5, 2), 6),
+    "no_hidden": networks.mlp((3, 2)),
+}
+SOLVERS = {
+    "merge_many": alignment.MergeMany(num_starts=2, max_sweeps=20),
+    "universe": alignment.Universe(num_starts=2, max_sweeps=20),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@functools.cache
+def program(name, solver):
+    network = NETWORKS[name]
+
+    def solve(key, params_batch, weights):
+        problem = alignment.ManyProblem(
+            params_batch=params_batch, weights=weights, spec=network.spec
+        )
+        return SOLVERS[solver](key, problem)
+
+    return jax.jit(solve)
+
+
+def make_twins(name, num, noise=0.0):
+    """Twins of one network, each with noise of its own."""
+    network = NETWORKS[name]
+    params = testing.random_params(jax.random.key(0), network)
+    twins = symmetry.sample_orbit(jax.random.key(1), params, network.spec, num)
+    generator = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda x: np.float32(x + noise * generator.normal(size=x.shape)), twins
+    )
+
+
+def move(name, elements, params_batch):
+    spec = NETWORKS[name].spec
+    act = lambda g, x: symmetry.act(g, x, spec)  # noqa: E731
+    return jax.vmap(act)(elements, params_batch)
+
+
+def spread(params_batch, weights):
+    def one(x):
+        mean = np.tensordot(weights, x, 1)
+        squares = ((x - mean[None]) ** 2).reshape(len(weights), -1).sum(1)
+        return (weights * squares).sum()
+
+    return sum(one(np.asarray(x, float)) for x in jax.tree.leaves(params_batch))
+
+
+CASES = [
+    ("siren", "merge_many"),
+    ("siren", "universe"),
+    ("relu", "merge_many"),
+    ("relu", "universe"),
+    ("residual", "universe"),
+    ("no_hidden", "merge_many"),
+    ("no_hidden", "universe"),
+]
+
+
+@pytest.mark.parametrize(("name", "solver"), CASES)
+def test_twins_meet_in_one_point(name, solver, key):
+    twins = make_twins(name, 4)
+    weights = jnp.array([0.1, 0.2, 0.3, 0.4])
+    result = program(name, solver)(key, twins, weights)
+    moved = move(name, result.elements, twins)
+    size = spread(twins, weights) + 1
+    assert spread(moved, weights) < 1e-10 * size
+    np.testing.assert_allclose(result.objective[-1], 0, atol=1e-6 * size)
+    assert result.converged and result.num_sweeps <= 5
+    proof = alignment.certify(
+        NETWORKS[name].apply, twins, result.elements, NETWORKS[name].spec
+    )
+    assert proof.passed.all()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("name", ["siren", "relu"])
+def test_the_objective_is_the_spread_and_never_rises(name, solver, key):
+    network = NETWORKS[name]
+    params = make_twins(name, 4, noise=0.3)
+    weights = jnp.array([0.1, 0.2, 0.3, 0.4])
+    result = program(name, solver)(key, params, weights)
+    history = np.asarray(result.objective)
+    assert (np.diff(history) <= 0).all() and history[-1] < history[0]
+    np.testing.assert_allclose(
+        history[-1], spread(move(name, result.elements, params), weights), rtol=1e-4
+    )
+    scales = jax.vmap(lambda x: symmetry.balance_scales(x, network.spec))(params)
+    balanced = move(name, scales, params)
+    np.testing.assert_allclose(history[0], spread(balanced, weights), rtol=1e-4)
+    assert result.start_objectives.min() == history[-1]
+    assert (history[int(result.num_sweeps) :] == history[-1]).all()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_cycles_close_bit_for_bit(solver, key):
+    params = make_twins("siren", 4, noise=0.5)
+    elements = program("siren", solver)(key, params, jnp.full(4, 0.25)).elements
+    for a, b, c in [(0, 1, 2), (3, 1, 0), (2, 3, 2)]:
+        around = symmetry.compose(
+            alignment.between(elements, b, c), alignment.between(elements, a, b)
+        )
+        straight = alignment.between(elements, a, c)
+        jax.tree.map(np.testing.assert_array_equal, around, straight)
+
+
+def test_cycles_of_pairwise_alignments_need_not_close(key):
+    """What the common frame is for: three alignments that contradict each other."""
+    params, spec = make_twins("siren", 4, noise=0.5), NETWORKS["siren"].spec
+
+    @jax.jit
+    def pair(a, b):
+        problem = alignment.AlignmentProblem(params_a=a, params_b=b, spec=spec)
+        return alignment.WeightMatching()(key, problem).element
+
+    def between(a, b):
+        return pair(*(jax.tree.map(lambda x, k=k: x[k], params) for k in (b, a)))
+
+    around = symmetry.compose(between(1, 2), between(0, 1))
+    straight = between(0, 2)
+    assert any(
+        (x != y).any()
+        for x, y in zip(
+            jax.tree.leaves(around), jax.tree.leaves(straight), strict=True
+        )
+    )
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_frame_is_that_of_the_first_network(solver, key):
+    params = make_twins("relu", 4, noise=0.3)
+    elements = program("relu", solver)(key, params, jnp.full(4, 0.25)).elements
+    first = jax.tree.map(lambda x: x[0], params)
+    scales = symmetry.balance_scales(first, NETWORKS["relu"].spec)
+    for name, (perm, scale) in elements.items():
+        np.testing.assert_array_equal(perm[0], np.arange(perm.shape[1]))
+        np.testing.assert_allclose(scale[0], scales[name].scale, rtol=1e-4)
+
+
+def test_a_network_with_little_weight_is_not_heard(key):
+    params = make_twins("siren", 4, noise=0.2)
+    weights = jnp.array([0.5, 0.5 - 2e-6, 1e-6, 1e-6])
+    solve = program("siren", "merge_many")
+    other = jax.tree.map(lambda x: np.concatenate([x[:2], x[2:] / 2]), params)
+    reached = [solve(key, x, weights).objective[-1] for x in (params, other)]
+    np.testing.assert_allclose(*reached, rtol=1e-4)
+    even = [solve(key, x, jnp.full(4, 0.25)).objective[-1] for x in (params, other)]
+    assert abs(even[0] / even[1] - 1) > 0.1
+
+
+def test_two_networks_are_a_pair(key):
+    spec = NETWORKS["siren"].spec
+    params = make_twins("siren", 2, noise=0.3)
+    a, b = (jax.tree.map(lambda x, k=k: x[k], params) for k in range(2))
+    pair = jax.jit(
+        lambda key: alignment.WeightMatching()(
+            key, alignment.AlignmentProblem(params_a=a, params_b=b, spec=spec)
+        )
+    )(key)
+    both = program("siren", "merge_many")(key, params, jnp.array([0.3, 0.7]))
+    # sum_k w_k |x_k - mean|^2 = w_a w_b |a - b|^2
+    np.testing.assert_allclose(both.objective[-1], 0.21 * pair.objective[-1], 1e-5)
+    jax.tree.map(
+        np.testing.assert_array_equal, alignment.between(both.elements, 1, 0), pair[0]
+    )
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_best_start_wins_and_the_key_decides(solver, key):
+    params = make_twins("siren", 4, noise=0.5)
+    solve = program("siren", solver)
+    result = solve(key, params, jnp.full(4, 0.25))
+    assert result.start_objectives.shape == (2,)
+    assert result.start_objectives[0] != result.start_objectives[1]
+    assert result.objective[-1] == result.start_objectives.min()
+    again = solve(key, params, jnp.full(4, 0.25))
+    jax.tree.map(np.testing.assert_array_equal, again, result)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_equal_neurons_do_not_cycle(solver, key):
+    params = jax.tree.map(np.array, make_twins("siren", 4, noise=0.2))
+    for leaf in (params["dense_0"]["kernel"], params["dense_0"]["bias"]):
+        leaf[..., 1] = leaf[..., 0]
+    params["dense_1"]["kernel"][:, 1] = params["dense_1"]["kernel"][:, 0]
+    params["dense_1"]["kernel"][..., 3] = 0  # a neuron that reads nothing
+    params["dense_1"]["bias"][..., 3] = 0
+    result = program("siren", solver)(key, params, jnp.full(4, 0.25))
+    assert result.converged and np.isfinite(result.objective).all()
+
+
+def test_wrong_problems_and_options_are_refused(key):
+    spec = NETWORKS["siren"].spec
+
+    def solve(solver, num, weights=None):
+        weights = jnp.full(num, 1 / num) if weights is None else weights
+        return solver(
+            key,
+            alignment.ManyProblem(
+                params_batch=make_twins("siren", num), weights=weights, spec=spec
+            ),
+        )
+
+    with pytest.raises(ValueError, match=r"at least two networks .* axes \(1,\)"):
+        solve(alignment.MergeMany(), 1)
+    with pytest.raises(ValueError, match=r"num_starts=3\) .* there are 2"):
+        solve(alignment.Universe(num_starts=3), 2)
+    with pytest.raises(ValueError, match="must be >= 1, got 0 and 100"):
+        alignment.MergeMany(num_starts=0)
+    with pytest.raises(ValueError, match="must be >= 1, got 1 and 0"):
+        alignment.Universe(max_sweeps=0)
