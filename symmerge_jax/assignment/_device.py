@@ -39,7 +39,7 @@ def solve(cost: Array, where: Array, *, maximize: bool) -> Array:
     cost = cost * (-factor if maximize else factor)[:, None, None]
     # The others are replaced by a matrix that needs no search: they cost no steps.
     cost = jnp.where(usable[:, None, None], cost, -jnp.eye(n, dtype=dtype)[None])
-    perm = jax.vmap(_solve_one)(cost)
+    perm = _solve_compiled(cost)
     return jnp.where((usable | ~where)[:, None], perm, -1).reshape(shape[:-1])
 
 
@@ -116,6 +116,10 @@ def _solve_one(cost):
         scanned=zeros > 0,
     )
     return jax.lax.while_loop(lambda s: s.source < len(cost), step, start).column_of
+
+
+# Compiled here, or eager calls would compile the loop every time.
+_solve_compiled = jax.jit(jax.vmap(_solve_one))
 
 
 def _initial_matching(cost):

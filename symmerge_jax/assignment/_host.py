@@ -33,9 +33,9 @@ def callbacks(cost: Array, where: Array, maximize: bool) -> dict:
     """Return how to call `solve` from a compiled program, by platform.
 
     On CPUs this is a callback on XLA's own buffers. `jax.pure_callback` would copy
-    them by a task for the threads that run the program, and wait for it from one of
-    them: with one core that never ends (jax-ml/jax issues 24255 and 25861). Accelerators
-    have no such problem, as their programs do not run on those threads.
+    them by a task for the threads that run the program, and wait for it in one of
+    these: with one core that never ends (jax-ml/jax issues 24255 and 25861). The
+    programs of accelerators do not run on those threads.
 
     Args:
       cost: `[*N, n, n]` traced costs.
@@ -46,20 +46,19 @@ def callbacks(cost: Array, where: Array, maximize: bool) -> dict:
       Functions of `(cost, where)`, keyword arguments of `jax.lax.platform_dependent`.
     """
     perm = jax.ShapeDtypeStruct(cost.shape[:-1], jnp.int32)
-    options = {"vmap_method": "broadcast_all"}
+    on_host = functools.partial(solve, maximize=maximize)
 
     def into_buffer(_, perm, cost, where):
-        np.asarray(perm)[...] = solve(cost, where, maximize=maximize)
+        np.asarray(perm)[...] = on_host(cost, where)
 
-    return {
-        "cpu": buffer_callback.buffer_callback(into_buffer, perm, **options),
-        "default": functools.partial(
-            jax.pure_callback,
-            functools.partial(solve, maximize=maximize),
-            perm,
-            **options,
-        ),
-    }
+    def varying(callback):
+        # Adds zero: tells `shard_map` that the result differs where the costs do.
+        return lambda c, where: callback(c, where) + (c[..., 0] > jnp.inf)
+
+    method = "broadcast_all"
+    on_cpu = buffer_callback.buffer_callback(into_buffer, perm, vmap_method=method)
+    default = functools.partial(jax.pure_callback, on_host, perm, vmap_method=method)
+    return {"cpu": varying(on_cpu), "default": varying(default)}
 
 
 def solve(cost, where, *, maximize: bool) -> np.ndarray:
@@ -111,7 +110,7 @@ def _solve_chunk(cost):
 
 
 def _is_permutation(perm):
-    """Return `[N]`: does each row of `perm`, `[N, n]` in `0..n-1`, hold every number?"""
+    """Return `[N]`: which rows of `[N, n]` numbers in `0..n-1` hold each of them."""
     offsets = np.arange(0, perm.size, perm.shape[-1])[:, None]
     counts = np.bincount((perm + offsets).ravel(), minlength=perm.size)
     return (counts.reshape(perm.shape) == 1).all(axis=-1)

@@ -7,6 +7,7 @@ whole batch; the device solver is the same algorithm written for `vmap`.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import core
 
 from symmerge_jax.assignment import _device, _host
 from symmerge_jax.typing import Array
@@ -78,7 +79,7 @@ def solve_lap(
         raise ValueError(f"where must be {batch}, one per matrix, got {where.shape}.")
     if not all(cost.shape):
         return jnp.zeros(cost.shape[:-1], jnp.int32)
-    if isinstance(cost, jax.core.Tracer) or isinstance(where, jax.core.Tracer):
+    if isinstance(cost, core.Tracer) or isinstance(where, core.Tracer):
         cost = jax.lax.stop_gradient(cost)
         return _traced(jnp.asarray(cost), jnp.asarray(where), maximize, method)
     solve = _device.solve if method == "device" else _host.solve
