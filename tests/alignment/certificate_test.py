@@ -79,7 +79,9 @@ def test_a_false_element_does_not_pass(key):
     element = symmetry.sample(key, wrong, wrong.sizes(params))
     certificate = alignment.certify(network.apply, params, element, wrong)
     assert not certificate.passed
-    with pytest.raises(ValueError, match=r"The twin changed as a function: .*differ by"):
+    with pytest.raises(
+        ValueError, match=r"The twin changed as a function: .*differ by"
+    ):
         certificate.require("The twin")
 
 
@@ -198,7 +200,9 @@ def test_wrong_specs_are_refused_by_space_and_parameter(name):
     # Fresh networks: their biases of zeros would fit where the spec leaves them out.
     network = NETWORKS[which]
     params = network.init(jax.random.key(0))
-    with pytest.raises(ValueError, match=f"The spec does not fit the network: {message}"):
+    with pytest.raises(
+        ValueError, match=f"The spec does not fit the network: {message}"
+    ):
         alignment.check_spec(network.apply, params, spec)
 
 

@@ -139,9 +139,7 @@ def test_cycles_of_pairwise_alignments_need_not_close(key):
     straight = between(0, 2)
     assert any(
         (x != y).any()
-        for x, y in zip(
-            jax.tree.leaves(around), jax.tree.leaves(straight), strict=True
-        )
+        for x, y in zip(jax.tree.leaves(around), jax.tree.leaves(straight), strict=True)
     )
 
 

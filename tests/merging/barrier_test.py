@@ -95,7 +95,10 @@ def test_the_program_is_compiled_once_and_works_inside_jit():
         ({"num_points": 2}, "num_points must be >= 3"),
         ({"batch_size": 0}, "batch_size must be >= 1"),
         ({"method": "cubic"}, "Unknown method 'cubic'"),
-        ({"num_batch_axes": 2}, r"do not share 2 leading axes: their shapes are \[\(2,"),
+        (
+            {"num_batch_axes": 2},
+            r"do not share 2 leading axes: their shapes are \[\(2,",
+        ),
         ({"eval_fn": lambda params: params["w"]}, r"a scalar; got shape \(2,\)"),
         ({"params_b": {"v": jnp.ones(2)}}, r"missing \['w'\], unknown \['v'\]"),
     ],

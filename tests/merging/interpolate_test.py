@@ -115,5 +115,7 @@ def test_what_cannot_be_interpolated_is_refused(change, options, message):
 
 
 def test_a_leaf_that_is_no_array_is_refused():
-    with pytest.raises(TypeError, match="'gain' of params_b must be an array, got list"):
+    with pytest.raises(
+        TypeError, match="'gain' of params_b must be an array, got list"
+    ):
         merging.interpolate(draw(0), {**draw(1), "gain": [1.0]}, 0.5)

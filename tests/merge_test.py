@@ -1,0 +1,225 @@
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+
+import symmerge_jax
+from symmerge_jax import alignment, networks, symmetry, testing
+
+SIREN = networks.siren((2, 6, 5, 1))
+RELU = networks.mlp((3, 6, 5, 2), "relu")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def unchecked():
+    """Switch jaxtyping's checks off, which would answer before our own messages."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def make_twins(network, num):
+    """The network itself, and twins of it, in a list."""
+    params = testing.random_params(jax.random.key(0), network)
+    twins = symmetry.sample_orbit(jax.random.key(1), params, network.spec, num - 1)
+    return [
+        jax.tree.map(np.array, params),
+        *(jax.tree.map(lambda x, k=k: np.array(x[k]), twins) for k in range(num - 1)),
+    ]
+
+
+def outputs(network, params):
+    x = np.random.default_rng(0).uniform(
+        -1, 1, (50, params["dense_0"]["kernel"].shape[0])
+    )
+    with jax.enable_x64(True):
+        double = jax.tree.map(lambda leaf: np.asarray(leaf, float), params)
+        return np.asarray(network.apply(double, x))
+
+
+def assert_close(tree, other, rtol=0.0, atol=0.0):
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), tree, other
+    )
+
+
+@pytest.mark.parametrize("network", [SIREN, RELU], ids=["siren", "relu"])
+def test_the_mean_of_twins_is_a_twin(network):
+    twins = make_twins(network, 3)
+    found = symmerge_jax.merge(
+        twins, network.spec, weights=[0.2, 0.3, 0.5], apply=network.apply
+    )
+    expected = outputs(network, twins[0])
+    # Float32 weights: rounding of their mean, amplified by w0 = 30 in the SIREN.
+    np.testing.assert_allclose(outputs(network, found.params), expected, atol=1e-4)
+    assert found.certificate.passed.tolist() == [True] * 3
+    assert found.certificate.max_difference.max() < 1e-12
+    naive = jax.tree.map(lambda *x: sum(x) / 3, *twins)
+    assert np.abs(outputs(network, naive) - expected).max() > 0.01
+
+
+def test_aligned_networks_keep_their_function_and_give_the_mean():
+    params = [testing.random_params(jax.random.key(k), RELU) for k in range(3)]
+    weights = [0.2, 0.3, 0.5]
+    found = symmerge_jax.merge(params, RELU.spec, weights=weights)
+    for k, one in enumerate(params):
+        aligned = jax.tree.map(lambda x, k=k: x[k], found.aligned)
+        np.testing.assert_allclose(
+            outputs(RELU, aligned), outputs(RELU, one), atol=1e-5
+        )
+    mean = jax.tree.map(lambda x: np.tensordot(weights, x, 1), found.aligned)
+    assert_close(found.params, mean, atol=1e-6)
+    assert found.certificate is None
+    assert found.result.objective[-1] < found.result.objective[0]
+
+
+def test_phases_are_folded_before():
+    """Two twins that differ by periods only, which no group element undoes."""
+    one, other = make_twins(SIREN, 2)
+    other = jax.tree.map(np.array, one)
+    other["dense_0"]["bias"] += np.float32(2 * np.pi / 30) * np.arange(-3, 3)
+    other = jax.tree.map(np.float32, other)
+    found = symmerge_jax.merge([one, other], SIREN.spec, apply=SIREN.apply)
+    np.testing.assert_allclose(
+        outputs(SIREN, found.params), outputs(SIREN, one), atol=1e-4
+    )
+    assert np.abs(found.aligned["dense_0"]["bias"]).max() < 1.01 * np.pi / 2 / 30
+
+
+def test_any_solver_can_be_given(key):
+    twins = make_twins(SIREN, 3)
+    for aligner in (
+        alignment.WeightMatching(starts=("outward",)),
+        alignment.Universe(num_starts=2),
+        alignment.MergeMany(aligner=alignment.WeightMatching(), max_sweeps=3),
+    ):
+        found = symmerge_jax.merge(twins, SIREN.spec, aligner=aligner, key=key)
+        np.testing.assert_allclose(
+            outputs(SIREN, found.params), outputs(SIREN, twins[0]), atol=1e-4
+        )
+    assert found.result.objective.shape == (4,)
+
+
+def test_data_and_functions_reach_the_solver():
+    twins, seen = make_twins(SIREN, 2), []
+
+    def solver(key, problem):
+        seen.append(problem)
+        return alignment.WeightMatching()(key, problem)
+
+    symmerge_jax.merge(
+        twins,
+        SIREN.spec,
+        aligner=solver,
+        data=np.ones((4, 2)),
+        features_fn=SIREN.features,
+        loss_fn=SIREN.apply,
+    )
+    assert seen[0].data.shape == (4, 2) and seen[0].data.dtype == np.float32
+    assert seen[0].features_fn is SIREN.features and seen[0].loss_fn is SIREN.apply
+
+
+def test_precision_is_kept():
+    twins = make_twins(RELU, 2)
+    double = [jax.tree.map(lambda x: np.asarray(x, float), one) for one in twins]
+    found = symmerge_jax.merge(double, RELU.spec, weights=[1 / 3, 2 / 3])
+    expected = outputs(RELU, double[0])
+    np.testing.assert_allclose(outputs(RELU, found.params), expected, atol=1e-6)
+    assert {x.dtype for x in jax.tree.leaves(found.params)} == {np.dtype(float)}
+    half = [jax.tree.map(lambda x: x.astype(jnp.bfloat16), one) for one in twins]
+    found = symmerge_jax.merge(half, RELU.spec)
+    assert {x.dtype for x in jax.tree.leaves(found.aligned)} == {jnp.dtype("bfloat16")}
+
+
+def test_dead_and_equal_neurons_and_zero_rows():
+    twins = make_twins(RELU, 3)
+    for params in twins:
+        params["dense_0"]["kernel"][:, 1] = 0
+        params["dense_0"]["bias"][1] = 0
+        params["dense_1"]["kernel"][2] = 0
+        params["dense_1"]["kernel"][:, 3] = params["dense_1"]["kernel"][:, 4]
+        params["dense_1"]["bias"][3] = params["dense_1"]["bias"][4]
+    found = symmerge_jax.merge(twins, RELU.spec, apply=RELU.apply)
+    assert found.certificate.passed.all() and found.result.converged
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(found))
+
+
+@pytest.mark.parametrize("sizes", [(2, 1, 1, 1), (3, 2)], ids=["one neuron", "none"])
+def test_smallest_networks(sizes):
+    network = networks.mlp(sizes, "tanh")
+    params = [testing.random_params(jax.random.key(k), network) for k in range(2)]
+    found = symmerge_jax.merge(params, network.spec, apply=network.apply)
+    assert found.certificate.passed.all()
+    if len(sizes) == 2:
+        assert_close(found.params, jax.tree.map(lambda a, b: (a + b) / 2, *params))
+
+
+def test_a_wrong_spec_is_refused_before_any_work():
+    wrong, calls = networks.mlp((3, 6, 5, 2), "tanh").spec, []
+    with pytest.raises(ValueError, match=r"flipping signs of .* space 'hidden_0'"):
+        symmerge_jax.merge(
+            make_twins(RELU, 2), wrong, aligner=calls.append, apply=RELU.apply
+        )
+    assert not calls
+
+
+def set_bias(value):
+    def change(params):
+        params["dense_1"]["bias"] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda params: params.pop("dense_2"), "network 2 has other .*'dense_2/bias'"),
+        (set_bias(np.zeros(4, np.float32)), r"'dense_1/bias' has shape \(4,\).*work 2"),
+        (set_bias(np.zeros(5)), "'dense_1/bias' .* float64 in network 2"),
+        (
+            set_bias(np.full(5, np.inf, np.float32)),
+            "network 2: .* 'dense_1/bias' is no",
+        ),
+    ],
+)
+def test_networks_that_do_not_fit_are_named(change, message):
+    twins = make_twins(SIREN, 3)
+    change(twins[2])
+    with pytest.raises(ValueError, match=message):
+        symmerge_jax.merge(twins, SIREN.spec)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"num": 0}, ValueError, "at least two networks, got 0"),
+        ({"num": 1}, ValueError, "two networks, got 1"),
+        ({"weights": [0.5, 0.6]}, ValueError, "must sum to 1"),
+        ({"weights": [1.0]}, ValueError, "1 weights .* for 2 networks"),
+        ({"weights": [1.0, 0.0]}, ValueError, "above zero"),
+        ({"aligner": alignment.MergeMany}, TypeError, "must be a solver"),
+        ({"data": np.ones(3)}, ValueError, "features_fn or loss_fn only"),
+        ({"inputs": np.ones((2, 2))}, ValueError, "needs apply"),
+    ],
+)
+def test_wrong_arguments_are_refused(options, error, message, unchecked):
+    options = dict(options)
+    twins = make_twins(SIREN, 2)[: options.pop("num", 2)]
+    with pytest.raises(error, match=message):
+        symmerge_jax.merge(twins, SIREN.spec, **options)
+
+
+def test_anything_but_a_list_of_single_networks_is_refused(unchecked):
+    with pytest.raises(TypeError, match="got a single mapping"):
+        symmerge_jax.merge(make_twins(SIREN, 2)[0], SIREN.spec)
+    batch = jax.tree.map(lambda x: np.stack([x, x]), make_twins(SIREN, 1)[0])
+    with pytest.raises(ValueError, match=r"one network per entry .* axes \(2,\)"):
+        symmerge_jax.merge([batch, batch], SIREN.spec)
