@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from symmerge_jax.assignment import _matrices
 from symmerge_jax.typing import Array
 
 
@@ -28,8 +29,8 @@ def solve(cost: Array, where: Array, *, maximize: bool) -> Array:
       `[*N, n]` int32; -1 for problems with an entry that is not finite.
     """
     shape, n = cost.shape, cost.shape[-1]
-    dtype = jnp.promote_types(cost.dtype, jnp.float32)
-    cost = jnp.asarray(cost, dtype).reshape(math.prod(shape[:-2]), n, n)
+    cost = _matrices.as_float(cost).reshape(math.prod(shape[:-2]), n, n)
+    dtype = cost.dtype
     where = jnp.asarray(where).reshape(-1)
     largest = jnp.abs(cost).max(axis=(-2, -1))
     usable = where & jnp.isfinite(largest)

@@ -7,6 +7,7 @@ shortest paths, found by sweeps of Bellman and Ford (Ahuja, Magnanti and Orlin 1
 Network Flows, sections 5.4 and 12.4).
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import core
 
-from symmerge_jax.assignment import _lap
+from symmerge_jax.assignment import _matrices
 from symmerge_jax.typing import Array
 
 
@@ -54,7 +55,7 @@ def dual_potentials(cost: Array, perm: Array, *, maximize: bool = False) -> Dual
         a cost that is not finite.
     """
     cost, columns, _ = _certify(cost, perm, maximize)
-    rows = (cost - columns[..., None, :]).min(axis=-1)
+    rows = (cost - columns[..., None, :]).min(axis=-1, initial=jnp.inf)
     return Duals(-rows, -columns) if maximize else Duals(rows, columns)
 
 
@@ -92,14 +93,14 @@ def optimality_gap(cost: Array, perm: Array, *, maximize: bool = False) -> Array
 
 def _certify(cost, perm, maximize):
     """Return costs to be minimised, `[*N, n]` column potentials, `[*N]` gaps."""
-    shape, n = _lap.check_square(cost, "cost"), cost.shape[-1]
+    _matrices.check_square(cost, "cost")
+    shape, n = cost.shape, cost.shape[-1]
     if not jnp.issubdtype(perm.dtype, jnp.integer):
         raise TypeError(f"perm must be of integers, got {perm.dtype}.")
     if perm.shape != shape[:-1]:
         raise ValueError(f"perm must be {shape[:-1]}, got shape {perm.shape}.")
     eager = not any(isinstance(x, core.Tracer) for x in (cost, perm))
-    dtype = jnp.promote_types(cost.dtype, jnp.float32)
-    cost = jax.lax.stop_gradient(jnp.asarray(cost, dtype))
+    cost = jax.lax.stop_gradient(_matrices.as_float(cost))
     perm = jnp.asarray(perm)
     valid = (jnp.sort(perm, axis=-1) == _numbers(perm)).all(axis=-1)
     valid &= jnp.isfinite(cost).all(axis=(-2, -1))
@@ -110,7 +111,8 @@ def _certify(cost, perm, maximize):
             f" permutation of 0..{n - 1}."
         )
     if not all(shape):
-        return cost, jnp.zeros(shape[:-1], dtype), jnp.zeros(shape[:-2], dtype)
+        zeros = functools.partial(jnp.zeros, dtype=cost.dtype)
+        return cost, zeros(shape[:-1]), zeros(shape[:-2])
     cost = -cost if maximize else cost
     flat = cost.reshape(math.prod(shape[:-2]), n, n)
     flat_perm = jnp.where(valid[..., None], perm, _numbers(perm)).reshape(-1, n)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import core
 
-from symmerge_jax.assignment import _device, _host
+from symmerge_jax.assignment import _device, _host, _matrices
 from symmerge_jax.typing import Array
 
 METHODS = ("auto", "host", "device")
@@ -68,7 +68,8 @@ def solve_lap(
       Crouse 2016, On implementing 2D rectangular assignment algorithms, IEEE
       Transactions on Aerospace and Electronic Systems 52(4), algorithm of section III.
     """
-    batch, n = check_square(cost, "cost")[:-2], cost.shape[-1]
+    _matrices.check_square(cost, "cost")
+    batch, n = cost.shape[:-2], cost.shape[-1]
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}.")
     if where is None:
@@ -90,28 +91,6 @@ def solve_lap(
             f"Matrix cost{index} of shape ({n}, {n}) has an entry that is not finite."
         )
     return jnp.asarray(perm)
-
-
-def check_square(matrix: Array, name: str) -> tuple[int, ...]:
-    """Return the shape of square real matrices, or raise.
-
-    Args:
-      matrix: what should be `[*N, n, n]`.
-      name: name of the argument, for the message.
-
-    Returns:
-      Its shape.
-
-    Raises:
-      TypeError: complex numbers.
-      ValueError: not square.
-    """
-    if jnp.issubdtype(matrix.dtype, jnp.complexfloating):
-        raise TypeError(f"{name} must be real, got {matrix.dtype}.")
-    shape = matrix.shape
-    if len(shape) < 2 or shape[-1] != shape[-2]:
-        raise ValueError(f"{name} must be square, [*N, n, n], got shape {shape}.")
-    return shape
 
 
 def _traced(cost, where, maximize, method):

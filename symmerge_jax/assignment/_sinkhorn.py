@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 
-from symmerge_jax.assignment import _lap
+from symmerge_jax.assignment import _matrices
 from symmerge_jax.typing import Array
 
 GRADIENTS = ("unrolled", "implicit")
@@ -64,7 +64,8 @@ def sinkhorn(
       TypeError: complex similarities.
       ValueError: matrices that are not square, or an option out of range.
     """
-    batch, n = _lap.check_square(similarity, "similarity")[:-2], similarity.shape[-1]
+    _matrices.check_square(similarity, "similarity")
+    batch, n = similarity.shape[:-2], similarity.shape[-1]
     if gradient not in GRADIENTS:
         raise ValueError(f"gradient must be one of {GRADIENTS}, got {gradient!r}.")
     if num_iters < 1:
@@ -81,11 +82,11 @@ def sinkhorn(
             f"temperature must be one number or {batch}, one per matrix, got shape"
             f" {jnp.shape(temperature)}."
         )
+    similarity = _matrices.as_float(similarity)
     if not all(similarity.shape):
-        return jnp.zeros(similarity.shape)
-    dtype = jnp.promote_types(similarity.dtype, jnp.float32)
-    temperature = jnp.broadcast_to(jnp.asarray(temperature, dtype), batch)
-    logits = jnp.asarray(similarity, dtype) / temperature[..., None, None]
+        return similarity
+    temperature = jnp.broadcast_to(jnp.asarray(temperature, similarity.dtype), batch)
+    logits = similarity / temperature[..., None, None]
     if gradient == "unrolled":
         return _plan(logits, _iterate(logits, num_iters))
     logits = logits.reshape(math.prod(batch), n, n)

@@ -1,0 +1,30 @@
+"""What every function here asks of its matrices."""
+
+import jax.numpy as jnp
+
+from symmerge_jax.typing import Array
+
+
+def check_square(matrix: Array, name: str) -> None:
+    """Refuse what is not a square real matrix, or a batch of them.
+
+    Args:
+      matrix: what should be `[*N, n, n]`.
+      name: name of the argument, for the message.
+
+    Raises:
+      TypeError: complex numbers.
+      ValueError: not square.
+    """
+    if jnp.issubdtype(matrix.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} must be real, got {matrix.dtype}.")
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ValueError(
+            f"{name} must be square, [*N, n, n], got shape {matrix.shape}."
+        )
+
+
+def as_float(array: Array) -> Array:
+    """Return an array of JAX in single precision, or in double if it is and may be."""
+    array = jnp.asarray(array)
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
