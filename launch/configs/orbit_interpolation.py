@@ -1,0 +1,43 @@
+"""Interpolate between members of an orbit (Boufalis et al. 2025, arXiv 2511.12601).
+
+python launch/train.py --config=launch/configs/orbit_interpolation.py \
+    --config.canonicalizer=runs/mnist_inr_cpu
+
+10 held-out INRs of the autoencoder run that `config.canonicalizer` names, 512 twins of
+each, paired by a cyclic shift, noise on the second network of a pair; 40 points per
+path, nine methods. Without a canonicalizer the one of `digits_inr.py` is trained first.
+`orbit_interpolation.py:smoke` makes its own tiny one and ends in a minute.
+"""
+
+from symmerge_jax.experiments import interpolate
+
+
+def get_config(variant: str = "default"):
+    config = interpolate.default_config()
+    config.sweep = (0.001, 0.002, 0.01)
+    if variant == "smoke":
+        config.sweep = (0.01,)
+        config.num_networks = 3
+        config.num_members = 4
+        config.num_points = 5
+        config.num_random_starts = 1
+        config.chunk_size = 8
+        autoencoder = config.autoencoder
+        autoencoder.data.num_images = 32
+        autoencoder.architecture.hidden_sizes = (6, 5)
+        autoencoder.fit.num_steps = 10
+        autoencoder.encoder.kind = "probe"
+        autoencoder.encoder.width = 8
+        autoencoder.encoder.num_probes = 16
+        autoencoder.val_fraction = 0.2
+        autoencoder.test_fraction = 0.2
+        autoencoder.num_steps = 4
+        autoencoder.warmup_steps = 1
+        autoencoder.batch_size = 8
+        autoencoder.evaluate_every = 2
+        autoencoder.checkpoint_every = 2
+        autoencoder.num_orbits = 2
+        autoencoder.num_twins = 2
+    elif variant != "default":
+        raise ValueError(f"Variants are 'default' and 'smoke', not {variant!r}.")
+    return config

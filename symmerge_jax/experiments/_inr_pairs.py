@@ -1,0 +1,149 @@
+"""Pairs of INRs to be merged: twins of one network with noise, or separate fits.
+
+Boufalis et al. 2025, arXiv 2511.12601: members of an orbit are paired by a cyclic
+shift, and the second of each pair is perturbed. What is drawn depends on the seed only,
+so that families, noise levels and methods are compared on the same networks: the PD
+orbit has the permutations of the P orbit and the signs of the D orbit, and noise of
+another standard deviation is the same noise, multiplied.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symmerge_jax import symmetry, zoo
+from symmerge_jax.typing import Params
+
+FAMILIES = ("P", "D", "PD", "fits")
+"""Random twins by permutations, by signs, by both; or separate fits of one image."""
+
+
+class Pairs(NamedTuple):
+    """Networks to be merged two by two.
+
+    Attributes:
+      params_a: `[N]` networks that stay.
+      params_b: `[N]` networks that move; perturbed.
+      clean_b: `[N]` the same without noise, twins of `params_a`; None for separate
+        fits, which are no twins.
+      row: `[N]` number of the image that both render.
+    """
+
+    params_a: Params
+    params_b: Params
+    clean_b: Params | None
+    row: np.ndarray
+
+
+def make_members(
+    family: str, inrs: zoo.Zoo, spec: symmetry.SymmetrySpec, num: int, seed: int
+) -> Params:
+    """Return `[R, num]` networks: for each of `R` INRs its family.
+
+    Args:
+      family: one of `FAMILIES`.
+      inrs: `R` networks. Separate fits are made of their images by their recipe.
+      spec: symmetry of the architecture.
+      num: members per INR.
+      seed: of twins, or of the fits.
+
+    Returns:
+      Parameters with two leading axes.
+
+    Raises:
+      ValueError: separate fits where the zoo does not say how it was made.
+    """
+    if family == "fits":
+        return _fits(inrs, spec, num, seed)
+    rescale, permute = family in ("D", "PD"), family in ("P", "PD")
+
+    def orbit(key, params):
+        return symmetry.sample_orbit(
+            key, params, spec, num, permute=permute, rescale=rescale
+        )
+
+    keys = jax.random.split(jax.random.key(seed), len(inrs))
+    return jax.device_get(jax.jit(jax.vmap(orbit))(keys, inrs.params))
+
+
+def perturbed_pairs(
+    members: Params, sigma: float, seed: int, *, are_twins: bool
+) -> Pairs:
+    """Pair each member with the next one of its family, the last with the first.
+
+    Args:
+      members: `[R, K]` networks.
+      sigma: standard deviation of the Gaussian noise on every parameter of the second
+        network of a pair, in units of the weights.
+      seed: of the noise.
+      are_twins: whether the members of a family are one function.
+
+    Returns:
+      `R * K` pairs.
+    """
+    num_rows, num = jax.tree.leaves(members)[0].shape[:2]
+    random = np.random.default_rng([seed, 1])
+
+    def flat(leaf):
+        return np.asarray(leaf).reshape(num_rows * num, *leaf.shape[2:])
+
+    def shifted(leaf):
+        return flat(np.roll(leaf, -1, axis=1))
+
+    def noisy(leaf):
+        noise = random.standard_normal(leaf.shape, np.float32)
+        return shifted(leaf + np.float32(sigma) * noise)
+
+    return Pairs(
+        params_a=jax.tree.map(flat, members),
+        params_b=jax.tree.map(noisy, members),
+        clean_b=jax.tree.map(shifted, members) if are_twins else None,
+        row=np.repeat(np.arange(num_rows), num),
+    )
+
+
+def check_family(family: str) -> None:
+    """Refuse a family that is not known.
+
+    Raises:
+      ValueError: says which are.
+    """
+    if family not in FAMILIES:
+        raise ValueError(
+            f"config.families has {family!r}, known are {', '.join(FAMILIES)}."
+        )
+
+
+def check_source(family: str, inrs: zoo.Zoo) -> None:
+    """Refuse a family that cannot be made of these networks.
+
+    Raises:
+      ValueError: separate fits of networks that were not fitted here.
+    """
+    made_by = inrs.provenance.get("made_by")
+    if family == "fits" and (inrs.images is None or made_by != "generate_siren_zoo"):
+        raise ValueError(
+            "config.families has 'fits', but the networks of the canonicalizer were"
+            " imported, so that it is not known how to fit others like them. Train it"
+            " on a zoo that launch/make_zoo.py or launch/train.py made."
+        )
+
+
+def _fits(inrs, spec, num, seed) -> Params:
+    """Fit every image `num` times, from other starts than the zoo's own networks."""
+    images = np.asarray(inrs.images)[inrs.image_row]
+    fitted = zoo.generate_siren_zoo(
+        zoo.ImageSet(images, inrs.labels, "chosen"),
+        seed=inrs.provenance["seed"] + 1 + seed,
+        architecture=inrs.architecture,
+        options=zoo.FitOptions(**inrs.provenance["options"]),
+        fits_per_image=num,
+    )
+    # Phases are no part of the group: separate fits need not agree on them.
+    fold = jax.jit(jax.vmap(lambda params: symmetry.fold_phases(params, spec)))
+    return jax.tree.map(
+        lambda x: np.asarray(x).reshape(len(inrs), num, *x.shape[1:]),
+        fold(jax.tree.map(jnp.asarray, fitted.params)),
+    )

@@ -1,0 +1,185 @@
+"""Losses on the paths between pairs of INRs, and the numbers they are judged by."""
+
+import functools
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symmerge_jax import autoencoders, networks, zoo
+from symmerge_jax.typing import Array, Params
+
+MEASURES = {
+    "image": "MSE to the image (pixels in [0, 1])",
+    "own": "MSE to network a (pixels in [0, 1])",
+}
+"""What a network on a path is compared with."""
+
+
+def loss_curves(
+    architecture: Mapping[str, Any],
+    ends: tuple[Any, Any],
+    params_a: Params,
+    num_points: int,
+    size: tuple[int, int],
+    images: np.ndarray | None,
+    *,
+    decode: Callable[..., Params] | None = None,
+    variables: Any = None,
+    chunk_size: int = 256,
+) -> dict[str, np.ndarray]:
+    """Return the loss at every point of the straight path of every pair.
+
+    Args:
+      architecture: that of the networks, a SIREN with one output.
+      ends: the two ends of each path, trees of arrays `[N, ...]`: parameters, or
+        latents.
+      params_a: `[N]` networks whose own rendering is one of the targets.
+      num_points: points `T` on the path, from the first end to the second.
+      size: height and width of the images in pixels.
+      images: `[N, H, W]` in [0, 1], the other target; or None.
+      decode: `decode(variables, latents [T, D]) -> params_batch` if the ends are
+        latents.
+      variables: first argument of `decode`.
+      chunk_size: pairs per call of the compiled program.
+
+    Returns:
+      By measure the mean squared errors `[N, T]` over the pixels; "image" only where
+      there are images.
+    """
+    program = _program(json.dumps(dict(architecture)), size, num_points, decode)
+    rows = {"ends": ends, "params_a": params_a}
+    if images is not None:
+        rows["image"] = images.reshape(len(images), -1)
+    return autoencoders.map_batches(
+        functools.partial(program, variables), rows, chunk_size
+    )
+
+
+def summarize(losses: np.ndarray, row: np.ndarray) -> dict[str, Any]:
+    """Return the numbers of one method and one measure.
+
+    `psi(lam) = L(lam) - ((1 - lam) L(0) + lam L(1))` of each pair gives its barrier
+    `max psi` and its AUC, the integral of `psi` by the trapezoidal rule (Navon et al.
+    2024, arXiv 2310.13397).
+
+    Args:
+      losses: `[N, T]` losses of the pairs.
+      row: `[N]` image of each pair.
+
+    Returns:
+      Means over pairs of `start`, `middle` (linear between the points next to 1/2),
+      `end`, `barrier` and `auc`, each with its standard error `..._se`; `largest`, the
+      largest loss of any pair anywhere. Pairs of one image are not independent: errors
+      are those of the means of the images.
+    """
+    losses = np.asarray(losses, np.float64)
+    num_points = losses.shape[1]
+    lams = np.linspace(0, 1, num_points)
+    psi = losses - ((1 - lams) * losses[:, :1] + lams * losses[:, -1:])
+    psi[:, [0, -1]] = 0  # exactly, whatever the rounding of the line
+    middle = (losses[:, (num_points - 1) // 2] + losses[:, num_points // 2]) / 2
+    numbers = {
+        "start": losses[:, 0],
+        "middle": middle,
+        "end": losses[:, -1],
+        "barrier": psi.max(axis=1),
+        "auc": np.trapezoid(psi, lams, axis=1),
+    }
+    summary: dict[str, Any] = {}
+    for name, values in numbers.items():
+        mean, error = mean_and_error(values, row)
+        summary[name], summary[f"{name}_se"] = float(mean), float(error)
+    return {**summary, "largest": float(losses.max())}
+
+
+def mean_and_error(values: np.ndarray, row: np.ndarray) -> tuple[Any, Any]:
+    """Return mean and standard error over images of what pairs `[N, ...]` have.
+
+    Every image has as many pairs as any other. Of a single image there is no error: it
+    is NaN.
+    """
+    images = np.unique(row)
+    means = np.stack([values[row == image].mean(axis=0) for image in images])
+    error = np.full(means.shape[1:], math.nan)
+    if len(images) > 1:
+        error = means.std(axis=0, ddof=1) / len(images) ** 0.5
+    return means.mean(axis=0), error
+
+
+@functools.lru_cache(maxsize=8)
+def _program(architecture_json, size, num_points, decode):
+    """Return the compiled `(variables, rows) -> {measure: [N, T]}`."""
+    render = renderer(json.loads(architecture_json), *size)
+    lams = np.linspace(0, 1, num_points, dtype=np.float32)
+    # Activations of one path stay in the cache of a CPU; other devices need more.
+    batch_size = 1 if jax.default_backend() == "cpu" else 64
+
+    def between(a: Array, b: Array) -> Array:
+        lam = lams.reshape(-1, *[1] * a.ndim)
+        return (1 - lam) * a[None] + lam * b[None]
+
+    def path(variables, row):
+        points = jax.tree.map(between, *row["ends"])
+        if decode is not None:
+            points = decode(variables, points)
+        rendered = jax.vmap(render)(points)
+        targets = {"own": render(row["params_a"])}
+        if "image" in row:
+            targets["image"] = row["image"]
+        return {
+            name: jnp.mean((rendered - target[None]) ** 2, axis=1)
+            for name, target in targets.items()
+        }
+
+    def program(variables, rows):
+        step = functools.partial(path, variables)
+        return jax.lax.map(step, rows, batch_size=batch_size)
+
+    return jax.jit(program)
+
+
+def renderer(
+    architecture: Mapping[str, Any], height: int, width: int
+) -> Callable[[Params], Array]:
+    """Return `params -> [height * width]`, what a SIREN renders, in a hurry.
+
+    Equal to `network.apply` on the pixel grid up to the rounding of a faster sine.
+
+    Args:
+      architecture: a SIREN with two inputs and one output.
+      height: rows of the image.
+      width: columns of the image.
+
+    Returns:
+      A pure function of the parameters.
+
+    Raises:
+      ValueError: another architecture.
+    """
+    complete = zoo.complete_architecture(architecture)
+    sizes = complete.get("layer_sizes", ())
+    if complete["kind"] != "siren" or (sizes[0], sizes[-1]) != (2, 1):
+        raise ValueError(f"Only SIRENs of images are rendered, got {complete}.")
+    factors = [complete["w0"]] * (len(sizes) - 2)
+    if factors and complete["first_w0"] is not None:
+        factors[0] = complete["first_w0"]
+    grid = networks.coordinate_grid(height, width)
+
+    def linear(x: Array, layer: Params) -> Array:
+        product = jnp.matmul(x, layer["kernel"], precision="highest")
+        return product + layer["bias"][None]
+
+    def render(params: Params) -> Array:
+        x = grid
+        for index, factor in enumerate(factors):
+            turns = linear(x, params[f"dense_{index}"]) * (factor / (2 * math.pi))
+            x = zoo.sin_cos_turns(turns)[0]
+        x = linear(x, params[f"dense_{len(factors)}"])
+        return x[:, 0] + complete["output_offset"]
+
+    return render

@@ -1,0 +1,167 @@
+"""Results of the interpolation experiment as numbers, table and figures."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from symmerge_jax import plots
+from symmerge_jax.experiments import _config, _interpolation, _interpolation_methods
+
+Cells = Mapping[tuple[str, float, str], dict[str, np.ndarray]]
+"""Arrays of every (family, noise, method), in the order of the report."""
+
+_PATH = "λ (0: network a, 1: b)"
+_NOISE = "noise (standard deviation)"
+
+
+def write(folder: pathlib.Path, cells: Cells) -> dict[str, Any]:
+    """Write `results.json`, `results.npz` and the figures of an experiment.
+
+    `results.npz` holds `lams [T]` and, as `FAMILY/SIGMA/METHOD/MEASURE/...`, `mean`,
+    `error` (standard error over images) and `std` (over all pairs), each `[T]`.
+
+    Args:
+      folder: workdir of the run.
+      cells: losses `[N, T]` by measure, `row` and `seconds`, and `recovered` where that
+        means something.
+
+    Returns:
+      What `results.json` holds.
+    """
+    results = {"cells": [_numbers(cell, arrays) for cell, arrays in cells.items()]}
+    curves, arrays = {}, {}
+    for (family, sigma, method), found in cells.items():
+        for measure in _measures(found):
+            losses = found[measure]
+            lams = np.linspace(0, 1, losses.shape[1])
+            mean, error = _interpolation.mean_and_error(losses, found["row"])
+            curves[family, sigma, method, measure] = (lams, mean, error)
+            where = f"{family}/{sigma:g}/{method}/{measure}"
+            parts = {"mean": mean, "error": error, "std": losses.std(axis=0)}
+            arrays |= {f"{where}/{part}": values for part, values in parts.items()}
+            arrays["lams"] = lams
+    temporary = folder / "results.tmp.npz"
+    np.savez(temporary, **arrays)
+    temporary.replace(folder / "results.npz")
+    _config.write_json(folder / "results.json", results)
+    _draw(folder, results, curves)
+    return results
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Return a table of text for each family and noise level.
+
+    Columns: mean loss at both ends and the middle, barrier with its standard error, AUC
+    (against the image if there is one, else against network a), the barrier and the
+    largest loss against what network a renders, pairs aligned exactly, seconds.
+    """
+    lines = []
+    group = None
+    for cell in results["cells"]:
+        measure = "image" if "image" in cell else "own"
+        if group != (group := (cell["family"], cell["sigma"])):
+            lines += ["", _title(*group), _header(measure)]
+        main, own = cell[measure], cell["own"]
+        recovered = cell["recovered"]
+        values = [
+            *(f"{main[name]:.4f}" for name in ("start", "middle", "end")),
+            f"{main['barrier']:.4f} ± {main['barrier_se']:.4f}",
+            f"{main['auc']:.4f}",
+            f"{own['barrier']:.2g}",
+            f"{own['largest']:.2g}",
+            "-" if recovered is None else f"{100 * recovered:.1f}",
+            f"{cell['seconds']:.1f}",
+        ]
+        lines.append(_row(cell["label"], values))
+    return "\n".join(lines[1:])
+
+
+def _header(measure: str) -> str:
+    compared = "loss to image" if measure == "image" else "loss to a"
+    return _row(
+        compared,
+        [
+            *("start", "middle", "end", "barrier", "AUC"),
+            *("barrier to a", "largest to a", "exact %", "seconds"),
+        ],
+    )
+
+
+def _row(label: str, values: list[str]) -> str:
+    widths = (8, 8, 8, 17, 9, 13, 13, 9, 9)
+    cells = [f"{value:>{width}}" for value, width in zip(values, widths, strict=True)]
+    return f"{label:<26}{''.join(cells)}"
+
+
+def _title(family: str, sigma: float) -> str:
+    return f"{_kind(family)}, noise {sigma:g}"
+
+
+def _kind(family: str) -> str:
+    return "separate fits" if family == "fits" else f"{family} orbit"
+
+
+def _measures(arrays: Mapping[str, Any]) -> list[str]:
+    return [name for name in _interpolation.MEASURES if name in arrays]
+
+
+def _numbers(cell: tuple[str, float, str], arrays) -> dict[str, Any]:
+    family, sigma, method = cell
+    recovered = arrays.get("recovered")
+    return {
+        "family": family,
+        "sigma": sigma,
+        "method": method,
+        "label": _interpolation_methods.METHODS[method].label,
+        "num_pairs": len(arrays["row"]),
+        "num_images": len(np.unique(arrays["row"])),
+        "recovered": None if recovered is None else float(recovered.mean()),
+        "seconds": float(arrays["seconds"]),
+        **{
+            measure: _interpolation.summarize(arrays[measure], arrays["row"])
+            for measure in _measures(arrays)
+        },
+    }
+
+
+def _draw(folder: pathlib.Path, results, curves) -> None:
+    """Draw the paths for each measure, and the barriers against the noise."""
+    labels = {
+        name: method.label for name, method in _interpolation_methods.METHODS.items()
+    }
+    names = list(labels.values())
+    for measure, ylabel in _interpolation.MEASURES.items():
+        panels = {}
+        for (family, sigma, method, of), curve in curves.items():
+            if of == measure:
+                panels.setdefault(_title(family, sigma), {})[labels[method]] = curve
+        if panels:
+            columns = 2 if len(panels) == 4 else 3
+            figure = plots.mean_curves(
+                panels, _PATH, ylabel, names=names, num_columns=columns
+            )
+            plots.save_figure(figure, folder / f"paths_{measure}.png")
+    measure = "image" if "image" in results["cells"][0] else "own"
+    if panels := _against_noise(results["cells"], measure):
+        figure = plots.mean_curves(
+            panels, _NOISE, _interpolation.MEASURES[measure], names=names, markers=True
+        )
+        plots.save_figure(figure, folder / "noise.png")
+
+
+def _against_noise(cells, measure: str) -> dict[str, dict[str, Any]]:
+    """Return curves over three noise levels or more, for families that have them."""
+    points: dict[str, dict[str, list]] = {}
+    for cell in cells:
+        for number, what in (("barrier", "barrier"), ("middle", "middle of the path")):
+            title = f"{_kind(cell['family'])}: {what}"
+            numbers = (cell[measure][name] for name in (number, f"{number}_se"))
+            lines = points.setdefault(title, {})
+            lines.setdefault(cell["label"], []).append((cell["sigma"], *numbers))
+    return {
+        title: {name: tuple(np.array(sorted(line)).T) for name, line in lines.items()}
+        for title, lines in points.items()
+        if min(map(len, lines.values())) >= 3
+    }

@@ -1,0 +1,278 @@
+"""Interpolate between INRs of one function, or one image, after bringing them together.
+
+The main experiment of Boufalis et al. 2025 (arXiv 2511.12601): members of the orbit of
+a network are paired, the second one is perturbed, and what lies on the straight path
+between them is compared with the image. Beside the published methods stand exact ones,
+beside orbits separate fits of one image. Everything a run leaves is in its workdir:
+
+    config.json, versions.json   what was run, and on what
+    autoencoder/                 made first, unless `config.canonicalizer` names one
+    cells/                       losses of every pair by family, noise and method
+    results.json, results.npz    the numbers; mean curves with their errors
+    paths_image.png, paths_own.png, noise.png
+"""
+
+import os
+import pathlib
+import zipfile
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict, config_dict
+
+from symmerge_jax import autoencoders, training, zoo
+from symmerge_jax.experiments import (
+    _config,
+    _inr_data,
+    _inr_pairs,
+    _interpolation,
+    _interpolation_methods,
+    _interpolation_report,
+    _unused,
+    _workdir,
+    autoencode,
+)
+
+_MAY_CHANGE = ("families", "sigmas", "sweep", "methods", "chunk_size")
+"""Keys that add cells or leave some out, and do not change any."""
+
+
+def default_config() -> _config.Config:
+    """Return every key that exists; see `launch/configs/orbit_interpolation.py`.
+
+    `canonicalizer` is the workdir of a finished `autoencode` run, whose held-out
+    networks are used; without it the run of `autoencoder` is made first. Every family
+    is perturbed by every one of `sigmas`, and the last family by those of `sweep` too.
+    """
+    return ConfigDict(
+        {
+            "experiment": "interpolate",
+            "seed": 0,
+            "canonicalizer": config_dict.placeholder(str),
+            "autoencoder": autoencode.default_config(),
+            "images": {
+                "source": config_dict.placeholder(str),
+                "dir": config_dict.placeholder(str),
+            },
+            "families": ("P", "D", "PD"),
+            "sigmas": (0.0, 0.005),
+            "sweep": (),
+            "num_networks": 10,
+            "num_members": 512,
+            "num_points": 40,
+            "methods": tuple(_interpolation_methods.METHODS),
+            "num_random_starts": 8,
+            "chunk_size": 512,
+        }
+    )
+
+
+def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
+    """Make the pairs, bring them together by every method, and measure the paths.
+
+    A run that was stopped goes on at the (family, noise, method) that comes next.
+    Families, noise levels and methods may be added between starts.
+
+    Args:
+      config: keys of `default_config`.
+      workdir: folder of the run.
+
+    Returns:
+      What `results.json` holds: a list of cells, each with `family`, `sigma`, `method`,
+      its `label`, `recovered` (fraction of pairs that were aligned exactly, None where
+      that means nothing), `seconds`, and the numbers of `_interpolation.summarize`
+      for each of `_interpolation.MEASURES`.
+
+    Raises:
+      ValueError: unknown keys or values, a workdir of another config, or a
+        canonicaliser that does not fit.
+      FileNotFoundError: no canonicaliser, or no images.
+    """
+    config = _config.check_config(config, default_config())
+    _check_values(config)
+    given = None
+    if (source := config.canonicalizer) is not None:
+        because = f"canonicalizer={source!r}"
+        _unused.refuse_unused(config, default_config(), ("autoencoder",), because)
+        given = _open(config, pathlib.Path(source))
+    may_change = {*_workdir.MAY_CHANGE, *_MAY_CHANGE}
+    folder = _workdir.open_workdir(workdir, config, may_change=may_change)
+    if given is None:
+        autoencode.run(config.autoencoder, folder / "autoencoder")
+        given = _open(config, folder / "autoencoder")
+    groups = _groups(config)
+    cells = [(*group, name) for group in groups for name in config.methods]
+    todo = [cell for cell in cells if not _file(folder, cell).exists()]
+    (folder / "cells").mkdir(exist_ok=True)
+    done = len(cells) - len(todo)
+    with training.Progress(len(cells), "interpolate", "cell", initial=done) as progress:
+        for group in groups:
+            names = [cell[2] for cell in todo if cell[:2] == group]
+            for name, arrays in _measure(config, given, group, names):
+                _save(_file(folder, (*group, name)), arrays)
+                progress.update(seconds=float(arrays["seconds"]))
+    found = {cell: _load(_file(folder, cell)) for cell in cells}
+    return _interpolation_report.write(folder, found)
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the results of `run` as lines of text."""
+    return _interpolation_report.table(results)
+
+
+class _Given(NamedTuple):
+    """What the autoencoder run gives: `R` held-out networks and their images."""
+
+    canonicalizer: autoencoders.Canonicalizer
+    inrs: zoo.Zoo
+    images: np.ndarray | None
+    size: tuple[int, int]
+
+
+def _check_values(config) -> None:
+    """Refuse values that cannot work, before any file is touched."""
+    known = _interpolation_methods.METHODS
+    if unknown := set(config.methods) - known.keys():
+        raise ValueError(
+            f"config.methods has {min(unknown)!r}, known are {', '.join(known)}."
+        )
+    for key in ("families", "sigmas", "methods"):
+        if not config[key] or len(set(config[key])) != len(config[key]):
+            raise ValueError(
+                f"config.{key} must name at least one, each once, got {config[key]}."
+            )
+    for family in config.families:
+        _inr_pairs.check_family(family)
+    if min(sigmas := (*config.sigmas, *config.sweep)) < 0 or max(sigmas) == np.inf:
+        raise ValueError(f"config.sigmas and .sweep must be >= 0, got {sigmas}.")
+    least = {"num_networks": 1, "num_members": 2, "num_points": 3, "chunk_size": 1}
+    for key, value in least.items():
+        if config[key] < value:
+            raise ValueError(f"config.{key} must be >= {value}, got {config[key]}.")
+    if config.num_random_starts < 0:
+        raise ValueError(
+            f"config.num_random_starts must be >= 0, got {config.num_random_starts}."
+        )
+
+
+def _open(config, source: pathlib.Path) -> _Given:
+    """Read the autoencoder run, and draw held-out networks from its zoo."""
+    canonicalizer = autoencoders.load_canonicalizer(source)
+    trained = _config.check_config(
+        _config.load_config(source / "config.json"), autoencode.default_config()
+    )
+    data = _inr_data.load(trained, source)
+    zoo.require_architecture(data.zoo, canonicalizer.architecture)
+    held_out = data.parts["test"]
+    if config.num_networks > len(held_out):
+        raise ValueError(
+            f"config.num_networks is {config.num_networks}, but '{source}' holds out"
+            f" {len(held_out)}."
+        )
+    random = np.random.default_rng(config.seed)
+    drawn = random.choice(held_out, config.num_networks, replace=False)
+    inrs = zoo.select(data.zoo, drawn)
+    for family in config.families:
+        _inr_pairs.check_source(family, inrs)
+    size = (data.height, data.width)
+    return _Given(canonicalizer, inrs, _images(config, inrs, size), size)
+
+
+def _images(config, inrs: zoo.Zoo, size: tuple[int, int]) -> np.ndarray | None:
+    """Return the images `[R, H, W]` that the networks were fitted to, if known."""
+    source, images = config.images.source, _inr_data.true_images(inrs)
+    if images is not None:
+        _unused.refuse_unused(
+            config, default_config(), ("images",), "a canonicalizer whose zoo has them"
+        )
+        return images
+    if source is None:
+        return None
+    found = []
+    for subset, index in zip(inrs.subset_index, inrs.image_index, strict=True):
+        is_test = inrs.subsets[subset] in _inr_data.TEST_SUBSETS
+        loaded = zoo.load_images(
+            source, "test" if is_test else "train", config.images.dir
+        )
+        found.append(zoo.to_unit_range(loaded.images[index]))
+    images = np.stack(found)
+    if images.shape[1:] != size:
+        raise ValueError(
+            f"config.images.source {source!r} has images of {images.shape[1:]} pixels,"
+            f" the networks render {size}."
+        )
+    return images
+
+
+def _groups(config) -> list[tuple[str, float]]:
+    """Return (family, noise) of all groups of pairs."""
+    groups = [(f, float(s)) for s in config.sigmas for f in config.families]
+    groups += [(config.families[-1], float(sigma)) for sigma in config.sweep]
+    return list(dict.fromkeys(groups))
+
+
+def _measure(
+    config, given: _Given, group: tuple[str, float], names: list[str]
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Yield the arrays of every method that is to be applied to a group of pairs."""
+    if not names:
+        return
+    family, sigma = group
+    canonicalizer = given.canonicalizer
+    members = _inr_pairs.make_members(
+        family, given.inrs, canonicalizer.spec, config.num_members, config.seed
+    )
+    pairs = _inr_pairs.perturbed_pairs(
+        members, sigma, config.seed, are_twins=family != "fits"
+    )
+    context = _interpolation_methods.Context(
+        canonicalizer=canonicalizer,
+        num_random_starts=config.num_random_starts,
+        chunk_size=config.chunk_size,
+    )
+    methods = _interpolation_methods.METHODS
+    latents = None
+    if any(methods[name].reads_latents for name in names):
+        latents = _interpolation_methods.encode(context, pairs)
+    for name in names:
+        ends = _interpolation_methods.find_ends(name, context, pairs, latents)
+        decoder = {}
+        if methods[name].in_latents:
+            decoder["decode"] = canonicalizer.autoencoder.decode
+            decoder["variables"] = canonicalizer.variables
+        losses = _interpolation.loss_curves(
+            given.inrs.architecture,
+            (ends.a, ends.b),
+            pairs.params_a,
+            config.num_points,
+            given.size,
+            None if given.images is None else given.images[pairs.row],
+            chunk_size=config.chunk_size,
+            **decoder,
+        )
+        arrays = {**losses, "row": pairs.row, "seconds": np.float64(ends.seconds)}
+        if ends.recovered is not None:
+            arrays["recovered"] = ends.recovered
+        yield name, arrays
+
+
+def _file(folder: pathlib.Path, cell: tuple[str, float, str]) -> pathlib.Path:
+    family, sigma, name = cell
+    return folder / "cells" / f"{family}_{sigma:g}_{name}.npz"
+
+
+def _save(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+    temporary = file.with_suffix(".tmp.npz")
+    np.savez_compressed(temporary, **arrays)  # pyright: ignore
+    temporary.replace(file)
+
+
+def _load(file: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file) as arrays:
+            return dict(arrays)
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"'{file}' is damaged ({error}): delete it and start again."
+        ) from error
