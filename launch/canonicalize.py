@@ -3,7 +3,7 @@
 python launch/canonicalize.py --weights=net.pth --out=net.safetensors \
     --architecture='{"kind": "siren", "layer_sizes": [2, 32, 32, 1]}'
 python launch/canonicalize.py --weights=net.npz --canonicalizer=runs/digits_inr \
-    --out=net.safetensors
+    --mode=template --out=net.safetensors
 """
 
 import json
@@ -17,6 +17,12 @@ WEIGHTS = flags.DEFINE_string("weights", None, ".safetensors, .npz or .pth to re
 OUT = flags.DEFINE_string("out", None, ".safetensors or .npz to write.")
 CANONICALIZER = flags.DEFINE_string(
     "canonicalizer", None, "Workdir of a training run; the closed form without it."
+)
+MODE = flags.DEFINE_string(
+    "mode",
+    "reconstruct",
+    "What to write with a --canonicalizer: 'reconstruct', the networks that it decodes,"
+    " or 'template', exact twins matched to those.",
 )
 ARCHITECTURE = flags.DEFINE_string(
     "architecture", None, "JSON of the architecture, where the file does not say it."
@@ -35,6 +41,7 @@ def main(argv):
         WEIGHTS.value or "",
         OUT.value or "",
         canonicalizer=CANONICALIZER.value,
+        mode=MODE.value or "",
         architecture=architecture,
     )
     print(autoencode.table(report))  # noqa: T201

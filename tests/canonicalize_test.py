@@ -179,7 +179,7 @@ def evaluate(network, params_batch, x):
 
 
 def test_twins_share_a_twin(key, template_case):
-    network, _, twins, forms, element = template_case
+    network, _, twins, forms, _ = template_case
     for leaf in jax.tree.leaves(forms):
         np.testing.assert_allclose(
             leaf, np.broadcast_to(leaf[:1], leaf.shape), atol=1e-5

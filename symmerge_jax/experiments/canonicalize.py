@@ -18,6 +18,7 @@ def run(
     out: str | os.PathLike,
     *,
     canonicalizer: str | os.PathLike | None = None,
+    mode: str = "reconstruct",
     architecture: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -28,6 +29,8 @@ def run(
         state dict of a chain of linear layers.
       out: `.safetensors` or `.npz` to write.
       canonicalizer: folder of a trained autoencoder; None for the closed form.
+      mode: "reconstruct" to write what it decodes, "template" to write twins of the
+        networks that are matched to that; see `symmerge_jax.canonicalize`.
       architecture: what `networks.build` takes; None to use what `weights` says, or
         else what the canonicaliser was trained on.
       seed: of the random inputs of the report.
@@ -39,7 +42,7 @@ def run(
 
     Raises:
       FileNotFoundError: missing file or canonicaliser.
-      ValueError: damaged file, unknown architecture, or one that does not fit.
+      ValueError: damaged file, unknown mode or architecture, or one that does not fit.
     """
     file = _weight_file.read(weights)
     loaded = None
@@ -56,11 +59,13 @@ def run(
     _weight_file.check(file, network, description)
     if loaded is not None:
         _check_same(description, loaded.architecture)
-    result = symmerge_jax.canonicalize(file.params, network.spec, canonicalizer=loaded)
+    result = symmerge_jax.canonicalize(
+        file.params, network.spec, canonicalizer=loaded, mode=mode
+    )
     symmerge_jax.save(out, result, architecture=description)
     return {
         "networks": int(np.prod(network.spec.batch_shape(file.params), dtype=int)),
-        "mode": "closed form" if loaded is None else "autoencoder",
+        "mode": "closed form" if loaded is None else f"autoencoder, {mode}",
         **_difference(network, file.params, result, seed),
     }
 

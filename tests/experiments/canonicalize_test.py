@@ -57,11 +57,23 @@ def test_autoencoder_and_its_architecture(tmp_path, twins, trained):
     report = canonicalize.run(
         tmp_path / "a.safetensors", tmp_path / "b.npz", canonicalizer=trained
     )
-    assert (report["networks"], report["mode"]) == (1, "autoencoder")
+    assert (report["networks"], report["mode"]) == (1, "autoencoder, reconstruct")
     assert report["max_output_difference"] > 1e-3
     assert symmerge_jax.load_architecture(tmp_path / "b.npz") == FULL
     decoded = symmerge_jax.load(tmp_path / "b.npz")
     assert jax.tree.map(np.shape, decoded) == jax.tree.map(np.shape, one)
+
+
+def test_twins_beside_the_template_of_an_autoencoder(tmp_path, twins, trained):
+    weights, out = tmp_path / "a.npz", tmp_path / "b.npz"
+    symmerge_jax.save(weights, twins, architecture=FULL)
+    report = canonicalize.run(weights, out, canonicalizer=trained, mode="template")
+    assert (report["networks"], report["mode"]) == (3, "autoencoder, template")
+    assert report["max_output_difference"] < 1e-4 < report["output_std"]
+    forms = symmerge_jax.load(out)
+    for leaf in jax.tree.leaves(forms):
+        np.testing.assert_allclose(leaf, np.broadcast_to(leaf[0], leaf.shape))
+    assert np.ptp(twins["dense_0"]["kernel"], axis=0).max() > 0.01
 
 
 def test_a_given_architecture_goes_before_the_stored_one(tmp_path, twins):
@@ -89,6 +101,10 @@ def test_what_does_not_fit_is_refused(tmp_path, twins, trained):
             architecture={**SIREN, "output_offset": 0.0},
             canonicalizer=trained,
         )
+    with pytest.raises(ValueError, match="mode is 'exact', known are reconstruct"):
+        canonicalize.run(weights, out, architecture=SIREN, mode="exact")
+    with pytest.raises(ValueError, match="'template' needs a canonicalizer"):
+        canonicalize.run(weights, out, architecture=SIREN, mode="template")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.npz"):
         canonicalize.run(tmp_path / "nowhere.npz", out, architecture=SIREN)
     with pytest.raises(FileNotFoundError, match="No canonicaliser"):
