@@ -1,5 +1,6 @@
 """Solvers that find which group element brings one network onto another."""
 
+from symmerge_jax.alignment._activation_matching import ActivationMatching
 from symmerge_jax.alignment._base import Aligner, AlignmentProblem, AlignmentResult
 from symmerge_jax.alignment._certificate import (
     TOLERANCE,
@@ -9,6 +10,7 @@ from symmerge_jax.alignment._certificate import (
 )
 from symmerge_jax.alignment._check_spec import check_spec
 from symmerge_jax.alignment._checks import check_networks, check_same_architecture
+from symmerge_jax.alignment._frank_wolfe import FrankWolfe
 from symmerge_jax.alignment._many import (
     ManyAligner,
     ManyProblem,
@@ -17,20 +19,27 @@ from symmerge_jax.alignment._many import (
 )
 from symmerge_jax.alignment._merge_many import MergeMany
 from symmerge_jax.alignment._projection import project
+from symmerge_jax.alignment._relaxation import relax
 from symmerge_jax.alignment._similarity import similarity
+from symmerge_jax.alignment._sinkhorn_rebasin import SinkhornRebasin
+from symmerge_jax.alignment._straight_through import StraightThrough
 from symmerge_jax.alignment._universe import Universe
 from symmerge_jax.alignment._weight_matching import WeightMatching
 
 __all__ = [
     "TOLERANCE",
+    "ActivationMatching",
     "Aligner",
     "AlignmentProblem",
     "AlignmentResult",
     "Certificate",
+    "FrankWolfe",
     "ManyAligner",
     "ManyProblem",
     "ManyResult",
     "MergeMany",
+    "SinkhornRebasin",
+    "StraightThrough",
     "Universe",
     "WeightMatching",
     "between",
@@ -40,5 +49,6 @@ __all__ = [
     "check_spec",
     "compare",
     "project",
+    "relax",
     "similarity",
 ]

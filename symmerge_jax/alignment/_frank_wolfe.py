@@ -1,0 +1,267 @@
+"""Frank-Wolfe: all spaces at once, through the inside of the convex hull of the group.
+
+Crisostomi et al. 2024, *C2M3: Cycle-consistent multi-model merging*, NeurIPS, arXiv
+2405.17897, section 3.1, for permutations of two networks. Coordinate descent (weight
+matching) changes one space while all others are fixed at a vertex of the hull; here all
+spaces move together by fractions of a step, and commit to a vertex at the end only. The
+step is exact without a search, and signs are relaxed too.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symmerge_jax import symmetry
+from symmerge_jax.alignment import _base, _frame, _projection, _similarity
+from symmerge_jax.typing import Array, Key
+
+STARTS = ("barycentre", "identity")
+
+Matrices = dict[str, Array]
+"""One relaxed element `[n, n]` per movable space."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrankWolfe:
+    """Maximise `F(M) = <a, M.b>` over relaxed elements `M`, without any data.
+
+    `M` has a matrix per space in the hull of its group (`symmetry.act_dense`). Each
+    iteration
+
+    1. takes the gradient: the similarity matrix of every space, the others being at
+       their present matrices;
+    2. finds the vertex `V` that it points to, one assignment problem per space;
+    3. moves to the best point between `M` and `V`. `F` is linear in the matrix of each
+       space, so along the segment it is a polynomial whose degree is the largest number
+       of movable axes of one parameter: 2 for dense layers and convolutions. Value and
+       slope at `M` are known, and as many further values as are missing (one, at `V`,
+       for degree 2) give the polynomial and its maximum exactly.
+
+    It stops where the gap `<gradient, V - M>`, which is zero at every stationary point,
+    is below the tolerance. The relaxed solution is then rounded space by space to the
+    vertex that its similarity points to, the others held: as `F` is linear in each
+    space, rounding does not lower it.
+
+    The objective is `||a||^2 + ||b||^2 - 2 F`: at an element, first and last entry
+    included where they are elements, the squared distance `||a - g.b||^2` of
+    `WeightMatching`, in balanced scales if there are `Group.SCALE` spaces and `rescale`
+    is set. The last entry belongs to the rounded element. Deterministic: the key is not
+    used. `WeightMatching(init=FrankWolfe())` polishes the result.
+
+    Attributes:
+      permute: allow permutations.
+      rescale: allow signs, and balance positive scales.
+      starts: "barycentre", the mean of the group: `1 / n` everywhere for permutations,
+        zero with signs, because every element meets its negative. At zero, weights
+        between two movable spaces say nothing: inputs, outputs and biases break the
+        tie, and a space that none of them touches stays at zero until its neighbours
+        have moved. "identity" is a vertex. The best start wins.
+      max_iters: bound on the steps from each start.
+      tolerance: of the gap, relative to `(||a||^2 + ||b||^2) / 2`.
+
+    Raises:
+      ValueError: no start, an unknown one, a number out of range; when called, a
+        parameter with more than three movable axes.
+    """
+
+    permute: bool = True
+    rescale: bool = True
+    starts: tuple[str, ...] = STARTS
+    max_iters: int = 100
+    tolerance: float = 1e-6
+
+    def __post_init__(self):
+        if not self.starts or set(self.starts) - set(STARTS):
+            raise ValueError(
+                f"starts must be one or more of {STARTS}, got {self.starts}."
+            )
+        if self.max_iters < 1 or not self.tolerance >= 0:
+            raise ValueError(
+                "max_iters must be >= 1 and tolerance >= 0, got"
+                f" {self.max_iters} and {self.tolerance}."
+            )
+
+    def __call__(
+        self, key: Key, problem: _base.AlignmentProblem
+    ) -> _base.AlignmentResult:
+        del key
+        degree = _degree(problem.spec)
+        problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
+        starts = [self._start(name, problem) for name in self.starts]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+
+        def ascend(index):
+            start = jax.tree.map(lambda leaf: leaf[index], stacked)
+            return self._round(self._ascend(start, problem, degree), problem)
+
+        states, elements = jax.vmap(ascend)(jnp.arange(len(starts)))
+        reached = states.objective[:, -1]
+        best, element = jax.tree.map(
+            lambda leaf: leaf[jnp.argmin(reached)], (states, elements)
+        )
+        return _base.AlignmentResult(
+            element=carry_back(element),
+            objective=best.objective,
+            converged=~best.active,
+            num_iters=best.steps,
+            start_objectives=reached,
+        )
+
+    def _start(self, name: str, problem: _base.AlignmentProblem) -> Matrices:
+        sizes = problem.spec.sizes(problem.params_a)
+        dtype = jnp.result_type(*jax.tree.leaves(problem.params_a))
+        matrices = {}
+        for space in _base.movable_spaces(problem.spec):
+            n = sizes[space.name]
+            matrix = jnp.eye(n, dtype=dtype)
+            if name == "barycentre" and self.permute:
+                matrix = jnp.full_like(matrix, 1 / n)
+            if name == "barycentre" and self._is_signed(space):
+                matrix = jnp.zeros_like(matrix)
+            matrices[space.name] = matrix
+        return matrices
+
+    def _is_signed(self, space: symmetry.Space) -> bool:
+        return self.rescale and space.group is symmetry.Group.SIGN
+
+    def _ascend(self, start, problem, degree) -> "_State":
+        """Take Frank-Wolfe steps until the gap closes."""
+        norm = _product(problem.params_a, problem.params_a)
+        norm += _product(problem.params_b, problem.params_b)
+
+        def value(matrices):
+            moved = symmetry.act_dense(matrices, problem.params_b, problem.spec)
+            return _product(problem.params_a, moved)
+
+        def step(state: _State) -> _State:
+            direction, slope = self._direction(state, problem)
+
+            def move(length):
+                return jax.tree.map(
+                    lambda matrix, change: matrix + length * change,
+                    state.matrices,
+                    direction,
+                )
+
+            length = _exact_step(lambda t: value(move(t)), state.value, slope, degree)
+            moved = move(length)
+            new = value(moved)
+            # At the end rounding decides: a step that gains nothing is not taken.
+            better = (slope > self.tolerance * norm / 2) & (new > state.value)
+            matrices = jax.tree.map(
+                lambda new, old: jnp.where(better, new, old), moved, state.matrices
+            )
+            new = jnp.where(better, new, state.value)
+            steps = state.steps + better
+            later = jnp.arange(len(state.objective)) >= steps
+            objective = jnp.where(later, norm - 2 * new, state.objective)
+            return _State(matrices, new, objective, better, steps)
+
+        first = value(start)
+        history = jnp.full(self.max_iters + 2, norm - 2 * first)
+        steps = jnp.zeros((), jnp.int32)
+        state = _State(start, first, history, jnp.asarray(bool(start)), steps)
+        return jax.lax.while_loop(
+            lambda state: state.active & (state.steps < self.max_iters), step, state
+        )
+
+    def _direction(self, state, problem) -> tuple[Matrices, Array]:
+        """Return the way to the vertex that the gradient points to, and the gap."""
+        direction, slope = {}, jnp.zeros_like(state.value)
+        for space in _base.movable_spaces(problem.spec):
+            matrix = state.matrices[space.name]
+            similarity = _similarity_at(state.matrices, problem, space.name)
+            vertex = self._vertex(similarity, space, where=state.active)
+            # Without any preference a space waits for its neighbours.
+            change = symmetry.as_matrix(vertex) - matrix
+            change = jnp.where(jnp.any(similarity != 0), change, 0)
+            direction[space.name] = change
+            slope += jnp.sum(similarity * change)
+        return direction, slope
+
+    def _vertex(self, similarity, space, where: Array | bool = True):
+        return _projection.project(
+            similarity,
+            space.group,
+            permute=self.permute,
+            rescale=self.rescale,
+            where=where,
+        )
+
+    def _round(self, state, problem) -> tuple["_State", symmetry.GroupElement]:
+        """Commit to a vertex space by space, and append its objective."""
+        matrices, element = state.matrices, {}
+        for space in _base.movable_spaces(problem.spec):
+            similarity = _similarity_at(matrices, problem, space.name)
+            element[space.name] = self._vertex(similarity, space)
+            matrix = symmetry.as_matrix(element[space.name])
+            matrices = {**matrices, space.name: matrix}
+        distance = _base.squared_distance(element, problem)
+        return state._replace(objective=state.objective.at[-1].set(distance)), element
+
+
+class _State(NamedTuple):
+    """Where one ascent stands; `active` while the last step was worth taking."""
+
+    matrices: Matrices
+    value: Array
+    objective: Array
+    active: Array
+    steps: Array
+
+
+def _similarity_at(matrices: Matrices, problem, name: str) -> Array:
+    """Return the gradient of `F` with respect to one space, `[n, n]`."""
+    others = {other: m for other, m in matrices.items() if other != name}
+    moved = symmetry.act_dense(others, problem.params_b, problem.spec)
+    return _similarity.inner_products(
+        problem.params_a, moved, problem.spec, name, (-1, 0, 1)
+    )
+
+
+def _product(params_a, params_b) -> Array:
+    products = jax.tree.map(lambda a, b: jnp.sum(a * b), dict(params_a), dict(params_b))
+    return jax.tree.reduce(jnp.add, products)
+
+
+def _degree(spec: symmetry.SymmetrySpec) -> int:
+    """Return the degree of `F` along a segment, at most three."""
+    movable = {space.name for space in _base.movable_spaces(spec)}
+    degree = 0
+    for path, axes in spec.axes:
+        names = [axis.space for axis in axes if axis is not None]
+        found = sum(name in movable for name in names)
+        if found > 3:
+            raise ValueError(
+                f"FrankWolfe: parameter '{'/'.join(path)}' has {found} movable axes"
+                f" {names}, for which there is no exact step; use WeightMatching."
+            )
+        degree = max(degree, found)
+    return degree
+
+
+def _exact_step(value_at, value: Array, slope: Array, degree: int) -> Array:
+    """Return the step in [0, 1] that maximises a polynomial of this degree.
+
+    `p(t) = value + slope t + c_2 t^2 + c_3 t^3`; the unknown coefficients follow from
+    as many further values. Candidates are the end and the roots of the derivative.
+    """
+    points = np.linspace(0, 1, max(degree, 1))[1:]
+    higher = jnp.zeros(2, value.dtype)
+    if degree > 1:
+        rest = jnp.stack([(value_at(t) - value - slope * t) / t**2 for t in points])
+        inverse = np.linalg.inv(np.vander(points, increasing=True))
+        higher = higher.at[: degree - 1].set(jnp.asarray(inverse, value.dtype) @ rest)
+    # Roots of 3 c_3 t^2 + 2 c_2 t + slope, by the formula without cancellation; it
+    # gives the single root of a quadratic p as well (c_3 = 0).
+    a, b = 3 * higher[1], 2 * higher[0]
+    root = jnp.sqrt(jnp.maximum(b**2 - 4 * a * slope, 0))
+    q = -(b + jnp.where(b < 0, -root, root)) / 2
+    candidates = jnp.stack([jnp.ones_like(q), q / a, slope / q])
+    inside = (candidates >= 0) & (candidates <= 1)  # false for NaN and infinities
+    t = jnp.where(inside, candidates, 0)
+    gains = slope * t + higher[0] * t**2 + higher[1] * t**3
+    return t[jnp.argmax(gains)]

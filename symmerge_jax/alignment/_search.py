@@ -1,0 +1,97 @@
+"""Search by gradient steps that keeps the best group element on the way.
+
+What a gradient moves lies between the elements of the group, and its loss says little
+about the element it is rounded to. Solvers that learn an alignment therefore look at
+*elements* from time to time, and return the best that they have seen.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax import symmetry
+from symmerge_jax.typing import Array, Key, Params
+
+State = TypeVar("State")
+
+
+def keep_best(
+    key: Key,
+    state: State,
+    step: Callable[[Key, State, Array], State],
+    propose: Callable[[State], symmetry.GroupElement],
+    evaluate: Callable[[symmetry.GroupElement], Array],
+    *,
+    num_steps: int,
+    eval_every: int,
+) -> tuple[symmetry.GroupElement, Array]:
+    """Take steps and return the best of the elements proposed on the way.
+
+    Args:
+      key: random key, split among the steps.
+      state: whatever the steps change.
+      step: `step(key, state, index) -> state`.
+      propose: `propose(state) -> element`.
+      evaluate: `evaluate(element) -> []`, to be minimised, the same for every call. An
+        element that is no permutation (its similarity was not finite) or whose value
+        is NaN is never the best.
+      num_steps: number of steps.
+      eval_every: steps between proposals; divides `num_steps`.
+
+    Returns:
+      The best element, and `[1 + num_steps / eval_every]` the least value so far: for
+      the first state and after each proposal.
+    """
+
+    def judge(element):
+        valid = [jnp.all(monomial.perm >= 0) for monomial in element.values()]
+        value = evaluate(element)
+        is_valid = ~jnp.isnan(value) & jnp.all(jnp.asarray(valid, bool))
+        return jnp.where(is_valid, value, jnp.inf)
+
+    def advance(carry, index):
+        state, best, least = carry
+        keys = jax.random.split(jax.random.fold_in(key, index), eval_every)
+        numbers = index * eval_every + jnp.arange(eval_every)
+        state, _ = jax.lax.scan(
+            lambda state, inputs: (step(inputs[0], state, inputs[1]), None),
+            state,
+            (keys, numbers),
+        )
+        element = propose(state)
+        value = judge(element)
+        best = jax.tree.map(
+            lambda new, old: jnp.where(value < least, new, old), element, best
+        )
+        least = jnp.minimum(value, least)
+        return (state, best, least), least
+
+    first = propose(state)
+    value = judge(first)
+    (_, best, _), history = jax.lax.scan(
+        advance, (state, first, value), jnp.arange(num_steps // eval_every)
+    )
+    return best, jnp.concatenate([value[None], history])
+
+
+def interpolate(params_a: Params, params_b: Params, lam: Array | float) -> Params:
+    """Return `(1 - lam) a + lam b`."""
+    return jax.tree.map(lambda a, b: (1 - lam) * a + lam * b, dict(params_a), params_b)
+
+
+def check_steps(num_steps: int, eval_every: int, **positive: float | int) -> None:
+    """Refuse numbers of steps that do not divide, and options that are not positive.
+
+    Raises:
+      ValueError: names the option.
+    """
+    for name, value in positive.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be > 0, got {value}.")
+    if num_steps < 1 or eval_every < 1 or num_steps % eval_every:
+        raise ValueError(
+            "num_steps must be a multiple of eval_every, both >= 1, got"
+            f" {num_steps} and {eval_every}."
+        )

@@ -1,0 +1,159 @@
+import functools
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symmerge_jax import alignment, symmetry
+from tests.alignment import pairs
+
+ALIGNERS = {
+    "weight_matching": alignment.WeightMatching(),
+    "activation_matching": alignment.ActivationMatching(chunk_size=15),
+    "activation_correlation": alignment.ActivationMatching(
+        similarity="correlation", scales="features", chunk_size=15
+    ),
+    "frank_wolfe": alignment.FrankWolfe(),
+    "straight_through": alignment.StraightThrough(
+        num_steps=4, eval_every=2, batch_size=8
+    ),
+    "sinkhorn_l2": alignment.SinkhornRebasin(num_steps=150),
+    "sinkhorn_midpoint": alignment.SinkhornRebasin(
+        cost="midpoint",
+        init=alignment.ActivationMatching(),
+        num_steps=4,
+        eval_every=2,
+        batch_size=8,
+    ),
+}
+"""A new aligner is one more line. The solvers of a task loss start from another
+aligner, without which they come near a twin and seldom meet it; the others need no
+start of their own."""
+
+# The time of these tests is compilation, which this halves.
+compiled = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
+
+KINDS = ("twins", "strangers", "spoiled twins")
+
+
+def cases(*networks):
+    return [
+        pytest.param(
+            aligner, network, marks=[] if network == "tanh" else [pytest.mark.slow]
+        )
+        for network in networks
+        for aligner in ALIGNERS
+    ]
+
+
+every_case = pytest.mark.parametrize(
+    ("aligner", "network"), cases("tanh", "relu", "siren", "gelu")
+)
+
+
+def make_problems(network):
+    spoiled, _ = pairs.make_twins(network, pairs.spoil(pairs.make_params(network, 0)))
+    twins, element = pairs.make_twins(network)
+    return [twins, pairs.make_strangers(network), spoiled], element
+
+
+@functools.cache
+def solve(aligner, network):
+    """All kinds of problems at once: one compilation per aligner and network."""
+    problems, element = make_problems(network)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)
+    keys = jax.random.split(jax.random.key(1), len(problems))
+    results = compiled(jax.vmap(ALIGNERS[aligner]))(keys, stacked)
+    solved = {
+        kind: (problem, jax.tree.map(operator.itemgetter(index), results))
+        for index, (kind, problem) in enumerate(zip(KINDS, problems, strict=True))
+    }
+    return solved, element
+
+
+@every_case
+def test_elements_are_group_elements(aligner, network):
+    for problem, result in solve(aligner, network)[0].values():
+        spec, sizes = problem.spec, problem.spec.sizes(problem.params_a)
+        assert result.element.keys() == {"hidden_0", "hidden_1"}
+        for name, (perm, scale) in result.element.items():
+            np.testing.assert_array_equal(np.sort(perm), np.arange(sizes[name]))
+            assert np.all(np.isfinite(scale))
+            if spec.space(name).group is symmetry.Group.SCALE:
+                assert np.all(scale > 0)
+            elif spec.space(name).group is symmetry.Group.SIGN:
+                assert np.all(np.abs(scale) == 1)
+            else:
+                assert np.all(scale == 1)
+
+
+@every_case
+def test_function_is_kept_in_double_precision(aligner, network):
+    apply = pairs.make_network(network).apply
+    for problem, result in solve(aligner, network)[0].values():
+        with jax.enable_x64(True):
+            element, params_b, inputs = jax.tree.map(
+                in_double, (result.element, problem.params_b, problem.data["inputs"])
+            )
+            moved = symmetry.act(element, params_b, problem.spec)
+            expected, found = apply(params_b, inputs), apply(moved, inputs)
+            np.testing.assert_allclose(found, expected, atol=1e-12, rtol=1e-12)
+
+
+def in_double(x):
+    return np.asarray(x, np.float64) if np.asarray(x).dtype.kind == "f" else x
+
+
+@every_case
+def test_known_element_is_recovered(aligner, network):
+    results, element = solve(aligner, network)
+    for name, (perm, scale) in results["twins"][1].element.items():
+        np.testing.assert_array_equal(perm, element[name].perm)
+        np.testing.assert_allclose(scale, element[name].scale, rtol=1e-4)
+
+
+@every_case
+def test_objective_is_finite_and_ends_no_higher(aligner, network):
+    for _, result in solve(aligner, network)[0].values():
+        history = np.asarray(result.objective)
+        assert np.all(np.isfinite(history))
+        assert history[-1] <= history[0] + 1e-6  # rounding, where both are zero
+        assert history[-1] == np.min(result.start_objectives)
+        assert result.num_iters >= 1
+
+
+@every_case
+def test_equal_and_dead_neurons_are_no_obstacle(aligner, network):
+    problem, result = solve(aligner, network)[0]["spoiled twins"]
+    moved = symmetry.act(result.element, problem.params_b, problem.spec)
+    assert symmetry.distance(problem.params_a, moved) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("aligner", ALIGNERS)
+def test_one_problem_alone_and_eagerly_gives_the_same(aligner):
+    solved = solve(aligner, "tanh")[0]
+    keys = jax.random.split(jax.random.key(1), len(KINDS))
+    problem, expected = solved["strangers"]
+    found = ALIGNERS[aligner](keys[1], problem)
+    for name, (perm, scale) in expected.element.items():
+        np.testing.assert_array_equal(found.element[name].perm, perm)
+        np.testing.assert_allclose(found.element[name].scale, scale, rtol=1e-5)
+    np.testing.assert_allclose(found.objective, expected.objective, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["one_neuron", "no_hidden"])
+@pytest.mark.parametrize("aligner", ALIGNERS)
+def test_networks_with_little_to_align(aligner, network):
+    problem, element = pairs.make_twins(network)
+    result = compiled(ALIGNERS[aligner])(jax.random.key(0), problem)
+    assert result.element.keys() == element.keys()
+    for name, (perm, scale) in element.items():
+        np.testing.assert_array_equal(result.element[name].perm, perm)
+        np.testing.assert_array_equal(result.element[name].scale, scale)
+    assert result.objective[-1] < 1e-6
