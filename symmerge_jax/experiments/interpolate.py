@@ -270,9 +270,9 @@ def _save(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
 
 def _load(file: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(file) as arrays:
+        with file.open("rb") as opened, np.load(opened) as arrays:
             return dict(arrays)
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"'{file}' is damaged ({error}): delete it and start again."
         ) from error

@@ -1,0 +1,190 @@
+import importlib.util
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from symmerge_jax import zoo
+from symmerge_jax.experiments import (
+    _interpolation_methods,
+    interpolate,
+    make_zoo,
+)
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
+FILES = {
+    *("autoencoder", "cells", "config.json", "noise.png", "paths_image.png"),
+    *("paths_own.png", "results.json", "results.npz", "versions.json"),
+}
+EXACT = {"matching_best", "closed_form", "template"}
+DECODED = {"reconstruct", "latent"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def load_config(name, *variant):
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*variant)
+
+
+def smoke_config(name="orbit_interpolation", **changes):
+    config = load_config(name, "smoke")
+    config.autoencoder.architecture.hidden_sizes = (6,)  # compiles faster
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run on one orbit, with an autoencoder of its own."""
+    workdir = tmp_path_factory.mktemp("runs") / "orbit"
+    config = smoke_config(families=("PD",), sigmas=(0.0, 0.02), sweep=(0.04,))
+    return config, workdir, interpolate.run(config, workdir)
+
+
+def cells_of(results, **wanted):
+    return {
+        cell["method"]: cell
+        for cell in results["cells"]
+        if all(cell[name] == value for name, value in wanted.items())
+    }
+
+
+@pytest.mark.slow
+def test_a_run_writes_its_files(finished):
+    config, workdir, results = finished
+    assert {path.name for path in workdir.iterdir()} == FILES
+    assert json.loads((workdir / "results.json").read_text()) == results
+    assert len(list((workdir / "cells").iterdir())) == 27 == len(results["cells"])
+    arrays = np.load(workdir / "results.npz")
+    cell = np.load(workdir / "cells" / "PD_0.02_naive.npz")
+    assert cell["image"].shape == (12, config.num_points)
+    np.testing.assert_allclose(
+        arrays["PD/0.02/naive/image/mean"], cell["image"].mean(axis=0), rtol=1e-5
+    )
+    assert arrays["lams"].tolist() == [0, 0.25, 0.5, 0.75, 1]
+    text = interpolate.table(results)
+    assert text.count("orbit, noise") == 3 and text.count("\n") >= 27
+
+
+@pytest.mark.slow
+def test_exact_methods_reach_the_exact_answer_of_twins(finished):
+    cells = cells_of(finished[2], sigma=0.0)
+    for name in EXACT:
+        assert cells[name]["recovered"] == 1
+        assert cells[name]["own"]["largest"] < 1e-10
+        assert cells[name]["own"]["barrier"] < 1e-10
+    assert cells["naive"]["recovered"] == 0
+    assert cells["naive"]["own"]["barrier"] > 1e-4
+    for name in DECODED:
+        assert cells[name]["recovered"] is None
+        assert cells[name]["own"]["barrier"] < 1e-5 < cells[name]["own"]["start"]
+
+
+@pytest.mark.slow
+def test_noise_is_seen_at_the_second_end_only(finished):
+    clean, noisy = (cells_of(finished[2], sigma=sigma) for sigma in (0.0, 0.02))
+    for name in cells_of(finished[2]).keys() - DECODED:
+        for measure in ("own", "image"):
+            starts = [cells[name][measure]["start"] for cells in (clean, noisy)]
+            np.testing.assert_allclose(*starts, rtol=1e-5, atol=1e-10)
+        assert noisy[name]["own"]["end"] > 1e-6
+        ends = [noisy[method]["own"]["end"] for method in ("naive", name)]
+        np.testing.assert_allclose(*ends, rtol=1e-3)  # moving keeps the function
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_at_the_next_cell(finished, monkeypatch):
+    config, workdir, results = finished
+    (workdir / "cells" / "PD_0.02_naive.npz").unlink()
+    (workdir / "cells" / "PD_0.02_latent.npz").unlink()
+    find_ends, done = _interpolation_methods.find_ends, []
+
+    def noted(name, *arguments):
+        done.append(name)
+        return find_ends(name, *arguments)
+
+    monkeypatch.setattr(_interpolation_methods, "find_ends", noted)
+    again = interpolate.run(config, workdir)
+    assert done == ["naive", "latent"]
+    for before, after in zip(results["cells"], again["cells"], strict=True):
+        assert {**before, "seconds": 0} == {**after, "seconds": 0}
+    damaged = workdir / "cells" / "PD_0_naive.npz"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:100])
+    with pytest.raises(ValueError, match=r"PD_0_naive\.npz' is damaged"):
+        interpolate.run(config, workdir)
+    damaged.write_bytes(content)
+
+
+@pytest.mark.slow
+def test_separate_fits_use_the_canonicalizer_of_another_run(finished, tmp_path):
+    config = smoke_config("independent_inrs", methods=("naive", "matching_best"))
+    config.autoencoder = interpolate.default_config().autoencoder
+    config.canonicalizer = str(finished[1] / "autoencoder")
+    results = interpolate.run(config, tmp_path / "fits")
+    cells = cells_of(results, family="fits")
+    assert cells.keys() == {"naive", "matching_best"}
+    assert cells["naive"]["recovered"] is None
+    assert cells["naive"]["own"]["end"] > 1e-6  # no twins
+    assert {path.name for path in (tmp_path / "fits").iterdir()} == FILES - {
+        *("autoencoder", "noise.png")
+    }
+    config.autoencoder.num_steps = 1
+    with pytest.raises(ValueError, match=r"autoencoder\.num_steps=1 would be ignored"):
+        interpolate.run(config, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ("best",)}, "has 'best', known are naive"),
+        ({"methods": ()}, "methods must name at least one"),
+        ({"sigmas": (0.1, 0.1)}, "sigmas must name at least one, each once"),
+        ({"families": ("Q",)}, "families has 'Q'"),
+        ({"sigmas": (-1.0,)}, "must be >= 0"),
+        ({"sweep": (float("inf"),)}, "must be >= 0"),
+        ({"num_members": 1}, "num_members must be >= 2"),
+        ({"num_points": 2}, "num_points must be >= 3"),
+        ({"num_random_starts": -1}, "num_random_starts must be >= 0"),
+        ({"canonicalizer": "nowhere"}, "No canonicaliser in 'nowhere'"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(changes, message, tmp_path):
+    config = interpolate.default_config()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        interpolate.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_come_from_their_source_where_the_zoo_has_none(data_dir):
+    inrs = zoo.select(zoo.import_dws(data_dir / "mnist_inrs"), np.arange(2))
+    config = interpolate.default_config()
+    assert interpolate._images(config, inrs, (28, 28)) is None
+    config.images.source, config.images.dir = "mnist", str(data_dir)
+    images = interpolate._images(config, inrs, (28, 28))
+    expected = zoo.load_images("mnist", "test", data_dir).images[3665] / np.float32(255)
+    np.testing.assert_array_equal(images, [expected] * 2)
+    with pytest.raises(ValueError, match=r"\(28, 28\) pixels, the networks render"):
+        interpolate._images(config, inrs, (8, 8))
+    made = make_zoo.plan(make_zoo.default_config())
+    with pytest.raises(ValueError, match=r"images\.source='mnist'.* would be ignored"):
+        interpolate._images(config, zoo.select(made, np.arange(2)), (8, 8))
+
+
+@pytest.mark.parametrize("name", ["orbit_interpolation", "independent_inrs"])
+def test_configs_know_their_variants(name):
+    assert load_config(name).num_points == 40
+    with pytest.raises(ValueError, match="Variants are"):
+        load_config(name, "huge")

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from symmerge_jax import plots
+
+X = np.linspace(0, 1, 4)
+A = (X, X**2, np.full(4, 0.1))
+B = (X, 1 - X, np.zeros(4))
+
+
+def colors(axis):
+    return [line.get_color() for line in axis.lines]
+
+
+def test_every_panel_draws_means_and_bands():
+    figure = plots.mean_curves({"one": {"a": A, "b": B}, "two": {"b": B}}, "x", "y")
+    one, two = figure.axes
+    assert (one.get_title(), two.get_title()) == ("one", "two")
+    np.testing.assert_allclose(one.lines[0].get_ydata(), A[1])
+    band = one.collections[0].get_paths()[0].vertices
+    np.testing.assert_allclose([band[:, 1].min(), band[:, 1].max()], [-0.1, 1.1])
+    assert colors(one)[1] == colors(two)[0] != colors(one)[0]
+    assert one.get_ylim() == two.get_ylim()
+    assert (one.get_xlabel(), two.get_xlabel()) == ("x", "x")
+    assert figure.get_supylabel() == "y"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+def test_names_fix_the_colours_over_figures():
+    both = plots.mean_curves({"one": {"a": A, "b": B}}, "x", "y")
+    only = plots.mean_curves({"one": {"b": B}}, "x", "y", names=["a", "b"])
+    assert colors(both.axes[0])[1] == colors(only.axes[0])[0]
+    assert colors(plots.mean_curves({"one": {"b": B}}, "x", "y").axes[0]) != colors(
+        only.axes[0]
+    )
+
+
+def test_panels_fill_rows_and_points_are_marked():
+    panels = {str(i): {"a": A} for i in range(5)}
+    figure = plots.mean_curves(panels, "x", "y", num_columns=2, markers=True)
+    assert len(figure.axes) == 5
+    assert [bool(axis.get_xlabel()) for axis in figure.axes] == [0, 0, 0, 1, 1]
+    assert figure.axes[0].lines[0].get_marker() == "o"
+    plain = plots.mean_curves(panels, "x", "y", num_columns=2)
+    assert plain.axes[0].lines[0].get_marker() == "None"
+
+
+def test_what_cannot_be_drawn_is_refused():
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plots.mean_curves({}, "x", "y")
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plots.mean_curves({"one": {}}, "x", "y")
+    with pytest.raises(ValueError, match="names has no 'b'"):
+        plots.mean_curves({"one": {"b": B}}, "x", "y", names=["a"])
+    with pytest.raises(
+        ValueError, match="'a' must have x, mean and error of one shape"
+    ):
+        plots.mean_curves({"one": {"a": (X, X[:3], X)}}, "x", "y")
