@@ -1,12 +1,13 @@
 """Measure speed, with the plain alternative beside it in the same process.
 
-python launch/benchmark.py zoo|encode|train [--out=launch/results/NAME.json]
+python launch/benchmark.py NAME [--out=launch/results/FILE.json]
 
 With `--out`, `encode` also draws time against edges beside the JSON file.
 
-zoo     fitting SIRENs to MNIST and digits, against one network at a time
-encode  networks per second of the ScaleGMN encoder, and its cost per edge
-train   steps of the autoencoder, against a plain flat-edge implementation
+zoo         fitting SIRENs to MNIST and digits, against one network at a time
+encode      networks per second of the ScaleGMN encoder, and its cost per edge
+train       steps of the autoencoder, against a plain flat-edge implementation
+assignment  solvers of assignment problems, against scipy and optax
 """
 
 import importlib.util
@@ -23,6 +24,7 @@ BENCHMARKS = {
     "zoo": ("zoo", "run"),
     "encode": ("metanets", "encode"),
     "train": ("metanets", "train"),
+    "assignment": ("assignment", "run"),
 }
 
 
@@ -36,6 +38,8 @@ def main(argv):
     record = {"benchmark": argv[1], **result, "versions": experiments.versions()}
     text = json.dumps(record, indent=2)
     print(text)  # noqa: T201
+    if "table" in result:
+        print(_lines(result["table"]))  # noqa: T201
     if OUT.value:
         out = pathlib.Path(OUT.value)
         partial = out.with_name(out.name + ".part")
@@ -43,6 +47,17 @@ def main(argv):
         partial.replace(out)
         if "edges" in result:
             _draw(result["edges"], out.with_suffix(".png"))
+
+
+def _lines(rows) -> str:
+    """Return a table with one line per row."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    table = [columns, *([row.get(name, "-") for name in columns] for row in rows)]
+    cells = [
+        [f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in line]
+        for line in table
+    ]
+    return "\n".join("".join(f"{cell:>12}" for cell in line) for line in cells)
 
 
 def _draw(edges, path):

@@ -7,11 +7,11 @@ they are guessed,
 
     v[j] = (mean_i c[i, j] + min_i(c[i, j] - mean_k c[i, k])) / 2,
 
-which is exact for similarities of a network with its permuted copy if the neurons have
-about the same norm, and solved all such layers of real INRs but the first (where three
-numbers describe a neuron). What is left is reduced by row and column minima, a feasible
-start for scipy that saves a third of its time on noisy copies and two thirds on large
-correlated problems.
+which is nearly right for inner products of neurons with their permuted copies, if they
+differ little in norm. Of 2,048 real INRs it settled 99 % and more of the problems with
+exact copies, the other layers being aligned; none with three weights per neuron (a
+first layer alone) or before the other layers are aligned. What is left is reduced by
+row and column minima, a feasible start that spares scipy up to half of its time.
 """
 
 import functools
@@ -90,9 +90,10 @@ def solve(cost, where, *, maximize: bool) -> np.ndarray:
 def _solve_chunk(cost):
     """Return `[N, n]` permutations of `[N, n, n]` costs in single or double."""
     n = cost.shape[-1]
-    mean = np.full(n, 1 / n, cost.dtype)
-    centered = cost - (cost @ mean)[:, :, None]
-    columns = (mean @ cost + centered.min(axis=-2)) / 2
+    # Not by `@` or `mean`: threads of BLAS would wait for each other, `mean` is slow.
+    row_sums, column_sums = np.einsum("nij->ni", cost), np.einsum("nij->nj", cost)
+    centered = cost - row_sums[:, :, None] / n
+    columns = (column_sums / n + centered.min(axis=-2)) / 2
     # Any potentials are valid, so theirs may be single precision; what follows not.
     reduced = np.subtract(cost, columns[:, None, :], dtype=np.float64)
     perm = reduced.argmin(axis=-1)
