@@ -65,12 +65,15 @@ def canonicalize(
     of `alignment.WeightMatching`), hence does not depend on the order of the neurons
     either.
 
-    Where it ends: both exact forms are constant on the orbit and *not* continuous.
-    Noise makes the closed form swap neurons of almost equal norm, and the template
-    neurons that fit almost equally well. Neurons that the closed form cannot tell apart
-    (see there) are left in any order by the template too. Networks that are only
-    nearly twins, or trained independently, are better aligned with each other or with
-    one common network (`align`), or decoded.
+    Where it ends: both exact forms are constant on an orbit and *not* continuous across
+    orbits. Noise makes the closed form swap neurons of almost equal norm, and the
+    template swap neurons that fit almost equally well. Of MNIST-INRs (weights with
+    standard deviations of 0.02 to 0.07) with noise of 0.0001 on every weight, 73 % get
+    the order of the network without noise from the template and 40 % from the closed
+    form, with noise of 0.001 it is 4 % and none. Neurons that the closed form cannot
+    tell apart (see there) are left in any order by the template too. Networks that are
+    only nearly twins, or trained independently, are better aligned with each other or
+    all with one of them (`align`), or decoded.
 
     Args:
       params: parameters of one network, or of a batch of networks with leading axes

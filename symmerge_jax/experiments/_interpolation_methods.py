@@ -126,15 +126,14 @@ def _stay(context: Context, pairs: _inr_pairs.Pairs):
     return pairs.params_a, pairs.params_b, pairs.params_a, pairs.clean_b
 
 
-def _match(**options: Any):
+def _match(make_aligner: Callable[[Context], alignment.Aligner]):
     """Return a method that aligns the second network with the first."""
 
     def move(context: Context, pairs: _inr_pairs.Pairs):
-        best: dict[str, Any] = {"num_random_starts": context.num_random_starts}
-        aligner = alignment.WeightMatching(**(options or best))
+        aligner = make_aligner(context)
 
         def align(rows):
-            found = symmerge_jax.align(*rows, context.spec, aligner=aligner)
+            found = symmerge_jax.align(rows[0], rows[1], context.spec, aligner=aligner)
             return found.params, found.result.element
 
         rows = (pairs.params_a, pairs.params_b)
@@ -143,6 +142,16 @@ def _match(**options: Any):
         return pairs.params_a, b, pairs.params_a, clean_b
 
     return move
+
+
+def _published(**options: Any):
+    """Return weight matching as published, from the identity only."""
+    aligner = alignment.WeightMatching(starts=("identity",), order="random", **options)
+    return _match(lambda context: aligner)
+
+
+def _best(context: Context) -> alignment.Aligner:
+    return alignment.WeightMatching(num_random_starts=context.num_random_starts)
 
 
 def _canonicalize(mode: str | None):
@@ -205,18 +214,16 @@ def _are_equal(params_a: Params, params_b: Params) -> np.ndarray:
     return ~np.any(jax.tree.leaves(differ), axis=0)
 
 
-_IDENTITY: dict[str, Any] = {"starts": ("identity",), "order": "random"}
-
 METHODS = {
     "naive": Method(label="naive", move=_stay),
     "matching_p": Method(
-        label="matching P (published)", move=_match(**_IDENTITY, rescale=False)
+        label="matching P (published)", move=_published(rescale=False)
     ),
     "matching_d": Method(
-        label="matching D (published)", move=_match(**_IDENTITY, permute=False)
+        label="matching D (published)", move=_published(permute=False)
     ),
-    "matching_pd": Method(label="matching PD (published)", move=_match(**_IDENTITY)),
-    "matching_best": Method(label="matching PD, best start", move=_match()),
+    "matching_pd": Method(label="matching PD (published)", move=_published()),
+    "matching_best": Method(label="matching PD, best start", move=_match(_best)),
     "closed_form": Method(label="closed form", move=_canonicalize(None)),
     "template": Method(label="template", move=_canonicalize("template")),
     "reconstruct": Method(label="decoded weights", move=_decode, reads_latents=True),
