@@ -100,15 +100,11 @@ def summarize(losses: np.ndarray, row: np.ndarray) -> dict[str, Any]:
 def mean_and_error(values: np.ndarray, row: np.ndarray) -> tuple[Any, Any]:
     """Return mean and standard error over images of what pairs `[N, ...]` have.
 
-    Every image has as many pairs as any other. Of a single image there is no error: it
-    is NaN.
+    There are two images at least, and every one has as many pairs as any other.
     """
     images = np.unique(row)
     means = np.stack([values[row == image].mean(axis=0) for image in images])
-    error = np.full(means.shape[1:], math.nan)
-    if len(images) > 1:
-        error = means.std(axis=0, ddof=1) / len(images) ** 0.5
-    return means.mean(axis=0), error
+    return means.mean(axis=0), means.std(axis=0, ddof=1) / len(images) ** 0.5
 
 
 @functools.lru_cache(maxsize=8)

@@ -68,7 +68,7 @@ def table(results: Mapping[str, Any]) -> str:
         values = [
             *(f"{main[name]:.4f}" for name in ("start", "middle", "end")),
             f"{main['barrier']:.4f} ± {main['barrier_se']:.4f}",
-            f"{main['auc']:.4f}",
+            f"{round(main['auc'], 4) + 0:.4f}",  # no minus before zero
             f"{own['barrier']:.2g}",
             f"{own['largest']:.2g}",
             "-" if recovered is None else f"{100 * recovered:.1f}",

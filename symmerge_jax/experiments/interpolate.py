@@ -144,9 +144,10 @@ def _check_values(config) -> None:
             )
     for family in config.families:
         _inr_pairs.check_family(family)
-    if min(sigmas := (*config.sigmas, *config.sweep)) < 0 or max(sigmas) == np.inf:
-        raise ValueError(f"config.sigmas and .sweep must be >= 0, got {sigmas}.")
-    least = {"num_networks": 1, "num_members": 2, "num_points": 3, "chunk_size": 1}
+    for sigma in (*config.sigmas, *config.sweep):
+        if not 0 <= sigma < np.inf:
+            raise ValueError(f"config.sigmas and .sweep must be >= 0, got {sigma}.")
+    least = {"num_networks": 2, "num_members": 2, "num_points": 3, "chunk_size": 1}
     for key, value in least.items():
         if config[key] < value:
             raise ValueError(f"config.{key} must be >= {value}, got {config[key]}.")

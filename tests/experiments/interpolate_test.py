@@ -154,6 +154,8 @@ def test_separate_fits_use_the_canonicalizer_of_another_run(finished, tmp_path):
         ({"families": ("Q",)}, "families has 'Q'"),
         ({"sigmas": (-1.0,)}, "must be >= 0"),
         ({"sweep": (float("inf"),)}, "must be >= 0"),
+        ({"sigmas": (float("nan"),)}, "must be >= 0"),
+        ({"num_networks": 1}, "num_networks must be >= 2"),
         ({"num_members": 1}, "num_members must be >= 2"),
         ({"num_points": 2}, "num_points must be >= 3"),
         ({"num_random_starts": -1}, "num_random_starts must be >= 0"),

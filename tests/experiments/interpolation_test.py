@@ -109,13 +109,14 @@ def test_summary_of_known_curves():
     np.testing.assert_allclose(found["auc"], 2.0, rtol=1e-3)
     below = _interpolation.summarize(np.stack([bump(-1.0)] * 2), np.array([0, 1]))
     assert below["barrier"] == 0 and below["auc"] < 0
-    even = _interpolation.summarize(np.array([[0.0, 1.0, 3.0, 0.0]]), np.array([0]))
-    assert even["middle"] == 2 and np.isnan(even["middle_se"])
+    even = np.array([[0.0, 1.0, 3.0, 0.0], [0.0, 2.0, 4.0, 0.0]])
+    even = _interpolation.summarize(even, np.array([0, 1]))
+    assert (even["middle"], even["middle_se"]) == (2.5, 0.5)
 
 
 def test_a_straight_line_has_no_barrier():
-    line = np.linspace(0.1, 0.7, 40)[None].astype(np.float32)
-    found = _interpolation.summarize(line, np.array([0]))
+    line = np.linspace(0.1, 0.7, 40).astype(np.float32)
+    found = _interpolation.summarize(np.stack([line, line]), np.array([0, 1]))
     assert 0 <= found["barrier"] < 1e-7 and abs(found["auc"]) < 1e-7
 
 
