@@ -16,6 +16,12 @@ from symmerge_jax.zoo._import_torch import params_from_sequential
 from symmerge_jax.zoo._sine import sin_cos_turns
 from symmerge_jax.zoo._summary import summary
 from symmerge_jax.zoo._torch_file import load_torch_state_dict
+from symmerge_jax.zoo._train_classifiers import (
+    ClassifierOptions,
+    ClassifierTraining,
+    evaluate_classifier,
+    train_classifiers,
+)
 from symmerge_jax.zoo._zoo import (
     Zoo,
     check_finite,
@@ -32,6 +38,8 @@ from symmerge_jax.zoo._zoo_file import load, save
 __all__ = [
     "SIREN",
     "SOURCES",
+    "ClassifierOptions",
+    "ClassifierTraining",
     "FitOptions",
     "ImageSet",
     "Zoo",
@@ -40,6 +48,7 @@ __all__ = [
     "complete_architecture",
     "concatenate",
     "create",
+    "evaluate_classifier",
     "fit_sirens",
     "generate_siren_zoo",
     "import_dws",
@@ -58,4 +67,5 @@ __all__ = [
     "statistics",
     "summary",
     "to_unit_range",
+    "train_classifiers",
 ]

@@ -1,0 +1,222 @@
+"""Train a population of classifiers at once: one program, one scan per epoch.
+
+All networks share the data and differ in their initialisation and in the order of the
+examples, both of which follow from the seed and the network's number. The default
+recipe is that of Ainsworth et al. 2023 (arXiv 2209.04836): Adam with learning rate
+1e-3, batches of 500.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from symmerge_jax import networks, training
+from symmerge_jax.typing import Array, Params
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassifierOptions:
+    """How to train classifiers.
+
+    Attributes:
+      num_epochs: passes over the data.
+      batch_size: examples per step; what is left of an epoch is not used in it.
+      learning_rate: largest learning rate of AdamW.
+      schedule: its decay over all steps: "constant", "cosine" or "linear", to zero.
+      weight_decay: decoupled weight decay of all parameters.
+    """
+
+    num_epochs: int = 100
+    batch_size: int = 500
+    learning_rate: float = 1e-3
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    weight_decay: float = 0.0
+
+
+class ClassifierTraining(NamedTuple):
+    """What `training.train` needs to train a population; its step is an epoch.
+
+    Attributes:
+      state: the state before the first epoch; every parameter is `[N, ...]`.
+      step_fn: `step_fn(state, order) -> (state, metrics)` runs an epoch. The old state
+        is donated. Metrics, as means over networks and steps: `loss` in nats and
+        `accuracy`, both of the batches as they are trained on.
+      batch_fn: `batch_fn(epoch) -> [T, N, B]` int32 rows of the examples of each of
+        `T` steps.
+    """
+
+    state: training.TrainState
+    step_fn: Callable[[training.TrainState, Any], Any]
+    batch_fn: Callable[[int], np.ndarray]
+
+
+def train_classifiers(
+    network: networks.Network,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_networks: int = 2,
+    seed: int = 0,
+    options: ClassifierOptions | None = None,
+) -> ClassifierTraining:
+    """Return the training of a population of classifiers, for `training.train`.
+
+    The networks are spread over as many devices as divide their number.
+
+    Args:
+      network: its outputs `[S, C]` are the logits.
+      inputs: `[S, I]` float32 examples.
+      labels: `[S]` classes in `0..C-1`.
+      num_networks: networks to train, `N`.
+      seed: seed of the population.
+      options: the recipe; the defaults of `ClassifierOptions` if None.
+
+    Returns:
+      State, step and batches; `training.train(*..., num_steps=options.num_epochs)`.
+
+    Raises:
+      ValueError: data that fit neither each other nor the network, or options outside
+        their range.
+    """
+    options = ClassifierOptions() if options is None else options
+    _check(network, inputs, labels, num_networks, options)
+    num_steps = len(inputs) // options.batch_size
+    optimizer, _ = training.make_optimizer(
+        options.learning_rate,
+        options.num_epochs * num_steps,
+        schedule=options.schedule,
+        weight_decay=options.weight_decay,
+    )
+    mesh = training.make_mesh(
+        jax.devices()[: math.gcd(num_networks, jax.device_count())]
+    )
+
+    def population_loss(params, x, y):
+        loss, accuracy = jax.vmap(functools.partial(_loss, network.apply))(params, x, y)
+        return jnp.sum(loss), (jnp.mean(loss), jnp.mean(accuracy))
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def epoch(state, inputs, labels, order):
+        def step(carry, rows):
+            params, opt_state = carry
+            gradients, measures = jax.grad(population_loss, has_aux=True)(
+                params, inputs[rows], labels[rows]
+            )
+            updates, opt_state = optimizer.update(gradients, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), measures
+
+        carry = (state.params, state.opt_state)
+        (params, opt_state), (loss, accuracy) = lax.scan(step, carry, order)
+        state = state._replace(step=state.step + 1, params=params, opt_state=opt_state)
+        return state, {"loss": jnp.mean(loss), "accuracy": jnp.mean(accuracy)}
+
+    key = jax.random.key(seed)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_networks))
+    params = jax.jit(jax.vmap(network.init))(keys)
+    state = training.init_state(key, params, optimizer, mesh=mesh)
+    data = training.replicate(
+        (np.asarray(inputs, np.float32), np.asarray(labels, np.int32)), mesh
+    )
+
+    def batch_fn(number: int) -> np.ndarray:
+        orders = [
+            np.random.Generator(np.random.PCG64((seed, index, number)))
+            .permutation(len(inputs))[: num_steps * options.batch_size]
+            .reshape(num_steps, options.batch_size)
+            for index in range(num_networks)
+        ]
+        return np.stack(orders, axis=1).astype(np.int32)
+
+    return ClassifierTraining(
+        _spread(state, mesh), lambda state, order: epoch(state, *data, order), batch_fn
+    )
+
+
+def evaluate_classifier(
+    apply: Callable[[Params, Array], Array],
+    params: Params,
+    inputs: Array,
+    labels: Array,
+    *,
+    batch_size: int = 1000,
+) -> dict[str, Array]:
+    """Return the mean cross-entropy and accuracy of one classifier.
+
+    Args:
+      apply: `apply(params, inputs) -> [S, C]` logits.
+      params: parameters of one network.
+      inputs: `[S, I]` examples.
+      labels: `[S]` classes.
+      batch_size: examples at a time, which bounds the memory.
+
+    Returns:
+      `loss` in nats and `accuracy` in [0, 1], scalars.
+    """
+    size = min(batch_size, len(inputs))
+    whole = len(inputs) // size * size
+
+    def total(part):
+        loss, accuracy = _loss(apply, params, *part)
+        return jnp.stack([loss, accuracy]) * len(part[0])
+
+    parts = [x[:whole].reshape(-1, size, *x.shape[1:]) for x in (inputs, labels)]
+    sums = jnp.sum(lax.map(total, tuple(parts)), axis=0)
+    if whole < len(inputs):
+        sums = sums + total((inputs[whole:], labels[whole:]))
+    loss, accuracy = sums / len(inputs)
+    return {"loss": loss, "accuracy": accuracy}
+
+
+def _loss(apply, params, x, y):
+    """Return the mean cross-entropy in nats and the accuracy of a batch."""
+    logits = apply(params, x)
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    return jnp.mean(loss), jnp.mean(jnp.argmax(logits, axis=-1) == y)
+
+
+def _spread(state, mesh):
+    """Shard what has an axis of networks, and replicate the rest."""
+
+    def place(tree):
+        return jax.tree.map(
+            lambda x: training.shard_batch(x, mesh) if x.ndim else x, tree
+        )
+
+    return state._replace(params=place(state.params), opt_state=place(state.opt_state))
+
+
+def _check(network, inputs, labels, num_networks, options):
+    if np.ndim(inputs) != 2 or np.shape(labels) != np.shape(inputs)[:1]:
+        raise ValueError(
+            "Classifiers need inputs [S, I] and labels [S], got"
+            f" {np.shape(inputs)} and {np.shape(labels)}."
+        )
+    if num_networks < 1 or options.num_epochs < 1 or options.batch_size < 1:
+        raise ValueError(
+            "num_networks, num_epochs and batch_size must be >= 1, got"
+            f" {num_networks}, {options.num_epochs} and {options.batch_size}."
+        )
+    if options.batch_size > len(inputs):
+        raise ValueError(
+            f"A batch of {options.batch_size} is larger than the {len(inputs)}"
+            " examples: use a smaller batch_size."
+        )
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    sizes = list(network.spec.sizes(params).values())
+    if sizes[0] != inputs.shape[1]:
+        raise ValueError(
+            f"The network reads {sizes[0]} inputs, the examples have {inputs.shape[1]}."
+        )
+    if np.min(labels) < 0 or np.max(labels) >= sizes[-1]:
+        raise ValueError(
+            f"Labels lie in {np.min(labels)}..{np.max(labels)}, but the network has"
+            f" {sizes[-1]} outputs."
+        )
