@@ -2,12 +2,13 @@
 
 python launch/benchmark.py NAME [--out=launch/results/FILE.json]
 
-With `--out`, `encode` also draws time against edges beside the JSON file.
+With `--out`, `encode` and `alignment` also draw time against size beside the file.
 
 zoo         fitting SIRENs to MNIST and digits, against one network at a time
 encode      networks per second of the ScaleGMN encoder, and its cost per edge
 train       steps of the autoencoder, against a plain flat-edge implementation
 assignment  solvers of assignment problems, against scipy and optax
+alignment   what weight matching finds and how fast, against loops in numpy and scipy
 """
 
 import importlib.util
@@ -25,6 +26,7 @@ BENCHMARKS = {
     "encode": ("metanets", "encode"),
     "train": ("metanets", "train"),
     "assignment": ("assignment", "run"),
+    "alignment": ("alignment", "run"),
 }
 
 
@@ -34,7 +36,8 @@ def main(argv):
             f"Name one benchmark of {sorted(BENCHMARKS)}, got {argv[1:]}."
         )
     file, function = BENCHMARKS[argv[1]]
-    result = getattr(_load(file), function)()
+    module = _load(file)
+    result = getattr(module, function)()
     record = {"benchmark": argv[1], **result, "versions": experiments.versions()}
     text = json.dumps(record, indent=2)
     print(text)  # noqa: T201
@@ -47,6 +50,9 @@ def main(argv):
         partial.replace(out)
         if "edges" in result:
             _draw(result["edges"], out.with_suffix(".png"))
+        if "scaling" in result:
+            figure = plots.scaling_panels(module.panels(result["scaling"]), "seconds")
+            plots.save_figure(figure, out.with_suffix(".png"))
 
 
 def _lines(rows) -> str:

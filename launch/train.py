@@ -10,14 +10,18 @@ import pathlib
 from absl import flags
 
 from symmerge_jax import experiments
-from symmerge_jax.experiments import autoencode
+from symmerge_jax.experiments import autoencode, interpolate, merge_mlps
 
 CONFIG = experiments.define_config_flag("launch/configs/digits_inr.py")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; by default runs/ and the config's name."
 )
 
-EXPERIMENTS = {"autoencode": autoencode}
+EXPERIMENTS = {
+    "autoencode": autoencode,
+    "interpolate": interpolate,
+    "merge_mlps": merge_mlps,
+}
 
 
 def main(argv):
@@ -32,7 +36,7 @@ def main(argv):
     workdir = WORKDIR.value or pathlib.Path("runs", CONFIG.name)
     results = experiment.run(config, workdir)
     print(experiment.table(results))  # noqa: T201
-    print(f"figures, results and the canonicaliser are in {workdir}")  # noqa: T201
+    print(f"figures and results are in {workdir}")  # noqa: T201
 
 
 if __name__ == "__main__":

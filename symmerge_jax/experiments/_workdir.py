@@ -43,7 +43,8 @@ def open_workdir(
     Args:
       workdir: the folder; a new one, an empty one, or one of an earlier start.
       config: the complete config of the run.
-      may_change: last parts of the keys that may differ from the earlier start.
+      may_change: keys that may differ from the earlier start: dotted, or only their
+        last parts.
 
     Returns:
       The absolute path of the folder.
@@ -97,7 +98,7 @@ def _check_same(
         f"{new_values.get(key, 'absent')!r}"
         for key in sorted(old_values.keys() | new_values.keys())
         if old_values.get(key, _ABSENT) != new_values.get(key, _ABSENT)
-        and key.rpartition(".")[2] not in may_change
+        and not {key, key.rpartition(".")[2]} & set(may_change)
     ]
     if differences:
         raise ValueError(

@@ -1,6 +1,6 @@
 """Plots: arrays in, matplotlib figure out."""
 
-from symmerge_jax.plots._curves import scaling, training_curves
+from symmerge_jax.plots._curves import scaling, scaling_panels, training_curves
 from symmerge_jax.plots._images import image_rows
 from symmerge_jax.plots._interpolation import mean_curves
 from symmerge_jax.plots._paths import paths
@@ -14,6 +14,7 @@ __all__ = [
     "paths",
     "save_figure",
     "scaling",
+    "scaling_panels",
     "scatter_map",
     "styled",
     "training_curves",

@@ -98,10 +98,40 @@ def scaling(
     Raises:
       ValueError: for no lines or values that are not positive.
     """
-    if not lines:
+    return scaling_panels({xlabel: (lines, slope)}, ylabel)
+
+
+@_style.styled
+def scaling_panels(
+    panels: Mapping[str, tuple[Mapping[str, tuple[Any, Any]], float | None]],
+    ylabel: str,
+) -> "Figure":
+    """Draw how something grows with several kinds of size, side by side.
+
+    Args:
+      panels: by what the sizes count, the lines and the slope of `scaling`.
+      ylabel: the values with their unit.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: for no panels, no lines, or values that are not positive.
+    """
+    if not panels or not all(lines for lines, _ in panels.values()):
         raise ValueError("there is nothing to draw: no lines")
-    figure, axes = _style.new_figure(4.2, 3.1)
-    axis = axes[0, 0]
+    figure, axes = _style.new_figure(
+        4.2 if len(panels) == 1 else 3.4 * len(panels), 3.1, 1, len(panels)
+    )
+    for axis, (xlabel, (lines, slope)) in zip(axes.flat, panels.items(), strict=True):
+        _draw_scaling(axis, lines, slope)
+        axis.set_xlabel(xlabel)
+        axis.legend()
+    axes[0, 0].set_ylabel(ylabel)
+    return figure
+
+
+def _draw_scaling(axis, lines, slope) -> None:
     for index, (name, pair) in enumerate(lines.items()):
         sizes, values = (np.asarray(part, float) for part in pair)
         if not (sizes > 0).all() or not (values > 0).all():
@@ -128,7 +158,3 @@ def scaling(
         )
     axis.set_xscale("log")
     axis.set_yscale("log")
-    axis.set_xlabel(xlabel)
-    axis.set_ylabel(ylabel)
-    axis.legend()
-    return figure

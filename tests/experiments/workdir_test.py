@@ -50,6 +50,17 @@ def test_intervals_may_change(config, tmp_path):
         experiments.open_workdir(tmp_path, config, may_change=())
 
 
+def test_whole_keys_may_change_where_their_last_parts_may_not(tmp_path):
+    def config(first, second):
+        return ConfigDict({"a": {"rate": first}, "b": {"rate": second}})
+
+    experiments.open_workdir(tmp_path / "run", config(1, 1), may_change=("b.rate",))
+    experiments.open_workdir(tmp_path / "run", config(1, 2), may_change=("b.rate",))
+    with pytest.raises(ValueError, match=r"a\.rate was 1 and is now 2"):
+        experiments.open_workdir(tmp_path / "run", config(2, 2), may_change=("b.rate",))
+
+
+
 def test_another_config_is_refused(config, tmp_path):
     path = experiments.open_workdir(tmp_path, config)
     before = (path / "config.json").read_text()

@@ -1,0 +1,124 @@
+"""The numpy loop that the benchmark of alignments compares with is no straw man."""
+
+import importlib.util
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from symmerge_jax import alignment, networks, plots, symmetry
+
+FOLDER = pathlib.Path(__file__).parents[1] / "launch" / "benchmarks"
+NETWORK = networks.mlp((3, 6, 5, 2), "tanh")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    """Compile without optimisations: these programs run once, on a few numbers."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return load("reference_matching")
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    return load("alignment")
+
+
+def gaussian(seed):
+    shapes = jax.eval_shape(NETWORK.init, jax.random.key(0))
+    generator = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda x: generator.normal(size=x.shape).astype(np.float32), shapes
+    )
+
+
+def test_reference_moves_like_act(reference, key):
+    params = gaussian(0)
+    element = symmetry.sample(key, NETWORK.spec, NETWORK.spec.sizes(params))
+    pairs = [tuple(map(np.asarray, element[f"hidden_{i}"])) for i in range(2)]
+    moved = reference.move(reference.to_layers(params), pairs)
+    expected = reference.to_layers(symmetry.act(element, params, NETWORK.spec))
+    jax.tree.map(np.testing.assert_array_equal, moved, expected)
+
+
+@pytest.mark.parametrize("start", ["identity", "outward"])
+def test_reference_does_the_same_search(reference, start):
+    for seed in range(3):
+        a, b = gaussian(2 * seed), gaussian(2 * seed + 1)
+        layers = [reference.to_layers(params) for params in (a, b)]
+        starts = [
+            reference.identity(layers[0])
+            if start == "identity"
+            else reference.outward(*layers, signed=True)
+        ]
+        found, gain, _ = reference.match(*layers, starts, signed=True)
+        problem = alignment.AlignmentProblem(params_a=a, params_b=b, spec=NETWORK.spec)
+        solver = alignment.WeightMatching(starts=(start,))
+        ours = solver(jax.random.key(0), problem)
+        for i, (perm, sign) in enumerate(found):
+            np.testing.assert_array_equal(ours.element[f"hidden_{i}"].perm, perm)
+            np.testing.assert_array_equal(ours.element[f"hidden_{i}"].scale, sign)
+        squares = sum(np.sum(x**2) for x in jax.tree.leaves((a, b)))
+        np.testing.assert_allclose(ours.objective[-1], squares - 2 * gain, rtol=1e-5)
+
+
+def test_reference_keeps_the_best_start(reference):
+    layers = [reference.to_layers(gaussian(seed)) for seed in range(2)]
+    generator = np.random.default_rng(0)
+    starts = [
+        reference.random_start(generator, layers[0], signed=True) for _ in range(5)
+    ]
+    gains = [reference.match(*layers, [s], signed=True)[1] for s in starts]
+    assert max(gains) > min(gains)
+    _, gain, _ = reference.match(*layers, starts, signed=True)
+    assert gain == max(gains)
+
+
+@pytest.mark.slow
+def test_small_parts_of_the_benchmark(benchmark):
+    found = benchmark.mlp((5, 8, 8, 3), num_trials=2)
+    assert found["outward_recovered"] == 1
+    assert found["ratio_to_reference"] > 0
+    found = benchmark.scales((4, 6, 6, 3), num_trials=2)
+    assert found["placed_best_of_2_balanced"] == 1
+    assert found["balancing_error"] < 1e-12
+    found = benchmark.residual(2, stream=6)
+    assert found["best_of_10"] == 1
+
+
+def test_scaling_is_drawn(benchmark):
+    rows = [{"num_pairs": n, "seconds": 0.1 * n} for n in (1, 8)]
+    widths = [
+        {"width": n, "seconds": 1e-6 * n**3, "lap_seconds": 1e-7 * n**3}
+        for n in (32, 64)
+    ]
+    panels = benchmark.panels({"pairs": rows, "widths": widths})
+    figure = plots.scaling_panels(panels, "seconds")
+    assert [len(axis.lines) for axis in figure.axes] == [2, 3]
+    assert figure.axes[1].get_xlabel() == "width of two hidden layers"
+
+
+@pytest.mark.slow
+def test_recovery_and_speed_on_real_inrs(benchmark, data_dir, monkeypatch):
+    monkeypatch.setattr(benchmark, "ORBITS", {"PD": (True, True)})
+    inr, others = benchmark._real_inrs()
+    found = benchmark.recovery(inr, jax.tree.map(lambda x: x[:2], others), 4)
+    assert found["PD"]["best_of_10"] == {
+        "published_inr": 1, "zoo_mean": 1, "zoo_least": 1
+    }  # fmt: skip
+    found = benchmark.pairs(inr, 4, num_starts=3)
+    assert found["recovered"] == 1 and found["ratio"] > 0
