@@ -25,7 +25,7 @@ NUM_RANDOM_STARTS = flags.DEFINE_integer(
 )
 WEIGHTS = flags.DEFINE_list("weights", None, "Weights of the mean, as 0.3,0.7.")
 DATA = flags.DEFINE_string(
-    "data", None, "To measure losses: .npz with x and y, digits, mnist, fashion_mnist."
+    "data", None, "Measure losses on .npz with x and y, digits, mnist or fashion_mnist."
 )
 DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder of the images; $SYMMERGE_DATA_DIR, or a download."

@@ -67,8 +67,8 @@ def align(
       inputs: inputs for the certificate; None for random ones. Needs `apply`.
 
     Returns:
-      The moved network, what the solver found, and the certificate. Equal calls are
-      compiled once.
+      The moved network, what the solver found, and the certificate. Calls with the
+      same functions and an equal aligner are compiled once.
 
     Raises:
       TypeError: an aligner that is no solver, or a leaf that is no array.
@@ -80,11 +80,13 @@ def align(
       >>> from symmerge_jax import networks
       >>> network = networks.siren((2, 8, 1))
       >>> params = network.init(jax.random.key(0))
-      >>> twins = symmetry.sample_orbit(jax.random.key(1), params, network.spec, 1)
-      >>> twin = jax.tree.map(lambda leaf: leaf[0], twins)
-      >>> found = align(params, twin, network.spec, apply=network.apply)
+      >>> flip = {"hidden_0": symmetry.Monomial(np.arange(8)[::-1], -np.ones(8))}
+      >>> twin = symmetry.act(flip, params, network.spec)
+      >>> found = align(params, twin, network.spec)
       >>> bool((found.params["dense_0"]["kernel"] == params["dense_0"]["kernel"]).all())
       True
+      >>> found.result.element["hidden_0"].perm.tolist()
+      [7, 6, 5, 4, 3, 2, 1, 0]
     """
     aligner = alignment.WeightMatching() if aligner is None else aligner
     check_options(aligner, data, features_fn, loss_fn, apply, inputs)
@@ -96,7 +98,9 @@ def align(
         alignment.check_spec(apply, params_a, spec, inputs=inputs)
     key = jax.random.key(0) if key is None else key
     keys = jax.random.split(key, batch_shape) if batch_shape else key
-    program = _compiled(spec, aligner, features_fn, loss_fn, len(batch_shape))
+    program = remembered(
+        _compiled, spec, aligner, features_fn, loss_fn, len(batch_shape)
+    )
     params, result = call(program, params_b, keys, params_a, params_b, data)
     certificate = None
     if apply is not None:
@@ -143,6 +147,18 @@ def widen(params: Params) -> Params:
     return jax.tree.map(
         lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), params
     )
+
+
+def remembered(build: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a cached function, past its cache where an argument has no hash.
+
+    A solver that holds arrays has none; its programs are compiled at every call.
+    """
+    try:
+        hash(arguments)
+    except TypeError:
+        return build.__wrapped__(*arguments)  # pyright: ignore
+    return build(*arguments)
 
 
 @functools.lru_cache(maxsize=32)

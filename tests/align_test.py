@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -7,8 +9,11 @@ import pytest
 import symmerge_jax
 from symmerge_jax import alignment, networks, symmetry, testing
 
-SIREN = networks.siren((2, 6, 5, 1))
-RELU = networks.mlp((3, 6, 5, 2), "relu")
+NETWORKS = {
+    "siren": networks.siren((2, 6, 1)),
+    "relu": networks.mlp((3, 6, 2), "relu"),
+}
+SIREN, RELU = NETWORKS["siren"], NETWORKS["relu"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -18,10 +23,17 @@ def _compile_fast():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-def make_orbit(network, num):
+@functools.cache
+def orbit(name):
+    network = NETWORKS[name]
+    sample = jax.jit(lambda key, x: symmetry.sample_orbit(key, x, network.spec, 6))
     params = testing.random_params(jax.random.key(0), network)
-    twins = symmetry.sample_orbit(jax.random.key(1), params, network.spec, num)
-    return jax.tree.map(np.asarray, params), jax.tree.map(np.asarray, twins)
+    return jax.device_get((params, sample(jax.random.key(1), params)))
+
+
+def make_orbit(name):
+    """A network, and six twins of it."""
+    return jax.tree.map(np.array, orbit(name))
 
 
 def pick(tree, index):
@@ -74,22 +86,23 @@ def unchecked():
 
 
 def test_a_twin_is_moved_back_and_certified():
-    params, twins = make_orbit(SIREN, 1)
+    params, twins = make_orbit("siren")
     found = symmerge_jax.align(params, pick(twins, 0), SIREN.spec, apply=SIREN.apply)
     assert_close(found.params, params)
     assert found.result.converged and found.certificate.passed
     assert found.certificate.max_difference < 1e-12
 
 
+@pytest.mark.slow
 def test_scales_are_those_of_the_network_that_stays():
-    params, twins = make_orbit(RELU, 1)
+    params, twins = make_orbit("relu")
     found = symmerge_jax.align(params, pick(twins, 0), RELU.spec)
     assert_close(found.params, params, rtol=1e-4, atol=1e-6)
     assert found.certificate is None
 
 
 def test_a_batch_is_every_pair_and_is_compiled_once(recorder):
-    params, twins = make_orbit(SIREN, 6)
+    params, twins = make_orbit("siren")
     batch_a = jax.tree.map(lambda x: np.broadcast_to(x, (2, 3, *x.shape)), params)
     batch_b = jax.tree.map(lambda x: x.reshape(2, 3, *x.shape[1:]), twins)
     found = symmerge_jax.align(batch_a, batch_b, SIREN.spec, apply=SIREN.apply)
@@ -107,8 +120,9 @@ def test_a_batch_is_every_pair_and_is_compiled_once(recorder):
     assert (other.result.objective != first.result.objective).all()
 
 
+@pytest.mark.slow
 def test_double_precision_is_kept():
-    params, twins = make_orbit(SIREN, 1)
+    params, twins = make_orbit("siren")
     double = lambda tree: jax.tree.map(lambda x: np.asarray(x, float), tree)  # noqa: E731
     found = symmerge_jax.align(double(params), double(pick(twins, 0)), SIREN.spec)
     for leaf in jax.tree.leaves(found):
@@ -118,7 +132,7 @@ def test_double_precision_is_kept():
 
 
 def test_low_precision_is_solved_in_float32_and_kept(recorder):
-    params, twins = make_orbit(SIREN, 1)
+    params, twins = make_orbit("siren")
     half = lambda tree: jax.tree.map(lambda x: x.astype(jnp.bfloat16), tree)  # noqa: E731
     a, b = half(params), half(pick(twins, 0))
     found = symmerge_jax.align(a, b, SIREN.spec, aligner=recorder)
@@ -130,7 +144,7 @@ def test_low_precision_is_solved_in_float32_and_kept(recorder):
 
 
 def test_data_and_functions_reach_the_solver(recorder):
-    params, twins = make_orbit(SIREN, 1)
+    params, twins = make_orbit("siren")
     data = {"x": np.ones((4, 2))}  # float64 data do not change the precision
     found = symmerge_jax.align(
         params,
@@ -147,14 +161,15 @@ def test_data_and_functions_reach_the_solver(recorder):
     assert found.params["dense_0"]["bias"].dtype == np.float32
 
 
+@pytest.mark.slow
 def test_the_verb_works_inside_jit():
-    params, twins = make_orbit(SIREN, 1)
+    params, twins = make_orbit("siren")
     inner = jax.jit(lambda a, b: symmerge_jax.align(a, b, SIREN.spec).params)
     assert_close(inner(params, pick(twins, 0)), params)
 
 
 def test_dead_neurons_and_zero_rows_stay_finite():
-    params, twins = make_orbit(RELU, 1)
+    params, twins = make_orbit("relu")
     twin = jax.tree.map(np.array, pick(twins, 0))
     for tree in (params := jax.tree.map(np.array, params), twin):
         tree["dense_0"]["kernel"][:, 2] = 0
@@ -174,14 +189,14 @@ def test_a_network_without_hidden_layers_has_nothing_to_move():
 
 
 BAD = {
-    "another tree": (lambda b: b.pop("dense_2"), "missing .*'dense_2/bias'"),
+    "another tree": (lambda b: b.pop("dense_1"), "missing .*'dense_1/bias'"),
     "another shape": (
-        lambda b: b["dense_1"].update(bias=np.zeros(4, np.float32)),
-        r"'dense_1/bias' has shape \(4,\) .* in params_b, but \(5,\)",
+        lambda b: b["dense_0"].update(bias=np.zeros(4, np.float32)),
+        r"'dense_0/bias' has shape \(4,\) .* in params_b, but \(6,\)",
     ),
     "another type": (
-        lambda b: b["dense_1"].update(bias=np.zeros(5)),
-        "'dense_1/bias' .* float64 in params_b, but .* float32 in params_a",
+        lambda b: b["dense_0"].update(bias=np.zeros(6)),
+        "'dense_0/bias' .* float64 in params_b, but .* float32 in params_a",
     ),
     "NaN": (
         lambda b: b["dense_0"]["kernel"].__setitem__((1, 2), np.nan),
@@ -193,7 +208,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_networks_that_do_not_fit_are_refused_before_any_work(name, recorder):
     change, message = BAD[name]
-    params, twins = make_orbit(SIREN, 1)
+    params, twins = make_orbit("siren")
     twin = jax.tree.map(np.array, pick(twins, 0))
     change(twin)
     with pytest.raises(ValueError, match=message):
@@ -202,8 +217,8 @@ def test_networks_that_do_not_fit_are_refused_before_any_work(name, recorder):
 
 
 def test_a_wrong_spec_is_refused_before_any_work(recorder):
-    params, twins = make_orbit(RELU, 1)
-    wrong = networks.mlp((3, 6, 5, 2), "tanh").spec
+    params, twins = make_orbit("relu")
+    wrong = networks.mlp((3, 6, 2), "tanh").spec
     with pytest.raises(ValueError, match=r"flipping signs of .* space 'hidden_0'"):
         symmerge_jax.align(
             params, pick(twins, 0), wrong, aligner=recorder, apply=RELU.apply
@@ -215,7 +230,7 @@ def test_a_wrong_spec_is_refused_before_any_work(recorder):
 
 def test_a_false_element_is_refused():
     """A solver that answers with scales where only signs are allowed."""
-    params, twins = make_orbit(SIREN, 1)
+    params, twins = make_orbit("siren")
 
     with pytest.raises(ValueError, match="params_b, when aligned, changed as a funct"):
         symmerge_jax.align(
@@ -237,13 +252,13 @@ def test_a_false_element_is_refused():
     ],
 )
 def test_options_that_cannot_work_are_refused(options, error, message, unchecked):
-    params, _ = make_orbit(SIREN, 1)
+    params, _ = make_orbit("siren")
     with pytest.raises(error, match=message):
         symmerge_jax.align(params, params, SIREN.spec, **options)
 
 
 def test_an_empty_batch_is_refused():
-    params, _ = make_orbit(SIREN, 1)
+    params, _ = make_orbit("siren")
     empty = jax.tree.map(lambda x: np.zeros((0, *x.shape), x.dtype), params)
     with pytest.raises(ValueError, match="zero networks"):
         symmerge_jax.align(empty, empty, SIREN.spec)

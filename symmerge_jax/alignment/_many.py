@@ -15,10 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _base, _starts
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -56,8 +54,9 @@ class ManyResult(NamedTuple):
         trivial. The frame is that of the first network in balanced scales: it is
         neither permuted nor flipped.
       objective: `[T + 1]` the spread in balanced scales, in units of squared weights,
-        of the best start: of the networks as they came, and after each sweep; never
-        rises. Entries after the last sweep repeat it.
+        of the best start: of the networks as they came, and after each sweep. Never
+        rises (for two networks, see `MergeMany`); entries after the last sweep repeat
+        it.
       converged: `[]` whether it stopped by itself and not at the last sweep allowed.
       num_sweeps: `[]` sweeps done from the best start.
       start_objectives: `[num_starts]` spread reached from each start.
@@ -76,13 +75,6 @@ class ManyAligner(Protocol):
     def __call__(self, key: Key, problem: ManyProblem) -> ManyResult: ...
 
 
-class Crowd(NamedTuple):
-    """Networks on their way: `moved_k` is `elements_k . x_k` in balanced scales."""
-
-    elements: symmetry.GroupElement
-    moved: Params
-
-
 def between(
     elements: symmetry.GroupElement, origin: int, target: int
 ) -> symmetry.GroupElement:
@@ -99,196 +91,8 @@ def between(
     Returns:
       `g_target^-1 g_origin`.
     """
-    first, last = (_take(elements, k) for k in (origin, target))
+    first, last = (
+        jax.tree.map(lambda x, number=number: x[number], elements)
+        for number in (origin, target)
+    )
     return symmetry.compose(symmetry.inverse(last), first)
-
-
-def solve(
-    problem: ManyProblem,
-    starts: Any,
-    sweep: Callable[[Any, Array, Crowd, ManyProblem], Crowd],
-    *,
-    min_sweeps: int,
-    max_sweeps: int,
-) -> ManyResult:
-    """Repeat a sweep from several starts until the spread stops falling.
-
-    Positive scales are balanced first and then left alone, so that a sweep sees
-    permutations and signs only.
-
-    Args:
-      problem: the networks as given.
-      starts: tree of arrays with a leading axis `[num_starts]`.
-      sweep: `sweep(start, count, crowd, problem) -> crowd` for one of the starts, given
-        the number of sweeps that came before.
-      min_sweeps: number of sweeps that are done in any case.
-      max_sweeps: upper bound on the number of sweeps from each start.
-
-    Returns:
-      The best of the starts.
-
-    Raises:
-      ValueError: fewer than two networks, or parameters that do not fit the spec.
-    """
-    batch_shape = problem.spec.batch_shape(problem.params_batch)
-    if len(batch_shape) != 1 or batch_shape[0] < 2:
-        raise ValueError(
-            "A common frame takes at least two networks on one leading axis, got"
-            f" leading axes {batch_shape}."
-        )
-    balance = lambda params: symmetry.balance_scales(params, problem.spec)  # noqa: E731
-    scales = jax.vmap(balance)(problem.params_batch)
-    act = lambda element, params: symmetry.act(element, params, problem.spec)  # noqa: E731
-    balanced = dataclasses.replace(
-        problem,
-        params_batch=jax.vmap(act)(scales, problem.params_batch),
-        spec=_without_scales(problem.spec),
-    )
-
-    def descend(start) -> _State:
-        step = lambda count, crowd: sweep(start, count, crowd, balanced)  # noqa: E731
-        return _descend(step, balanced, min_sweeps, max_sweeps)
-
-    final = jax.lax.map(descend, starts)  # one after the other, to save memory
-    reached = final.objective[:, -1]
-    best = jax.tree.map(lambda leaf: leaf[jnp.argmin(reached)], final)
-    elements = best.crowd.elements
-    to_first = symmetry.inverse(_take(elements, 0))
-    elements = _compose_each(to_first, elements, (None, 0))
-    return ManyResult(
-        elements=_compose_each(elements, scales, (0, 0)),
-        objective=best.objective,
-        converged=~best.improved,
-        num_sweeps=best.sweeps,
-        start_objectives=reached,
-    )
-
-
-def spread(params_batch: Params, weights: Array) -> Array:
-    """Return the weighted spread of networks around their weighted mean, `[]`."""
-    mean = weighted_mean(params_batch, weights)
-    distances = jax.vmap(_squared_distance, (None, 0))(mean, params_batch)
-    return jnp.sum(weights.astype(distances.dtype) * distances)
-
-
-def weighted_mean(params_batch: Params, weights: Array) -> Params:
-    """Return `sum_k weights_k x_k`."""
-    return jax.tree.map(
-        lambda x: jnp.tensordot(weights.astype(x.dtype), x, 1, precision="highest"),
-        dict(params_batch),
-    )
-
-
-def mean_of_others(params_batch: Params, weights: Array, number: Array) -> Params:
-    """Return the weighted mean of all networks but one."""
-    others = jnp.where(jnp.arange(len(weights)) == number, 0, weights)
-    return weighted_mean(params_batch, others / jnp.sum(others))
-
-
-def move_closer(
-    aligner: _base.Aligner,
-    key: Key,
-    reference: Params,
-    present: Crowd,
-    problem: ManyProblem,
-) -> Crowd:
-    """Align one network of a crowd to a reference; keep it unless that is closer."""
-    step = aligner(
-        key,
-        _base.AlignmentProblem(
-            params_a=reference,
-            params_b=present.moved,
-            data=problem.data,
-            spec=problem.spec,
-            features_fn=problem.features_fn,
-            loss_fn=problem.loss_fn,
-        ),
-    ).element
-    found = Crowd(
-        symmetry.compose(step, present.elements),
-        symmetry.act(step, present.moved, problem.spec),
-    )
-    distance = _squared_distance(reference, found.moved)
-    closer = distance < _squared_distance(reference, present.moved)
-    return jax.tree.map(lambda a, b: jnp.where(closer, a, b), found, present)
-
-
-def check_counts(num_starts: int, max_sweeps: int) -> None:
-    """Refuse numbers of starts or sweeps below one."""
-    if num_starts < 1 or max_sweeps < 1:
-        raise ValueError(
-            f"num_starts and max_sweeps must be >= 1, got {num_starts} and"
-            f" {max_sweeps}."
-        )
-
-
-class _State(NamedTuple):
-    """Where one descent stands; `improved` by the last sweep, `sweeps` done."""
-
-    crowd: Crowd
-    objective: Array
-    improved: Array
-    sweeps: Array
-
-
-def _descend(
-    sweep: Callable[[Array, Crowd], Crowd],
-    problem: ManyProblem,
-    min_sweeps: int,
-    max_sweeps: int,
-) -> _State:
-    params, weights = dict(problem.params_batch), problem.weights
-
-    def step(state: _State) -> _State:
-        crowd = sweep(state.sweeps, state.crowd)
-        old, new = state.objective[-1], spread(crowd.moved, weights)
-        # Rounding must not pass for an improvement.
-        improved = new < old * (1 - 8 * jnp.finfo(new.dtype).eps)
-        crowd, reached = jax.tree.map(
-            lambda a, b: jnp.where(improved, a, b), (crowd, new), (state.crowd, old)
-        )
-        sweeps = state.sweeps + 1
-        later = jnp.arange(max_sweeps + 1) >= sweeps
-        objective = jnp.where(later, reached, state.objective)
-        return _State(crowd, objective, improved, sweeps)
-
-    def unfinished(state: _State) -> Array:
-        more = state.improved | (state.sweeps < min_sweeps)
-        return more & (state.sweeps < max_sweeps)
-
-    elements = jax.vmap(lambda x: _starts.identity(x, problem.spec))(params)
-    objective = jnp.full(max_sweeps + 1, spread(params, weights))
-    start = _State(
-        Crowd(elements, params), objective, jnp.ones((), bool), jnp.zeros((), int)
-    )
-    return jax.lax.while_loop(unfinished, step, start)
-
-
-def _without_scales(spec: symmetry.SymmetrySpec) -> symmetry.SymmetrySpec:
-    """Return the symmetry that is left when all scales are balanced."""
-    groups = {symmetry.Group.SCALE: symmetry.Group.PERMUTATION}
-    spaces = tuple(
-        dataclasses.replace(space, group=groups.get(space.group, space.group))
-        for space in spec.spaces
-    )
-    return dataclasses.replace(spec, spaces=spaces)
-
-
-def _compose_each(
-    second: symmetry.GroupElement, first: symmetry.GroupElement, in_axes
-) -> symmetry.GroupElement:
-    """Compose along the networks, also where there is nothing that could move."""
-    if not second and not first:
-        return {}
-    return jax.vmap(symmetry.compose, in_axes)(second, first)
-
-
-def _take(elements: symmetry.GroupElement, index) -> symmetry.GroupElement:
-    return jax.tree.map(lambda x: x[index], elements)
-
-
-def _squared_distance(params_a: Params, params_b: Params) -> Array:
-    squares = jax.tree.map(
-        lambda a, b: jnp.sum((a - b) ** 2), dict(params_a), dict(params_b)
-    )
-    return jnp.stack(jax.tree.leaves(squares)).sum()

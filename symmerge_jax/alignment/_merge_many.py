@@ -3,9 +3,8 @@
 import dataclasses
 
 import jax
-import numpy as np
 
-from symmerge_jax.alignment import _base, _many, _weight_matching
+from symmerge_jax.alignment import _base, _crowd, _many, _weight_matching
 from symmerge_jax.typing import Key
 
 
@@ -15,18 +14,19 @@ class MergeMany:
 
     Ainsworth, Hayase and Srinivasa 2023, *Git Re-Basin*, arXiv 2209.04836, algorithm 3:
     a sweep visits all networks in random order; the search ends after a sweep that does
-    not lower the spread. Of two networks the second is aligned to the first. Differs
-    from the publication in three points: means are weighted, signs and balanced scales
-    are part of the problem, and a network only moves if that brings it closer to the
-    mean.
+    not lower the spread. Differs from the publication in three points: means are
+    weighted, signs and balanced scales are part of the problem, and a network only
+    moves if that brings it closer to the mean. The first networks of the order meet a
+    mean of networks that are not aligned yet (compare `Universe`).
 
-    The random order matters when there are more than two networks: the first of them
-    meet a mean of networks that are not aligned yet (compare `Universe`).
+    Of two networks the second is aligned to the first, once, and what the aligner finds
+    is taken as it is: its own objective need not be the spread.
 
     Attributes:
       aligner: solver for the pairs (network, mean of the others), which reads `data`
         and functions of the problem.
-      num_starts: number of random orders to try; the best spread wins.
+      num_starts: number of random orders of three or more networks to try; the best
+        spread wins.
       max_sweeps: upper bound on the number of sweeps from each start.
 
     Raises:
@@ -40,10 +40,12 @@ class MergeMany:
     max_sweeps: int = 100
 
     def __post_init__(self):
-        _many.check_counts(self.num_starts, self.max_sweeps)
+        _crowd.check_counts(self.num_starts, self.max_sweeps)
 
     def __call__(self, key: Key, problem: _many.ManyProblem) -> _many.ManyResult:
-        return _many.solve(
+        if len(problem.weights) == 2:
+            return _crowd.solve_pair(self.aligner, key, problem)
+        return _crowd.solve(
             problem,
             jax.random.split(key, self.num_starts),
             self._sweep,
@@ -51,14 +53,14 @@ class MergeMany:
             max_sweeps=self.max_sweeps,
         )
 
-    def _sweep(self, key, count, crowd, problem) -> _many.Crowd:
+    def _sweep(self, key, count, crowd, problem) -> _crowd.Crowd:
         num_networks = len(problem.weights)
         order_key, align_key = jax.random.split(jax.random.fold_in(key, count))
         align_keys = jax.random.split(align_key, num_networks)
 
         def visit(crowd, number):
-            reference = _many.mean_of_others(crowd.moved, problem.weights, number)
-            found = _many.move_closer(
+            reference = _crowd.mean_of_others(crowd.moved, problem.weights, number)
+            found = _crowd.move_closer(
                 self.aligner,
                 align_keys[number],
                 reference,
@@ -68,6 +70,4 @@ class MergeMany:
             return jax.tree.map(lambda x, y: x.at[number].set(y), crowd, found), None
 
         order = jax.random.permutation(order_key, num_networks)
-        if num_networks == 2:  # moving one of them is all there is
-            order = np.array([1])
         return jax.lax.scan(visit, crowd, order)[0]

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax.alignment import _base, _many, _weight_matching
+from symmerge_jax.alignment import _base, _crowd, _many, _weight_matching
 from symmerge_jax.typing import Key
 
 
@@ -41,7 +41,7 @@ class Universe:
     max_sweeps: int = 100
 
     def __post_init__(self):
-        _many.check_counts(self.num_starts, self.max_sweeps)
+        _crowd.check_counts(self.num_starts, self.max_sweeps)
 
     def __call__(self, key: Key, problem: _many.ManyProblem) -> _many.ManyResult:
         num_networks = len(problem.weights)
@@ -52,7 +52,7 @@ class Universe:
             )
         draw_key, sweep_key = jax.random.split(key)
         first = jax.random.permutation(draw_key, num_networks)[: self.num_starts]
-        return _many.solve(
+        return _crowd.solve(
             problem,
             (jax.random.split(sweep_key, self.num_starts), first),
             self._sweep,
@@ -60,16 +60,16 @@ class Universe:
             max_sweeps=self.max_sweeps,
         )
 
-    def _sweep(self, start, count, crowd, problem) -> _many.Crowd:
+    def _sweep(self, start, count, crowd, problem) -> _crowd.Crowd:
         key, first = start
         num_networks = len(problem.weights)
 
         def align(key, number, present):
-            others = _many.mean_of_others(crowd.moved, problem.weights, number)
+            others = _crowd.mean_of_others(crowd.moved, problem.weights, number)
             reference = jax.tree.map(
                 lambda x, y: jnp.where(count == 0, x[first], y), crowd.moved, others
             )
-            return _many.move_closer(self.aligner, key, reference, present, problem)
+            return _crowd.move_closer(self.aligner, key, reference, present, problem)
 
         keys = jax.random.split(jax.random.fold_in(key, count), num_networks)
         return jax.vmap(align)(keys, jnp.arange(num_networks), crowd)

@@ -21,10 +21,24 @@ class Losses(NamedTuple):
     Attributes:
       fn: `fn(params, data) -> {name: []}`, smaller is better.
       data: inputs `x` and targets `y`.
+      main: name of the loss that solvers minimise.
+      network: that the data belong to.
     """
 
     fn: Callable[..., dict[str, Any]]
     data: dict[str, np.ndarray]
+    main: str
+    network: networks.Network
+
+    def for_solver(self) -> dict[str, Any]:
+        """Return what a solver that looks at data needs, as keywords of `merge`."""
+        return {
+            "data": self.data,
+            "features_fn": lambda params, data: self.network.features(
+                params, data["x"]
+            ),
+            "loss_fn": lambda params, data: self.fn(params, data)[self.main],
+        }
 
 
 def load(
@@ -68,7 +82,8 @@ def load(
     y = y.astype(np.int32 if is_classes else np.float32)
     _check(source, network, x, y, is_classes)
     fn = _classification(network) if is_classes else _regression(network)
-    return Losses(fn, {"x": x, "y": y})
+    main = "loss" if is_classes else "mse"
+    return Losses(fn, {"x": x, "y": y}, main, network)
 
 
 def measure(

@@ -13,13 +13,22 @@ import symmerge_jax
 from symmerge_jax import alignment, networks, zoo
 from symmerge_jax.experiments import _merge_data, _weight_file
 
-ALIGNERS: dict[str, Callable[..., alignment.Aligner]] = {
+ALIGNERS: dict[str, Callable[[], alignment.Aligner]] = {
+    "activation_matching": alignment.ActivationMatching,
+    "frank_wolfe": alignment.FrankWolfe,
     "identity": lambda: alignment.WeightMatching(
         permute=False, rescale=False, starts=("identity",)
     ),
+    "sinkhorn_rebasin": lambda: alignment.SinkhornRebasin(
+        cost="random_lambda", init=alignment.WeightMatching()
+    ),
+    "straight_through": alignment.StraightThrough,
     "weight_matching": alignment.WeightMatching,
 }
 """Solvers by name; "identity" balances scales and folds phases, nothing more."""
+
+USE_DATA = ("activation_matching", "sinkhorn_rebasin", "straight_through")
+"""Those that look at data, and not at the weights alone."""
 
 
 def run(
@@ -48,7 +57,8 @@ def run(
         `out`; None to write none.
       architecture: what `networks.build` takes, as JSON text, or as a file with it;
         None for what the files say.
-      aligner: a key of `ALIGNERS`.
+      aligner: a key of `ALIGNERS`. Those in `USE_DATA` need `data`, which the losses
+        are then measured on too: measure again on other data before you believe them.
       num_random_starts: further starts of "weight_matching".
       weights: of the mean, one per file, sum 1; None for equal ones.
       data: `.npz` with `x` and `y`, or a source of images (`_merge_data.load`); None to
@@ -76,7 +86,9 @@ def run(
     network = networks.build(description)
     for file in files:
         _weight_file.check(file, network, description)
-    losses = data and _merge_data.load(data, network, data_dir)
+    losses = None if data is None else _merge_data.load(data, network, data_dir)
+    if aligner in USE_DATA and losses is None:
+        raise ValueError(f"aligner {aligner!r} looks at data: name some with --data.")
     params_list = [file.params for file in files]
     merged = symmerge_jax.merge(
         params_list,
@@ -85,6 +97,7 @@ def run(
         weights=_numbers(weights),
         key=jax.random.key(seed),
         apply=network.apply,
+        **(losses.for_solver() if losses and aligner in USE_DATA else {}),
     )
     assert merged.certificate is not None
     report = {
@@ -115,9 +128,8 @@ def _make_aligner(name: str, num_random_starts: int | None) -> alignment.Aligner
     solver = ALIGNERS[name]()
     if num_random_starts is None:
         return solver
-    if name != "weight_matching":
+    if name != "weight_matching" or not isinstance(solver, alignment.WeightMatching):
         raise ValueError(f"num_random_starts has no effect on aligner {name!r}.")
-    assert isinstance(solver, alignment.WeightMatching)
     return dataclasses.replace(solver, num_random_starts=num_random_starts)
 
 

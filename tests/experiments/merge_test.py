@@ -75,6 +75,7 @@ def test_losses_and_barriers_before_and_after(tmp_path, files, twins):
     assert report["mse_auc_before"] > 0.01 > report["mse_auc_after"]
 
 
+@pytest.mark.slow
 def test_images_are_data(tmp_path):
     description = {"kind": "mlp", "layer_sizes": [64, 4, 10]}
     network = networks.build(description)
@@ -99,6 +100,22 @@ def test_images_are_data(tmp_path):
     assert symmerge_jax.load_architecture(tmp_path / "out.npz") == description
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("aligner", sorted(set(merge.ALIGNERS) - {"identity"}))
+def test_every_aligner_merges_two_twins(tmp_path, files, twins, aligner):
+    x = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    y = np.asarray(NETWORK.apply(twins[0], x))
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    report = merge.run(
+        files[:2],
+        tmp_path / "out.npz",
+        aligner=aligner,
+        data=str(tmp_path / "data.npz"),
+    )
+    assert report["mse_merged"] < 1e-8 and report["aligner"] == aligner
+    assert report["spread_after"] < 1e-10 < report["spread_before"]
+
+
 def test_a_spec_that_does_not_fit_writes_nothing(tmp_path, files, monkeypatch):
     wrong = NETWORK._replace(spec=networks.mlp((4, 6, 3), "relu").spec)
     monkeypatch.setattr(networks, "build", lambda description: wrong)
@@ -117,6 +134,10 @@ BAD = {
     "starts": (
         {"aligner": "identity", "num_random_starts": 2},
         "num_random_starts has no effect on aligner 'identity'",
+    ),
+    "aligner without data": (
+        {"aligner": "activation_matching"},
+        "'activation_matching' looks at data: name some with --data",
     ),
     "weights": ({"weights": ["0.5", "x"]}, r"must be numbers, got \['0.5', 'x'\]"),
     "sum": ({"weights": [0.5, 0.6, 0.7]}, "must sum to 1"),

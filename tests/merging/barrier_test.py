@@ -40,7 +40,9 @@ def test_the_barrier_is_measured_from_the_line_between_the_ends():
     assert result.losses.shape == (25,)
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 7, 1000])
+@pytest.mark.parametrize(
+    "batch_size", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 1000))]
+)
 def test_a_batch_of_pairs_is_each_pair(batch_size):
     generator = np.random.default_rng(0)
     pairs = generator.normal(size=(2, 3, 2, 5)).astype(np.float32)
