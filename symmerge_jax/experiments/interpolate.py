@@ -42,15 +42,23 @@ def default_config() -> _config.Config:
     """Return every key that exists; see `launch/configs/orbit_interpolation.py`.
 
     `canonicalizer` is the workdir of a finished `autoencode` run, whose held-out
-    networks are used; without it the run of `autoencoder` is made first. Every family
-    is perturbed by every one of `sigmas`, and the last family by those of `sweep` too.
+    networks are used; without it the run of `autoencoder` is made first (by default
+    that of `launch/configs/digits_inr.py`). Every family is perturbed by every one of
+    `sigmas`, and the last family by those of `sweep` too.
     """
+    autoencoder = autoencode.default_config()
+    autoencoder.encoder.width = 32
+    autoencoder.encoder.latent_size = 64
+    autoencoder.encoder.num_probes = 64
+    autoencoder.num_steps = 600
+    autoencoder.batch_size = 32
+    autoencoder.num_microbatches = 4
     return ConfigDict(
         {
             "experiment": "interpolate",
             "seed": 0,
             "canonicalizer": config_dict.placeholder(str),
-            "autoencoder": autoencode.default_config(),
+            "autoencoder": autoencoder,
             "images": {
                 "source": config_dict.placeholder(str),
                 "dir": config_dict.placeholder(str),

@@ -185,6 +185,11 @@ def test_images_come_from_their_source_where_the_zoo_has_none(data_dir):
         interpolate._images(config, zoo.select(made, np.arange(2)), (8, 8))
 
 
+def test_the_autoencoder_that_is_made_is_that_of_the_digits():
+    made = interpolate.default_config().autoencoder
+    assert made.to_dict() == load_config("digits_inr").to_dict()
+
+
 @pytest.mark.parametrize("name", ["orbit_interpolation", "independent_inrs"])
 def test_configs_know_their_variants(name):
     assert load_config(name).num_points == 40
