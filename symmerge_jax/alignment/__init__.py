@@ -12,7 +12,6 @@ from symmerge_jax.alignment._check_spec import check_spec
 from symmerge_jax.alignment._checks import check_networks, check_same_architecture
 from symmerge_jax.alignment._frank_wolfe import FrankWolfe
 from symmerge_jax.alignment._many import (
-    ManyAligner,
     ManyProblem,
     ManyResult,
     between,
@@ -34,7 +33,6 @@ __all__ = [
     "AlignmentResult",
     "Certificate",
     "FrankWolfe",
-    "ManyAligner",
     "ManyProblem",
     "ManyResult",
     "MergeMany",

@@ -12,12 +12,12 @@ of Crisostomi et al. 2024, *C2M3*, arXiv 2405.17897, here for permutations and s
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 
 from symmerge_jax import symmetry
-from symmerge_jax.typing import Array, Key, Params
+from symmerge_jax.typing import Array, Params
 
 
 @jax.tree_util.register_dataclass
@@ -67,12 +67,6 @@ class ManyResult(NamedTuple):
     converged: Array
     num_sweeps: Array
     start_objectives: Array
-
-
-class ManyAligner(Protocol):
-    """A solver for crowds: a frozen, keyword-only dataclass, called on a problem."""
-
-    def __call__(self, key: Key, problem: ManyProblem) -> ManyResult: ...
 
 
 def between(

@@ -214,10 +214,10 @@ def test_of_two_networks_the_answer_of_the_solver_is_taken(key):
     problem = alignment.ManyProblem(
         params_batch=params, weights=jnp.array([0.5, 0.5]), spec=NETWORKS["siren"].spec
     )
-    pair = alignment.MergeMany(aligner=solver)(key, problem)
+    pair = jax.jit(alignment.MergeMany(aligner=solver))(key, problem)
     np.testing.assert_array_equal(pair.elements["hidden_1"].scale[1], -np.ones(5))
     assert pair.objective[1] > pair.objective[0] == 0 and pair.num_sweeps == 1
-    crowd = alignment.Universe(aligner=solver, max_sweeps=2)(key, problem)
+    crowd = jax.jit(alignment.Universe(aligner=solver, max_sweeps=2))(key, problem)
     np.testing.assert_array_equal(crowd.elements["hidden_1"].scale[1], np.ones(5))
 
 
