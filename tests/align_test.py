@@ -161,6 +161,17 @@ def test_data_and_functions_reach_the_solver(recorder):
     assert found.params["dense_0"]["bias"].dtype == np.float32
 
 
+def test_a_solver_without_a_hash_is_compiled_at_every_call():
+    class Unhashable(Recorder):
+        __hash__ = None  # pyright: ignore
+
+    params, twins = make_orbit("siren")
+    solver = Unhashable()
+    for _ in range(2):
+        symmerge_jax.align(params, pick(twins, 0), SIREN.spec, aligner=solver)
+    assert len(solver.log) == 2
+
+
 @pytest.mark.slow
 def test_the_verb_works_inside_jit():
     params, twins = make_orbit("siren")
