@@ -45,35 +45,45 @@ def keep_best(
       the first state and after each proposal.
     """
 
+    num_rounds = num_steps // eval_every
+
     def judge(element):
         valid = [jnp.all(monomial.perm >= 0) for monomial in element.values()]
         value = evaluate(element)
         is_valid = ~jnp.isnan(value) & jnp.all(jnp.asarray(valid, bool))
         return jnp.where(is_valid, value, jnp.inf)
 
-    def advance(carry, index):
-        state, best, least = carry
+    def take_steps(index, state):
         keys = jax.random.split(jax.random.fold_in(key, index), eval_every)
         numbers = index * eval_every + jnp.arange(eval_every)
-        state, _ = jax.lax.scan(
+        return jax.lax.scan(
             lambda state, inputs: (step(inputs[0], state, inputs[1]), None),
             state,
             (keys, numbers),
-        )
+        )[0]
+
+    def advance(carry, index):
+        state, best, least = carry
         element = propose(state)
         value = judge(element)
-        best = jax.tree.map(
-            lambda new, old: jnp.where(value < least, new, old), element, best
+        better = (value < least) | (index == 0)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), element, best)
+        least = jnp.where(better, value, least)
+        # No steps after the last proposal; one loop compiles `propose` only once.
+        state = jax.lax.cond(
+            index < num_rounds, take_steps, lambda index, state: state, index, state
         )
-        least = jnp.minimum(value, least)
         return (state, best, least), least
 
-    first = propose(state)
-    value = judge(first)
-    (_, best, _), history = jax.lax.scan(
-        advance, (state, first, value), jnp.arange(num_steps // eval_every)
+    nothing, value = jax.eval_shape(
+        lambda state: (propose(state), judge(propose(state))), state
     )
-    return best, jnp.concatenate([value[None], history])
+    unset = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), nothing)
+    least = jnp.full((), jnp.inf, value.dtype)
+    (_, best, _), history = jax.lax.scan(
+        advance, (state, unset, least), jnp.arange(num_rounds + 1)
+    )
+    return best, history
 
 
 def interpolate(params_a: Params, params_b: Params, lam: Array | float) -> Params:

@@ -8,7 +8,7 @@ loss can be minimised as well as a distance. Signs are relaxed as described in `
 import dataclasses
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -59,16 +59,19 @@ class SinkhornRebasin:
       cost: "l2", "midpoint" or "random_lambda".
       permute: allow permutations.
       rescale: allow signs, and balance positive scales.
-      init: None for the identity with normal noise of standard deviation 0.1 as
-        published; another aligner, whose element is relaxed; or the similarities
-        `{space: [n, n]}` themselves, for example from a network that was trained to
-        align.
+      init: aligner whose element is relaxed as the start, or None.
+      similarity_fn: `similarity_fn(params_a, params_b) -> {space: [n, n]}` gives the
+        first similarities themselves, for example with a network that was trained to
+        align (Navon et al. 2024, arXiv 2310.13397); rows are for `a`, and both networks
+        are passed as they are in the problem. Without it and without `init` the start
+        is the identity with normal noise of standard deviation 0.1, as published.
       init_weight: weight that the relaxed matrix of an aligner's element has about on
         each chosen entry, in (0.5, 1).
       num_steps: number of steps.
       learning_rate: step size of Adam, in the unit of the similarities.
       temperature: of the relaxation, in the unit of the similarities.
-      final_temperature: reached geometrically at the last step; None for a constant.
+      final_temperature: reached geometrically at the last step; None for a constant
+        temperature.
       num_iters: Sinkhorn iterations.
       gradient: "implicit" or "unrolled", see `assignment.sinkhorn`.
       batch_size: samples per step, drawn with replacement.
@@ -84,12 +87,13 @@ class SinkhornRebasin:
     cost: str = "l2"
     permute: bool = True
     rescale: bool = True
-    init: _base.Aligner | Mapping[str, Array] | None = None
+    init: _base.Aligner | None = None
+    similarity_fn: Callable[[Params, Params], Mapping[str, Array]] | None = None
     init_weight: float = 0.9
-    num_steps: int = 300
+    num_steps: int = 1000
     learning_rate: float = 0.1
     temperature: float = 1.0
-    final_temperature: float | None = None
+    final_temperature: float | None = 0.1
     num_iters: int = 20
     gradient: str = "implicit"
     batch_size: int = 100
@@ -107,6 +111,8 @@ class SinkhornRebasin:
             raise ValueError(
                 f"init_weight must be in (0.5, 1), got {self.init_weight}."
             )
+        if self.init is not None and self.similarity_fn is not None:
+            raise ValueError("Give `init` or `similarity_fn`, not both.")
         last = self.final_temperature
         _search.check_steps(
             self.num_steps,
@@ -126,8 +132,7 @@ class SinkhornRebasin:
         if self.cost != "l2":
             drawn = {"batch_size": self.batch_size, "eval_size": self.eval_size}
             loss_fn = _data.check_loss(problem, type(self).__name__, drawn)
-        if isinstance(self.init, Mapping):
-            _check_similarities(self.init, problem)
+        given = self._given(problem)
         problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
         init_key, eval_key, step_key = jax.random.split(key, 3)
         eval_data = _data.subset(eval_key, problem.data, self.eval_size)
@@ -164,7 +169,7 @@ class SinkhornRebasin:
             losses = [loss_between(moved, lam, eval_data) for lam in lambdas]
             return jnp.mean(jnp.stack(losses))
 
-        similarities = self._start(init_key, problem)
+        similarities = given or self._start(init_key, problem)
         element, objective = _search.keep_best(
             step_key,
             _State(similarities, optimizer.init(similarities)),
@@ -182,13 +187,28 @@ class SinkhornRebasin:
             start_objectives=objective[-1:],
         )
 
+    def _given(self, problem: _base.AlignmentProblem) -> dict[str, Array]:
+        """Return the similarities of `similarity_fn`, checked; nothing without it."""
+        if self.similarity_fn is None:
+            return {}
+        found = self.similarity_fn(problem.params_a, problem.params_b)
+        sizes = problem.spec.sizes(problem.params_a)
+        names = [space.name for space in _base.movable_spaces(problem.spec)]
+        expected = {name: (sizes[name], sizes[name]) for name in names}
+        shapes = {name: jnp.shape(matrix) for name, matrix in found.items()}
+        if shapes != expected:
+            raise ValueError(
+                f"SinkhornRebasin: similarity_fn returns the shapes {shapes}, expected"
+                f" {expected}."
+            )
+        dtype = jnp.result_type(*jax.tree.leaves(problem.params_a))
+        return {name: jnp.asarray(found[name], dtype) for name in names}
+
     def _start(self, key, problem) -> dict[str, Array]:
-        """Return the first similarities."""
+        """Return the first similarities, from an aligner or near the identity."""
         spaces = _base.movable_spaces(problem.spec)
         sizes = problem.spec.sizes(problem.params_a)
         dtype = jnp.result_type(*jax.tree.leaves(problem.params_a))
-        if isinstance(self.init, Mapping):
-            return {s.name: jnp.asarray(self.init[s.name], dtype) for s in spaces}
         similarities = {}
         if self.init is None:
             for index, space in enumerate(spaces):
@@ -253,17 +273,3 @@ class _State(NamedTuple):
 
     similarities: dict[str, Array]
     memory: optax.OptState
-
-
-def _check_similarities(
-    similarities: Mapping[str, Array], problem: _base.AlignmentProblem
-) -> None:
-    sizes = problem.spec.sizes(problem.params_a)
-    names = [space.name for space in _base.movable_spaces(problem.spec)]
-    expected = {name: (sizes[name], sizes[name]) for name in names}
-    found = {name: jnp.shape(matrix) for name, matrix in similarities.items()}
-    if found != expected:
-        raise ValueError(
-            f"SinkhornRebasin: `init` has similarities of the shapes {found}, expected"
-            f" {expected}."
-        )
