@@ -416,7 +416,8 @@ def _gaussian(key, network):
     leaves, tree = jax.tree.flatten(shapes)
     keys = jax.random.split(key, len(leaves))
     drawn = [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(tree, drawn)
+    # Drawn once: XLA might compute twins apart, with other rounding.
+    return jax.lax.optimization_barrier(jax.tree.unflatten(tree, drawn))
 
 
 def _layers(params):

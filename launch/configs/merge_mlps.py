@@ -28,6 +28,8 @@ def get_config(variant: str = "default"):
         config.architecture.hidden_sizes = (512, 512, 512)
     else:
         config.training.batch_size = 100
+        config.sinkhorn_rebasin.update(batch_size=100, eval_size=500)
+        config.straight_through.update(batch_size=100, eval_size=500)
     if variant == "mnist_narrow":
         config.architecture.hidden_sizes = (400, 200, 100)
         config.architecture.use_bias = False
@@ -41,4 +43,6 @@ def get_config(variant: str = "default"):
         config.num_points = 3
         config.log_every = config.checkpoint_every = 2
         config.weight_matching.num_random_starts = 1
+        for group in (config.sinkhorn_rebasin, config.straight_through):
+            group.num_steps = group.eval_every = 2
     return config

@@ -62,19 +62,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "weight_matching": {"num_random_starts": 8, "max_sweeps": 100},
     "activation_matching": {"similarity": "correlation", "scales": "weights"},
     "sinkhorn_rebasin": {
-        "cost": "random_lambda",
+        "cost": "midpoint",
         "num_steps": 300,
-        "learning_rate": 0.1,
+        "learning_rate": 0.3,
         "batch_size": 500,
-        "eval_size": 500,
-        "eval_every": 10,
+        "eval_size": 5000,
+        "eval_every": 20,
     },
     "straight_through": {
-        "num_steps": 1000,
-        "learning_rate": 0.01,
+        "num_steps": 400,
+        "learning_rate": 0.1,
         "batch_size": 500,
-        "eval_size": 500,
-        "eval_every": 10,
+        "eval_size": 5000,
+        "eval_every": 20,
     },
 }
 """Defaults of the options that a config may change: keywords of the solver."""
