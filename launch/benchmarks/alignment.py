@@ -154,7 +154,7 @@ def pairs(inr, num_pairs: int, *, num_starts: int = 10) -> dict[str, Any]:
 def residual(num_trials: int = 100, *, stream: int = 50) -> dict[str, Any]:
     """Count known permutations found in networks with a residual stream.
 
-    One input, one output, one block as wide as the stream, all weights Gaussian.
+    One input, one output, one block as wide as the stream, Gaussian kernels, no biases.
 
     Args:
       num_trials: networks.
@@ -171,16 +171,8 @@ def residual(num_trials: int = 100, *, stream: int = 50) -> dict[str, Any]:
         "best_of_10": match(num_random_starts=8),
     }
 
-    def planted(key):
-        weights_key, move_key = jax.random.split(key)
-        params = _gaussian(weights_key, network)
-        element = symmetry.sample(
-            move_key, network.spec, network.spec.sizes(params), rescale=False
-        )
-        return params, symmetry.act(element, params, network.spec)
-
+    stay, move, _ = _plant(network, num_trials, with_biases=False)
     keys = jax.random.split(jax.random.key(0), num_trials)
-    stay, move = jax.jit(jax.vmap(planted))(keys)
     found: dict[str, Any] = {
         "num_trials": num_trials,
         "stream": stream,
@@ -204,16 +196,8 @@ def mlp(layer_sizes=(784, 512, 512, 512, 10), *, num_trials: int = 5) -> dict[st
       loop from the identity, ratios, and the shares recovered.
     """
     network = networks.mlp(layer_sizes)
-
-    @jax.jit
-    def planted(key):
-        weights_key, move_key = jax.random.split(key)
-        params = _gaussian(weights_key, network)
-        sizes = network.spec.sizes(params)
-        element = symmetry.sample(move_key, network.spec, sizes, rescale=False)
-        return params, symmetry.act(element, params, network.spec)
-
-    pairs = [planted(jax.random.key(i)) for i in range(num_trials)]
+    stacked = _plant(network, num_trials)[:2]
+    pairs = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(num_trials)]
     found: dict[str, Any] = {"published_seconds": PUBLISHED_MLP_SECONDS}
     match = functools.partial(alignment.WeightMatching, rescale=False)
     methods = {
@@ -259,20 +243,8 @@ def scales(layer_sizes=(16, 64, 64, 10), *, num_trials: int = 40) -> dict[str, A
     """
     network = networks.mlp(layer_sizes)
     spec = network.spec
-
-    def planted(key):
-        weights_key, move_key, scale_key = jax.random.split(key, 3)
-        params = _gaussian(weights_key, network)
-        element = symmetry.sample(move_key, spec, spec.sizes(params), rescale=False)
-        for index, (name, (perm, scale)) in enumerate(element.items()):
-            exponent = jax.random.uniform(
-                jax.random.fold_in(scale_key, index), scale.shape, minval=-1, maxval=1
-            )
-            element[name] = symmetry.Monomial(perm, 16.0**exponent)
-        return params, symmetry.act(element, params, spec), symmetry.inverse(element)
-
+    stay, move, answer = _plant(network, num_trials, largest_scale=16.0)
     keys = jax.random.split(jax.random.key(0), num_trials)
-    stay, move, answer = jax.jit(jax.vmap(planted))(keys)
     found: dict[str, Any] = {"num_trials": num_trials, "largest_scale": 16}
     methods = {
         "identity_unbalanced": alignment.WeightMatching(
@@ -321,7 +293,7 @@ def scaling(inr) -> dict[str, Any]:
     aligner = alignment.WeightMatching(starts=("outward",), max_sweeps=4)
     for width in (32, 64, 128, 256, 512, 1024, 2048):
         network = networks.mlp((64, width, width, 10), "gelu")
-        a, b = (_gaussian(jax.random.key(i), network) for i in range(2))
+        a, b = (_gaussian(network, jax.random.key(i)) for i in range(2))
         program = _single(network.spec, aligner)
         similarity = jax.random.normal(jax.random.key(2), (width, width))
         solve = jax.jit(functools.partial(assignment.solve_lap, maximize=True))
@@ -410,14 +382,45 @@ def _solve(spec, aligner, key, params_a, params_b):
     return jnp.all(jnp.stack(jax.tree.leaves(same))), element
 
 
-def _gaussian(key, network):
+def _plant(network, num_trials, *, with_biases=True, largest_scale=1.0):
+    """Return Gaussian networks, their twins, and what undoes it, `[num_trials]` each.
+
+    Twins are permuted, and rescaled log-uniformly up to the factor.
+    """
+    spec = network.spec
+
+    def sample(key, params):
+        element = symmetry.sample(key, spec, spec.sizes(params), rescale=False)
+        for index, (name, (perm, scale)) in enumerate(element.items()):
+            exponent = jax.random.uniform(
+                jax.random.fold_in(key, index), scale.shape, minval=-1, maxval=1
+            )
+            element[name] = symmetry.Monomial(perm, largest_scale**exponent)
+        return element
+
+    weights_key, move_key = jax.random.split(jax.random.key(0))
+    draw = functools.partial(_gaussian, network)
+    stay = jax.jit(jax.vmap(draw))(jax.random.split(weights_key, num_trials))
+    if not with_biases:
+        stay = {
+            path: leaf * (path[-1] != "bias")
+            for path, leaf in symmetry.flatten(stay).items()
+        }
+        stay = symmetry.unflatten(stay)
+    keys = jax.random.split(move_key, num_trials)
+    element = jax.jit(jax.vmap(sample))(keys, stay)
+    # Twins come from weights in memory: drawn again, these might be rounded otherwise.
+    move = jax.jit(jax.vmap(lambda g, x: symmetry.act(g, x, spec)))(element, stay)
+    return stay, move, jax.vmap(symmetry.inverse)(element)
+
+
+def _gaussian(network, key):
     """Return parameters that are all standard normal."""
     shapes = jax.eval_shape(network.init, key)
     leaves, tree = jax.tree.flatten(shapes)
     keys = jax.random.split(key, len(leaves))
     drawn = [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
-    # Drawn once: XLA might compute twins apart, with other rounding.
-    return jax.lax.optimization_barrier(jax.tree.unflatten(tree, drawn))
+    return jax.tree.unflatten(tree, drawn)
 
 
 def _layers(params):
