@@ -60,7 +60,6 @@ def test_whole_keys_may_change_where_their_last_parts_may_not(tmp_path):
         experiments.open_workdir(tmp_path / "run", config(2, 2), may_change=("b.rate",))
 
 
-
 def test_another_config_is_refused(config, tmp_path):
     path = experiments.open_workdir(tmp_path, config)
     before = (path / "config.json").read_text()
