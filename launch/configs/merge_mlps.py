@@ -30,6 +30,10 @@ def get_config(variant: str = "default"):
         config.training.batch_size = 100
         config.sinkhorn_rebasin.update(batch_size=100, eval_size=500)
         config.straight_through.update(batch_size=100, eval_size=500)
+    if variant == "mnist_512":
+        often = {"eval_size": 500, "eval_every": 10}
+        config.sinkhorn_rebasin.update(cost="random_lambda", learning_rate=0.1, **often)
+        config.straight_through.update(num_steps=1000, learning_rate=0.01, **often)
     if variant == "mnist_narrow":
         config.architecture.hidden_sizes = (400, 200, 100)
         config.architecture.use_bias = False
