@@ -43,7 +43,9 @@ class FrankWolfe:
     It stops where the gap `<gradient, V - M>`, which is zero at every stationary point,
     is below the tolerance. The relaxed solution is then rounded space by space to the
     vertex that its similarity points to, the others held: as `F` is linear in each
-    space, rounding does not lower it.
+    space, rounding does not lower it. (Where a space with signs is kept somewhere, at
+    power 0, `|M|` stands for it, which is not linear: steps are then those of the
+    polynomial through a few points, taken if they gain, and rounding is not bound.)
 
     The objective is `||a||^2 + ||b||^2 - 2 F`: at an element, first and last entry
     included where they are elements, the squared distance `||a - g.b||^2` of
@@ -173,19 +175,25 @@ class FrankWolfe:
         direction, slope = {}, jnp.zeros_like(state.value)
         for space in _base.movable_spaces(problem.spec):
             matrix = state.matrices[space.name]
-            similarity = _similarity_at(state.matrices, problem, space.name)
-            vertex = self._vertex(similarity, space, where=state.active)
+            turned, kept = _compare(state.matrices, problem, space.name)
+            vertex = symmetry.as_matrix(
+                self._vertex(turned, kept, space, where=state.active)
+            )
+            matters = jnp.any(turned != 0)
+            gap = jnp.sum(turned * (vertex - matrix))
+            if kept is not None:
+                matters |= jnp.any(kept != 0)
+                gap += jnp.sum(kept * (jnp.abs(vertex) - jnp.abs(matrix)))
             # Without any preference a space waits for its neighbours.
-            change = symmetry.as_matrix(vertex) - matrix
-            change = jnp.where(jnp.any(similarity != 0), change, 0)
-            direction[space.name] = change
-            slope += jnp.sum(similarity * change)
+            direction[space.name] = jnp.where(matters, vertex - matrix, 0)
+            slope += jnp.where(matters, gap, 0)
         return direction, slope
 
-    def _vertex(self, similarity, space, where: Array | bool = True):
+    def _vertex(self, turned, kept, space, where: Array | bool = True):
         return _projection.project(
-            similarity,
+            turned,
             space.group,
+            kept=kept,
             permute=self.permute,
             rescale=self.rescale,
             where=where,
@@ -195,8 +203,8 @@ class FrankWolfe:
         """Commit to a vertex space by space, and append its objective."""
         matrices, element = state.matrices, {}
         for space in _base.movable_spaces(problem.spec):
-            similarity = _similarity_at(matrices, problem, space.name)
-            element[space.name] = self._vertex(similarity, space)
+            compared = _compare(matrices, problem, space.name)
+            element[space.name] = self._vertex(*compared, space)
             matrix = symmetry.as_matrix(element[space.name])
             matrices = {**matrices, space.name: matrix}
         distance = _base.squared_distance(element, problem)
@@ -213,13 +221,13 @@ class _State(NamedTuple):
     steps: Array
 
 
-def _similarity_at(matrices: Matrices, problem, name: str) -> Array:
-    """Return the gradient of `F` with respect to one space, `[n, n]`."""
+def _compare(
+    matrices: Matrices, problem: _base.AlignmentProblem, name: str
+) -> tuple[Array, Array | None]:
+    """Return the gradient of `F` with respect to one space, as `project` takes it."""
     others = {other: m for other, m in matrices.items() if other != name}
     moved = symmetry.act_dense(others, problem.params_b, problem.spec)
-    return _similarity.inner_products(
-        problem.params_a, moved, problem.spec, name, (-1, 0, 1)
-    )
+    return _similarity.compare(problem.params_a, moved, problem.spec, name)
 
 
 def _product(params_a, params_b) -> Array:

@@ -10,21 +10,25 @@ def project(
     similarity: Array,
     group: symmetry.Group,
     *,
+    kept: Array | None = None,
     permute: bool = True,
     rescale: bool = True,
     where: Array | bool = True,
 ) -> symmetry.Monomial:
-    """Return the monomial that maximises `sum_i scale[i] * similarity[i, perm[i]]`.
+    """Return the monomial that fits a similarity best.
 
-    Signs are exact together with the permutation: each entry that is chosen counts
-    with its better sign, hence with its absolute value (Boufalis et al. 2025, arXiv
-    2511.12601, Proposition 1). The published restrictions are P (`rescale=False`), D
+    Maximises `sum_i scale[i] * similarity[i, perm[i]] + kept[i, perm[i]]`. Signs are
+    exact together with the permutation: each entry that is chosen counts with its
+    better sign, hence with its absolute value (Boufalis et al. 2025, arXiv 2511.12601,
+    Proposition 1). The published restrictions are P (`rescale=False`), D
     (`permute=False`) and PD. The scales of a `Group.SCALE` space are one: positive
     scales are balanced before networks are compared.
 
     Args:
       similarity: `[n, n]`, rows for the network that stays.
       group: group of the space.
+      kept: `[n, n]` similarity of what is permuted but does not change its sign, such
+        as weights in front of a BatchNorm; None for nothing.
       permute: allow permutations, for every group.
       rescale: allow the sign flips of `Group.SIGN`; the sign of zero is `+1`.
       where: `[]` boolean; where False the result is of no interest, and the assignment
@@ -40,8 +44,9 @@ def project(
         raise ValueError("A space with the trivial group cannot be moved.")
     signed = rescale and group is symmetry.Group.SIGN
     if permute:
-        gain = jnp.abs(similarity) if signed else similarity
-        perm = assignment.solve_lap(gain, maximize=True, where=jnp.asarray(where))
+        gains = jnp.abs(similarity) if signed else similarity
+        gains = gains if kept is None else gains + kept
+        perm = assignment.solve_lap(gains, maximize=True, where=jnp.asarray(where))
     else:
         perm = jnp.arange(similarity.shape[0], dtype=jnp.int32)
     scale = jnp.ones(similarity.shape[0], similarity.dtype)
@@ -50,9 +55,12 @@ def project(
     return symmetry.Monomial(perm, scale)
 
 
-def gain(similarity: Array, monomial: symmetry.Monomial) -> Array:
+def gain(
+    similarity: Array, monomial: symmetry.Monomial, kept: Array | None = None
+) -> Array:
     """Return what `project` maximises, `[]`, for a monomial."""
-    return jnp.sum(monomial.scale * _chosen(similarity, monomial.perm))
+    turned = jnp.sum(monomial.scale * _chosen(similarity, monomial.perm))
+    return turned if kept is None else turned + jnp.sum(_chosen(kept, monomial.perm))
 
 
 def _chosen(similarity: Array, perm: Array) -> Array:

@@ -17,9 +17,10 @@ def similarity(
 
     `C[i, j] = sum_W <row i of W_a, row j of (h.b)_W>` over every parameter `W` that
     writes, reads or keeps the space, with `h` the element without this space. For any
-    monomial `g` of the space, the terms of `<a, (g h).b>` that depend on `g` are
-    `sum_i g.scale[i] * C[i, g.perm[i]]`: the matrix that Ainsworth et al. 2023 (arXiv
-    2209.04836, eq. 2) hand to the assignment problem, for any architecture.
+    permutation `g` of the space, the terms of `<a, (g h).b>` that depend on `g` are
+    `sum_i C[i, g.perm[i]]`: the matrix that Ainsworth et al. 2023 (arXiv 2209.04836,
+    eq. 2) hand to the assignment problem, for any architecture. With signs they are
+    `sum_i g.scale[i] * C[i, g.perm[i]]`, unless the space is kept somewhere (power 0).
 
     Args:
       params_a: the network that stays.
@@ -31,10 +32,33 @@ def similarity(
     Returns:
       `[n, n]`, rows for `a`, columns for `b`.
     """
+    moved = move_others(element, params_b, spec, space)
+    return inner_products(params_a, moved, spec, space, (-1, 0, 1))
+
+
+def move_others(
+    element: symmetry.GroupElement,
+    params: Params,
+    spec: symmetry.SymmetrySpec,
+    space: str,
+) -> Params:
+    """Return the parameters moved on all spaces but one."""
     others = {name: monomial for name, monomial in element.items() if name != space}
-    return inner_products(
-        params_a, symmetry.act(others, params_b, spec), spec, space, (-1, 0, 1)
-    )
+    return symmetry.act(others, params, spec)
+
+
+def compare(
+    params_a: Params, moved_b: Params, spec: symmetry.SymmetrySpec, space: str
+) -> tuple[Array, Array | None]:
+    """Return the inner products `[n, n]` that a sign turns, and those that it leaves.
+
+    The latter are of uses with power 0, as of the kernel in front of a BatchNorm; None
+    if there are none. Both go into `project`.
+    """
+    turned = inner_products(params_a, moved_b, spec, space, (-1, 1))
+    if not any(spec.uses(space, 0)):
+        return turned, None
+    return turned, inner_products(params_a, moved_b, spec, space, (0,))
 
 
 def inner_products(

@@ -55,9 +55,12 @@ def outward(
     fixed = {s.name for s in spec.spaces} - element.keys()
     for space in _base.movable_spaces(spec):
         known = _keep(params_a, spec, fixed | {space.name})
+        moved = _similarity.move_others(element, params_b, spec, space.name)
+        similarity, kept = _similarity.compare(known, moved, spec, space.name)
         element[space.name] = _projection.project(
-            _similarity.similarity(known, params_b, element, spec, space.name),
+            similarity,
             space.group,
+            kept=kept,
             permute=permute,
             rescale=rescale,
         )

@@ -141,13 +141,21 @@ class StraightThrough:
         element = state.element
         for _ in range(self.num_sweeps):
             for space in _base.movable_spaces(problem.spec):
-                similarity = _similarity.similarity(
-                    state.latent, problem.params_b, element, problem.spec, space.name
+                name = space.name
+                moved = _similarity.move_others(
+                    element, problem.params_b, problem.spec, name
+                )
+                similarity, kept = _similarity.compare(
+                    state.latent, moved, problem.spec, name
                 )
                 monomial = _projection.project(
-                    similarity, space.group, permute=self.permute, rescale=self.rescale
+                    similarity,
+                    space.group,
+                    kept=kept,
+                    permute=self.permute,
+                    rescale=self.rescale,
                 )
-                element = {**element, space.name: monomial}
+                element = {**element, name: monomial}
         return element
 
 

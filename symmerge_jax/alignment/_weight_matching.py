@@ -163,8 +163,10 @@ class WeightMatching:
     def _step(self, problem, space, state, active) -> "_State":
         """Solve one space exactly; keep its permutation unless that is better."""
         spec, present = problem.spec, state.element[space.name]
-        others = {k: m for k, m in state.element.items() if k != space.name}
-        pair = problem.params_a, symmetry.act(others, problem.params_b, spec)
+        moved = _similarity.move_others(
+            state.element, problem.params_b, spec, space.name
+        )
+        pair = problem.params_a, moved
         scale_group = space.group is symmetry.Group.SCALE
         if self.rescale and self.scales == "alternating" and scale_group:
             compared = _scales.scaled_similarity(*pair, spec, space.name)
@@ -173,11 +175,12 @@ class WeightMatching:
             gain = functools.partial(_scales.gain, compared)
             size = jnp.sum(compared.written_norm + compared.read_norm)
         else:
-            compared = _similarity.inner_products(*pair, spec, space.name, (-1, 0, 1))
+            compared, kept = _similarity.compare(*pair, spec, space.name)
             options = dict(permute=self.permute, rescale=self.rescale, where=active)
-            found = _projection.project(compared, space.group, **options)
-            gain = functools.partial(_projection.gain, compared)
+            found = _projection.project(compared, space.group, kept=kept, **options)
+            gain = functools.partial(_projection.gain, compared, kept=kept)
             size = jnp.sum(jnp.abs(compared).max(1))
+            size += 0 if kept is None else jnp.sum(jnp.abs(kept).max(1))
         # Rounding must not pass for an improvement: equal neurons would cycle.
         eps = jnp.finfo(size.dtype).eps
         better = gain(found) > gain(present) + 8 * eps * size

@@ -151,3 +151,39 @@ def test_networks_with_little_to_align(aligner, network):
         np.testing.assert_array_equal(result.element[name].perm, perm)
         np.testing.assert_array_equal(result.element[name].scale, scale)
     assert result.objective[-1] < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("aligner", ["weight_matching", "frank_wolfe"])
+def test_signs_behind_a_normalisation(aligner):
+    # Kernel, mean and variance keep their sign (power 0): they outvote the rest.
+    axis, space = symmetry.Axis, symmetry.Space
+    spec = symmetry.SymmetrySpec.create(
+        {
+            "kernel": (axis("in", -1), axis("hidden", 0)),
+            "norm": {"var": (axis("hidden", 0),), "scale": (axis("hidden"),)},
+            "readout": (axis("hidden", -1), axis("out")),
+        },
+        [
+            space("in", symmetry.Group.TRIVIAL),
+            space("hidden", symmetry.Group.SIGN),
+            space("out", symmetry.Group.TRIVIAL),
+        ],
+    )
+    generator = np.random.default_rng(0)
+
+    def draw(*shape):
+        return generator.normal(size=shape).astype(np.float32)
+
+    params = {
+        "kernel": draw(8, 16),
+        "norm": {"var": np.exp(draw(16)), "scale": draw(16)},
+        "readout": draw(16, 3),
+    }
+    element = pairs.draw_element(spec, spec.sizes(params), generator)
+    problem = alignment.AlignmentProblem(
+        params_a=pairs.act(element, params, spec=spec), params_b=params, spec=spec
+    )
+    found = pairs.compiled(ALIGNERS[aligner])(jax.random.key(0), problem).element
+    np.testing.assert_array_equal(found["hidden"].perm, element["hidden"].perm)
+    np.testing.assert_array_equal(found["hidden"].scale, element["hidden"].scale)

@@ -32,6 +32,21 @@ def test_projection_is_the_best_of_all_elements(key, group, permute, rescale):
     np.testing.assert_allclose(gain(matrix, found), best, rtol=1e-5)
 
 
+@pytest.mark.parametrize("rescale", [True, False])
+def test_what_keeps_its_sign_counts_as_it_is(key, rescale):
+    matrix, kept = np.asarray(jax.random.normal(key, (2, 4, 4)))
+    found = alignment.project(matrix, Group.SIGN, kept=kept, rescale=rescale)
+
+    def total(monomial):
+        unsigned = symmetry.Monomial(monomial.perm, np.ones(4))
+        return gain(matrix, monomial) + gain(kept, unsigned)
+
+    best = max(total(m) for m in all_monomials(4, True, rescale))
+    np.testing.assert_allclose(total(found), best, rtol=1e-5)
+    summed = alignment.project(matrix + kept, Group.SIGN, rescale=rescale)
+    assert (total(summed) < best - 0.1) == rescale
+
+
 def test_the_sign_of_zero_is_positive():
     found = alignment.project(np.zeros((3, 3), np.float32), Group.SIGN)
     np.testing.assert_array_equal(found.scale, np.ones(3))
