@@ -179,6 +179,7 @@ def test_the_verb_works_inside_jit():
     assert_close(inner(params, pick(twins, 0)), params)
 
 
+@pytest.mark.slow
 def test_dead_neurons_and_zero_rows_stay_finite():
     params, twins = make_orbit("relu")
     twin = jax.tree.map(np.array, pick(twins, 0))

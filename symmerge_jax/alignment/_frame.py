@@ -58,10 +58,16 @@ def carry_back(
 def without_scales(
     element: symmetry.GroupElement, spec: symmetry.SymmetrySpec
 ) -> symmetry.GroupElement:
-    """Return the element with all positive scales set to one; signs stay."""
+    """Return the element with all positive scales set to one; signs stay.
+
+    Permutations are int32, as in every solver: elements of others can start a loop.
+    """
     return {
-        name: symmetry.Monomial(perm, jnp.ones_like(scale))
-        if spec.space(name).group is symmetry.Group.SCALE
-        else symmetry.Monomial(perm, scale)
+        name: symmetry.Monomial(
+            perm.astype(jnp.int32),
+            jnp.ones_like(scale)
+            if spec.space(name).group is symmetry.Group.SCALE
+            else scale,
+        )
         for name, (perm, scale) in element.items()
     }

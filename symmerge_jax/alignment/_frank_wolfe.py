@@ -186,7 +186,7 @@ class FrankWolfe:
                 gap += jnp.sum(kept * (jnp.abs(vertex) - jnp.abs(matrix)))
             # Without any preference a space waits for its neighbours.
             direction[space.name] = jnp.where(matters, vertex - matrix, 0)
-            slope += jnp.where(matters, gap, 0)
+            slope += gap
         return direction, slope
 
     def _vertex(self, turned, kept, space, where: Array | bool = True):
@@ -260,7 +260,9 @@ def _exact_step(value_at, value: Array, slope: Array, degree: int) -> Array:
     points = np.linspace(0, 1, max(degree, 1))[1:]
     higher = jnp.zeros(2, value.dtype)
     if degree > 1:
-        rest = jnp.stack([(value_at(t) - value - slope * t) / t**2 for t in points])
+        rest = jnp.stack(
+            [(value_at(t) - value - slope * t) / t**2 for t in points.tolist()]
+        )
         inverse = np.linalg.inv(np.vander(points, increasing=True))
         higher = higher.at[: degree - 1].set(jnp.asarray(inverse, value.dtype) @ rest)
     # Roots of 3 c_3 t^2 + 2 c_2 t + slope, by the formula without cancellation; it

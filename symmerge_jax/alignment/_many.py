@@ -70,7 +70,7 @@ class ManyResult(NamedTuple):
 
 
 def between(
-    elements: symmetry.GroupElement, origin: int, target: int
+    elements: symmetry.GroupElement, origin: int | Array, target: int | Array
 ) -> symmetry.GroupElement:
     """Return the element that moves one network of a crowd onto another.
 

@@ -44,7 +44,6 @@ def keep_best(
       The best element, and `[1 + num_steps / eval_every]` the least value so far: for
       the first state and after each proposal.
     """
-
     num_rounds = num_steps // eval_every
 
     def judge(element):

@@ -135,7 +135,9 @@ class SinkhornRebasin:
         given = self._given(problem)
         problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
         init_key, eval_key, step_key = jax.random.split(key, 3)
-        eval_data = _data.subset(eval_key, problem.data, self.eval_size)
+        eval_data = None
+        if loss_fn is not None:
+            eval_data = _data.subset(eval_key, problem.data, self.eval_size)
         optimizer = optax.adam(self.learning_rate)
         spec = problem.spec
 

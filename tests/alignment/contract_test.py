@@ -140,6 +140,16 @@ def test_one_problem_alone_and_eagerly_gives_the_same(aligner):
     np.testing.assert_allclose(found.objective, expected.objective, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("aligner", ALIGNERS)
+def test_data_types_fit_with_and_without_double_precision(aligner, dtype):
+    problem = pairs.make_strangers("small_relu")
+    with jax.enable_x64(True):
+        problem = jax.tree.map(lambda x: x.astype(dtype), problem)
+        result = jax.eval_shape(ALIGNERS[aligner], jax.random.key(0), problem)
+        assert result.element["hidden_0"].scale.dtype == dtype
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["one_neuron", "no_hidden"])
 @pytest.mark.parametrize("aligner", ALIGNERS)

@@ -22,7 +22,8 @@ def _compile_fast():
 @pytest.fixture(scope="module")
 def twins():
     params = testing.random_params(jax.random.key(0), NETWORK, std=1.0)
-    found = symmetry.sample_orbit(jax.random.key(1), params, NETWORK.spec, 3)
+    sample = jax.jit(lambda key, x: symmetry.sample_orbit(key, x, NETWORK.spec, 3))
+    found = sample(jax.random.key(1), params)
     return [jax.tree.map(lambda x, k=k: np.array(x[k]), found) for k in range(3)]
 
 
