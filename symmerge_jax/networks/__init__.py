@@ -1,6 +1,7 @@
 """The networks being studied, as pure functions with their symmetry."""
 
 from symmerge_jax.networks._build import KINDS, build
+from symmerge_jax.networks._cnn import cnn
 from symmerge_jax.networks._mlp import ACTIVATIONS, mlp
 from symmerge_jax.networks._network import Network
 from symmerge_jax.networks._residual_mlp import residual_mlp
@@ -11,6 +12,7 @@ __all__ = [
     "KINDS",
     "Network",
     "build",
+    "cnn",
     "coordinate_grid",
     "mlp",
     "residual_mlp",

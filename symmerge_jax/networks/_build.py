@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from symmerge_jax.networks import _mlp, _network, _residual_mlp, _siren
+from symmerge_jax.networks import _cnn, _mlp, _network, _residual_mlp, _siren
 
 KINDS = {
+    "cnn": _cnn.cnn,
     "mlp": _mlp.mlp,
     "residual_mlp": _residual_mlp.residual_mlp,
     "siren": _siren.siren,

@@ -66,7 +66,9 @@ def mlp(
         return name_hidden(apply_dense(params, x, functions))
 
     activations = {s.name: activation for s in spec.spaces[1:-1]}
-    return _network.Network(init, apply, activations, spec, features)
+    return _network.Network(
+        init, apply, activations, spec, features, (int(layer_sizes[0]),)
+    )
 
 
 def find_activation(name: str) -> tuple[Callable[[Array], Array], symmetry.Group]:

@@ -12,11 +12,13 @@ class Network(NamedTuple):
 
     Attributes:
       init: `init(key) -> params`, fresh parameters of one network.
-      apply: `apply(params, x) -> y`, from inputs `[S, I]` to outputs `[S, O]`.
+      apply: `apply(params, x) -> y`, from inputs `[S, *input_shape]` to outputs
+        `[S, O]`.
       activations: name of the activation behind each hidden space.
       spec: the symmetry of its parameters.
       features: `features(params, x) -> {space: [S, n]}`, the values of every hidden
-        space behind its activation, for inputs `[S, I]`.
+        space behind its activation; of images `[S, height, width, n]`.
+      input_shape: shape of one input: `(I,)`, or `(H, W, C)` of an image.
     """
 
     init: Callable[[Key], Params]
@@ -24,3 +26,4 @@ class Network(NamedTuple):
     activations: Mapping[str, str]
     spec: symmetry.SymmetrySpec
     features: Callable[[Params, Array], dict[str, Array]]
+    input_shape: tuple[int, ...]

@@ -105,6 +105,7 @@ def residual_mlp(
         dict.fromkeys(hidden, activation),
         symmetry.SymmetrySpec.create(axes, spaces),
         lambda params, x: run(params, x)[1],
+        (int(num_in),),
     )
 
 

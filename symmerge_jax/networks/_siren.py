@@ -67,7 +67,9 @@ def siren(
         return _mlp.name_hidden(_mlp.apply_dense(params, x, waves))
 
     activations = {space.name: "sine" for space in spec.spaces[1:-1]}
-    return _network.Network(init, apply, activations, spec, features)
+    return _network.Network(
+        init, apply, activations, spec, features, (int(layer_sizes[0]),)
+    )
 
 
 def coordinate_grid(height: int, width: int) -> np.ndarray:

@@ -309,8 +309,14 @@ def complete_architecture(architecture: Mapping[str, Any]) -> dict[str, Any]:
     arguments = inspect.signature(networks.KINDS[architecture["kind"]]).parameters
     complete = {name: parameter.default for name, parameter in arguments.items()}
     complete = {"kind": architecture["kind"], **complete, **architecture}
-    complete["layer_sizes"] = [int(size) for size in complete["layer_sizes"]]
-    return complete
+    return {name: _as_json(value) for name, value in complete.items()}
+
+
+def _as_json(value: Any) -> Any:
+    """Return sequences as lists and integers of numpy as Python's."""
+    if isinstance(value, list | tuple):
+        return [_as_json(entry) for entry in value]
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def _check_params(architecture, params):

@@ -20,7 +20,7 @@ def test_build_passes_every_argument_on(key):
 
 
 def test_build_knows_every_kind():
-    assert set(networks.KINDS) == {"mlp", "residual_mlp", "siren"}
+    assert set(networks.KINDS) == {"cnn", "mlp", "residual_mlp", "siren"}
     mlp = networks.build(
         {"kind": "mlp", "layer_sizes": [2, 3, 1], "activation": "gelu"}
     )
@@ -30,7 +30,10 @@ def test_build_knows_every_kind():
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ({"kind": "cnn"}, r"'cnn'; known are \['mlp', 'residual_mlp', 'siren'\]"),
+        (
+            {"kind": "rnn"},
+            r"'rnn'; known are \['cnn', 'mlp', 'residual_mlp', 'siren'\]",
+        ),
         ({"layer_sizes": [2, 1]}, r"kind None; known are"),
         ({"kind": "mlp"}, "kind 'mlp'.*layer_sizes"),
         ({"kind": "siren", "omega": 3.0}, "kind 'siren'.*omega"),
