@@ -78,13 +78,41 @@ def plan(config: _config.Config) -> InrData | None:
 
 def _divide(inrs: zoo.Zoo, config: _config.Config) -> InrData:
     zoo.check_finite(inrs)
-    parts = _split(inrs, config)
+    parts = split(inrs, config)
     train = zoo.select(inrs, parts["train"])
     if inrs.images is not None:
         height, width = inrs.images.shape[1:]
     else:
         height = width = config.image_size
     return InrData(inrs, parts, zoo.statistics(train), height, width)
+
+
+def split(inrs: zoo.Zoo, config: _config.Config) -> dict[str, np.ndarray]:
+    """Divide networks by image, or by training run.
+
+    Args:
+      inrs: the networks.
+      config: `val_fraction` and `test_fraction` of the images, and `seed`. Where the
+        zoo has one of `TEST_SUBSETS`, that is held out and `test_fraction` is not used.
+
+    Returns:
+      Numbers of the networks in "train", "val" and "test".
+
+    Raises:
+      ValueError: fractions out of range, or a part that would be empty.
+    """
+    fractions = {"val": config.val_fraction, "test": config.test_fraction}
+    if held_out := [name for name in TEST_SUBSETS if name in inrs.subsets]:
+        is_test = inrs.subset_index == inrs.subsets.index(held_out[0])
+        if is_test.any() and not is_test.all():
+            rest = np.flatnonzero(~is_test)
+            fractions.pop("test")
+            fractions["train"] = 1 - sum(fractions.values())
+            inner = zoo.split(zoo.select(inrs, rest), fractions, seed=config.seed)
+            parts = {name: rest[numbers] for name, numbers in inner.items()}
+            return parts | {"test": np.flatnonzero(is_test)}
+    fractions["train"] = 1 - sum(fractions.values())
+    return zoo.split(inrs, fractions, seed=config.seed)
 
 
 def coordinates(data: InrData, pixel_expansion: int) -> np.ndarray:
@@ -139,18 +167,3 @@ def _recorded(inrs: zoo.Zoo | None) -> dict[str, Any]:
         **{f"architecture.{name}": value for name, value in architecture.items()},
         **{f"fit.{name}": value for name, value in made["options"].items()},
     }
-
-
-def _split(inrs: zoo.Zoo, config: _config.Config) -> dict[str, np.ndarray]:
-    fractions = {"val": config.val_fraction, "test": config.test_fraction}
-    if held_out := [name for name in TEST_SUBSETS if name in inrs.subsets]:
-        is_test = inrs.subset_index == inrs.subsets.index(held_out[0])
-        if is_test.any() and not is_test.all():
-            rest = np.flatnonzero(~is_test)
-            fractions.pop("test")
-            fractions["train"] = 1 - sum(fractions.values())
-            inner = zoo.split(zoo.select(inrs, rest), fractions, seed=config.seed)
-            parts = {name: rest[numbers] for name, numbers in inner.items()}
-            return parts | {"test": np.flatnonzero(is_test)}
-    fractions["train"] = 1 - sum(fractions.values())
-    return zoo.split(inrs, fractions, seed=config.seed)

@@ -1,4 +1,4 @@
-"""Losses on the paths between pairs of INRs, and the numbers they are judged by."""
+"""Losses on the paths between pairs of INRs."""
 
 import functools
 import json
@@ -58,53 +58,6 @@ def loss_curves(
     return autoencoders.map_batches(
         functools.partial(program, variables), rows, chunk_size
     )
-
-
-def summarize(losses: np.ndarray, row: np.ndarray) -> dict[str, Any]:
-    """Return the numbers of one method and one measure.
-
-    `psi(lam) = L(lam) - ((1 - lam) L(0) + lam L(1))` of each pair gives its barrier
-    `max psi` and its AUC, the integral of `psi` by the trapezoidal rule (Navon et al.
-    2024, arXiv 2310.13397).
-
-    Args:
-      losses: `[N, T]` losses of the pairs.
-      row: `[N]` image of each pair.
-
-    Returns:
-      Means over pairs of `start`, `middle` (linear between the points next to 1/2),
-      `end`, `barrier` and `auc`, each with its standard error `..._se`; `largest`, the
-      largest loss of any pair anywhere. Pairs of one image are not independent: errors
-      are those of the means of the images.
-    """
-    losses = np.asarray(losses, np.float64)
-    num_points = losses.shape[1]
-    lams = np.linspace(0, 1, num_points)
-    psi = losses - ((1 - lams) * losses[:, :1] + lams * losses[:, -1:])
-    psi[:, [0, -1]] = 0  # exactly, whatever the rounding of the line
-    middle = (losses[:, (num_points - 1) // 2] + losses[:, num_points // 2]) / 2
-    numbers = {
-        "start": losses[:, 0],
-        "middle": middle,
-        "end": losses[:, -1],
-        "barrier": psi.max(axis=1),
-        "auc": np.trapezoid(psi, lams, axis=1),
-    }
-    summary: dict[str, Any] = {}
-    for name, values in numbers.items():
-        mean, error = mean_and_error(values, row)
-        summary[name], summary[f"{name}_se"] = float(mean), float(error)
-    return {**summary, "largest": float(losses.max())}
-
-
-def mean_and_error(values: np.ndarray, row: np.ndarray) -> tuple[Any, Any]:
-    """Return mean and standard error over images of what pairs `[N, ...]` have.
-
-    There are two images at least, and every one has as many pairs as any other.
-    """
-    images = np.unique(row)
-    means = np.stack([values[row == image].mean(axis=0) for image in images])
-    return means.mean(axis=0), means.std(axis=0, ddof=1) / len(images) ** 0.5
 
 
 @functools.lru_cache(maxsize=8)

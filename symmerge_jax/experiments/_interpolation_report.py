@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from symmerge_jax import plots
-from symmerge_jax.experiments import _config, _interpolation, _interpolation_methods
+from symmerge_jax.experiments import (
+    _arrays,
+    _config,
+    _curves,
+    _interpolation,
+    _interpolation_methods,
+)
 
 Cells = Mapping[tuple[str, float, str], dict[str, np.ndarray]]
 """Arrays of every (family, noise, method), in the order of the report."""
@@ -36,15 +42,13 @@ def write(folder: pathlib.Path, cells: Cells) -> dict[str, Any]:
         for measure in _measures(found):
             losses = found[measure]
             lams = np.linspace(0, 1, losses.shape[1])
-            mean, error = _interpolation.mean_and_error(losses, found["row"])
+            mean, error = _curves.mean_and_error(losses, found["row"])
             curves[family, sigma, method, measure] = (lams, mean, error)
             where = f"{family}/{sigma:g}/{method}/{measure}"
             parts = {"mean": mean, "error": error, "std": losses.std(axis=0)}
             arrays |= {f"{where}/{part}": values for part, values in parts.items()}
             arrays["lams"] = lams
-    temporary = folder / "results.tmp.npz"
-    np.savez(temporary, **arrays)
-    temporary.replace(folder / "results.npz")
+    _arrays.save_arrays(folder / "results.npz", arrays)
     _config.write_json(folder / "results.json", results)
     _draw(folder, results, curves)
     return results
@@ -120,7 +124,7 @@ def _numbers(cell: tuple[str, float, str], arrays) -> dict[str, Any]:
         "recovered": None if recovered is None else float(recovered.mean()),
         "seconds": float(arrays["seconds"]),
         **{
-            measure: _interpolation.summarize(arrays[measure], arrays["row"])
+            measure: _curves.summarize(arrays[measure], arrays["row"])
             for measure in _measures(arrays)
         },
     }

@@ -14,7 +14,6 @@ beside orbits separate fits of one image. Everything a run leaves is in its work
 
 import os
 import pathlib
-import zipfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from ml_collections import ConfigDict, config_dict
 
 from symmerge_jax import autoencoders, training, zoo
 from symmerge_jax.experiments import (
+    _arrays,
     _config,
     _inr_data,
     _inr_pairs,
@@ -89,7 +89,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     Returns:
       What `results.json` holds: a list of cells, each with `family`, `sigma`, `method`,
       its `label`, `recovered` (fraction of pairs that were aligned exactly, None where
-      that means nothing), `seconds`, and the numbers of `_interpolation.summarize`
+      that means nothing), `seconds`, and the numbers of `_curves.summarize`
       for each of `_interpolation.MEASURES`.
 
     Raises:
@@ -112,15 +112,14 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     groups = _groups(config)
     cells = [(*group, name) for group in groups for name in config.methods]
     todo = [cell for cell in cells if not _file(folder, cell).exists()]
-    (folder / "cells").mkdir(exist_ok=True)
     done = len(cells) - len(todo)
     with training.Progress(len(cells), "interpolate", "cell", initial=done) as progress:
         for group in groups:
             names = [cell[2] for cell in todo if cell[:2] == group]
             for name, arrays in _measure(config, given, group, names):
-                _save(_file(folder, (*group, name)), arrays)
+                _arrays.save_arrays(_file(folder, (*group, name)), arrays)
                 progress.update(seconds=float(arrays["seconds"]))
-    found = {cell: _load(_file(folder, cell)) for cell in cells}
+    found = {cell: _arrays.load_arrays(_file(folder, cell)) for cell in cells}
     return _interpolation_report.write(folder, found)
 
 
@@ -269,19 +268,3 @@ def _measure(
 def _file(folder: pathlib.Path, cell: tuple[str, float, str]) -> pathlib.Path:
     family, sigma, name = cell
     return folder / "cells" / f"{family}_{sigma:g}_{name}.npz"
-
-
-def _save(file: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-    temporary = file.with_suffix(".tmp.npz")
-    np.savez_compressed(temporary, **arrays)  # pyright: ignore
-    temporary.replace(file)
-
-
-def _load(file: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        with file.open("rb") as opened, np.load(opened) as arrays:
-            return dict(arrays)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"'{file}' is damaged ({error}): delete it and start again."
-        ) from error

@@ -23,7 +23,9 @@ from ml_collections import ConfigDict, config_dict
 
 from symmerge_jax import alignment, networks, plots
 from symmerge_jax.experiments import (
+    _arrays,
     _config,
+    _curves,
     _mlp_methods,
     _mlp_paths,
     _mlp_training,
@@ -233,18 +235,23 @@ def _write(folder, results, found) -> None:
         f"{n}/{m}": c for n, group in curves.items() for m, c in group.items()
     }
     arrays["lams"] = np.linspace(0, 1, results["num_points"])
-    temporary = folder / "results.tmp.npz"
-    np.savez(temporary, **arrays)
-    temporary.replace(folder / "results.npz")
+    _arrays.save_arrays(folder / "results.npz", arrays)
     _config.write_json(folder / "results.json", results)
     labels = {name: method["label"] for name, method in results["methods"].items()}
     panels = {
-        _TITLES[measure]: {labels[name]: curves[name][measure] for name in found}
+        _TITLES[measure]: {
+            labels[name]: (arrays["lams"], *_curves.mean_and_error(group[measure]))
+            for name, group in curves.items()
+        }
         for measure in ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
     }
     dashed = [m["label"] for m in results["methods"].values() if m["uses_data"]]
-    figure = plots.paths(
-        panels, dashed=dashed, log_scale=[_TITLES["test_loss"], _TITLES["train_loss"]]
+    figure = plots.mean_curves(
+        panels,
+        "λ",
+        num_columns=2,
+        dashed=dashed,
+        log_scale=[_TITLES["test_loss"], _TITLES["train_loss"]],
     )
     plots.save_figure(figure, folder / "paths.png")
 

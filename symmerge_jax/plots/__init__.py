@@ -3,7 +3,6 @@
 from symmerge_jax.plots._curves import scaling, scaling_panels, training_curves
 from symmerge_jax.plots._images import image_rows
 from symmerge_jax.plots._interpolation import mean_curves
-from symmerge_jax.plots._paths import paths
 from symmerge_jax.plots._scatter import scatter_map
 from symmerge_jax.plots._style import new_figure, save_figure, styled
 
@@ -11,7 +10,6 @@ __all__ = [
     "image_rows",
     "mean_curves",
     "new_figure",
-    "paths",
     "save_figure",
     "scaling",
     "scaling_panels",

@@ -43,7 +43,7 @@ def test_a_test_subset_is_held_out_as_a_whole(path, config):
     inrs = zoo.create(
         inrs.architecture, inrs.params, subsets=("train", "test"), subset_index=held_out
     )
-    parts = _inr_data._split(inrs, config)
+    parts = _inr_data.split(inrs, config)
     np.testing.assert_array_equal(parts["test"], np.flatnonzero(held_out))
     together = np.sort(np.concatenate(list(parts.values())))
     np.testing.assert_array_equal(together, np.arange(len(inrs)))

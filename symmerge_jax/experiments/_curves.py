@@ -1,0 +1,66 @@
+"""The numbers by which curves of a loss along paths are judged."""
+
+from typing import Any
+
+import numpy as np
+
+
+def summarize(losses: np.ndarray, row: np.ndarray | None = None) -> dict[str, Any]:
+    """Return the numbers of one method and one measure.
+
+    `psi(lam) = L(lam) - ((1 - lam) L(0) + lam L(1))` of each pair gives its barrier
+    `max psi` and its AUC, the integral of `psi` by the trapezoidal rule (Navon et al.
+    2024, arXiv 2310.13397).
+
+    Args:
+      losses: `[N, T]` losses of the pairs.
+      row: `[N]` group of each pair; None if every pair is one of its own.
+
+    Returns:
+      Means over pairs of `start`, `middle` (linear between the points next to 1/2),
+      `end`, `barrier` and `auc`, each with its standard error `..._se` (None for a
+      single group); `largest`, the largest loss of any pair anywhere. Pairs of one
+      group are not independent: errors are those of the means of the groups.
+    """
+    losses = np.asarray(losses, np.float64)
+    num_points = losses.shape[1]
+    lams = np.linspace(0, 1, num_points)
+    psi = losses - ((1 - lams) * losses[:, :1] + lams * losses[:, -1:])
+    psi[:, [0, -1]] = 0  # exactly, whatever the rounding of the line
+    middle = (losses[:, (num_points - 1) // 2] + losses[:, num_points // 2]) / 2
+    numbers = {
+        "start": losses[:, 0],
+        "middle": middle,
+        "end": losses[:, -1],
+        "barrier": psi.max(axis=1),
+        "auc": np.trapezoid(psi, lams, axis=1),
+    }
+    summary: dict[str, Any] = {}
+    for name, values in numbers.items():
+        mean, error = mean_and_error(values, row)
+        summary[name] = float(mean)
+        summary[f"{name}_se"] = None if np.isnan(error) else float(error)
+    return {**summary, "largest": float(losses.max())}
+
+
+def mean_and_error(
+    values: np.ndarray, row: np.ndarray | None = None
+) -> tuple[Any, Any]:
+    """Return mean and standard error of what pairs have.
+
+    Args:
+      values: `[N, ...]`, one per pair.
+      row: `[N]` group of each pair; None if every pair is one of its own. Every group
+        has as many pairs as any other.
+
+    Returns:
+      The mean and the standard error of the mean over groups, which is NaN for a single
+      one.
+    """
+    means = np.asarray(values, np.float64)
+    if row is not None:
+        means = np.stack([means[row == group].mean(axis=0) for group in np.unique(row)])
+    mean = means.mean(axis=0)
+    if len(means) == 1:
+        return mean, np.full_like(mean, np.nan)
+    return mean, means.std(axis=0, ddof=1) / len(means) ** 0.5
