@@ -1,19 +1,25 @@
-"""Make, import or inspect a zoo of image networks.
+"""Make, import or inspect a zoo of image networks or classifiers.
 
 python launch/make_zoo.py --config=launch/configs/zoo_digits.py --out=digits.zoo
+python launch/make_zoo.py --config=launch/configs/zoo_cnn.py:mnist_relu --out=relu.zoo
 python launch/make_zoo.py --import_dws=FOLDER --out=mnist_inrs.zoo
+python launch/make_zoo.py --import_small_cnn=FOLDER --activation=relu --out=relu.zoo
 python launch/make_zoo.py --inspect=digits.zoo
 """
 
 from absl import flags
 
 from symmerge_jax import experiments
-from symmerge_jax.experiments import make_zoo
+from symmerge_jax.experiments import make_classifier_zoo, make_zoo
 
 CONFIG = experiments.define_config_flag()
 OUT = flags.DEFINE_string("out", None, "Zoo file to make.")
 INSPECT = flags.DEFINE_string("inspect", None, "Zoo file to describe.")
 IMPORT_DWS = flags.DEFINE_string("import_dws", None, "Folder of INRs to import.")
+SMALL_CNN = flags.DEFINE_string("import_small_cnn", None, "Small CNN Zoo to import.")
+ACTIVATION = flags.DEFINE_string("activation", None, "The one to import from it.")
+STEPS = flags.DEFINE_multi_integer("step", None, "Epochs (86), one flag for each.")
+SPLIT = flags.DEFINE_string("split", None, "File with the order of its rows.")
 SKIP_DAMAGED = flags.DEFINE_bool("skip_damaged", False, "Leave bad files out.")
 
 
@@ -23,18 +29,31 @@ def main(argv):
     out = OUT.value or ""  # the validator below has seen that it is there
     if IMPORT_DWS.value is not None:
         make_zoo.run_import(IMPORT_DWS.value, out, skip_damaged=SKIP_DAMAGED.value)
+    elif SMALL_CNN.value is not None:
+        chosen = {"activation": ACTIVATION.value, "split": SPLIT.value}
+        steps = STEPS.value or [86]
+        make_zoo.run_import_small_cnn(SMALL_CNN.value, out, steps=steps, **chosen)
     elif INSPECT.value is None:
-        make_zoo.run(CONFIG.value, out)
+        is_classifiers = CONFIG.value.get("experiment") == "make_classifier_zoo"
+        (make_classifier_zoo if is_classifiers else make_zoo).run(CONFIG.value, out)
     print(make_zoo.describe(INSPECT.value or out))  # noqa: T201
 
 
 @flags.multi_flags_validator(
-    ["config", "out", "inspect", "import_dws"],
-    message="Give --inspect=PATH, or --out=PATH with --config=... or --import_dws=...",
+    ["config", "out", "inspect", "import_dws", "import_small_cnn"],
+    message="Give --inspect=PATH, or --out=PATH with --config=... or --import_...=...",
 )
 def _one_job(values):
-    jobs = [values[name] is not None for name in ("config", "inspect", "import_dws")]
+    jobs = [values[name] is not None for name in values if name != "out"]
     return sum(jobs) == 1 and (values["out"] is None) == (values["inspect"] is not None)
+
+
+@flags.multi_flags_validator(
+    ["import_small_cnn", "activation", "step", "split"],
+    message="--activation, --step and --split go with --import_small_cnn.",
+)
+def _used(values):
+    return values["import_small_cnn"] is not None or not any(values.values())
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ import numpy as np
 
 import symmerge_jax
 from symmerge_jax import networks, training, zoo
-from symmerge_jax.experiments import _config
-
-_WITH_TEST_SPLIT = ("fashion_mnist", "mnist")
+from symmerge_jax.experiments import _config, _image_splits
 
 
 class ClassifierData(NamedTuple):
@@ -32,32 +30,9 @@ class ClassifierData(NamedTuple):
 
 def load_data(config: _config.Config) -> ClassifierData:
     """Return the images of a config; without a test split, some are put aside."""
-    source, folder = config.data.source, config.data.dir
-    if source in _WITH_TEST_SPLIT:
-        parts = [
-            zoo.load_images(source, split, folder, num_images=count)
-            for split, count in (("train", config.data.num_images), ("test", None))
-        ]
-        pairs = [(_pixels(part.images), part.labels) for part in parts]
-        return ClassifierData(*pairs[0], *pairs[1])
-    if not 0 < config.data.test_fraction < 1:
-        raise ValueError(
-            "config.data.test_fraction must lie in (0, 1), got"
-            f" {config.data.test_fraction}."
-        )
-    found = zoo.load_images(source, "all", folder, num_images=config.data.num_images)
-    generator = np.random.Generator(np.random.PCG64(config.seed))
-    order = generator.permutation(len(found.labels))
-    num_test = round(config.data.test_fraction * len(order))
-    test, train = order[:num_test], order[num_test:]
-    if not len(test) or not len(train):
-        raise ValueError(
-            f"{len(order)} images cannot be split by config.data.test_fraction ="
-            f" {config.data.test_fraction}: one part is empty."
-        )
-    pixels = _pixels(found.images)
+    train, test = _image_splits.load_splits(config)
     return ClassifierData(
-        pixels[train], found.labels[train], pixels[test], found.labels[test]
+        _pixels(train.images), train.labels, _pixels(test.images), test.labels
     )
 
 

@@ -1,15 +1,15 @@
 """Make a zoo of image networks from a config, import one, or look into one."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from symmerge_jax import networks, training, zoo
-from symmerge_jax.experiments import _config
+from symmerge_jax import networks, zoo
+from symmerge_jax.experiments import _config, _progress
 
 
 def default_config() -> _config.Config:
@@ -71,7 +71,7 @@ def run(config: ConfigDict, out: str | os.PathLike) -> zoo.Zoo:
       FileNotFoundError: missing images.
     """
     image_set, arguments = _arguments(config)
-    with _Shown("make zoo") as show:
+    with _progress.Shown("make zoo") as show:
         return zoo.load_or_generate(out, image_set, on_chunk=show, **arguments)
 
 
@@ -140,11 +140,43 @@ def run_import(
       ValueError: a file that is not sound, or `out` exists.
       FileNotFoundError: no checkpoints.
     """
-    if os.path.exists(out):
-        raise ValueError(f"{out} exists. Remove it, or choose another output.")
+    _refuse_existing(out)
     on_error = "skip" if skip_damaged else "raise"
-    with _Shown("import") as show:
+    with _progress.Shown("import") as show:
         imported = zoo.import_dws(folder, on_error=on_error, on_file=show)
+    zoo.save(out, imported)
+    return zoo.load(out)
+
+
+def run_import_small_cnn(
+    folder: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    activation: str | None = None,
+    steps: Sequence[int] = (86,),
+    split: str | os.PathLike | None = None,
+) -> zoo.Zoo:
+    """Read checkpoints of the Small CNN Zoo (`zoo.import_small_cnn`) into a zoo file.
+
+    Args:
+      folder: folder in the layout of the Small CNN Zoo.
+      out: the zoo file.
+      activation: the one that all networks of the zoo have.
+      steps: epochs of the checkpoints.
+      split: file with the order of the rows, for the published division.
+
+    Returns:
+      The zoo, as views of the file.
+
+    Raises:
+      ValueError: files that are not sound, or `out` exists.
+      FileNotFoundError: a file that is missing.
+    """
+    _refuse_existing(out)
+    with _progress.Shown("import") as show:
+        imported = zoo.import_small_cnn(
+            folder, activation=activation, steps=steps, split=split, on_chunk=show
+        )
     zoo.save(out, imported)
     return zoo.load(out)
 
@@ -165,26 +197,6 @@ def describe(path: str | os.PathLike) -> str:
     return zoo.summary(zoo.load(path))
 
 
-class _Shown:
-    """A callback `(done, total, stats)` that shows progress; a context manager."""
-
-    def __init__(self, description: str):
-        self._description = description
-        self._progress: training.Progress | None = None
-        self._done = 0
-
-    def __enter__(self):
-        return self
-
-    def __call__(self, done: int, total: int, stats: Mapping[str, Any] | None = None):
-        if self._progress is None:
-            self._progress = training.Progress(
-                total, self._description, "network", initial=done
-            ).__enter__()
-        else:
-            self._progress.update(done - self._done, **(stats or {}))
-        self._done = done
-
-    def __exit__(self, *error):
-        if self._progress is not None:
-            self._progress.__exit__(*error)
+def _refuse_existing(out: str | os.PathLike) -> None:
+    if os.path.exists(out):
+        raise ValueError(f"{out} exists. Remove it, or choose another output.")

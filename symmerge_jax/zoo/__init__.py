@@ -1,8 +1,17 @@
 """Populations of networks: made, imported, stored, divided."""
 
 from symmerge_jax.zoo._batches import batch_indices
+from symmerge_jax.zoo._download_small_cnn import download_small_cnn_zoo
+from symmerge_jax.zoo._fit_classifier import PopulationOptions, fit_classifier
 from symmerge_jax.zoo._fit_siren import FitOptions, fit_sirens
 from symmerge_jax.zoo._generate import SIREN, generate_siren_zoo, load_or_generate
+from symmerge_jax.zoo._generate_classifiers import (
+    SMALL_CNN,
+    classifier_inputs,
+    classifier_recipe,
+    generate_classifier_zoo,
+    load_or_train,
+)
 from symmerge_jax.zoo._image_folder import load_image_folder
 from symmerge_jax.zoo._images import (
     SOURCES,
@@ -12,6 +21,7 @@ from symmerge_jax.zoo._images import (
     to_unit_range,
 )
 from symmerge_jax.zoo._import_dws import import_dws
+from symmerge_jax.zoo._import_small_cnn import import_small_cnn
 from symmerge_jax.zoo._import_torch import params_from_sequential
 from symmerge_jax.zoo._sine import sin_cos_turns
 from symmerge_jax.zoo._summary import summary
@@ -37,25 +47,34 @@ from symmerge_jax.zoo._zoo_file import load, save
 
 __all__ = [
     "SIREN",
+    "SMALL_CNN",
     "SOURCES",
     "ClassifierOptions",
     "ClassifierTraining",
     "FitOptions",
     "ImageSet",
+    "PopulationOptions",
     "Zoo",
     "batch_indices",
     "check_finite",
+    "classifier_inputs",
+    "classifier_recipe",
     "complete_architecture",
     "concatenate",
     "create",
+    "download_small_cnn_zoo",
     "evaluate_classifier",
+    "fit_classifier",
     "fit_sirens",
+    "generate_classifier_zoo",
     "generate_siren_zoo",
     "import_dws",
+    "import_small_cnn",
     "load",
     "load_image_folder",
     "load_images",
     "load_or_generate",
+    "load_or_train",
     "load_torch_state_dict",
     "params_from_sequential",
     "read_idx",

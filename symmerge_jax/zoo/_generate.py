@@ -6,7 +6,6 @@ parts that are there. The seed of a network follows from the seed of the zoo and
 network's number, so that the interrupted zoo is bit for bit the uninterrupted one.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
 import hashlib
@@ -14,18 +13,16 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-import safetensors
-import safetensors.numpy
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from symmerge_jax import symmetry
-from symmerge_jax.zoo import _fit_siren, _images, _zoo, _zoo_file
+from symmerge_jax.zoo import _chunks, _fit_siren, _images, _zoo, _zoo_file
 
 SIREN = {"kind": "siren", "layer_sizes": [2, 32, 32, 1], "w0": 30.0}
 """The architecture of the MNIST-INRs of Navon et al. 2023, arXiv 2301.12780."""
@@ -41,7 +38,7 @@ def generate_siren_zoo(
     chunk_size: int = 256,
     parts_dir: str | os.PathLike | None = None,
     devices: Sequence[Any] | None = None,
-    on_chunk: Callable[[int, int, Mapping[str, float]], None] | None = None,
+    on_chunk: _chunks.OnChunk | None = None,
 ) -> _zoo.Zoo:
     """Fit SIRENs to images and return them as a zoo.
 
@@ -96,29 +93,19 @@ def generate_siren_zoo(
         params, metrics = jax.device_get(fit(key, indices.astype(np.int32), pixels))
         arrays = {"/".join(k): v for k, v in symmetry.flatten(params).items()}
         arrays |= {f"metrics/{name}": values for name, values in metrics.items()}
-        return {name: v[: num_networks - start] for name, v in arrays.items()}
-
-    starts = range(0, num_networks, chunk_size)
-    parts = _Parts(parts_dir, {**recipe, "chunk_size": chunk_size})
-    chunks = {start: chunk for start in starts if (chunk := parts.load(start))}
-    missing = [start for start in starts if start not in chunks]
-    done = num_networks - sum(min(chunk_size, num_networks - s) for s in missing)
-    if on_chunk is not None:
-        on_chunk(done, num_networks, {})
-    num_workers = (os.cpu_count() or 1) if on_cpu and len(devices) == 1 else 1
-    for start, chunk in _run(fit_chunk, missing, num_workers):
+        chunk = {name: v[: num_networks - start] for name, v in arrays.items()}
         _check_fit(chunk, start)
-        parts.save(start, chunk)
-        chunks[start] = chunk
-        psnr = chunk["metrics/psnr"]
-        done += len(psnr)
-        if on_chunk is not None:
-            on_chunk(done, num_networks, {"psnr": float(np.mean(psnr))})
+        return chunk
 
-    arrays = {
-        name: np.concatenate([chunks[start][name] for start in starts])
-        for name in chunks[0]
-    }
+    arrays = _chunks.gather(
+        fit_chunk,
+        num_networks,
+        chunk_size,
+        parts=_chunks.Parts(parts_dir, {**recipe, "chunk_size": chunk_size}),
+        num_workers=_chunks.num_workers(devices),
+        stats=lambda chunk: {"psnr": float(np.mean(chunk["metrics/psnr"]))},
+        on_chunk=on_chunk,
+    )
     metrics = {n.split("/")[1]: v for n, v in arrays.items() if n.startswith("metrics")}
     params = symmetry.unflatten(
         {tuple(n.split("/")): v for n, v in arrays.items() if n.startswith("dense")}
@@ -154,33 +141,48 @@ def load_or_generate(
     Raises:
       ValueError: the file holds a zoo made from other images or with other arguments.
     """
-    path = pathlib.Path(path)
-    if path.exists():
-        zoo = _zoo_file.load(path)
-        _check_recipe(path, zoo, image_set, arguments)
-        return zoo
-    parts_dir = path.with_name(path.name + ".parts")
-    zoo = generate_siren_zoo(image_set, parts_dir=parts_dir, **arguments)
-    _zoo_file.save(path, zoo)
-    shutil.rmtree(parts_dir)
-    return _zoo_file.load(path)
-
-
-def _check_recipe(path, zoo, image_set, arguments):
-    wanted = _recipe(
+    recipe = _recipe(
         image_set,
         arguments.get("seed", 0),
         _check_architecture(arguments.get("architecture", SIREN)),
         arguments.get("options") or _fit_siren.FitOptions(),
         arguments.get("fits_per_image", 1),
     )
-    for name, value in wanted.items():
-        if zoo.provenance.get(name) != value:
-            raise ValueError(
-                f"{path} holds another zoo: its {name} is"
-                f" {zoo.provenance.get(name)!r}, wanted {value!r}. Remove the file, or"
-                " choose another path."
-            )
+    make = functools.partial(generate_siren_zoo, image_set, **arguments)
+    return load_or_make(path, recipe, make)
+
+
+def load_or_make(
+    path: str | os.PathLike, recipe: Mapping[str, Any], make: Callable[..., _zoo.Zoo]
+) -> _zoo.Zoo:
+    """Return the zoo in a file if it has this recipe, or make it there.
+
+    Args:
+      path: the zoo file; its parts are kept in `PATH.parts` until it is complete.
+      recipe: all that decides the weights, as the zoo's provenance tells it.
+      make: `make(parts_dir=...)` returns the zoo.
+
+    Returns:
+      The zoo, as views of the file.
+
+    Raises:
+      ValueError: the file holds a zoo of another recipe.
+    """
+    path = pathlib.Path(path)
+    if path.exists():
+        zoo = _zoo_file.load(path)
+        for name, value in recipe.items():
+            if zoo.provenance.get(name) != value:
+                raise ValueError(
+                    f"{path} holds another zoo: its {name} is"
+                    f" {zoo.provenance.get(name)!r}, wanted {value!r}. Remove the file,"
+                    " or choose another path."
+                )
+        return zoo
+    parts_dir = path.with_name(path.name + ".parts")
+    _zoo_file.save(path, make(parts_dir=parts_dir))
+    shutil.rmtree(parts_dir)
+    return _zoo_file.load(path)
 
 
 def _check_architecture(architecture):
@@ -243,21 +245,6 @@ def _compile(architecture_json, options, devices, shape, group_size):
     return jax.jit(fit).lower(jax.random.key(0), indices, images).compile()
 
 
-def _run(fit_chunk, starts, num_workers) -> Iterator[tuple[int, Any]]:
-    """Yield each chunk with its start, as they come, several at a time.
-
-    XLA runs one program of many small operations on one core; a worker per core is what
-    fills a CPU.
-    """
-    with concurrent.futures.ThreadPoolExecutor(num_workers) as pool:
-        futures = {pool.submit(fit_chunk, start): start for start in starts}
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 def _check_fit(chunk, start):
     bad = np.flatnonzero(~np.isfinite(chunk["metrics/psnr"]))
     if bad.size:
@@ -265,48 +252,3 @@ def _check_fit(chunk, start):
             f"The fit of network {start + bad[0]} diverged ({bad.size} of its chunk)."
             " Lower options.learning_rate."
         )
-
-
-class _Parts:
-    """Finished chunks in a folder; without a folder, nothing is kept."""
-
-    def __init__(self, folder, recipe):
-        self._folder = None if folder is None else pathlib.Path(folder)
-        if self._folder is None:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        file = self._folder / "recipe.json"
-        text = json.dumps(recipe, indent=2)
-        if not file.exists():
-            partial = file.with_suffix(".part")
-            partial.write_text(text)
-            os.replace(partial, file)
-        elif file.read_text() != text:
-            raise ValueError(
-                f"{self._folder} holds the parts of another zoo (see {file.name} in"
-                " it). Remove the folder, or choose another output."
-            )
-
-    def load(self, start):
-        """Return the chunk that begins at this network, or None."""
-        file = self._file(start)
-        if file is None or not file.exists():
-            return None
-        try:
-            return safetensors.numpy.load_file(file)
-        except safetensors.SafetensorError as error:
-            raise ValueError(
-                f"{file} is damaged ({error}). Remove it: the chunk is made again."
-            ) from error
-
-    def save(self, start, chunk):
-        """Keep a chunk; the file gets its name only when it is complete."""
-        if (file := self._file(start)) is None:
-            return
-        partial = file.with_suffix(".part")
-        chunk = {name: np.ascontiguousarray(values) for name, values in chunk.items()}
-        partial.write_bytes(safetensors.numpy.save(chunk))
-        os.replace(partial, file)
-
-    def _file(self, start):
-        return self._folder and self._folder / f"{start:08d}.safetensors"

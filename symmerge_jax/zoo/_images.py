@@ -2,7 +2,7 @@
 
 Sources: the handwritten digits that scikit-learn ships (no files needed), MNIST (LeCun
 & Cortes) and Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747) in their idx files from
-a folder or downloaded, and any folder of image files.
+a folder or downloaded, CIFAR-10 in grey, and any folder of image files.
 """
 
 import gzip
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from symmerge_jax.zoo import _image_folder
+from symmerge_jax.zoo import _cifar10, _image_folder
 
 _PREFIX = {"train": "train", "test": "t10k"}
 _SHA256 = {
@@ -32,7 +32,7 @@ _MIRRORS = {
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
     ),
 }
-SOURCES = ("digits", "fashion_mnist", "folder", "mnist")
+SOURCES = ("cifar10", "digits", "fashion_mnist", "folder", "mnist")
 
 
 class ImageSet(NamedTuple):
@@ -63,12 +63,13 @@ def load_images(
 
     Args:
       source: "digits" (8 x 8, the 1,797 of scikit-learn), "mnist", "fashion_mnist" (28
-        x 28) or "folder" (image files; a subfolder is a class).
-      split: "train" or "test" for MNIST and Fashion-MNIST; the other sources have none
-        and take "all" or "train" for everything.
+        x 28), "cifar10" (32 x 32, grey: the mean of the channels) or "folder" (image
+        files; a subfolder is a class).
+      split: "train" or "test" for MNIST, Fashion-MNIST and CIFAR-10; the other sources
+        have none and take "all" or "train" for everything.
       data_dir: for MNIST, a folder with `mnist/train-images-idx3-ubyte.gz` and so on
-        (also without `.gz`), or None to download into the user's cache; for "folder",
-        the folder itself.
+        (also without `.gz`), or None to download into the user's cache; for CIFAR-10
+        see `_cifar10.load_cifar10`; for "folder", the folder itself.
       num_images: only the first so many, or None for all.
       to_grey: for "folder": turn colour into grey (ITU-R 601 luma) and do not refuse.
       centre_crop: for "folder": cut the largest central square and do not refuse.
@@ -87,6 +88,8 @@ def load_images(
         raise ValueError(f"Unknown image source {source!r}; known are {SOURCES}.")
     if source in _MIRRORS:
         found = _load_idx(source, split, data_dir)
+    elif source == "cifar10":
+        found = ImageSet(*_cifar10.load_cifar10(split, data_dir), f"cifar10/{split}")
     elif split not in ("all", "train"):
         raise ValueError(f"Source {source!r} has no split {split!r}; take 'all'.")
     elif source == "digits":

@@ -73,7 +73,7 @@ def train_classifiers(
 
     Args:
       network: its outputs `[S, C]` are the logits.
-      inputs: `[S, I]` float32 examples.
+      inputs: `[S, *input_shape]` float32 examples.
       labels: `[S]` classes in `0..C-1`.
       num_networks: networks to train, `N`.
       seed: seed of the population.
@@ -153,7 +153,7 @@ def evaluate_classifier(
     Args:
       apply: `apply(params, inputs) -> [S, C]` logits.
       params: parameters of one network.
-      inputs: `[S, I]` examples.
+      inputs: `[S, ...]` examples.
       labels: `[S]` classes.
       batch_size: examples at a time, which bounds the memory.
 
@@ -193,10 +193,39 @@ def _spread(state, mesh):
     return state._replace(params=place(state.params), opt_state=place(state.opt_state))
 
 
-def _check(network, inputs, labels, num_networks, options):
-    if np.ndim(inputs) != 2 or np.shape(labels) != np.shape(inputs)[:1]:
+def check_data(
+    network: networks.Network, inputs: np.ndarray, labels: np.ndarray, name: str
+) -> None:
+    """Refuse examples that a classifier cannot read, or classes that it has not.
+
+    Args:
+      network: its outputs are the logits.
+      inputs: examples.
+      labels: their classes, or those of more examples of the same kind.
+      name: where they come from, for messages.
+
+    Raises:
+      ValueError: another shape of inputs, or labels outside the outputs.
+    """
+    if np.shape(inputs)[1:] != network.input_shape:
+        size = ", ".join(str(n) for n in network.input_shape)
         raise ValueError(
-            "Classifiers need inputs [S, I] and labels [S], got"
+            f"The network reads inputs [S, {size}], those of {name} are"
+            f" {np.shape(inputs)}."
+        )
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    num_classes = list(network.spec.sizes(params).values())[-1]
+    if np.min(labels) < 0 or np.max(labels) >= num_classes:
+        raise ValueError(
+            f"Labels of {name} lie in {np.min(labels)}..{np.max(labels)}, but the"
+            f" network has {num_classes} outputs."
+        )
+
+
+def _check(network, inputs, labels, num_networks, options):
+    if np.ndim(inputs) < 2 or np.shape(labels) != np.shape(inputs)[:1]:
+        raise ValueError(
+            "Classifiers need inputs [S, ...] and labels [S], got"
             f" {np.shape(inputs)} and {np.shape(labels)}."
         )
     if num_networks < 1 or options.num_epochs < 1 or options.batch_size < 1:
@@ -209,14 +238,4 @@ def _check(network, inputs, labels, num_networks, options):
             f"A batch of {options.batch_size} is larger than the {len(inputs)}"
             " examples: use a smaller batch_size."
         )
-    params = jax.eval_shape(network.init, jax.random.key(0))
-    sizes = list(network.spec.sizes(params).values())
-    if sizes[0] != inputs.shape[1]:
-        raise ValueError(
-            f"The network reads {sizes[0]} inputs, the examples have {inputs.shape[1]}."
-        )
-    if np.min(labels) < 0 or np.max(labels) >= sizes[-1]:
-        raise ValueError(
-            f"Labels lie in {np.min(labels)}..{np.max(labels)}, but the network has"
-            f" {sizes[-1]} outputs."
-        )
+    check_data(network, inputs, labels, "the data")

@@ -116,9 +116,12 @@ def test_evaluation_is_the_formula_whatever_the_batch(blobs, key):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"inputs": np.zeros((64, 3), np.float32)}, r"reads 2 inputs, .* have 3"),
+        (
+            {"inputs": np.zeros((64, 3), np.float32)},
+            r"reads inputs \[S, 2\], .*\(64, 3\)",
+        ),
         ({"inputs": np.zeros((60, 2), np.float32)}, r"got \(60, 2\) and \(64,\)"),
-        ({"labels": np.full(64, 2)}, r"Labels lie in 2\.\.2, .* 2 outputs"),
+        ({"labels": np.full(64, 2)}, r"Labels of the data lie in 2\.\.2, .* 2 outputs"),
         ({"batch_size": 65}, "batch of 65 is larger than the 64"),
         ({"num_networks": 0}, "must be >= 1, got 0"),
         ({"num_epochs": 0}, "must be >= 1, got 2, 0"),

@@ -1,0 +1,127 @@
+"""Long work in chunks: several at a time, each kept in a file when it is finished."""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+OnChunk = Callable[[int, int, Mapping[str, float]], None]
+"""Called with the networks done, the networks in all, and means of the last chunk."""
+
+
+def gather(
+    fit_chunk: Callable[[int], dict[str, np.ndarray]],
+    num_networks: int,
+    chunk_size: int,
+    *,
+    parts: "Parts",
+    num_workers: int,
+    stats: Callable[[dict[str, np.ndarray]], Mapping[str, float]],
+    on_chunk: OnChunk | None,
+) -> dict[str, np.ndarray]:
+    """Return the arrays of all chunks, joined along their first axis.
+
+    Args:
+      fit_chunk: from the number of a chunk's first network to its arrays, one row per
+        network; the last chunk has fewer rows.
+      num_networks: networks in all.
+      chunk_size: networks per chunk.
+      parts: where finished chunks are kept and found.
+      num_workers: chunks that are computed at the same time.
+      stats: what to tell of a chunk.
+      on_chunk: called as `on_chunk(done, total, stats)` after each chunk, and once
+        before the first, with no stats and the networks that parts hold already.
+
+    Returns:
+      Arrays by name.
+    """
+    starts = range(0, num_networks, chunk_size)
+    chunks = {start: chunk for start in starts if (chunk := parts.load(start))}
+    missing = [start for start in starts if start not in chunks]
+    done = num_networks - sum(min(chunk_size, num_networks - s) for s in missing)
+    if on_chunk is not None:
+        on_chunk(done, num_networks, {})
+    for start, chunk in _run(fit_chunk, missing, num_workers):
+        parts.save(start, chunk)
+        chunks[start] = chunk
+        done += min(chunk_size, num_networks - start)
+        if on_chunk is not None:
+            on_chunk(done, num_networks, stats(chunk))
+    return {
+        name: np.concatenate([chunks[start][name] for start in starts])
+        for name in chunks[0]
+    }
+
+
+def num_workers(devices: Sequence[Any]) -> int:
+    """Return how many chunks to compute at a time: one per core of a lone CPU."""
+    alone = len(devices) == 1 and devices[0].platform == "cpu"
+    return (os.cpu_count() or 1) if alone else 1
+
+
+def _run(
+    fit_chunk: Callable[[int], Any], starts: Sequence[int], num_workers: int
+) -> Iterator[tuple[int, Any]]:
+    """Yield each chunk with its start, as they come, several at a time.
+
+    XLA runs one program of many small operations on one core; a worker per core is what
+    fills a CPU.
+    """
+    with concurrent.futures.ThreadPoolExecutor(num_workers) as pool:
+        futures = {pool.submit(fit_chunk, start): start for start in starts}
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class Parts:
+    """Finished chunks in a folder; without a folder, nothing is kept."""
+
+    def __init__(self, folder, recipe):
+        self._folder = None if folder is None else pathlib.Path(folder)
+        if self._folder is None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._folder / "recipe.json"
+        text = json.dumps(recipe, indent=2)
+        if not file.exists():
+            partial = file.with_suffix(".part")
+            partial.write_text(text)
+            os.replace(partial, file)
+        elif file.read_text() != text:
+            raise ValueError(
+                f"{self._folder} holds the parts of another zoo (see {file.name} in"
+                " it). Remove the folder, or choose another output."
+            )
+
+    def load(self, start):
+        """Return the chunk that begins at this network, or None."""
+        file = self._file(start)
+        if file is None or not file.exists():
+            return None
+        try:
+            return safetensors.numpy.load_file(file)
+        except safetensors.SafetensorError as error:
+            raise ValueError(
+                f"{file} is damaged ({error}). Remove it: the chunk is made again."
+            ) from error
+
+    def save(self, start, chunk):
+        """Keep a chunk; the file gets its name only when it is complete."""
+        if (file := self._file(start)) is None:
+            return
+        partial = file.with_suffix(".part")
+        chunk = {name: np.ascontiguousarray(values) for name, values in chunk.items()}
+        partial.write_bytes(safetensors.numpy.save(chunk))
+        os.replace(partial, file)
+
+    def _file(self, start):
+        return self._folder and self._folder / f"{start:08d}.safetensors"

@@ -1,0 +1,255 @@
+"""Make zoos of image classifiers: chunk by chunk, on all devices, resumable.
+
+The seed of a network follows from the seed of the zoo and the network's number, so that
+an interrupted zoo is bit for bit the uninterrupted one.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from symmerge_jax import networks, symmetry
+from symmerge_jax.zoo import (
+    _chunks,
+    _fit_classifier,
+    _generate,
+    _images,
+    _train_classifiers,
+    _zoo,
+)
+
+SMALL_CNN = {"kind": "cnn", "image_shape": [28, 28, 1]}
+"""The architecture of the Small CNN Zoo, for images of MNIST's size."""
+
+
+def generate_classifier_zoo(
+    train: _images.ImageSet,
+    test: _images.ImageSet,
+    *,
+    num_networks: int,
+    seed: int = 0,
+    architecture: Mapping[str, Any] = SMALL_CNN,
+    options: _fit_classifier.PopulationOptions | None = None,
+    chunk_size: int = 32,
+    parts_dir: str | os.PathLike | None = None,
+    devices: Sequence[Any] | None = None,
+    on_chunk: _chunks.OnChunk | None = None,
+) -> _zoo.Zoo:
+    """Train classifiers that differ in seed and hyper-parameters, as a zoo.
+
+    Every training run gives one network, and one more for each of `keep_steps`; all of
+    a run share its number as `image_index`, so that `split` keeps them together.
+    Networks that diverged are left out and counted in the provenance.
+
+    Args:
+      train: images to train on; see `classifier_inputs` for what a network sees.
+      test: images for the test accuracy.
+      num_networks: training runs.
+      seed: seed of the zoo.
+      architecture: a CNN for these images and their classes.
+      options: the recipe; the defaults of `PopulationOptions` if None.
+      chunk_size: runs per call of the compiled program, rounded up to what the devices
+        share evenly.
+      parts_dir: folder for the parts of an unfinished zoo, or None to keep none.
+      devices: devices to use, all of them if None.
+      on_chunk: called as `on_chunk(done, total, {"accuracy": mean})` after each chunk,
+        and once before the first, with no mean and the runs that parts hold already.
+
+    Returns:
+      The zoo, in memory, with the metrics of `fit_classifier`; labels are -1.
+
+    Raises:
+      ValueError: no networks, images that do not fit the architecture or each other,
+        parts of another zoo, or no network that did not diverge.
+    """
+    options = _fit_classifier.PopulationOptions() if options is None else options
+    recipe = classifier_recipe(
+        train,
+        test,
+        num_networks=num_networks,
+        seed=seed,
+        architecture=architecture,
+        options=options,
+    )
+    devices = jax.devices() if devices is None else list(devices)
+    chunk_size = min(chunk_size, num_networks)
+    chunk_size = -(-chunk_size // len(devices)) * len(devices)
+    pairs = [(classifier_inputs(x.images), x.labels) for x in (train, test)]
+    data = jax.device_put((*pairs[0], *pairs[1]))
+    fit = _compile(
+        json.dumps(recipe["architecture"]), options, tuple(devices), chunk_size
+    )
+    key = jax.random.key(seed)
+
+    def fit_chunk(start: int) -> dict[str, np.ndarray]:
+        # The last chunk is filled up with repetitions of the last network.
+        indices = np.minimum(np.arange(start, start + chunk_size), num_networks - 1)
+        params, metrics = jax.device_get(fit(key, indices.astype(np.int32), data))
+        arrays = {"/".join(k): v for k, v in symmetry.flatten(params).items()}
+        arrays |= {f"metrics/{n}": v.astype(np.float32) for n, v in metrics.items()}
+        return {name: v[: num_networks - start] for name, v in arrays.items()}
+
+    arrays = _chunks.gather(
+        fit_chunk,
+        num_networks,
+        chunk_size,
+        parts=_chunks.Parts(parts_dir, {**recipe, "chunk_size": chunk_size}),
+        num_workers=_chunks.num_workers(devices),
+        stats=lambda c: {"accuracy": float(np.mean(c["metrics/test_accuracy"][:, -1]))},
+        on_chunk=on_chunk,
+    )
+    num_kept = len(options.keep_steps) + 1
+    arrays = {name: v.reshape(-1, *v.shape[2:]) for name, v in arrays.items()}
+    is_metric = {name: name.startswith("metrics/") for name in arrays}
+    weights = {name: v for name, v in arrays.items() if not is_metric[name]}
+    finite = np.all(
+        [np.isfinite(v).all(axis=tuple(range(1, v.ndim))) for v in weights.values()],
+        axis=0,
+    )
+    if not finite.any():
+        raise ValueError(
+            f"All {num_networks} networks diverged: lower options.learning_rate."
+        )
+    return _zoo.create(
+        recipe["architecture"],
+        symmetry.unflatten(
+            {tuple(name.split("/")): v[finite] for name, v in weights.items()}
+        ),
+        image_index=np.repeat(np.arange(num_networks), num_kept)[finite],
+        subsets=(train.name,),
+        metrics={
+            name.split("/")[1]: v[finite]
+            for name, v in arrays.items()
+            if is_metric[name]
+        },
+        provenance={**recipe, "num_diverged": int(np.sum(~finite))},
+    )
+
+
+def load_or_train(
+    path: str | os.PathLike,
+    train: _images.ImageSet,
+    test: _images.ImageSet,
+    **arguments,
+) -> _zoo.Zoo:
+    """Return the zoo in a file, made with `generate_classifier_zoo` if missing.
+
+    An interrupted call leaves `PATH.parts`, from which the next call goes on.
+
+    Args:
+      path: the zoo file.
+      train: images to train on.
+      test: images for the test accuracy.
+      **arguments: those of `generate_classifier_zoo`, but not `parts_dir`.
+
+    Returns:
+      The zoo, as views of the file.
+
+    Raises:
+      ValueError: the file holds a zoo made from other images or with other arguments.
+    """
+    named = {"num_networks", "seed", "architecture", "options"} & set(arguments)
+    recipe = classifier_recipe(train, test, **{n: arguments[n] for n in named})
+    make = functools.partial(generate_classifier_zoo, train, test, **arguments)
+    return _generate.load_or_make(path, recipe, make)
+
+
+def classifier_inputs(images: np.ndarray) -> np.ndarray:
+    """Return grey images `[S, H, W]` as inputs `[S, H, W, 1]` in [-1, 1]."""
+    return (_images.to_unit_range(images) * 2 - 1)[..., None]
+
+
+def classifier_recipe(
+    train: _images.ImageSet,
+    test: _images.ImageSet,
+    *,
+    num_networks: int,
+    seed: int = 0,
+    architecture: Mapping[str, Any] = SMALL_CNN,
+    options: _fit_classifier.PopulationOptions | None = None,
+) -> dict[str, Any]:
+    """Return all that decides the weights of a zoo, as JSON would hold it, checked.
+
+    Args:
+      train: images to train on.
+      test: images for the test accuracy.
+      num_networks: training runs.
+      seed: seed of the zoo.
+      architecture: of the networks.
+      options: the recipe of the training.
+
+    Returns:
+      The provenance of the zoo.
+
+    Raises:
+      ValueError: as `generate_classifier_zoo`.
+    """
+    if num_networks < 1:
+        raise ValueError(f"num_networks must be >= 1, got {num_networks}.")
+    architecture = _zoo.complete_architecture(architecture)
+    network = networks.build(architecture)
+    for images in (train, test):
+        _train_classifiers.check_data(
+            network, classifier_inputs(images.images[:1]), images.labels, images.name
+        )
+    options = _fit_classifier.PopulationOptions() if options is None else options
+    recipe = {
+        "made_by": "generate_classifier_zoo",
+        "source": train.name,
+        "test_source": test.name,
+        "images_shape": [len(train.images), *train.images.shape[1:]],
+        "images_sha256": _sha256(train, test),
+        "seed": seed,
+        "num_networks": num_networks,
+        "architecture": architecture,
+        "options": dataclasses.asdict(options),
+    }
+    return json.loads(json.dumps(recipe))
+
+
+def _sha256(*image_sets: _images.ImageSet) -> str:
+    digest = hashlib.sha256()
+    for images in image_sets:
+        digest.update(images.images.tobytes())
+        digest.update(images.labels.tobytes())
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=8)
+def _compile(architecture_json, options, devices, chunk_size):
+    """Return the program `(key, indices, data) -> (params, metrics)` of a chunk.
+
+    On a CPU the networks of a chunk follow each other, each in cache; chunks run on as
+    many cores as there are. On other devices they run side by side.
+    """
+    network = networks.build(json.loads(architecture_json))
+    on_cpu = devices[0].platform == "cpu"
+    batch_size = None if on_cpu else chunk_size // len(devices)
+
+    def fit_share(key, indices, data):
+        def fit(index):
+            return _fit_classifier.fit_classifier(
+                network, jax.random.fold_in(key, index), data, options
+            )
+
+        return lax.map(fit, indices, batch_size=batch_size)
+
+    spread = PartitionSpec("data")
+    return jax.jit(
+        jax.shard_map(
+            fit_share,
+            mesh=Mesh(np.array(devices), ("data",)),
+            in_specs=(PartitionSpec(), spread, PartitionSpec()),
+            out_specs=spread,
+            check_vma=False,
+        )
+    )

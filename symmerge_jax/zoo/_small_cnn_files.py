@@ -1,0 +1,298 @@
+"""The files of a folder of the Small CNN Zoo, checked and read no further than needed.
+
+Unterthiner et al. 2020, arXiv 2002.11448. A folder per data set holds `weights.npy`, a
+row of all parameters for every checkpoint, `metrics.csv.gz` with a line for every row,
+and `layout.csv`, which tells the columns of every tensor. Zhou et al. 2023, arXiv
+2302.14040, add a file with an order of the rows, by which they divide them.
+"""
+
+import array
+import ast
+import contextlib
+import csv
+import gzip
+import math
+import pathlib
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from symmerge_jax.typing import Path
+
+FILES = ("weights.npy", "metrics.csv.gz", "layout.csv")
+MEASURES = ("test_accuracy", "train_accuracy", "test_loss", "train_loss")
+HYPERPARAMETERS = ("learning_rate", "init_std", "l2reg", "dropout", "train_fraction")
+_REQUIRED = ("config.activation", "modeldir", "step", *MEASURES)
+_REMEDY = "Remove it and fetch it again."
+
+
+class Metrics(NamedTuple):
+    """What is known of every row of the weights.
+
+    Attributes:
+      activation: `[R]` names.
+      step: `[R]` int64 epochs of training.
+      run: `[R]` int64 number of the training run, counted by first appearance.
+      values: `[R]` float32 measures and hyper-parameters, NaN where not given.
+      datasets: names of the data sets of the images.
+    """
+
+    activation: np.ndarray
+    step: np.ndarray
+    run: np.ndarray
+    values: dict[str, np.ndarray]
+    datasets: tuple[str, ...]
+
+
+class Tensor(NamedTuple):
+    """Columns `start..stop` of the weights, which are one parameter of the network."""
+
+    path: Path
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+
+
+def find(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
+    """Return the paths of `FILES`; the metrics may be unpacked."""
+    remedy = (
+        f"A folder of the Small CNN Zoo holds {', '.join(FILES)}: name such a folder,"
+        " or fetch one with zoo.download_small_cnn_zoo()."
+    )
+    if not folder.is_dir():
+        raise FileNotFoundError(f"No folder {folder}. {remedy}")
+    paths = [folder / name for name in FILES]
+    if not paths[1].is_file() and paths[1].with_suffix("").is_file():
+        paths[1] = paths[1].with_suffix("")
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"No file {path}. {remedy}")
+    return tuple(paths)
+
+
+def open_weights(path: pathlib.Path) -> np.ndarray:
+    """Return the weights `[R, columns]` float32, mapped and not read."""
+    try:
+        weights = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path} is truncated or no npy file of numbers: {error}. {_REMEDY}"
+        ) from error
+    if (
+        weights.ndim != 2
+        or weights.dtype != np.float32
+        or not weights.flags.c_contiguous
+    ):
+        raise ValueError(
+            f"{path} must hold a float32 matrix in C order, a row per network, got"
+            f" {weights.dtype} of shape {weights.shape}."
+        )
+    return weights
+
+
+def read_layout(
+    path: pathlib.Path, num_columns: int, image_shape: Sequence[int]
+) -> tuple[dict[str, Any], list[Tensor]]:
+    """Return the sizes of the CNN and its tensors, after checking that they are one.
+
+    Args:
+      path: `layout.csv`.
+      num_columns: columns of the weights.
+      image_shape: height, width and channels of the images.
+
+    Returns:
+      The arguments `channels`, `num_classes` and `kernel_size` of `networks.cnn`, and
+      the tensors in the order of the columns.
+
+    Raises:
+      ValueError: columns that are missing, doubled or of no tensor, or tensors that do
+        not form the chain of a CNN. The message names the tensor.
+    """
+    layers: dict[str, dict[str, tuple[int, int, tuple[int, ...]]]] = {}
+    stop = 0
+    for name, start, end, size, shape in sorted(_layout_rows(path), key=lambda r: r[1]):
+        if start != stop or end - start != size or size != math.prod(shape):
+            raise ValueError(
+                f"{path}: {name} takes the columns {start}..{end}, size {size}, for the"
+                f" shape {shape}; expected {math.prod(shape)} columns from {stop} on."
+            )
+        stop = end
+        layer, _, kind = name.removesuffix(":0").rpartition("/")
+        if kind not in ("kernel", "bias") or kind in layers.get(layer, {}):
+            raise ValueError(
+                f"{path}: {name} is no kernel or bias, or a second one of its layer."
+            )
+        layers.setdefault(layer, {})[kind] = (start, end, shape)
+    if stop != num_columns:
+        raise ValueError(
+            f"{path} describes {stop} columns, but the weights beside it have"
+            f" {num_columns}: the two do not belong together."
+        )
+    if len(layers) < 2:
+        raise ValueError(
+            f"{path} describes {len(layers)} layers; a CNN has at least 2."
+        )
+    written, sizes, tensors = image_shape[-1], [], []
+    for number, (layer, entries) in enumerate(layers.items()):
+        last = number == len(layers) - 1
+        shapes = {kind: shape for kind, (_, _, shape) in entries.items()}
+        kernel = shapes.get("kernel", ())
+        height = kernel[0] if kernel else 0
+        read, written = written, kernel[-1] if kernel else 0
+        expected = (read, written) if last else (height, height, read, written)
+        if kernel != expected or shapes.get("bias") != (written,):
+            raise ValueError(
+                f"{path}: {layer} has the shapes {shapes}; as layer {number + 1} of"
+                f" {len(layers)} of a CNN it needs a kernel"
+                f" {'[I, O]' if last else '[k, k, I, O]'} with I = {read}, and a bias"
+                " [O]."
+            )
+        sizes.append((height, written))
+        key = "dense" if last else f"conv_{number}"
+        tensors += [Tensor((key, kind), *entry) for kind, entry in entries.items()]
+    *convolutions, (_, num_classes) = sizes
+    kernels = [kernel for kernel, _ in convolutions]
+    return {
+        "channels": [width for _, width in convolutions],
+        "num_classes": num_classes,
+        "kernel_size": kernels[0] if len(set(kernels)) == 1 else kernels,
+    }, tensors
+
+
+def read_metrics(path: pathlib.Path) -> Metrics:
+    """Return the table of metrics.
+
+    A run is what has one `modeldir`. Should that name every checkpoint, or all of them
+    alike, it is what has one configuration.
+    """
+    activation, datasets = [], set()
+    modeldirs, configs = {}, {}
+    run_by_dir, run_by_config = array.array("q"), array.array("q")
+    with _open_text(path) as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        if missing := [name for name in _REQUIRED if name not in header]:
+            raise ValueError(
+                f"{path} lacks the columns {', '.join(missing)}; it has"
+                f" {', '.join(header)}."
+            )
+        place = {name: column for column, name in enumerate(header)}
+        source = {name: place[name] for name in ("step", *MEASURES)}
+        for name in HYPERPARAMETERS:
+            if f"config.{name}" in place:
+                source[name] = place[f"config.{name}"]
+        numbers = {name: array.array("d") for name in source}
+        config = [column for name, column in place.items() if name.startswith("config")]
+        for row in reader:
+            if len(row) != len(header):
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: {len(row)} entries for"
+                    f" {len(header)} columns. {_REMEDY}"
+                )
+            for name, column in source.items():
+                numbers[name].append(_number(path, reader.line_num, name, row[column]))
+            activation.append(sys.intern(row[place["config.activation"]]))
+            modeldir = row[place["modeldir"]]
+            run_by_dir.append(modeldirs.setdefault(modeldir, len(modeldirs)))
+            settings = tuple(row[column] for column in config)
+            run_by_config.append(configs.setdefault(settings, len(configs)))
+            if "config.dataset" in place:
+                datasets.add(row[place["config.dataset"]])
+    steps = np.array(numbers.pop("step"))
+    if not (np.isfinite(steps) & (steps == np.rint(steps))).all():
+        raise ValueError(f"{path}: every step must be a whole number. {_REMEDY}")
+    by_checkpoint = len(modeldirs) == len(steps) and len(np.unique(steps)) > 1
+    alike = len(modeldirs) == 1
+    with np.errstate(over="ignore"):  # losses beyond float32 are infinite
+        values = {name: np.array(n, np.float32) for name, n in numbers.items()}
+    return Metrics(
+        np.array(activation),
+        steps.astype(np.int64),
+        np.array(run_by_config if by_checkpoint or alike else run_by_dir),
+        values,
+        tuple(sorted(datasets)),
+    )
+
+
+def read_order(path: pathlib.Path, num_rows: int, *, faithful: bool) -> np.ndarray:
+    """Return an order of the rows.
+
+    The published files begin with a line `0` that is a header. Their authors read it as
+    a number.
+
+    Args:
+      path: a row number per line, with or without that header; packed by gzip if the
+        name ends in `.gz`.
+      num_rows: rows of the weights.
+      faithful: read the header as a number, so that row 0 comes twice.
+
+    Returns:
+      `[num_rows]` int64, one more if faithful and the file has a header.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: a damaged file, or no permutation of the rows.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No file {path}. The order of the rows of CIFAR-10 is"
+            " experiments/predict_gen_data_splits/cifar10_split.csv of"
+            " github.com/AllanYangZhou/nfn."
+        )
+    with _open_text(path) as file:
+        lines = file.read().split()
+    try:
+        order = np.array(lines, np.int64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{path} must hold a row number per line: {error}.") from error
+    has_header = len(order) == num_rows + 1 and order[0] == 0
+    rows = order[1:] if has_header else order
+    if len(rows) != num_rows or not np.array_equal(np.sort(rows), np.arange(num_rows)):
+        raise ValueError(
+            f"{path} is no order of the {num_rows} rows of the weights: its"
+            f" {len(rows)} numbers must be 0..{num_rows - 1}, each once. Take the file"
+            " that was made for this data set."
+        )
+    return order if faithful else rows
+
+
+def _layout_rows(path):
+    """Yield name, start, end, size and shape of every tensor."""
+    with _open_text(path) as file:
+        reader = csv.DictReader(file)
+        for row in reader:
+            try:
+                start, end, size = (
+                    int(row[name]) for name in ("start_idx", "end_idx", "size")
+                )
+                shape = tuple(int(n) for n in ast.literal_eval(row["shape"]))
+                yield row["varname"], start, end, size, shape
+            except (KeyError, TypeError, ValueError, SyntaxError) as error:
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: expected varname, start_idx,"
+                    f" end_idx, size and shape of a tensor, got {row}."
+                ) from error
+
+
+@contextlib.contextmanager
+def _open_text(path: pathlib.Path) -> Iterator[IO[str]]:
+    """Open a text file, packed by gzip or not; damage is an error that names it."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8", newline="") as file:
+            yield file
+    except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is truncated or damaged: {error}. {_REMEDY}"
+        ) from error
+
+
+def _number(path, line, name, text):
+    """Return a number of the table; NaN where none is given."""
+    try:
+        return float(text) if text else math.nan
+    except ValueError as error:
+        raise ValueError(f"{path}, line {line}: {name} is {text!r}.") from error

@@ -1,0 +1,487 @@
+import ast
+import gzip
+import json
+import math
+import pathlib
+import random
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from symmerge_jax import networks, symmetry, zoo
+
+RELU = {"activation": "relu"}
+
+
+def rows_of(imported):
+    """Rows of the file that the networks come from, in their order."""
+    bias = symmetry.flatten(imported.params)["conv_0", "bias"]
+    return np.floor(bias[:, 0]).astype(int)
+
+
+def write_order(path, numbers):
+    text = "".join(f"{number}\n" for number in numbers)
+    path.write_bytes(
+        gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode()
+    )
+    return path
+
+
+def published_parts(order, step):
+    """Rows of the three parts, by the procedure of Zhou et al. 2023."""
+    final = [row for row in order if step[row] == 86]
+    point = int(0.5 * len(final))
+    first = list(range(point))
+    random.Random(0).shuffle(first)
+    cut = int(0.8 * len(first))
+    parts = {"train": first[:cut], "val": first[cut:], "test": range(point, len(final))}
+    return {name: sorted(final[i] for i in part) for name, part in parts.items()}
+
+
+def parts_of(imported):
+    names = np.array(imported.subsets)[imported.subset_index]
+    rows = rows_of(imported)
+    return {name: rows[names == name].tolist() for name in imported.subsets}
+
+
+def test_real_layout_and_network_classify_as_published(tmp_path, data_dir, small_cnn):
+    shutil.copy(data_dir / "cnn_zoo" / "layout.csv", small_cnn.path)
+    weights = np.load(data_dir / "cnn_zoo" / "one_network_weights.npy")
+    small_cnn.weights, small_cnn.metrics = weights[None], small_cnn.metrics[:1]
+    layout = (small_cnn.path / "layout.csv").read_bytes()
+    small_cnn.write()
+    (small_cnn.path / "layout.csv").write_bytes(layout)
+    imported = zoo.import_small_cnn(small_cnn.path, **RELU)
+    assert imported.architecture == zoo.complete_architecture(
+        {"kind": "cnn", "image_shape": (32, 32, 1), "channels": (16, 16, 16)}
+    )
+    assert imported.params["dense"]["kernel"].shape == (1, 16, 10)
+    with np.load(data_dir / "cifar10" / "cifar10_gray_25k.npz") as file:
+        pixels, labels = file["x_test"][:2000], file["y_test"][:2000]
+    network = networks.build(imported.architecture)
+    params = jax.tree.map(lambda leaf: leaf[0], imported.params)
+    images = np.float32(pixels / 127.5 - 1)[..., None]
+    found = np.argmax(jax.jit(network.apply)(params, images), axis=1)
+    # 1,141 of them (57.39 % of all 10,000); rounding may turn a few near ties.
+    assert abs(int((found == labels).sum()) - 1141) <= 4
+
+
+def test_columns_of_selected_rows_become_parameters(small_cnn):
+    imported = zoo.import_small_cnn(small_cnn.path, **RELU, steps=(86, 3))
+    rows = [r for r in range(60) if r % 3 != 1 and r // 3 % 2 == 0]
+    np.testing.assert_array_equal(rows_of(imported), rows)
+    assert imported.architecture == {
+        "kind": "cnn",
+        "image_shape": [32, 32, 1],
+        "channels": [2, 3],
+        "num_classes": 4,
+        "activation": "relu",
+        "kernel_size": [3, 2],
+        "stride": 2,
+        "readout": "mean",
+    }
+    places = {
+        ("conv_0", "bias"): (0, 2),
+        ("conv_0", "kernel"): (2, 20),
+        ("conv_1", "bias"): (20, 23),
+        ("conv_1", "kernel"): (23, 47),
+        ("dense", "bias"): (47, 51),
+        ("dense", "kernel"): (51, 63),
+    }
+    leaves = symmetry.flatten(imported.params)
+    assert set(leaves) == set(places)
+    for path, (start, stop) in places.items():
+        expected = small_cnn.weights[rows, start:stop]
+        np.testing.assert_array_equal(leaves[path].reshape(len(rows), -1), expected)
+    assert (imported.labels == -1).all() and imported.subsets == ("train",)
+    np.testing.assert_array_equal(imported.image_index, np.array(rows) // 3)
+    np.testing.assert_array_equal(imported.metrics["step"][:4], [86, 3, 86, 3])
+    accuracy = imported.metrics["test_accuracy"]
+    np.testing.assert_array_equal(accuracy, np.array(rows) / 256)
+    np.testing.assert_allclose(
+        imported.metrics["learning_rate"][:3], [1e-3, 1e-3, 3e-3]
+    )
+    assert np.isinf(imported.metrics["train_loss"][2:4]).all()
+    assert np.isnan(imported.metrics["dropout"]).all()
+    assert "init_std" not in imported.metrics  # it has no column
+    assert json.loads(json.dumps(dict(imported.provenance))) == imported.provenance
+    parts = zoo.split(imported, {"a": 0.5, "b": 0.5})
+    runs = [set(imported.image_index[part]) for part in parts.values()]
+    assert not runs[0] & runs[1]
+
+
+def test_the_layout_is_followed_whatever_the_order_of_columns(small_cnn):
+    tensors = [(e["varname"], ast.literal_eval(e["shape"])) for e in small_cnn.layout]
+    small_cnn.set_layout([tensors[i] for i in (1, 0, 3, 2, 5, 4)])  # kernels first
+    small_cnn.write()
+    leaves = symmetry.flatten(zoo.import_small_cnn(small_cnn.path, **RELU).params)
+    first = {path: leaf[0].ravel() * 128 for path, leaf in leaves.items()}
+    np.testing.assert_array_equal(first["conv_0", "kernel"], range(18))
+    np.testing.assert_array_equal(first["conv_0", "bias"], [18, 19])
+    np.testing.assert_array_equal(first["dense", "bias"], range(59, 63))
+    small_cnn.set_layout(tensors[::-1])
+    small_cnn.write()
+    with pytest.raises(ValueError, match=r"dense has the shapes .*layer 1 of 3"):
+        zoo.import_small_cnn(small_cnn.path, **RELU)
+
+
+@pytest.mark.parametrize("header", [[], [0]])
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_division_is_the_published_one_with_the_header_left_out(
+    small_cnn, tmp_path, header, suffix
+):
+    order = np.random.Generator(np.random.PCG64(1)).permutation(60).tolist()
+    file = write_order(tmp_path / f"order{suffix}", header + order)
+    step = [entry["step"] for entry in small_cnn.metrics]
+    wanted = published_parts(order, step)
+    assert [len(part) for part in wanted.values()] == [8, 2, 10]
+    for offset, activation in enumerate(("relu", "tanh")):
+        imported = zoo.import_small_cnn(
+            small_cnn.path, activation=activation, split=file
+        )
+        assert parts_of(imported) == {
+            name: [row for row in part if row // 3 % 2 == offset]
+            for name, part in wanted.items()
+        }
+    early = zoo.import_small_cnn(small_cnn.path, **RELU, split=file, steps=(0, 3))
+    parts = parts_of(early)
+    for name, part in wanted.items():
+        runs = [row // 3 for row in part if row // 3 % 2 == 0]
+        assert sorted(parts[name]) == [3 * r + k for r in runs for k in (1, 2)]
+
+
+def test_faithful_order_reads_row_zero_twice(small_cnn, tmp_path):
+    order = np.random.Generator(np.random.PCG64(2)).permutation(60).tolist()
+    file = write_order(tmp_path / "order.csv", [0, *order])
+    step = [entry["step"] for entry in small_cnn.metrics]
+    for entry in small_cnn.metrics:
+        entry["config.activation"] = "tanh"
+    small_cnn.write()
+    imported = zoo.import_small_cnn(small_cnn.path, split=file, faithful_order=True)
+    assert len(imported) == 21 and rows_of(imported).tolist()[:2] == [0, 0]
+    assert parts_of(imported) == published_parts([0, *order], step)
+    with pytest.raises(ValueError, match="give that file too"):
+        zoo.import_small_cnn(small_cnn.path, faithful_order=True)
+
+
+def test_networks_that_are_not_finite_are_left_out_and_counted(small_cnn):
+    small_cnn.weights[6, 30] = np.nan
+    small_cnn.weights[12, 62] = -np.inf
+    small_cnn.weights[3, 0] = np.nan  # a tanh network: not looked at
+    small_cnn.write()
+    calls = []
+    imported = zoo.import_small_cnn(
+        small_cnn.path, **RELU, on_chunk=lambda *call: calls.append(call)
+    )
+    assert rows_of(imported).tolist() == [0, 18, 24, 30, 36, 42, 48, 54]
+    assert imported.image_index.tolist() == [0, 6, 8, 10, 12, 14, 16, 18]
+    assert imported.provenance["num_skipped"] == 2
+    assert calls == [(0, 10, {}), (10, 10, {"skipped": 2})]
+    small_cnn.weights[:] = np.nan
+    small_cnn.write()
+    with pytest.raises(ValueError, match="All 10 selected networks"):
+        zoo.import_small_cnn(small_cnn.path, **RELU)
+
+
+@pytest.mark.parametrize("name", ["/training/checkpoint-{}", "/training"])
+def test_runs_are_told_by_configuration_where_folders_do_not(small_cnn, name):
+    for number, entry in enumerate(small_cnn.metrics):
+        entry["modeldir"] = name.format(number)
+    small_cnn.write()
+    imported = zoo.import_small_cnn(small_cnn.path, **RELU, steps=(86, 0, 3))
+    assert imported.image_index.tolist() == [r for r in range(0, 20, 2) for _ in "123"]
+
+
+def test_one_activation_is_taken_and_several_are_refused(small_cnn):
+    with pytest.raises(
+        ValueError, match=r"relu \(10\), tanh \(10\)\. Choose one.*activation='relu'"
+    ):
+        zoo.import_small_cnn(small_cnn.path)
+    with pytest.raises(ValueError, match=r"'sine' .*has relu \(10\), tanh \(10\)"):
+        zoo.import_small_cnn(small_cnn.path, activation="sine")
+    small_cnn.metrics = [
+        dict(e, **{"config.activation": "tanh"}) for e in small_cnn.metrics
+    ]
+    small_cnn.write()
+    assert zoo.import_small_cnn(small_cnn.path).architecture["activation"] == "tanh"
+    small_cnn.metrics = [
+        dict(e, **{"config.activation": "selu"}) for e in small_cnn.metrics
+    ]
+    small_cnn.write()
+    with pytest.raises(ValueError, match="Unknown activation 'selu'; known are"):
+        zoo.import_small_cnn(small_cnn.path)
+
+
+def test_steps_that_are_not_there_are_refused(small_cnn):
+    for steps in ((86, 85), ()):
+        with pytest.raises(ValueError, match=r"at the steps 0, 3, 86; got steps"):
+            zoo.import_small_cnn(small_cnn.path, **RELU, steps=steps)
+
+
+def test_missing_files_are_named_and_the_metrics_may_be_unpacked(small_cnn, tmp_path):
+    path = small_cnn.path
+    with pytest.raises(FileNotFoundError, match=r"No folder .*download_small_cnn_zoo"):
+        zoo.import_small_cnn(tmp_path / "nowhere", **RELU)
+    with pytest.raises(FileNotFoundError, match=r"No file .*x\.csv.*cifar10_split"):
+        zoo.import_small_cnn(path, **RELU, split=tmp_path / "x.csv")
+    packed = path / "metrics.csv.gz"
+    (path / "metrics.csv").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+    assert len(zoo.import_small_cnn(path, **RELU)) == 10
+    for name in ("metrics.csv", "layout.csv", "weights.npy"):
+        (path / name).unlink()
+        with pytest.raises(FileNotFoundError, match=name):
+            zoo.import_small_cnn(path, **RELU)
+
+
+def cut(name):
+    def damage(folder):
+        file = folder.path / name
+        file.write_bytes(file.read_bytes()[:-40])
+
+    return damage
+
+
+def change(**columns):
+    """Return what changes entries of one tensor, e.g. `dense_bias={"size": 5}`."""
+
+    def damage(folder):
+        for name, entries in columns.items():
+            name = f"sequential/{name.replace('__', '/')}:0"
+            [tensor] = [t for t in folder.layout if t["varname"] == name]
+            tensor.update(entries)
+        folder.write()
+
+    return damage
+
+
+def rewrite(weights):
+    def damage(folder):
+        folder.weights = weights(folder.weights)
+        folder.write()
+
+    return damage
+
+
+def shapes(**shapes):
+    def damage(folder):
+        tensors = [
+            (f"sequential/{name.replace('__', '/')}:0", shape)
+            for name, shape in shapes.items()
+        ]
+        folder.set_layout(tensors)
+        num_columns = sum(math.prod(shape) for _, shape in tensors)
+        folder.weights = np.zeros((60, num_columns), np.float32)
+        folder.write()
+
+    return damage
+
+
+def metrics(**entries):
+    def damage(folder):
+        folder.metrics[7].update(entries)
+        folder.write()
+
+    return damage
+
+
+def drop_column(folder):
+    for entry in folder.metrics:
+        del entry["modeldir"]
+    folder.write()
+
+
+def drop_line(folder):
+    del folder.metrics[4]
+    folder.write()
+
+
+def object_array(folder):
+    np.save(folder.path / "weights.npy", np.array([{}]), allow_pickle=True)
+
+
+def ragged(folder):
+    file = folder.path / "metrics.csv.gz"
+    text = gzip.decompress(file.read_bytes()).decode()
+    file.write_bytes(gzip.compress((text + "relu,86\n").encode()))
+
+
+def no_gzip(folder):
+    (folder.path / "metrics.csv.gz").write_text("<html>")
+
+
+BAD = {
+    "weights cut": (cut("weights.npy"), r"weights\.npy is truncated.*fetch it again"),
+    "weights of objects": (object_array, r"weights\.npy is truncated or no npy"),
+    "weights of doubles": (rewrite(np.float64), r"float32 matrix .*got float64 of"),
+    "weights in a row": (rewrite(np.ravel), r"float32 matrix .*shape \(3780,\)"),
+    "weights by column": (rewrite(np.asfortranarray), r"matrix in C order"),
+    "metrics cut": (cut("metrics.csv.gz"), r"metrics\.csv\.gz is truncated"),
+    "metrics of a page": (no_gzip, r"metrics\.csv\.gz is truncated or damaged"),
+    "metrics ragged": (ragged, r"line 62: 2 entries for 11 columns"),
+    "metrics short": (drop_line, r"59 rows, but .*weights\.npy has 60"),
+    "metrics narrow": (drop_column, r"lacks the columns modeldir; it has config"),
+    "metrics no number": (metrics(test_loss="x"), r"line 9: test_loss is 'x'"),
+    "metrics no step": (metrics(step=""), "every step must be a whole number"),
+    "layout cut": (cut("layout.csv"), r"layout\.csv"),
+    "layout gap": (
+        change(conv2d_1__bias={"start_idx": 21}),
+        r"conv2d_1/bias:0 takes the columns 21\.\.23, size 3.*3 columns from 20 on",
+    ),
+    "layout size": (change(dense__bias={"size": 5}), r"dense/bias:0 .*size 5, for the"),
+    "layout no number": (
+        change(dense__bias={"size": "five"}),
+        r"line 6: expected varn",
+    ),
+    "layout long": (rewrite(lambda w: w[:, :-1].copy()), r"63 columns, .*have 62"),
+    "layout name": (
+        change(dense__bias={"varname": "dense/gamma:0"}),
+        "dense/gamma:0 is no kernel or bias",
+    ),
+    "layout twice": (
+        change(dense__bias={"varname": "sequential/dense/kernel:0"}),
+        "or a second one of its layer",
+    ),
+    "no bias": (
+        shapes(conv2d__kernel=(3, 3, 1, 2), dense__bias=(4,), dense__kernel=(2, 4)),
+        r"conv2d has the shapes .*layer 1 of 2 of a CNN",
+    ),
+    "chain broken": (
+        shapes(
+            conv2d__bias=(2,),
+            conv2d__kernel=(3, 3, 1, 2),
+            dense__bias=(4,),
+            dense__kernel=(3, 4),
+        ),
+        r"dense has the shapes .*\[I, O\] with I = 2",
+    ),
+    "colour": (
+        shapes(
+            conv2d__bias=(2,),
+            conv2d__kernel=(3, 3, 3, 2),
+            dense__bias=(4,),
+            dense__kernel=(2, 4),
+        ),
+        r"conv2d has .*with I = 1",
+    ),
+    "no convolution": (
+        shapes(dense__bias=(4,), dense__kernel=(1, 4)),
+        "describes 1 layers",
+    ),
+    "kernel too large": (
+        shapes(
+            conv2d__bias=(1,),
+            conv2d__kernel=(33, 33, 1, 1),
+            dense__bias=(2,),
+            dense__kernel=(1, 2),
+        ),
+        "33 x 33 does not fit",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), BAD.values(), ids=BAD)
+def test_bad_files_are_named_before_any_weights_are_read(small_cnn, damage, message):
+    damage(small_cnn)
+
+    def on_chunk(done, total, stats):
+        raise AssertionError("weights are read")
+
+    with pytest.raises(ValueError, match=message):
+        zoo.import_small_cnn(small_cnn.path, **RELU, on_chunk=on_chunk)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        (range(59), "no order of the 60 rows .*its 59 numbers"),
+        ([*range(59), 3], "no order of the 60 rows"),
+        ([*range(60), 60], "no order of the 60 rows"),
+        ([1, *range(60)], "no order of the 60 rows .*its 61"),
+        (["row", *range(60)], "must hold a row number per line"),
+    ],
+)
+def test_an_order_that_is_no_permutation_is_refused(
+    small_cnn, tmp_path, numbers, message
+):
+    file = write_order(tmp_path / "order.csv", numbers)
+    with pytest.raises(ValueError, match=message):
+        zoo.import_small_cnn(small_cnn.path, **RELU, split=file)
+
+
+def test_a_damaged_order_is_named(small_cnn, tmp_path):
+    file = write_order(tmp_path / "order.csv.gz", range(60))
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"order\.csv\.gz is truncated"):
+        zoo.import_small_cnn(small_cnn.path, **RELU, split=file)
+
+
+def test_it_is_saved_and_described_as_classifiers(small_cnn, tmp_path):
+    imported = zoo.import_small_cnn(small_cnn.path, **RELU, steps=(86, 0))
+    zoo.save(tmp_path / "a.zoo", imported)
+    loaded = zoo.load(tmp_path / "a.zoo")
+    text = zoo.summary(loaded)
+    for words in (
+        "runs          10 distinct",
+        "step          10 x 0, 10 x 86",
+        "25 % 0.0498, median 0.1074",
+        "train_loss    18 x 1, 2 not finite",
+        "dropout       20 not finite",
+    ):
+        assert words in text
+    assert "labels" not in text
+
+
+COLUMNS = (
+    "config.activation,config.b_init,config.dataset,config.dnn_architecture,"
+    "config.dropout,config.epochs,config.epochs_between_checkpoints,config.init_std,"
+    "config.l2reg,config.learning_rate,config.num_layers,config.num_units,"
+    "config.optimizer,config.random_seed,config.train_fraction,config.w_init,modeldir,"
+    "step,test_accuracy,test_loss,train_accuracy,train_loss"
+)
+
+
+def peak_memory():
+    """Return the peak of resident memory in bytes, mapped pages included."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return 1024 * int(line.split()[1])
+
+
+@pytest.mark.slow
+def test_a_file_of_full_size_is_not_read_whole(tmp_path, data_dir):
+    steps, num_runs = (0, 1, 2, 3, 20, 40, 60, 80, 86), 30_000
+    relu = set(range(0, num_runs, 50))
+    with gzip.open(tmp_path / "metrics.csv.gz", "wt", compresslevel=1) as file:
+        file.write(COLUMNS + "\n")
+        for run in range(num_runs):
+            start = (
+                f"{'relu' if run in relu else 'tanh'},zeros,cifar10,cnn,0.1,86,20,0.05,"
+                f"{run * 1e-9},0.001,3,16,adam,42,1.0,he_normal,/training/{run},"
+            )
+            file.writelines(f"{start}{step},0.5,1.25,0.75,1.0\n" for step in steps)
+    shutil.copy(data_dir / "cnn_zoo" / "layout.csv", tmp_path)
+    shape = (num_runs * len(steps), 4970)
+    weights = np.lib.format.open_memmap(
+        tmp_path / "weights.npy", "w+", np.float32, shape
+    )
+    rows = np.array(sorted(relu)) * len(steps) + 8
+    for row in rows:  # all else stays a hole in the file
+        weights[row] = row
+    weights.flush()
+    del weights
+    reset = pathlib.Path("/proc/self/clear_refs")
+    if not reset.exists():
+        pytest.skip("the peak of memory can be measured on Linux only")
+    reset.write_text("5")
+    before = peak_memory()
+    imported = zoo.import_small_cnn(
+        tmp_path, **RELU, split=data_dir / "cnn_zoo" / "cifar10_split.csv.gz"
+    )
+    used = peak_memory() - before
+    np.testing.assert_array_equal(imported.params["dense"]["bias"][:, 9], rows)
+    assert len(imported) == 600
+    # The weights are 5.4 GB, those selected 12 MB; the table of metrics takes the rest.
+    assert used < 400e6, f"{used / 1e6:.0f} MB"
