@@ -193,7 +193,13 @@ def read_metrics(path: pathlib.Path) -> Metrics:
                     f" {len(header)} columns. {_REMEDY}"
                 )
             for name, column in source.items():
-                numbers[name].append(_number(path, reader.line_num, name, row[column]))
+                text = row[column]
+                try:
+                    numbers[name].append(float(text) if text else math.nan)
+                except ValueError as error:
+                    raise ValueError(
+                        f"{path}, line {reader.line_num}: {name} is {text!r}."
+                    ) from error
             activation.append(sys.intern(row[place["config.activation"]]))
             modeldir = row[place["modeldir"]]
             run_by_dir.append(modeldirs.setdefault(modeldir, len(modeldirs)))
@@ -288,11 +294,3 @@ def _open_text(path: pathlib.Path) -> Iterator[IO[str]]:
         raise ValueError(
             f"{path} is truncated or damaged: {error}. {_REMEDY}"
         ) from error
-
-
-def _number(path, line, name, text):
-    """Return a number of the table; NaN where none is given."""
-    try:
-        return float(text) if text else math.nan
-    except ValueError as error:
-        raise ValueError(f"{path}, line {line}: {name} is {text!r}.") from error
