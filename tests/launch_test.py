@@ -72,6 +72,8 @@ ERRORS = [
         "--architecture is not JSON",
     ),
     (["make_zoo", "--inspect={}/nowhere.zoo", "more"], "Unknown argument 'more'"),
+    (["make_zoo", "--inspect=a.zoo", "--step=0"], "go with --import_small_cnn"),
+    (["make_zoo", "--import_small_cnn={}/zoo", "--out={}/b.zoo"], "No folder"),
 ]
 SCRIPTS = ["train", "evaluate", "canonicalize", "make_zoo"]
 

@@ -9,12 +9,12 @@ selected rows are read.
 import os
 import pathlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from symmerge_jax import networks, symmetry
-from symmerge_jax.zoo import _small_cnn_files, _zoo
+from symmerge_jax.zoo import _chunks, _small_cnn_files, _zoo
 
 PARTS = ("train", "val", "test")
 _ROWS_AT_ONCE = 1024
@@ -29,7 +29,7 @@ def import_small_cnn(
     faithful_order: bool = False,
     image_shape: Sequence[int] = (32, 32, 1),
     stride: int = 2,
-    on_chunk: Callable[[int, int, Mapping[str, float]], None] | None = None,
+    on_chunk: _chunks.OnChunk | None = None,
 ) -> _zoo.Zoo:
     """Read checkpoints of the Small CNN Zoo into a zoo.
 
@@ -198,5 +198,5 @@ def _read_params(weights, rows, tensors, on_chunk):
             leaves[tensor.path][target] = values.reshape(-1, *tensor.shape)
         num_sound, done = target.stop, done + len(chunk)
         if on_chunk is not None:
-            on_chunk(done, len(rows), {"skipped": done - num_sound})
+            on_chunk(done, len(rows), {"skipped": float(done - num_sound)})
     return {path: leaf[:num_sound] for path, leaf in leaves.items()}, sound

@@ -1,6 +1,7 @@
 import importlib.util
 import pathlib
 
+import numpy as np
 import pytest
 
 from symmerge_jax import zoo
@@ -55,3 +56,33 @@ def test_import_writes_one_file(tmp_path, data_dir):
     assert len(imported) == len(zoo.load(path)) == 32
     with pytest.raises(ValueError, match="exists"):
         make_zoo.run_import(data_dir / "mnist_inrs", path)
+
+
+def test_small_cnns_are_imported_into_one_file(tmp_path, capsys):
+    (tmp_path / "layout.csv").write_text(
+        "varname,start_idx,end_idx,size,shape\n"
+        'conv2d/bias:0,0,1,1,"(1,)"\n'
+        'conv2d/kernel:0,1,5,4,"(2, 2, 1, 1)"\n'
+        'dense/bias:0,5,7,2,"(2,)"\n'
+        'dense/kernel:0,7,9,2,"(1, 2)"\n'
+    )
+    names = "test_accuracy,train_accuracy,test_loss,train_loss"
+    (tmp_path / "metrics.csv").write_text(
+        f"config.activation,modeldir,step,{names}\n"
+        "relu,a,0,0,0,2,2\ntanh,b,86,0,0,2,2\nrelu,a,86,0.25,0,2,2\n"
+    )
+    weights = np.arange(27, dtype=np.float32).reshape(3, 9)
+    np.save(tmp_path / "weights.npy", weights)
+    (tmp_path / "order.csv").write_text("0\n1\n2\n0\n")
+    path = tmp_path / "a.zoo"
+    imported = make_zoo.run_import_small_cnn(
+        tmp_path, path, activation="relu", steps=(0, 86), split=tmp_path / "order.csv"
+    )
+    assert len(imported) == len(zoo.load(path)) == 2
+    kernels = imported.params["dense"]["kernel"]
+    np.testing.assert_array_equal(kernels[:, 0], weights[[0, 2], 7:])
+    assert [imported.subsets[i] for i in imported.subset_index] == ["test", "test"]
+    assert "import: 2/2 network" in capsys.readouterr().err
+    assert "test_accuracy" in make_zoo.describe(path)
+    with pytest.raises(ValueError, match="exists"):
+        make_zoo.run_import_small_cnn(tmp_path / "nowhere", path)
