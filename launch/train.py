@@ -10,7 +10,13 @@ import pathlib
 from absl import flags
 
 from symmerge_jax import experiments
-from symmerge_jax.experiments import autoencode, interpolate, merge_mlps
+from symmerge_jax.experiments import (
+    autoencode,
+    autoencode_classifiers,
+    interpolate,
+    merge_cnns,
+    merge_mlps,
+)
 
 CONFIG = experiments.define_config_flag("launch/configs/digits_inr.py")
 WORKDIR = flags.DEFINE_string(
@@ -19,7 +25,9 @@ WORKDIR = flags.DEFINE_string(
 
 EXPERIMENTS = {
     "autoencode": autoencode,
+    "autoencode_classifiers": autoencode_classifiers,
     "interpolate": interpolate,
+    "merge_cnns": merge_cnns,
     "merge_mlps": merge_mlps,
 }
 
