@@ -66,7 +66,7 @@ def autoencoder(
       probe: reads the function: from `points -> outputs` to latents `[*N, D]`, added
         to those of `encoder`; or None. One of the two must be there.
       decoder: from latents `[*N, D]` to parameters.
-      input_value: node feature of neurons without a bias.
+      input_value: node feature of input neurons.
 
     Returns:
       The autoencoder.

@@ -28,7 +28,7 @@ def build(
       architecture: of the networks to be encoded, see `networks.build`.
       encoder: `kind` (a key of `ENCODERS`); `width`; `latent_size`, by default the
         width; `num_probes`, points at which the network is evaluated besides (0 for
-        none); `input_value`, the node feature of neurons without a bias;
+        none); `input_value`, the node feature of input neurons;
         `scale_inputs`, whether every tensor is divided by its root mean square over
         the population; everything else goes to the module.
       decoder: `hidden_multipliers` of the encoder's width, and `head`.

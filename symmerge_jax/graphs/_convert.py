@@ -19,8 +19,8 @@ def params_to_graph(
     Args:
       params: parameters; leading axes `[*N]` shared by all leaves are kept.
       topology: from `topology(spec, params)`.
-      input_value: node feature of neurons without a bias (1 for INRs, 0 for CNNs in the
-        published configurations).
+      input_value: node feature of input neurons (1 for INRs, 0 for CNNs in the
+        published configurations); others without a bias have the feature 0.
 
     Returns:
       Graph with nodes `[*N, V, 1]` (biases) and edges `[*N, E, F]` (weights; kernels
@@ -34,7 +34,7 @@ def params_to_graph(
     leaves = symmetry.flatten(params)
     batch = _check(leaves, topology)
     nodes = [
-        jnp.full((*batch, space.size), input_value)
+        jnp.full((*batch, space.size), input_value if space.role == "input" else 0.0)
         if space.bias is None
         else leaves[space.bias]
         for space in topology.spaces

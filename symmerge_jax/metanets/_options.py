@@ -115,3 +115,8 @@ def canonicalization(options: Any) -> _equivariant.Canonicalization | None:
     return _equivariant.Canonicalization(
         "symmetrized" if options.symmetrize else "absolute"
     )
+
+
+def is_scaled(canonicalization: _equivariant.Canonicalization | None) -> bool:
+    """Whether the encoder is invariant to positive scales."""
+    return canonicalization is not None and canonicalization.kind == "unit"

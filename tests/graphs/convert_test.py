@@ -60,6 +60,15 @@ def test_nodes_hold_biases_and_edges_hold_weights(get_case):
     assert graph.globals is None
 
 
+def test_only_inputs_have_the_input_value(get_case):
+    """A hidden neuron without a bias is like one whose bias is zero."""
+    spec, params = get_case("residual")
+    topology = graphs.topology(spec, params)
+    graph = graphs.params_to_graph(params, topology, input_value=7.0)
+    expected = np.concatenate([[7, 7], np.zeros(3), params["bias"], np.zeros(2)])
+    np.testing.assert_array_equal(graph.nodes[:, 0], expected)
+
+
 def test_kernels_are_row_major_centred_and_dense_weights_first(get_case):
     spec, params = get_case("conv")
     topology = graphs.topology(spec, params)

@@ -92,6 +92,7 @@ def make_encoder(case, **options):
         skip=case["skip"],
         input_value=case["input_value"],
         norm_epsilon=1e-10,
+        unit_rows=False,
         **options,
     )
 
