@@ -1,5 +1,6 @@
 """Parameters to `jraph.GraphsTuple` and back, exactly."""
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -23,10 +24,13 @@ def params_to_graph(
         published configurations); others without a bias have the feature 0.
 
     Returns:
-      Graph with nodes `[*N, V, 1]` (biases) and edges `[*N, E, F]` (weights; kernels
-      flattened row by row and padded with zeros to the largest, symmetrically, the odd
-      entry at the end; a dense weight is feature 0). Senders `[E]` and receivers `[E]`
-      are the static arrays of the topology, shared by the batch.
+      Graph with nodes `[*N, V, 1]` (biases) and edges `[*N, E, F]` (weights). Kernels
+      are padded with zeros in space to the largest height and width, the same before
+      and behind, an odd row or column at the end, then flattened row by row. A dense
+      weight is feature 0, or as `Topology.linear_as_conv` says; behind a flattened
+      image the weights of all positions are the first features of one edge. Senders
+      `[E]` and receivers `[E]` are the static arrays of the topology, shared by the
+      batch.
 
     Raises:
       ValueError: if a parameter is missing or has another shape than the topology.
@@ -42,8 +46,7 @@ def params_to_graph(
     edges = []
     for block in topology.blocks:
         leaf = _to_block(leaves[block.path], block, topology, len(batch))
-        width = [(0, 0)] * len(batch) + [(0, 0), _padding(block, topology)]
-        edges.append(jnp.pad(leaf, width))
+        edges.append(_pad(leaf, block, topology))
     fields: dict[str, Any] = dict(
         nodes=jnp.concatenate(nodes, axis=-1)[..., None],
         edges=jnp.concatenate(edges, axis=-2),
@@ -85,8 +88,7 @@ def graph_to_params(graph: jraph.GraphsTuple, topology: _topology.Topology) -> P
         if space.bias is not None:
             leaves[space.bias] = nodes[..., where, 0]
     for block, where in zip(topology.blocks, topology.edge_slices, strict=True):
-        before, _ = _padding(block, topology)
-        features = edges[..., where, before : before + block.num_features]
+        features = _unpad(edges[..., where, :], block, topology)
         leaves[block.path] = _from_block(features, block, topology)
     return symmetry.unflatten(leaves)
 
@@ -101,8 +103,8 @@ def _to_block(
     leaf = jnp.moveaxis(
         leaf, (rank + block.source_axis, rank + block.target_axis), (rank, rank + 1)
     )
-    repeat = leaf.shape[rank] // source
-    leaf = leaf.reshape(*batch, repeat, source, target, block.num_features // repeat)
+    size = math.prod(block.kernel_shape)
+    leaf = leaf.reshape(*batch, block.repeat, source, target, size)
     leaf = jnp.moveaxis(leaf, rank, -2)
     return leaf.reshape(*batch, source * target, block.num_features)
 
@@ -113,28 +115,64 @@ def _from_block(
     batch = features.shape[:-2]
     source = topology.spaces[block.source].size
     target = topology.spaces[block.target].size
-    repeat = block.shape[block.source_axis] // source
-    ends = (block.source_axis, block.target_axis)
-    others = [n for i, n in enumerate(block.shape) if i not in ends]
+    kernel = block.kernel_shape
     rank = len(batch)
-    leaf = features.reshape(*batch, source, target, repeat, *others)
+    leaf = features.reshape(*batch, source, target, block.repeat, *kernel)
     leaf = jnp.moveaxis(leaf, rank + 2, rank)
-    leaf = leaf.reshape(*batch, repeat * source, target, *others)
+    leaf = leaf.reshape(*batch, block.repeat * source, target, *kernel)
     return jnp.moveaxis(
         leaf, (rank, rank + 1), (rank + block.source_axis, rank + block.target_axis)
     )
 
 
-def _padding(
-    block: _topology.EdgeBlock, topology: _topology.Topology
-) -> tuple[int, int]:
-    """Return zeros before and after the features of a block.
+def _pad(
+    features: Array, block: _topology.EdgeBlock, topology: _topology.Topology
+) -> Array:
+    """Return `[*N, E, num_features]` padded with zeros to `[*N, E, F]`."""
+    edges = features.shape[:-1]
+    if (kernel := _kernel_on_grid(block, topology)) is not None:
+        before = [
+            (big - n) // 2 for big, n in zip(topology.kernel_grid, kernel, strict=True)
+        ]
+        after = [
+            big - n - free
+            for big, n, free in zip(topology.kernel_grid, kernel, before, strict=True)
+        ]
+        width = [(0, 0)] * len(edges) + list(zip(before, after, strict=True))
+        features = jnp.pad(features.reshape(*edges, *kernel), width)
+        features = features.reshape(*edges, math.prod(topology.kernel_grid))
+    free = topology.num_edge_features - features.shape[-1]
+    return jnp.pad(features, [(0, 0)] * len(edges) + [(0, free)])
 
-    A dense weight stays feature 0; flattened kernels are centred.
+
+def _unpad(
+    features: Array, block: _topology.EdgeBlock, topology: _topology.Topology
+) -> Array:
+    """Return `[*N, E, F]` without the zeros of `_pad`."""
+    edges = features.shape[:-1]
+    if (kernel := _kernel_on_grid(block, topology)) is None:
+        return features[..., : block.num_features]
+    grid = topology.kernel_grid
+    features = features[..., : math.prod(grid)].reshape(*edges, *grid)
+    middle = (
+        slice((big - n) // 2, (big - n) // 2 + n)
+        for big, n in zip(grid, kernel, strict=True)
+    )
+    return features[(..., *middle)].reshape(*edges, block.num_features)
+
+
+def _kernel_on_grid(
+    block: _topology.EdgeBlock, topology: _topology.Topology
+) -> tuple[int, ...] | None:
+    """Return the kernel's lengths along the axes of the grid; None if it is not there.
+
+    Behind a flattened image the weights are features from the first on: their positions
+    are those of the image, not of a kernel.
     """
-    free = topology.num_edge_features - block.num_features
-    before = 0 if len(block.shape) == 2 else free // 2
-    return before, free - before
+    kernel = block.kernel_shape
+    if block.repeat > 1 or not (kernel or topology.linear_as_conv):
+        return None
+    return (1,) * (len(topology.kernel_grid) - len(kernel)) + kernel
 
 
 def _check(leaves, topology: _topology.Topology) -> tuple[int, ...]:

@@ -66,6 +66,17 @@ class EdgeBlock:
     target_axis: int
     shape: tuple[int, ...]
 
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """Lengths of the axes in space: () for a dense kernel."""
+        ends = (self.source_axis, self.target_axis)
+        return tuple(n for i, n in enumerate(self.shape) if i not in ends)
+
+    @property
+    def repeat(self) -> int:
+        """Entries of the read axis per neuron: positions of a flattened image."""
+        return self.num_features // math.prod(self.kernel_shape)
+
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
@@ -74,10 +85,13 @@ class Topology:
     Attributes:
       spaces: the nodes, inputs first, outputs last.
       blocks: the edges, ordered by target, then source.
+      linear_as_conv: whether a dense weight is a kernel of 1 x 1 in the middle of the
+        larger ones, else it is feature 0.
     """
 
     spaces: tuple[NodeSpace, ...]
     blocks: tuple[EdgeBlock, ...]
+    linear_as_conv: bool = False
 
     @property
     def num_nodes(self) -> int:
@@ -91,8 +105,17 @@ class Topology:
 
     @property
     def num_edge_features(self) -> int:
-        """Numbers per edge: the largest block's; others are padded with zeros."""
-        return max(block.num_features for block in self.blocks)
+        """Numbers per edge: enough for every block; others are padded with zeros."""
+        largest = max(block.num_features for block in self.blocks)
+        return max(largest, math.prod(self.kernel_grid))
+
+    @property
+    def kernel_grid(self) -> tuple[int, ...]:
+        """Height and width that hold every kernel; () without convolutions."""
+        shapes = [b.kernel_shape for b in self.blocks if b.repeat == 1]
+        reverse = [shape[::-1] for shape in shapes]
+        lengths = itertools.zip_longest(*reverse, fillvalue=1)
+        return tuple(max(axis) for axis in lengths)[::-1]
 
     @functools.cached_property
     def node_slices(self) -> tuple[slice, ...]:
@@ -186,7 +209,9 @@ class Topology:
         return np.concatenate(ends)
 
 
-def topology(spec: symmetry.SymmetrySpec, params: Params) -> Topology:
+def topology(
+    spec: symmetry.SymmetrySpec, params: Params, *, linear_as_conv: bool = False
+) -> Topology:
     """Return the weight graph of an architecture.
 
     A parameter with one written and one read axis becomes a block of edges, one with a
@@ -195,6 +220,8 @@ def topology(spec: symmetry.SymmetrySpec, params: Params) -> Topology:
     Args:
       spec: symmetry of the architecture.
       params: parameters of one network, or their shapes (`jax.eval_shape(init, key)`).
+      linear_as_conv: see `Topology`; as in Neural Graphs (Kofinas et al. 2024, arXiv
+        2403.12143), which reads dense and convolutional weights alike.
 
     Returns:
       The static topology.
@@ -254,7 +281,8 @@ def topology(spec: symmetry.SymmetrySpec, params: Params) -> Topology:
         )
         for i, s in enumerate(spec.spaces)
     )
-    return Topology(spaces, tuple(sorted(blocks, key=lambda b: (b.target, b.source))))
+    blocks.sort(key=lambda block: (block.target, block.source))
+    return Topology(spaces, tuple(blocks), linear_as_conv)
 
 
 def _role(space: symmetry.Space, is_written: bool) -> Role:

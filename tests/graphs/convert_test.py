@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symmerge_jax import graphs, symmetry
+from symmerge_jax import graphs, networks, symmetry, testing
 
 
 def assert_equal_trees(got, expected):
@@ -69,7 +69,7 @@ def test_only_inputs_have_the_input_value(get_case):
     np.testing.assert_array_equal(graph.nodes[:, 0], expected)
 
 
-def test_kernels_are_row_major_centred_and_dense_weights_first(get_case):
+def test_kernels_are_row_major_in_the_middle_and_dense_weights_first(get_case):
     spec, params = get_case("conv")
     topology = graphs.topology(spec, params)
     edges = graphs.params_to_graph(params, topology).edges
@@ -80,6 +80,79 @@ def test_kernels_are_row_major_centred_and_dense_weights_first(get_case):
     assert not np.delete(second, 4, axis=1).any()
     np.testing.assert_array_equal(last[:, 0], params["dense"]["kernel"].ravel())
     assert not last[:, 1:].any()
+
+
+@pytest.mark.parametrize("linear_as_conv", [False, True])
+@pytest.mark.parametrize(
+    ("kernels", "corners", "sides"),
+    [((3, 5), (1, 0), 5), ((2, 3), (0, 0), 3), ((3, 2, 1), (0, 0, 1), 3)],
+)
+def test_smaller_kernels_are_padded_in_space(
+    make_conv_chain, kernels, corners, sides, linear_as_conv
+):
+    """The odd row and column is at the end: 2 x 2 lies in the first rows of 3 x 3."""
+    spec, params = make_conv_chain((1, 2, 3, 2)[: len(kernels) + 1], kernels, 2)
+    topology = graphs.topology(spec, params, linear_as_conv=linear_as_conv)
+    graph = graphs.params_to_graph(params, topology)
+    assert topology.num_edge_features == sides**2
+    for number, (size, start) in enumerate(zip(kernels, corners, strict=True)):
+        edges = graph.edges[topology.edge_slices[number]]
+        square = np.array(edges).reshape(-1, sides, sides)
+        kernel = params[f"conv_{number}"]["kernel"].reshape(size, size, -1)
+        middle = (slice(None), *[slice(start, start + size)] * 2)
+        np.testing.assert_array_equal(square[middle], np.moveaxis(kernel, -1, 0))
+        square[middle] = 0
+        assert not square.any()
+    dense = np.asarray(graph.edges[topology.edge_slices[-1]])
+    place = sides**2 // 2 if linear_as_conv else 0
+    np.testing.assert_array_equal(dense[:, place], params["dense"]["kernel"].ravel())
+    assert np.count_nonzero(dense) == dense[:, place].size
+    assert_equal_trees(graphs.graph_to_params(graph, topology), params)
+
+
+@pytest.mark.parametrize(("image_size", "num_features"), [(11, 9), (19, 16)])
+def test_a_flattened_image_has_its_weights_first(image_size, num_features):
+    network = networks.cnn((image_size,) * 2 + (1,), (2, 3), 2, readout="flatten")
+    params = testing.random_params(jax.random.key(0), network)
+    topology = graphs.topology(network.spec, params, linear_as_conv=True)
+    graph = graphs.params_to_graph(params, topology)
+    assert graph.edges.shape == (2 + 6 + 6, num_features)
+    kernel = params["dense"]["kernel"].reshape(-1, 3, 2).transpose(1, 2, 0)
+    positions = kernel.shape[-1]
+    dense = graph.edges[topology.edge_slices[-1]]
+    np.testing.assert_array_equal(dense[:, :positions], kernel.reshape(6, -1))
+    assert not dense[:, positions:].any()
+    np.testing.assert_array_equal(
+        graph.edges[0, :9], params["conv_0"]["kernel"][..., 0, 0].ravel()
+    )
+    assert_equal_trees(graphs.graph_to_params(graph, topology), params)
+
+
+def test_kernels_of_all_shapes_fit_one_grid():
+    """Heights and widths are padded apart; kernels along a line are one row high."""
+    axis = symmetry.Axis
+    spec = symmetry.SymmetrySpec.create(
+        {
+            "tall": (None, None, axis("in", -1), axis("a")),
+            "wide": (axis("b"), axis("a", -1), None, None),
+            "line": (None, axis("b", -1), axis("out")),
+        },
+        [symmetry.Space(name, symmetry.Group.TRIVIAL) for name in ("in", "a", "b")]
+        + [symmetry.Space("out", symmetry.Group.TRIVIAL)],
+    )
+    shapes = {"tall": (3, 1, 1, 1), "wide": (1, 1, 1, 4), "line": (2, 1, 1)}
+    params = {
+        name: 1 + np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+        for name, shape in shapes.items()
+    }
+    topology = graphs.topology(spec, params)
+    assert topology.kernel_grid == (3, 4) and topology.num_edge_features == 12
+    graph = graphs.params_to_graph(params, topology)
+    tall, wide, line = np.asarray(graph.edges).reshape(3, 3, 4)
+    np.testing.assert_array_equal(tall, [[0, 1, 0, 0], [0, 2, 0, 0], [0, 3, 0, 0]])
+    np.testing.assert_array_equal(wide, [[0] * 4, [1, 2, 3, 4], [0] * 4])
+    np.testing.assert_array_equal(line, [[0] * 4, [0, 1, 2, 0], [0] * 4])
+    assert_equal_trees(graphs.graph_to_params(graph, topology), params)
 
 
 def test_flattened_axes_give_each_channel_its_own_entries(get_case):
