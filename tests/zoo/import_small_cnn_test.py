@@ -115,6 +115,7 @@ def test_columns_of_selected_rows_become_parameters(small_cnn):
 def test_the_layout_is_followed_whatever_the_order_of_columns(small_cnn):
     tensors = [(e["varname"], ast.literal_eval(e["shape"])) for e in small_cnn.layout]
     small_cnn.set_layout([tensors[i] for i in (1, 0, 3, 2, 5, 4)])  # kernels first
+    small_cnn.layout.reverse()  # the lines may come in any order
     small_cnn.write()
     leaves = symmetry.flatten(zoo.import_small_cnn(small_cnn.path, **RELU).params)
     first = {path: leaf[0].ravel() * 128 for path, leaf in leaves.items()}
@@ -330,6 +331,14 @@ BAD = {
         change(conv2d_1__bias={"start_idx": 21}),
         r"conv2d_1/bias:0 takes the columns 21\.\.23, size 3.*3 columns from 20 on",
     ),
+    "layout shifted": (
+        change(dense__bias={"start_idx": 48, "end_idx": 52}),
+        r"dense/bias:0 takes the columns 48\.\.52",
+    ),
+    "layout shape": (
+        change(dense__bias={"shape": "(5,)"}),
+        r"dense/bias:0 .*size 4, for the shape \(5,\)",
+    ),
     "layout size": (change(dense__bias={"size": 5}), r"dense/bias:0 .*size 5, for the"),
     "layout no number": (
         change(dense__bias={"size": "five"}),
@@ -365,6 +374,15 @@ BAD = {
             dense__kernel=(2, 4),
         ),
         r"conv2d has .*with I = 1",
+    ),
+    "kernel not square": (
+        shapes(
+            conv2d__bias=(2,),
+            conv2d__kernel=(3, 2, 1, 2),
+            dense__bias=(4,),
+            dense__kernel=(2, 4),
+        ),
+        r"conv2d has the shapes .*\[k, k, I, O\]",
     ),
     "no convolution": (
         shapes(dense__bias=(4,), dense__kernel=(1, 4)),
