@@ -57,8 +57,7 @@ def build(
     input_value = options.pop("input_value", 1.0)
     module = probe = None
     if num_probes := options.pop("num_probes", 0):
-        input_size = topology.spaces[0].size
-        probe = _probe.ProbeEncoder(num_probes, input_size, latent_size)
+        probe = _probe.ProbeEncoder(num_probes, network.input_shape, latent_size)
     if ENCODERS[kind] is not None:
         if options.pop("scale_inputs", False):
             options["input_scale"] = metanets.input_scale(topology, statistics)

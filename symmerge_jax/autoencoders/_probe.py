@@ -3,7 +3,8 @@
 The network is evaluated at learned points of its domain and a small MLP reads the
 outputs (probe features: Kofinas et al. 2024, arXiv 2403.12143, section 3.2). Twins
 compute the same function, so the result is invariant to *every* symmetry of the
-parameters, known or not, and it costs no more than rendering a few pixels.
+parameters, known or not, and it costs no more than rendering a few pixels, or than
+classifying a few images.
 """
 
 from collections.abc import Callable
@@ -20,13 +21,14 @@ class ProbeEncoder(nn.Module):
 
     Attributes:
       num_probes: number of points `K`.
-      input_size: number of inputs `I` of the probed networks, each in [-1, 1].
+      input_shape: shape of one input of the probed networks, `(I,)` or `(H, W, C)` of
+        an image. Points start uniform in [-1, 1], the range of their domain.
       latent_size: size of the latent.
       width: width of the hidden layer that reads the outputs.
     """
 
     num_probes: int
-    input_size: int
+    input_shape: tuple[int, ...]
     latent_size: int
     width: int = 256
 
@@ -43,9 +45,10 @@ class ProbeEncoder(nn.Module):
         """Return latents `[*N, latent_size]`.
 
         Args:
-          evaluate: from points `[K, I]` to the outputs `[*N, K, O]` of the networks.
+          evaluate: from points `[K, *input_shape]` to the outputs `[*N, K, O]` of
+            the networks.
         """
-        points = self.param("points", _uniform, (self.num_probes, self.input_size))
+        points = self.param("points", _uniform, (self.num_probes, *self.input_shape))
         outputs = evaluate(jnp.asarray(points))
         x = outputs.reshape(*outputs.shape[:-2], -1)
         x = nn.LayerNorm()(nn.Dense(self.width)(x))

@@ -95,7 +95,30 @@ def test_probes_are_invariant_to_phases_too(describe, key):
     assert np.abs(encode(variables, other) - latent).max() > 5e-3
 
 
-@pytest.mark.parametrize("options", [(0, 2, 3), (2, 2, 0)])
+def test_probes_of_classifiers_are_images(describe, key):
+    architecture = {
+        "kind": "cnn",
+        "image_shape": [7, 9, 1],
+        "channels": [2, 3],
+        "num_classes": 2,
+    }
+    options = {"num_probes": 3, "input_value": 0.0}
+    model = autoencoders.build(*describe(options, architecture=architecture))
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    assert shapes["probe"]["params"]["points"].shape == (3, 7, 9, 1)
+    variables = testing.random_params(key, shapes, std=0.8)
+    twins = twins_of(model, key, scale_std=5.0)
+    encode = jax.jit(lambda v, p: (model.encode_parts(v, p), model.reconstruct(v, p)))
+    latents, decoded = encode(variables, twins)
+    for part in ("encoder", "probe"):
+        assert spread_of(latents[part]) <= TOLERANCE
+        assert np.abs(latents[part]).max() > 0.1
+    assert jax.tree.map(jnp.shape, decoded) == jax.tree.map(jnp.shape, twins)
+    for leaf in jax.tree.leaves(decoded):
+        assert spread_of(leaf) <= 2 * TOLERANCE
+
+
+@pytest.mark.parametrize("options", [(0, (2,), 3), (2, (2,), 0)])
 def test_sizes_of_a_probe_are_checked(options):
     with pytest.raises(ValueError, match="must be >= 1"):
         autoencoders.ProbeEncoder(*options)
