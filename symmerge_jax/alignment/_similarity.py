@@ -1,5 +1,6 @@
 """How alike the neurons of two networks are, read off their weights."""
 
+import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
@@ -69,6 +70,15 @@ def inner_products(
     powers: tuple[int, ...],
 ) -> Array:
     """Return `[n, n]` inner products of the rows of a space, uses of these powers."""
-    rows_a = symmetry.unfold(params_a, spec, space, *powers)
-    rows_b = symmetry.unfold(params_b, spec, space, *powers)
-    return jnp.matmul(rows_a, rows_b.T, precision="highest")
+    n = spec.sizes(params_a)[space]
+    products = jnp.zeros((n, n), jnp.result_type(*jax.tree.leaves(params_a)))
+    rows_a, rows_b = (
+        symmetry.unfold_uses(params, spec, space, *powers)
+        for params in (params_a, params_b)
+    )
+    for a, b in zip(rows_a, rows_b, strict=True):
+        # The network that moves first: of many that are compared with one, the rows
+        # then lie below each other in one matrix product. And one use at a time: what
+        # does not move is compared once, outside of a solver's loop.
+        products += jnp.matmul(b, a.T, precision="highest").T
+    return products

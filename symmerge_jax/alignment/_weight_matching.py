@@ -9,6 +9,7 @@ problem, scales are balanced before, and the best of several starts wins.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -103,7 +104,7 @@ class WeightMatching:
         return _base.AlignmentResult(
             element=carry_back(best.element),
             objective=best.objective,
-            converged=~best.improved,
+            converged=~_unsettled(best),
             num_iters=best.sweeps,
             start_objectives=reached,
         )
@@ -133,36 +134,40 @@ class WeightMatching:
             return _base.squared_distance(element, problem)
 
         def sweep(state: _State) -> _State:
-            step = functools.partial(self._step, problem)
-            before = state
-            state = state._replace(improved=jnp.zeros((), bool))
             if self.order == "forward":
                 for space in spaces:
-                    state = step(space, state, before.improved)
+                    state = self._step(problem, space, True, state)
             else:
-                branches = [functools.partial(step, space) for space in spaces]
                 order_key = jax.random.fold_in(key, state.sweeps)
                 order = jax.random.permutation(order_key, len(spaces))
-                for index in range(len(spaces)):
-                    state = jax.lax.switch(
-                        order[index], branches, state, before.improved
-                    )
+                for chosen in order:
+                    # Lifted by `vmap`, all branches run: only one solves its problem.
+                    branches = [
+                        functools.partial(self._step, problem, space, chosen == number)
+                        for number, space in enumerate(spaces)
+                    ]
+                    state = jax.lax.switch(chosen, branches, state)
             sweeps = state.sweeps + 1
             later = jnp.arange(self.max_sweeps + 1) >= sweeps
             objective = jnp.where(later, distance(state.element), state.objective)
             return state._replace(objective=objective, sweeps=sweeps)
 
         objective = jnp.full(self.max_sweeps + 1, distance(start))
-        state = _State(start, objective, jnp.asarray(bool(spaces)), jnp.zeros((), int))
+        stale = {space.name: jnp.ones((), bool) for space in spaces}
+        state = _State(start, objective, stale, jnp.zeros((), int))
         return jax.lax.while_loop(
-            lambda state: state.improved & (state.sweeps < self.max_sweeps),
+            lambda state: _unsettled(state) & (state.sweeps < self.max_sweeps),
             sweep,
             state,
         )
 
-    def _step(self, problem, space, state, active) -> "_State":
-        """Solve one space exactly; keep its permutation unless that is better."""
+    def _step(self, problem, space, due, state) -> "_State":
+        """Solve one space exactly; keep its permutation unless that is better.
+
+        Nothing is solved if the space is not due, or not stale.
+        """
         spec, present = problem.spec, state.element[space.name]
+        where = state.stale[space.name] & due
         moved = _similarity.move_others(
             state.element, problem.params_b, spec, space.name
         )
@@ -171,34 +176,58 @@ class WeightMatching:
         if self.rescale and self.scales == "alternating" and scale_group:
             compared = _scales.scaled_similarity(*pair, spec, space.name)
             present = _scales.rescale(compared, present)
-            found = _scales.project(compared, permute=self.permute, where=active)
+            found = _scales.project(compared, permute=self.permute, where=where)
             gain = functools.partial(_scales.gain, compared)
             size = jnp.sum(compared.written_norm + compared.read_norm)
         else:
             compared, kept = _similarity.compare(*pair, spec, space.name)
-            options = dict(permute=self.permute, rescale=self.rescale, where=active)
+            options = dict(permute=self.permute, rescale=self.rescale, where=where)
             found = _projection.project(compared, space.group, kept=kept, **options)
             gain = functools.partial(_projection.gain, compared, kept=kept)
             size = jnp.sum(jnp.abs(compared).max(1))
             size += 0 if kept is None else jnp.sum(jnp.abs(kept).max(1))
         # Rounding must not pass for an improvement: equal neurons would cycle.
         eps = jnp.finfo(size.dtype).eps
-        better = gain(found) > gain(present) + 8 * eps * size
+        better = where & (gain(found) > gain(present) + 8 * eps * size)
         monomial = jax.tree.map(
             lambda new, old: jnp.where(better, new, old), found, present
         )
         before = state.element[space.name].scale
         rescaled = jnp.any(jnp.abs(present.scale - before) > 64 * eps * before)
+        moved = better | (scale_group & rescaled)
+        stale = {**state.stale, space.name: state.stale[space.name] & ~where}
+        neighbours = _neighbours(spec, space.name)
+        stale |= {name: stale[name] | moved for name in stale if name in neighbours}
         return state._replace(
-            element={**state.element, space.name: monomial},
-            improved=state.improved | better | (scale_group & rescaled),
+            element={**state.element, space.name: monomial}, stale=stale
         )
 
 
+def _neighbours(spec, space: str) -> set[str]:
+    """Return the other spaces that share a parameter with a space."""
+    together = (
+        {axis.space for axis in axes if axis is not None} for _, axes in spec.axes
+    )
+    return set().union(*(names for names in together if space in names)) - {space}
+
+
+def _unsettled(state) -> Array:
+    """Return whether any space may still improve, `[]`."""
+    return functools.reduce(jnp.logical_or, state.stale.values(), jnp.zeros((), bool))
+
+
 class _State(NamedTuple):
-    """Where one descent stands; `improved` by the last sweep, `sweeps` their number."""
+    """Where one descent stands.
+
+    Attributes:
+      element: the element reached.
+      objective: `[max_sweeps + 1]` its history.
+      stale: by space, `[]`: what its neurons are compared by was moved since it was
+        last solved. A space that is not stale would be solved as before.
+      sweeps: `[]` sweeps done.
+    """
 
     element: symmetry.GroupElement
     objective: Array
-    improved: Array
+    stale: Mapping[str, Array]
     sweeps: Array

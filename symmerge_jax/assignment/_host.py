@@ -82,31 +82,36 @@ def solve(cost, where, *, maximize: bool) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(todo), size):
             index = todo[start : start + size]
-            chunk = cost[index].astype(dtype, copy=False)
-            perm[index] = _solve_chunk(np.negative(chunk) if maximize else chunk)
+            # Rows first: reductions over rows then run along all problems at once.
+            rows = cost[index].swapaxes(0, 1).astype(dtype, order="C")
+            perm[index] = _solve_chunk(np.negative(rows) if maximize else rows)
     return perm.reshape(shape[:-1])
 
 
 def _solve_chunk(cost):
-    """Return `[N, n]` permutations of `[N, n, n]` costs in single or double."""
-    n = cost.shape[-1]
+    """Return `[N, n]` permutations of `[n, N, n]` costs in single or double."""
+    n = len(cost)
     # Not by `@` or `mean`: threads of BLAS would wait for each other, `mean` is slow.
-    row_sums, column_sums = np.einsum("nij->ni", cost), np.einsum("nij->nj", cost)
+    row_sums, column_sums = np.einsum("inj->in", cost), cost.sum(axis=0)
     centered = cost - row_sums[:, :, None] / n
-    columns = (column_sums / n + centered.min(axis=-2)) / 2
+    columns = (column_sums / n + centered.min(axis=0)) / 2
     # Any potentials are valid, so theirs may be single precision; what follows not.
-    reduced = np.subtract(cost, columns[:, None, :], dtype=np.float64)
-    perm = reduced.argmin(axis=-1)
+    reduced = np.subtract(cost, columns, dtype=np.float64)
+    cheapest = reduced.argmin(axis=-1)
+    perm = np.ascontiguousarray(cheapest.T)
     hard = ~_is_permutation(perm)
     if not (usable := np.isfinite(columns).all(axis=-1)).all():
         for index in np.flatnonzero(~usable):
-            perm[index] = _solve_extreme(cost[index])
+            perm[index] = _solve_extreme(cost[:, index])
         hard &= usable
     if hard.any():
-        rest = reduced[hard]
-        rest -= rest.min(axis=-1, keepdims=True)
-        rest -= rest.min(axis=-2, keepdims=True)
-        perm[hard] = [optimize.linear_sum_assignment(matrix)[1] for matrix in rest]
+        rest = reduced[:, hard]
+        rest -= np.take_along_axis(rest, cheapest[:, hard, None], axis=-1)
+        rest -= rest.min(axis=0)
+        perm[hard] = [
+            optimize.linear_sum_assignment(rest[:, index])[1]
+            for index in range(rest.shape[1])
+        ]
     return perm
 
 

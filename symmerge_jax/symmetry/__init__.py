@@ -26,7 +26,7 @@ from symmerge_jax.symmetry._spec import (
     flatten,
     unflatten,
 )
-from symmerge_jax.symmetry._unfold import unfold
+from symmerge_jax.symmetry._unfold import unfold, unfold_uses
 
 __all__ = [
     "Axis",
@@ -53,4 +53,5 @@ __all__ = [
     "sample_orbit",
     "unflatten",
     "unfold",
+    "unfold_uses",
 ]

@@ -26,13 +26,33 @@ def unfold(params: Params, spec: _spec.SymmetrySpec, space: str, *powers: int) -
     Raises:
       ValueError: if `params` does not fit `spec`.
     """
-    matrices = [
-        leaf.reshape(leaf.shape[0], -1)
-        for leaf, _ in rows(params, spec, space, *powers)
-    ]
+    matrices = unfold_uses(params, spec, space, *powers)
     if not matrices:
         return jnp.zeros((spec.sizes(params)[space], 0))
     return jnp.concatenate(matrices, axis=1)
+
+
+def unfold_uses(
+    params: Params, spec: _spec.SymmetrySpec, space: str, *powers: int
+) -> list[Array]:
+    """Return the columns of `unfold` by use of the space, `[n, m]` each.
+
+    Args:
+      params: see `unfold`.
+      spec: see `unfold`.
+      space: see `unfold`.
+      *powers: see `unfold`.
+
+    Returns:
+      One matrix per axis that runs over the space with one of these powers.
+
+    Raises:
+      ValueError: if `params` does not fit `spec`.
+    """
+    return [
+        leaf.reshape(leaf.shape[0], -1)
+        for leaf, _ in rows(params, spec, space, *powers)
+    ]
 
 
 def rows(

@@ -12,10 +12,17 @@ from symmerge_jax.alignment import (
     WeightMatching,
 )
 
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+# One per group: signs, positive scales, permutations (with a stream that is shared).
 NETWORKS = {
     "siren": lambda: networks.siren((2, 12, 9, 1)),
-    "tanh": lambda: networks.mlp((3, 12, 9, 2), "tanh"),
-    "gelu": lambda: networks.mlp((3, 12, 9, 2), "gelu"),
     "relu": lambda: networks.mlp((3, 12, 9, 2), "relu"),
     "residual": lambda: networks.residual_mlp((1, 12, 1), 9),
 }
@@ -75,7 +82,6 @@ def test_outward_start_finds_the_element_of_every_twin(key, name):
     [
         ({"rescale": False}, {"rescale": False}),
         ({"permute": False}, {"permute": False}),
-        ({}, {}),
     ],
 )
 def test_restricted_matching_finds_restricted_elements(key, options, twins):
@@ -89,7 +95,7 @@ def test_restricted_matching_finds_restricted_elements(key, options, twins):
 
 def test_permutations_alone_do_not_undo_signs(key):
     network = networks.siren((2, 12, 9, 1))
-    keys = jax.random.split(key, 5)
+    keys = jax.random.split(key, 10)
     found, _ = solve_many(WeightMatching(rescale=False), network, keys)
     assert np.all(found.objective[:, -1] > 0.1)
     assert all(np.all(m.scale == 1) for m in found.element.values())
@@ -100,9 +106,10 @@ def test_published_start_misses_some_twins_that_restarts_find(key):
     keys = jax.random.split(key, 20)
     published = WeightMatching(starts=("identity",), order="random")
     alone, _ = solve_many(published, network, keys)
-    best, _ = solve_many(WeightMatching(), network, keys)
+    best, element = solve_many(WeightMatching(), network, keys)
     assert np.mean(alone.objective[:, -1] < 1e-6) < 0.5
     assert np.all(best.objective[:, -1] < 1e-6)
+    jax.tree.map(np.testing.assert_array_equal, best.element, element)
 
 
 @pytest.mark.parametrize(
@@ -138,19 +145,22 @@ def test_no_single_space_can_be_improved_at_the_end(key):
 
     def distance(element):
         moved = symmetry.act(element, params_b, network.spec)
-        return float(symmetry.distance(params_a, moved))
+        return symmetry.distance(params_a, moved)
 
     reached = distance(element)
     generator = np.random.default_rng(0)
     for name, (perm, scale) in element.items():
-        for _ in range(50):
+        perms, scales = np.tile(perm, (50, 1)), np.tile(scale, (50, 1))
+        for index in range(50):
             i, j = generator.choice(len(perm), 2, replace=False)
-            swap = np.arange(len(perm))
-            swap[[i, j]] = j, i
-            sign = np.ones(len(perm))
-            sign[i] = generator.choice([-1, 1])
-            other = symmetry.Monomial(perm[swap], scale[swap] * sign)
-            assert distance({**element, name: other}) >= reached - 1e-6
+            perms[index, [i, j]] = perms[index, [j, i]]
+            scales[index, [i, j]] = scales[index, [j, i]]
+            scales[index, i] *= generator.choice([-1, 1])
+        others = symmetry.Monomial(jnp.asarray(perms), jnp.asarray(scales))
+        distances = jax.vmap(
+            lambda other, name=name: distance({**element, name: other})
+        )
+        assert np.all(jax.jit(distances)(others) >= reached - 1e-6)
 
 
 def test_scales_are_balanced_before_matching(key):
@@ -295,10 +305,10 @@ def test_without_sweeps_the_best_start_is_kept(key):
     network = networks.siren((2, 6, 5, 1))
     twin, params, _ = make_pair(network, key)
     problem = AlignmentProblem(params_a=twin, params_b=params, spec=network.spec)
-    stay = WeightMatching(starts=("identity",), max_sweeps=0)(key, problem)
+    stay = jax.jit(WeightMatching(starts=("identity",), max_sweeps=0))(key, problem)
     np.testing.assert_array_equal(stay.element["hidden_0"].perm, np.arange(6))
     assert stay.objective.shape == (1,) and stay.num_iters == 0
-    best = WeightMatching(max_sweeps=0)(key, problem)
+    best = jax.jit(WeightMatching(max_sweeps=0))(key, problem)
     moved = symmetry.act(best.element, params, network.spec)
     np.testing.assert_array_equal(moved["dense_1"]["kernel"], twin["dense_1"]["kernel"])
 
