@@ -215,7 +215,7 @@ def _measure_pairs(lab: _Lab, name: str, pairs: np.ndarray) -> dict[str, np.ndar
     targets = _targets(lab, a, ends.a), _targets(lab, b, ends.b)
     arrays: dict[str, Any] = {
         "function_error": ends.function_error,
-        "seconds": np.float64(ends.seconds),
+        "seconds": np.asarray(ends.seconds),
     }
     for repair in lab.config.repairs:
         found = lab.evaluator.measure_paths(
@@ -237,7 +237,7 @@ def _measure_crowds(lab: _Lab, name: str, crowds: np.ndarray) -> dict[str, np.nd
         jax.tree.map(lambda x: x.reshape(*crowds.shape, -1), _targets(lab, *flat))
     )
     merged = _cnn_crowds.mean(found.aligned)
-    arrays: dict[str, Any] = {"seconds": np.float64(found.seconds)}
+    arrays: dict[str, Any] = {"seconds": np.asarray(found.seconds)}
     for repair in lab.config.repairs:
         measured = lab.evaluator.measure(merged, target, repair)
         arrays |= {f"{repair}/{measure}": row for measure, row in measured.items()}

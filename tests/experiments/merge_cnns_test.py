@@ -1,0 +1,295 @@
+import importlib.util
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from symmerge_jax import networks, symmetry, zoo
+from symmerge_jax.experiments import (
+    _cnn_crowds,
+    _cnn_data,
+    _cnn_methods,
+    _cnn_paths,
+    merge_cnns,
+)
+from tests.experiments import cnns
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
+FILES = {
+    *("cells", "config.json", "crowd.png", "paths.png", "results.json"),
+    *("results.npz", "versions.json"),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    """Compile without optimisations: these programs run once, on a few numbers."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def get_config(variant):
+    file = CONFIGS / "merge_cnns.py"
+    spec = importlib.util.spec_from_file_location("merge_cnns_config", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant)
+
+
+def tiny(path, **changes):
+    config = get_config("smoke")
+    config.zoo = str(path)
+    config.data.num_images = 100
+    config.split.val_fraction, config.split.test_fraction = 0.1, 0.5
+    config.methods = ("naive", "matching")
+    config.crowd.methods = ("mean",)
+    config.repairs = ("none", "rescale")
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return cnns.save_zoo(tmp_path_factory.mktemp("zoo") / "a.zoo")
+
+
+@pytest.fixture(scope="module")
+def canonicalizer(tmp_path_factory):
+    return cnns.save_canonicalizer(tmp_path_factory.mktemp("runs") / "canonicalizer")
+
+
+@pytest.fixture(scope="module")
+def finished(path, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    config = tiny(path)
+    return config, workdir, merge_cnns.run(config, workdir)
+
+
+def test_a_run_leaves_its_results_and_curves(finished):
+    config, workdir, results = finished
+    assert {path.name for path in workdir.iterdir()} == FILES
+    assert json.loads((workdir / "results.json").read_text()) == results
+    naive, matched = (results["methods"][name] for name in config.methods)
+    assert naive["function_error"] == 0 < matched["function_error"] < 1e-8
+    assert matched["label"] == "matching P + scale"
+    assert results["num_test_images"] == 20
+    with np.load(workdir / "results.npz") as arrays:
+        curve = arrays["matching/none/accuracy"]
+        assert curve.shape == (2, 3)
+        # No repair moves the ends, nor does a method that keeps functions.
+        ends = [curve[:, [0, -1]], arrays["naive/rescale/accuracy"][:, [0, -1]]]
+        parents = results["parents"]["accuracy"]["mean"]
+        np.testing.assert_allclose([x.mean() for x in ends], parents, atol=1e-6)
+        drop = matched["repairs"]["none"]["drop"]["mean"]
+        np.testing.assert_allclose(parents - curve[:, 1].mean(), drop, atol=1e-6)
+    crowd = results["crowd"]
+    assert (crowd["sizes"], len(crowd["members"])) == ([2, 3], 2)
+    assert len(crowd["methods"]["mean"]["repairs"]["rescale"]["accuracy"]) == 2
+
+
+def test_pairs_are_disjoint_held_out_and_sorted(finished, path):
+    config, _, results = finished
+    held_out = zoo.split(
+        zoo.load(path), {"val": 0.1, "test": 0.5, "train": 0.4}, seed=config.split.seed
+    )["test"]
+    pairs = np.array(results["pairs"])
+    assert len(np.unique(pairs)) == 4 and set(pairs.ravel()) <= set(held_out)
+    assert (pairs[:, 0] < pairs[:, 1]).all()  # their accuracy is their number
+    best = _cnn_data.load(tiny(path, num_best=5))
+    np.testing.assert_array_equal(best.number, np.sort(held_out)[:-6:-1])
+
+
+def test_of_a_training_run_the_best_checkpoint_is_taken(tmp_path):
+    _, params = cnns.random_networks(12)
+    runs = zoo.create(
+        cnns.ARCHITECTURE,
+        params,
+        image_index=np.arange(12) // 3,
+        metrics={"test_accuracy": np.array([1, 3, 2] * 4) + np.arange(12) / 100},
+    )
+    zoo.save(tmp_path / "a.zoo", runs)
+    found = _cnn_data.load(tiny(tmp_path / "a.zoo", **{"split.val_fraction": 0.25}))
+    assert len(found.number) == 2 and set(found.number % 3) == {1}
+
+
+def test_a_finished_run_goes_on_with_further_methods(finished, monkeypatch):
+    config, workdir, results = finished
+    with monkeypatch.context() as patch:  # nothing is measured again
+        patch.setattr(_cnn_methods, "find_ends", None)
+        patch.setattr(_cnn_crowds, "bring_together", None)
+        assert merge_cnns.run(config, workdir) == results
+    more = config.copy_and_resolve_references()
+    more.methods = ("balanced", "matching")
+    more.crowd.sizes = (3, 4)
+    found = merge_cnns.run(more, workdir)
+    assert list(found["methods"]) == list(more.methods)
+    assert found["methods"]["matching"] == results["methods"]["matching"]
+    assert found["crowd"]["members"][0] == results["crowd"]["members"][1]
+    more.num_points = 5
+    with pytest.raises(ValueError, match=r"another config: num_points was 3"):
+        merge_cnns.run(more, workdir)
+
+
+@pytest.mark.slow
+def test_a_single_pair_has_no_errors_and_a_run_may_be_crowds_only(path, tmp_path):
+    one = tiny(path, num_pairs=1, repairs=("none",), methods=("naive",))
+    one.crowd.sizes = ()
+    results = merge_cnns.run(one, tmp_path / "one")
+    assert "±" not in merge_cnns.table(results) and "crowd" not in results
+    assert results["parents"]["accuracy"]["se"] is None
+    crowds = tiny(path, num_pairs=0, repairs=("none",))
+    results = merge_cnns.run(crowds, tmp_path / "crowds")
+    assert not results["methods"] and not (tmp_path / "crowds/paths.png").exists()
+    assert merge_cnns.table(results).startswith("accuracy % of the mean of k")
+
+
+def test_table_keeps_apart_what_sees_data(finished):
+    _, _, results = finished
+    methods = {**results["methods"]}
+    methods["other"] = {**methods["naive"], "label": "other", "uses_data": True}
+    lines = merge_cnns.table({**results, "methods": methods}).splitlines()
+    blocks = [line for line in lines[: lines.index("")] if line.startswith("--")]
+    assert blocks == [
+        "-- weights only",
+        "-- with training images",
+        "-- with training images: rescaled, bias re-estimated",
+    ]
+    assert [line[:5].strip() for line in lines[2:7]] == [
+        "-- we", "naive", "match", "-- wi", "other"
+    ]  # fmt: skip
+    accuracy = 1 - methods["naive"]["repairs"]["none"]["error"]["middle"]
+    assert f"{100 * accuracy:.2f} ±" in lines[3]
+
+
+@pytest.mark.slow
+def test_every_method_of_an_autoencoder_and_of_crowds_runs(
+    path, canonicalizer, tmp_path
+):
+    config = tiny(path, canonicalizer=canonicalizer, methods=(), repairs=("none",))
+    config.crowd.methods = ()
+    results = merge_cnns.run(config, tmp_path / "run")
+    assert list(results["methods"]) == list(_cnn_methods.METHODS)
+    assert list(results["crowd"]["methods"]) == list(_cnn_crowds.METHODS)
+    for name, method in results["methods"].items():
+        assert method["is_exact"] == (method["function_error"] < 1e-8), name
+
+
+def test_without_an_autoencoder_its_methods_are_left_out(path):
+    known = _cnn_methods.METHODS
+    spec = networks.build(cnns.ARCHITECTURE).spec
+    chosen = _cnn_methods.choose((), known, spec, None, "config.methods")
+    assert set(known) - set(chosen) == {"template", "reconstruct"}
+    tanh = networks.build(cnns.architecture(activation="tanh")).spec
+    chosen = _cnn_methods.choose((), known, tanh, None, "config.methods")
+    assert "balanced" not in chosen and "matching" in chosen
+    assert _cnn_methods.label_of("matching", tanh) == "matching P + sign"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"zoo": None}, r"config\.zoo names no zoo"),
+        ({"methods": ("naive", "magic")}, r"has 'magic', known are naive"),
+        ({"methods": ("naive", "naive")}, "each method once"),
+        ({"crowd.methods": ("template",)}, r"crowd\.methods has 'template', which"),
+        ({"repairs": ("glue",)}, r"has 'glue', known are none"),
+        ({"repairs": ()}, "must name some"),
+        ({"num_points": 4}, "must be odd and >= 3"),
+        ({"num_pairs": 7}, "num_pairs is 7, which takes 14 networks, but there are 12"),
+        ({"num_pairs": 0, "crowd.sizes": ()}, "Nothing to do"),
+        ({"num_best": 13}, r"num_best must lie in 2\.\.12"),
+        ({"crowd.sizes": (2, 13)}, r"must lie in 2\.\.12"),
+        ({"crowd.sizes": (1, 2)}, r"must lie in 2\.\.12"),
+        ({"crowd.sizes": (2, 2)}, "differ"),
+        ({"data.num_test": 21}, r"num_test must lie in 1\.\.20"),
+        ({"chunk_size": 0}, "chunk_size must be >= 1"),
+        ({"split.test_fraction": 0.04}, "takes 4 networks, but there are 1:"),
+    ],
+)
+def test_bad_configs_are_refused_before_any_work(path, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        merge_cnns.run(tiny(path, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_networks_that_do_not_fit_are_refused(tmp_path, path, monkeypatch):
+    large = cnns.save_zoo(tmp_path / "l.zoo", 8, image_shape=[9, 9, 1])
+    with pytest.raises(ValueError, match=r"images of \(8, 8, 1\), the .* \(9, 9, 1\)"):
+        _cnn_data.load(tiny(large))
+    few = cnns.save_zoo(tmp_path / "f.zoo", 8, num_classes=7)
+    with pytest.raises(ValueError, match=r"classes up to 9, the networks .* know 7"):
+        _cnn_data.load(tiny(few))
+    unknown = cnns.save_zoo(tmp_path / "u.zoo", 8, metrics={})
+    with pytest.raises(ValueError, match="has no metric test_accuracy"):
+        _cnn_data.load(tiny(unknown))
+    mlp = {"kind": "mlp", "layer_sizes": [2, 1]}
+    params = {"dense_0": {"kernel": np.ones((4, 2, 1)), "bias": np.ones((4, 1))}}
+    params = jax.tree.map(np.float32, params)
+    zoo.save(tmp_path / "m.zoo", zoo.create(mlp, params))
+    with pytest.raises(ValueError, match="networks of kind 'mlp', not CNNs"):
+        _cnn_data.load(tiny(tmp_path / "m.zoo"))
+    _, params = cnns.random_networks(8)
+    params["dense"]["bias"][3] = np.nan
+    with monkeypatch.context() as patch:
+        patch.setattr("symmerge_jax.zoo._zoo.check_finite", lambda zoo: None)
+        cnns.save_zoo(tmp_path / "n.zoo", 8, params=params)
+    with pytest.raises(ValueError, match="Network 3 of the zoo has NaN"):
+        _cnn_data.load(tiny(tmp_path / "n.zoo"))
+
+
+def test_autoencoders_that_do_not_fit_are_refused(tmp_path, path, canonicalizer):
+    other = cnns.save_canonicalizer(tmp_path / "o", channels=[4])
+    with pytest.raises(ValueError, match="another architecture: channels is"):
+        _cnn_data.load(tiny(path, canonicalizer=other))
+    workdir = tmp_path / "run"
+    cnns.save_canonicalizer(workdir / "canonicalizer")
+    (workdir / "config.json").write_text('{"seed": 0, "test_fraction": 0.3}')
+    with pytest.raises(ValueError, match=r"test_fraction=0\.3, but config\.split"):
+        _cnn_data.load(tiny(path, canonicalizer=str(workdir)))
+    agreed = {"canonicalizer": str(workdir), "split.test_fraction": 0.3}
+    assert _cnn_data.load(tiny(path, **agreed)).canonicalizer is not None
+    with pytest.raises(FileNotFoundError, match="No canonicaliser in"):
+        _cnn_data.load(tiny(path, canonicalizer=str(tmp_path / "nowhere")))
+
+
+def test_variants():
+    assert get_config("single").num_pairs == 1
+    assert get_config("crowd").crowd.sizes == tuple(range(2, 11))
+    with pytest.raises(ValueError, match="Variants are"):
+        get_config("huge")
+
+
+def test_twins_are_joined_without_a_barrier(path):
+    """Negative test too: as they are, they are not."""
+    data = _cnn_data.load(tiny(path))
+    context = _cnn_methods.Context(
+        network=data.network,
+        canonicalizer=None,
+        train_inputs=data.train_inputs,
+        test_inputs=data.test_inputs,
+        num_random_starts=1,
+        chunk_size=2,
+        key=jax.random.key(0),
+    )
+    spec = data.network.spec
+    a = _cnn_data.pick(data.params, np.arange(3))
+    one = _cnn_data.pick(a, 0)
+    sample = lambda key: symmetry.sample(key, spec, spec.sizes(one))  # noqa: E731
+    element = jax.vmap(sample)(jax.random.split(jax.random.key(1), 3))
+    b = jax.vmap(lambda g, x: symmetry.act(g, x, spec))(element, a)
+    b = jax.device_get(b)
+    evaluator = _cnn_paths.Evaluator(
+        data.network, data.test_inputs, data.test_labels, data.train_inputs[:5]
+    )
+    middle = {}
+    for name in ("naive", "matching_best", "closed_form", "activation_matching"):
+        ends = _cnn_methods.find_ends(name, context, a, b)
+        assert ends.function_error.shape == (3,) and ends.function_error.max() < 1e-8
+        target = evaluator.moments(ends.a)
+        curve = evaluator.measure_paths((ends.a, ends.b), (target,) * 2, 3, "none")
+        middle[name] = np.abs(curve["loss"][:, 1] - curve["loss"][:, 0]).max()
+    assert middle.pop("naive") > 1e-3
+    assert max(middle.values()) < 1e-4, middle
