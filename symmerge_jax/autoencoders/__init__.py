@@ -14,6 +14,10 @@ from symmerge_jax.autoencoders._decoder import (
     moments_of,
     tensor_shapes,
 )
+from symmerge_jax.autoencoders._distillation import (
+    distillation_loss,
+    population_logits,
+)
 from symmerge_jax.autoencoders._losses import (
     functional_loss,
     psnr,
@@ -33,10 +37,12 @@ __all__ = [
     "Variables",
     "autoencoder",
     "build",
+    "distillation_loss",
     "functional_loss",
     "load_canonicalizer",
     "map_batches",
     "moments_of",
+    "population_logits",
     "psnr",
     "render",
     "save_canonicalizer",

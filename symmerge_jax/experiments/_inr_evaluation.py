@@ -95,24 +95,44 @@ def without_parts(
       kind of the encoder frozen, and `mse_without_probes`; empty if there is one part.
     """
     model, variables = canonicalizer.autoencoder, canonicalizer.variables
-    encode = functools.partial(jax.jit(model.encode_parts), variables)
-    parts = autoencoders.map_batches(encode, inrs.params, 64)
-    if len(parts) < 2:
-        return {}
 
     @jax.jit
     def render(latents):
         decoded = model.decode(variables, latents)
         return autoencoders.render(model.network, decoded, grid)
 
+    return {
+        f"mse_without_{name}": _mse(
+            autoencoders.map_batches(render, latents, 256), originals
+        )
+        for name, latents in frozen_latents(canonicalizer, inrs.params).items()
+    }
+
+
+def frozen_latents(
+    canonicalizer: autoencoders.Canonicalizer, params_batch: Params
+) -> dict[str, np.ndarray]:
+    """Return latents `[N, D]` with one part replaced by its mean over the networks.
+
+    Args:
+      canonicalizer: the trained autoencoder.
+      params_batch: `[N]` networks.
+
+    Returns:
+      By the name of the part that is frozen: the kind of the encoder, and "probes";
+      empty if there is one part only.
+    """
+    model, variables = canonicalizer.autoencoder, canonicalizer.variables
+    encode = functools.partial(jax.jit(model.encode_parts), variables)
+    parts = autoencoders.map_batches(encode, params_batch, 64)
+    if len(parts) < 2:
+        return {}
     names = {"encoder": canonicalizer.encoder["kind"], "probe": "probes"}
-    measures = {}
-    for frozen, name in names.items():
-        (other,) = (parts[part] for part in names if part != frozen)
-        latents = other + parts[frozen].mean(axis=0, keepdims=True)
-        rendered = autoencoders.map_batches(render, latents, 256)
-        measures[f"mse_without_{name}"] = _mse(rendered, originals)
-    return measures
+    frozen = {}
+    for part, name in names.items():
+        (other,) = (parts[other] for other in names if other != part)
+        frozen[name] = other + parts[part].mean(axis=0, keepdims=True)
+    return frozen
 
 
 def orbit_spread(
@@ -188,8 +208,8 @@ def probes(
     closed_form = functools.partial(symmerge_jax.canonicalize, spec=canonicalizer.spec)
     features: dict[str, Any] = {
         "probe_latent": canonicalizer.encode,
-        "probe_canonical": lambda params: _flat(closed_form(params)),
-        "probe_weights": _flat,
+        "probe_canonical": lambda params: flat(closed_form(params)),
+        "probe_weights": flat,
     }
     return {
         name: linear_probe(
@@ -202,7 +222,8 @@ def probes(
     }
 
 
-def _flat(params: Params) -> np.ndarray:
+def flat(params: Params) -> np.ndarray:
+    """Return all weights of stacked networks as rows `[N, P]`."""
     return np.concatenate(
         [np.asarray(x).reshape(len(x), -1) for x in jax.tree.leaves(params)], axis=1
     )

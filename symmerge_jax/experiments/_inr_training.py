@@ -8,31 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import autoencoders, symmetry, training, zoo
-from symmerge_jax.experiments import _config, _inr_data, _unused
+from symmerge_jax.experiments import (
+    _autoencoder_fit,
+    _config,
+    _inr_data,
+    _unused,
+)
 
 LOSSES = ("function", "weights")
 """What may be compared: renderings, or (an ablation) weights in canonical form."""
 
-PROBE_KEYS = ("kind", "width", "latent_size", "num_probes")
-"""What describes an encoder that reads outputs only."""
-
 
 def check_unused(config: _config.Config, defaults: _config.Config) -> None:
     """Refuse keys that were set although the encoder or the loss does not read them."""
-    if config.encoder.kind == "probe":
-        keys = [f"encoder.{k}" for k in defaults.encoder if k not in PROBE_KEYS]
-        _unused.refuse_unused(config, defaults, keys, "encoder.kind='probe'")
+    _autoencoder_fit.refuse_unused_encoder(config, defaults)
     if config.loss == "weights":
         keys = ("num_points", "pixel_expansion")
         _unused.refuse_unused(config, defaults, keys, "loss='weights'")
-
-
-def descriptions(config: _config.Config) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return encoder and decoder as `autoencoders.build` takes them."""
-    encoder, decoder = config.encoder.to_dict(), config.decoder.to_dict()
-    if encoder["kind"] == "probe":
-        encoder = {key: encoder[key] for key in PROBE_KEYS}
-    return encoder, decoder
 
 
 def make_model(
@@ -40,48 +32,17 @@ def make_model(
 ) -> autoencoders.Autoencoder:
     """Return the autoencoder that the config describes, for these networks."""
     return autoencoders.build(
-        data.zoo.architecture, *descriptions(config), data.statistics
+        data.zoo.architecture,
+        *_autoencoder_fit.descriptions(config),
+        data.statistics,
     )
-
-
-def make_step(config, data, mesh):
-    """Return the model, its optimizer and its training step."""
-    model = make_model(config, data)
-    optimizer, schedule_fn = training.make_optimizer(
-        config.learning_rate,
-        config.num_steps,
-        config.warmup_steps,
-        schedule=config.schedule,
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
-    )
-    step_fn = training.make_train_step(
-        make_loss(config, model, data),
-        optimizer,
-        schedule_fn=schedule_fn,
-        mesh=mesh,
-        num_microbatches=config.num_microbatches,
-        ema_decay=config.ema_decay,
-        parallel=config.parallel,
-    )
-    return model, optimizer, step_fn
 
 
 def check_step(config, data, mesh) -> None:
     """Raise what a run would raise on its first step, without computing anything."""
-    for name in ("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints"):
-        if config[name] < 1:
-            raise ValueError(f"config.{name} must be >= 1, got {config[name]}.")
-    model, _, _ = make_step(config, data, mesh)
-    num_train = len(data.parts["train"])
-    rows = zoo.batch_indices(config.seed, 0, config.batch_size, num_train)
-    training.check_batch({"rows": rows}, mesh.size, config.num_microbatches)
-    key = jax.random.key(0)
-    variables = jax.eval_shape(model.init, key)
-    one = jax.eval_shape(model.network.init, key)
-    jax.eval_shape(
-        model.decode, variables, jax.eval_shape(model.encode, variables, one)
-    )
+    model = make_model(config, data)
+    _autoencoder_fit.make_step(config, make_loss(config, model, data), mesh)
+    _autoencoder_fit.check_step(config, model, len(data.parts["train"]), mesh)
 
 
 def make_loss(config, model, data):

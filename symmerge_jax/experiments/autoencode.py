@@ -23,6 +23,7 @@ from ml_collections import config_dict
 
 from symmerge_jax import autoencoders, plots, training, zoo
 from symmerge_jax.experiments import (
+    _autoencoder_fit,
     _config,
     _inr_data,
     _inr_evaluation,
@@ -43,54 +44,11 @@ def default_config() -> _config.Config:
     config.update(
         {
             "experiment": "autoencode",
-            "zoo": config_dict.placeholder(str),
             "image_size": 28,
-            "val_fraction": 0.05,
-            "test_fraction": 0.1,
-            "encoder": {
-                "kind": "scale_gmn",
-                "width": 64,
-                "latent_size": config_dict.placeholder(int),
-                "num_probes": 128,
-                "scale_inputs": True,
-                "input_value": 1.0,
-                "num_layers": 4,
-                "symmetry": config_dict.placeholder(str),
-                "io": "gated",
-                "num_io_mlps": 1,
-                "node_embedding": True,
-                "edge_embedding": True,
-                "skip": True,
-                "dropout": 0.0,
-                "aggregator": "sum",
-                "readout": "full_graph",
-                "symmetrize": True,
-                "ablate_symmetry": False,
-                "bidirectional": False,
-                "norm_epsilon": 0.0,
-                "remat": False,
-            },
-            "decoder": {"hidden_multipliers": (4, 8), "head": "affine"},
             "loss": "function",
             "num_points": config_dict.placeholder(int),
             "pixel_expansion": 1,
-            "num_steps": 1000,
-            "batch_size": 64,
-            "num_microbatches": 1,
-            "parallel": "jit",
-            "learning_rate": 2e-3,
-            "schedule": "cosine",
-            "warmup_steps": 50,
-            "weight_decay": 0.01,
-            "clip_norm": 10.0,
-            "ema_decay": config_dict.placeholder(float),
-            "log_every": 10,
-            "evaluate_every": 100,
-            "checkpoint_every": 100,
-            "keep_checkpoints": 2,
-            "num_probe_networks": 4000,
-            "num_orbits": 16,
-            "num_twins": 32,
+            **_autoencoder_fit.default_options(),
         }
     )
     return config
@@ -121,46 +79,21 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
         _inr_training.check_step(config, planned, mesh)
     folder = _workdir.open_workdir(workdir, config)
     data = _inr_data.load(config, folder)
-    model, optimizer, step_fn = _inr_training.make_step(config, data, mesh)
-
-    init_key, train_key = jax.random.split(jax.random.key(config.seed))
-    state = training.init_state(
-        train_key,
-        jax.jit(model.init)(init_key),
-        optimizer,
-        ema=config.ema_decay is not None,
-        mesh=mesh,
+    model = _inr_training.make_model(config, data)
+    loss_fn = _inr_training.make_loss(config, model, data)
+    _autoencoder_fit.fit(
+        config,
+        model,
+        *_autoencoder_fit.make_step(config, loss_fn, mesh),
+        _inr_training.make_batches(config, model, data),
+        _inr_training.make_evaluator(config, model, data),
+        folder,
+        mesh,
+        best="val/mse",
     )
-    latest, best = folder / "checkpoints/latest", folder / "checkpoints/best"
-    if training.checkpoint_steps(latest):
-        state, _ = training.restore_checkpoint(latest, state)
-    training.truncate_metrics(folder / "metrics.jsonl", int(state.step))
-
-    hooks = [
-        training.log_hook(folder / "metrics.jsonl", config.log_every),
-        training.evaluation_hook(
-            {"val": _inr_training.make_evaluator(config, model, data)},
-            config.evaluate_every,
-            results=(
-                training.write_results(folder / "metrics.jsonl"),
-                training.keep_best(best, "val/mse"),
-            ),
-        ),
-        training.checkpoint_hook(
-            latest, config.checkpoint_every, keep=config.keep_checkpoints
-        ),
-    ]
-    with training.Progress(
-        config.num_steps, "train", initial=int(state.step)
-    ) as progress:
-        training.train(
-            state,
-            step_fn,
-            _inr_training.make_batches(config, model, data),
-            num_steps=config.num_steps,
-            hooks=[training.progress_hook(progress), *hooks],
-        )
-    _export(config, data, best, folder)
+    _autoencoder_fit.export(
+        config, data.zoo.architecture, data.statistics, folder, best="val/mse"
+    )
     return evaluate(folder)
 
 
@@ -221,48 +154,10 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
         ),
         folder / "reconstructions.png",
     )
-    series = training.read_metrics(folder / "metrics.jsonl")
-    panels = {"loss": ("loss",), "validation MSE": ("val/mse",), "step size": ("lr",)}
-    plots.save_figure(
-        plots.training_curves(series, panels, log_scale=("loss", "validation MSE")),
-        folder / "curves.png",
-    )
+    _autoencoder_fit.draw_curves(folder, label="validation MSE", best="val/mse")
     return results
 
 
 def table(results: dict[str, Any]) -> str:
     """Return the results of `evaluate` as lines of text."""
-    width = max(len(name) for name in results)
-    return "\n".join(
-        f"{name:<{width}}  {value:.5g}"
-        if isinstance(value, float)
-        else f"{name:<{width}}  {value}"
-        for name, value in results.items()
-    )
-
-
-def _export(config, data, best: pathlib.Path, folder: pathlib.Path) -> None:
-    """Write the best checkpoint as a canonicaliser."""
-    variables, metadata = training.load_params(best)
-    series = training.read_metrics(folder / "metrics.jsonl")
-    seconds = {}
-    if "seconds_per_step" in series:  # the first step, which compiles, has none
-        values = series["seconds_per_step"].values
-        seconds["seconds_per_step"] = float(np.median(values))
-    encoder, decoder = _inr_training.descriptions(config)
-    autoencoders.save_canonicalizer(
-        folder / "canonicalizer",
-        autoencoders.Canonicalizer(
-            architecture=data.zoo.architecture,
-            encoder=encoder,
-            decoder=decoder,
-            statistics=data.statistics,
-            variables=variables,
-            metadata={
-                "num_steps": config.num_steps,
-                "best_step": metadata["best"]["step"],
-                "val_mse": metadata["best"]["value"],
-                **seconds,
-            },
-        ),
-    )
+    return _autoencoder_fit.table(results)

@@ -3,7 +3,7 @@
 from symmerge_jax.plots._curves import scaling, scaling_panels, training_curves
 from symmerge_jax.plots._images import image_rows
 from symmerge_jax.plots._interpolation import mean_curves
-from symmerge_jax.plots._scatter import scatter_map
+from symmerge_jax.plots._scatter import scatter_map, versus
 from symmerge_jax.plots._style import new_figure, save_figure, styled
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "scatter_map",
     "styled",
     "training_curves",
+    "versus",
 ]

@@ -1,6 +1,6 @@
-"""Points in the plane with one colour for each class, e.g. a map of latents."""
+"""Points in the plane: maps of latents, and one measure against another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,4 +68,37 @@ def scatter_map(
         axis.set_title(title)
     if len(classes) > 1:
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.2)
+    return figure
+
+
+@_style.styled
+def versus(
+    pairs: Mapping[str, tuple[ArrayLike, ArrayLike]], x_label: str, y_label: str
+) -> "Figure":
+    """Draw one measure against another, a panel for each group, with the diagonal.
+
+    Args:
+      pairs: ``[N]`` values along x and along y by the title of their panel.
+      x_label: text below the panels.
+      y_label: text beside them.
+
+    Returns:
+      The figure; all panels share their axes.
+
+    Raises:
+      ValueError: when the two arrays of a group differ in shape.
+    """
+    arrays = {name: tuple(map(np.asarray, pair)) for name, pair in pairs.items()}
+    for name, (x, y) in arrays.items():
+        if x.shape != y.shape or x.ndim != 1:
+            raise ValueError(f"{name}: x and y must be [N], got {x.shape}, {y.shape}")
+    every = np.concatenate([np.concatenate(pair) for pair in arrays.values()])
+    margin = 0.03 * max(float(np.ptp(every)), 1e-6)
+    limits = (every.min() - margin, every.max() + margin)
+    figure, axes = _style.new_figure(2.6 * len(arrays), 2.8, num_columns=len(arrays))
+    for axis, (name, (x, y)) in zip(axes[0], arrays.items(), strict=True):
+        axis.plot(limits, limits, color="#BBBBBB", linewidth=1, zorder=0)
+        axis.scatter(x, y, s=8, color=_style.COLORS[0], alpha=0.5, linewidths=0)
+        axis.set(xlim=limits, ylim=limits, title=name, xlabel=x_label, aspect="equal")
+    axes[0, 0].set_ylabel(y_label)
     return figure

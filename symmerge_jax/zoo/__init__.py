@@ -29,6 +29,7 @@ from symmerge_jax.zoo._torch_file import load_torch_state_dict
 from symmerge_jax.zoo._train_classifiers import (
     ClassifierOptions,
     ClassifierTraining,
+    check_data,
     evaluate_classifier,
     train_classifiers,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "PopulationOptions",
     "Zoo",
     "batch_indices",
+    "check_data",
     "check_finite",
     "classifier_inputs",
     "classifier_recipe",

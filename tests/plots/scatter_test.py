@@ -35,3 +35,14 @@ def test_points_that_do_not_fit_are_refused():
         plots.scatter_map(np.zeros((4, 2)), np.zeros(3, int))
     with pytest.raises(ValueError, match="class 5 has no name"):
         plots.scatter_map(np.zeros((1, 2)), np.array([5]), names="abc")
+
+
+def test_one_measure_against_another_shares_its_axes():
+    x, y = np.array([0.2, 0.9]), np.array([0.3, 0.8])
+    figure = plots.versus({"train": (x, y), "test": (y, x)}, "before", "after")
+    first, second = figure.axes
+    assert first.get_xlim() == second.get_ylim() == first.get_ylim()
+    np.testing.assert_allclose(second.collections[0].get_offsets(), np.c_[y, x])
+    assert (first.get_ylabel(), second.get_xlabel()) == ("after", "before")
+    with pytest.raises(ValueError, match=r"train: x and y must be \[N\]"):
+        plots.versus({"train": (x, y[:1])}, "before", "after")

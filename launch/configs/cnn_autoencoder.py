@@ -1,0 +1,80 @@
+"""Canonicalise CNN classifiers (Boufalis et al. 2025, arXiv 2511.12601, section 5.2).
+
+python launch/train.py --config=launch/configs/cnn_autoencoder.py:mnist_relu \
+    --config.zoo=relu.zoo --workdir=runs/cnn_relu
+
+Variants: `digits_relu` (default), `digits_tanh`: 200 networks of 8 x 8 digits, made on
+the fly; `mnist_relu`, `mnist_tanh`: the zoos of `zoo_cnn.py`, made if `config.zoo`
+names no file; `cifar10_relu`, `cifar10_tanh`: the same for grey CIFAR-10, with the
+published sizes, meant for a GPU; `faithful_relu`, `faithful_tanh`: the published
+configuration on that zoo, which distils on all test images; `smoke` ends in seconds.
+"""
+
+import pathlib
+import runpy
+
+from symmerge_jax.experiments import autoencode_classifiers
+
+_ZOO = pathlib.Path(__file__).with_name("zoo_cnn.py")
+
+
+def get_config(variant: str = "digits_relu"):
+    config = autoencode_classifiers.default_config()
+    source, _, activation = variant.partition("_")
+    faithful = source == "faithful"
+    made = f"cifar10_{activation}" if faithful else variant
+    zoo = runpy.run_path(str(_ZOO))["get_config"](made)
+    for key in ("num_networks", "data", "architecture", "training"):
+        config[key] = zoo[key]
+    if variant == "smoke":
+        config.num_networks = 12
+        config.val_fraction = config.test_fraction = 0.25
+        config.data.num_images = 80
+        config.images_per_step = 8
+        config.encoder.width = 8
+        config.encoder.num_probes = 4
+        config.num_steps = 4
+        config.warmup_steps = 1
+        config.batch_size = 4
+        config.evaluate_every = config.checkpoint_every = 2
+        config.num_orbits = config.num_twins = 2
+        return config
+    if source == "digits":
+        config.num_steps = 400
+        config.batch_size = 32
+        config.test_fraction = 0.2
+    elif source == "mnist":
+        config.num_images = 10_000
+        config.num_steps = 1500
+        config.batch_size = 32
+        config.num_microbatches = 4
+        config.test_fraction = 0.15
+    else:
+        config.num_images = None if faithful else 10_000
+        config.encoder.width = 256
+        config.encoder.dropout = 0.2
+        config.num_steps = 30_000
+        config.test_fraction = 0.5
+    if faithful:
+        _set_published(config, activation)
+    return config
+
+
+def _set_published(config, activation):
+    """The encoder, decoder and optimiser of the published runs."""
+    config.encoder.num_probes = 0
+    config.encoder.scale_inputs = False
+    config.encoder.io = "mlp"
+    config.encoder.num_io_mlps = 2 if activation == "tanh" else 1
+    config.encoder.edge_embedding = False
+    config.encoder.skip = False
+    config.encoder.norm_epsilon = 1e-10
+    config.decoder.hidden_multipliers = (2, 4)
+    config.decoder.head = "plain"
+    config.learning_rate = 1e-3
+    config.schedule = "constant"
+    config.warmup_steps = 1000
+    config.clip_norm = 5.0
+    config.distill_on = "test"
+    config.images_per_step = 0
+    config.val_fraction = 0.1
