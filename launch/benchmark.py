@@ -5,6 +5,7 @@ python launch/benchmark.py NAME [--out=launch/results/FILE.json]
 With `--out`, `encode` and `alignment` also draw time against size beside the file.
 
 zoo         fitting SIRENs to MNIST and digits, against one network at a time
+classifiers training CNNs of MNIST, against one network at a time
 encode      networks per second of the ScaleGMN encoder, and its cost per edge
 train       steps of the autoencoder, against a plain flat-edge implementation
 assignment  solvers of assignment problems, against scipy and optax
@@ -23,6 +24,7 @@ OUT = flags.DEFINE_string("out", None, "JSON file to write besides.")
 
 BENCHMARKS = {
     "zoo": ("zoo", "run"),
+    "classifiers": ("classifiers", "run"),
     "encode": ("metanets", "encode"),
     "train": ("metanets", "train"),
     "assignment": ("assignment", "run"),
