@@ -3,19 +3,34 @@
 python launch/evaluate.py --workdir=runs/digits_inr
 """
 
+import pathlib
+
 from absl import flags
 
 from symmerge_jax import experiments
-from symmerge_jax.experiments import autoencode
+from symmerge_jax.experiments import autoencode, autoencode_classifiers
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 flags.mark_flag_as_required("workdir")
+
+EXPERIMENTS = {
+    "autoencode": autoencode,
+    "autoencode_classifiers": autoencode_classifiers,
+}
 
 
 def main(argv):
     if len(argv) > 1:
         raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
-    print(autoencode.table(autoencode.evaluate(WORKDIR.value or "")))  # noqa: T201
+    workdir = pathlib.Path(WORKDIR.value or "")
+    name = experiments.load_config(workdir / "config.json").get("experiment")
+    if name not in EXPERIMENTS:
+        raise flags.Error(
+            f"{workdir} is a run of {name!r}, which trains no model; known are"
+            f" {sorted(EXPERIMENTS)}."
+        )
+    experiment = EXPERIMENTS[name]
+    print(experiment.table(experiment.evaluate(workdir)))  # noqa: T201
 
 
 if __name__ == "__main__":

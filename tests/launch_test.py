@@ -64,7 +64,7 @@ ERRORS = [
     (["train", "--config.experiment=x"], "config.experiment is 'x'"),
     (["train", "--config.loss=x", "--workdir={}/run"], "config.loss is 'x', known are"),
     (["evaluate"], "workdir"),
-    (["evaluate", "--workdir={}/nowhere"], "No canonicaliser in"),
+    (["evaluate", "--workdir={}/nowhere"], "no config in"),
     (["canonicalize", "--weights=a.npz"], "out"),
     (["canonicalize", "--weights=a.npz", "--out={}/b.npz"], "No such file: 'a.npz'"),
     (
