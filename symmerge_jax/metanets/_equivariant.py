@@ -14,6 +14,9 @@ A hidden neuron carries a feature vector `x` on which the group acts by one scal
     ablated       rho(x)                 invariant to nothing: the ablation of the paper
     identity      x                      for neurons on which no group acts
 
+Where a batch mixes networks with signs and networks with scales ("hetero"), each has a
+`c` and a `phi` of its own, and a switch per network chooses.
+
 An MLP here is `linear, LayerNorm, SiLU, linear`. All functions compute what is written
 above with fewer products: `c(x)` is always read by a linear map, which is merged with
 the linear map that `rho` ends in, and the two halves of `rho(x) + rho(-x)` share their
@@ -38,15 +41,22 @@ class Canonicalization(NamedTuple):
       kind: one of the table above.
       epsilon: for "unit", the constant added to `|x|`. The published code adds 1e-10,
         which breaks the invariance for very small vectors; zero is exact.
+      mixed: whether a switch chooses between `kind` and "unit", network by network.
     """
 
     kind: Kind
     epsilon: float = 0.0
+    mixed: bool = False
 
     @property
     def has_rho(self) -> bool:
         """Whether `c` has an MLP of its own."""
         return self.kind in ("symmetrized", "ablated")
+
+    @property
+    def for_scales(self) -> "Canonicalization":
+        """What networks with scales have in a mixed batch."""
+        return Canonicalization("unit", self.epsilon)
 
 
 IDENTITY = Canonicalization("identity")
@@ -96,7 +106,10 @@ def hidden(params: Params, x: Array) -> Array:
 
 
 def equivariant(
-    canonicalization: Canonicalization, params: Params, x: Array | _linear.Factored
+    canonicalization: Canonicalization,
+    params: Params,
+    x: Array | _linear.Factored,
+    switch: Array | None = None,
 ) -> Array:
     """Return `(x @ W) * phi(c(x))`.
 
@@ -105,15 +118,51 @@ def equivariant(
 
     Args:
       canonicalization: `c`.
-      params: `W` `[I, O]`, `phi` and, where `c` has parameters, `rho`.
+      params: `W` `[I, O]` and what `invariant` takes.
       x: `[*rows, I]`, an array or anything with `@` (see `_linear.Factored`).
+      switch: see `invariant`.
 
     Returns:
       `[*rows, O]`.
     """
-    weight, bias = _norm_silu.centre(params["phi"]["w0"], params["phi"]["b0"])
-    first = canonical_linear(canonicalization, params.get("rho"), x, weight, bias)
-    return _linear.matmul(x, params["W"]) * after_first(params["phi"], first)
+    gate = _linear.matmul(x, params["W"])
+    return gate * invariant(canonicalization, params, x, switch)
+
+
+def invariant(
+    canonicalization: Canonicalization,
+    params: Params,
+    x: Array | _linear.Factored,
+    switch: Array | None = None,
+) -> Array:
+    """Return `phi(c(x))`.
+
+    Args:
+      canonicalization: `c`.
+      params: `phi`; `rho` where `c` has parameters; `phi_scale` where it is mixed.
+      x: `[*rows, I]`, for a mixed `c` `[N, ..., I]`.
+      switch: `[N]` bool, True for networks with scales; for a mixed `c` only.
+
+    Returns:
+      `[*rows, O]`.
+    """
+
+    def value(c, phi):
+        weight, bias = _norm_silu.centre(phi["w0"], phi["b0"])
+        first = _canonical_linear(c, params.get("rho"), x, weight, bias)
+        return after_first(phi, first)
+
+    result = value(canonicalization, params["phi"])
+    if not canonicalization.mixed:
+        return result
+    scaled = value(canonicalization.for_scales, params["phi_scale"])
+    return choose(switch, scaled, result)
+
+
+def choose(switch: Array | None, scaled: Array, signed: Array) -> Array:
+    """Return the rows `[N, ..., D]` of the networks with scales or with signs."""
+    assert switch is not None
+    return jnp.where(switch.reshape(-1, *[1] * (signed.ndim - 1)), scaled, signed)
 
 
 def canonical_linear(
@@ -122,6 +171,7 @@ def canonical_linear(
     x: Array | _linear.Factored,
     weight: Array,
     bias: Array,
+    switch: Array | None = None,
 ) -> Array:
     """Return `c(x) @ weight + bias`.
 
@@ -131,10 +181,20 @@ def canonical_linear(
       x: `[*rows, I]`.
       weight: `[I, O]` the linear map that reads `c(x)`.
       bias: `[O]`.
+      switch: see `invariant`.
 
     Returns:
       `[*rows, O]`.
     """
+    result = _canonical_linear(canonicalization, rho, x, weight, bias)
+    if not canonicalization.mixed:
+        return result
+    scaled = _canonical_linear(canonicalization.for_scales, None, x, weight, bias)
+    return choose(switch, scaled, result)
+
+
+def _canonical_linear(canonicalization, rho, x, weight, bias):
+    """Return `c(x) @ weight + bias` for one `c`."""
     kind = canonicalization.kind
     if kind == "identity":
         return add(_linear.matmul(x, weight), bias)

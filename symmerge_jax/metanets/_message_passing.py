@@ -15,6 +15,7 @@ Without signs and scales (`Rules.canonicalization` None) the three maps are plai
 of the concatenated features, the permutation-only baseline of the paper.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -91,7 +92,12 @@ def init_message_passing(
 
 
 def message_passing(
-    params: Params, topology: graphs.Topology, rules: Rules, nodes: Nodes, edges: Edges
+    params: Params,
+    topology: graphs.Topology,
+    rules: Rules,
+    nodes: Nodes,
+    edges: Edges,
+    switch: Array | None = None,
 ) -> tuple[Nodes, Edges]:
     """Return the node and edge features after one step.
 
@@ -105,12 +111,17 @@ def message_passing(
       rules: what to compute.
       nodes: `[N, n, D]` per space.
       edges: `[N, S, T, D]` per block, or `RawEdges` before the first step.
+      switch: `[N]` bool, which networks have scales; for mixed batches only.
 
     Returns:
       New nodes and edges.
     """
-    step = _plain if rules.canonicalization is None else _equivariant_step
-    updated, new_edges = step(params, topology, rules, nodes, edges)
+    if rules.canonicalization is None:
+        updated, new_edges = _plain(params, topology, rules, nodes, edges)
+    else:
+        updated, new_edges = _equivariant_step(
+            params, topology, rules, nodes, edges, switch
+        )
     if rules.skip:
         updated = tuple(
             _linear.matmul(x, params["skip"]) + new
@@ -119,20 +130,22 @@ def message_passing(
     return updated, new_edges
 
 
-def _equivariant_step(params, topology, rules, nodes, edges):
+def _equivariant_step(params, topology, rules, nodes, edges, switch):
     canonicalization = rules.canonicalization
     update = params.get("edge")
-    sums = [_messages(params, topology, rules, nodes, edges, forward=True)]
+    inputs = (nodes, edges, switch)
+    sums = [_messages(params, topology, rules, *inputs, forward=True)]
     if rules.bidirectional:
         backward = params["backward"]
-        sums.append(_messages(backward, topology, rules, nodes, edges, forward=False))
+        sums.append(_messages(backward, topology, rules, *inputs, forward=False))
+    branch = functools.partial(_branch, rules, switch)
     updated = tuple(
-        _branch(rules, space.role, params["update"], jnp.concatenate(parts, axis=-1))
+        branch(space.role, params["update"], jnp.concatenate(parts, axis=-1))
         for space, *parts in zip(topology.spaces, nodes, *sums, strict=True)
     )
     if update is None:
         return updated, edges
-    source_side, target_side = _edge_node_parts(canonicalization, update, nodes)
+    source_side, target_side = _edge_node_parts(canonicalization, update, nodes, switch)
     new_edges = tuple(
         _linear.matmul(e, update["W"])
         * _equivariant.after_first(
@@ -144,7 +157,7 @@ def _equivariant_step(params, topology, rules, nodes, edges):
     return updated, new_edges
 
 
-def _messages(params, topology, rules, nodes, edges, *, forward):
+def _messages(params, topology, rules, nodes, edges, switch, *, forward):
     """Return the aggregated messages `[N, n, D]` of every space."""
     ends = [
         (b.source, b.target) if forward else (b.target, b.source)
@@ -160,7 +173,7 @@ def _messages(params, topology, rules, nodes, edges, *, forward):
         else:
             value = value[:, :, None] if forward else value[:, None]
             product = _linear.matmul(e, params["We"]) * value
-        message = _branch(rules, role, params["message"], product)
+        message = _branch(rules, switch, role, params["message"], product)
         parts[receiver].append(jnp.sum(message, axis=1 if forward else 2))
     return _aggregate(topology, rules, ends, nodes, parts)
 
@@ -178,10 +191,10 @@ def _aggregate(topology, rules, ends, nodes, parts):
     return sums
 
 
-def _branch(rules, role, params, x):
+def _branch(rules, switch, role, params, x):
     """Return the map of `x` for nodes, or edges into nodes, of one role."""
     if role == "hidden":
-        return _equivariant.equivariant(rules.canonicalization, params, x)
+        return _equivariant.equivariant(rules.canonicalization, params, x, switch)
     suffix = "out" if role == "output" and rules.num_io_mlps == 2 else "io"
     if rules.io == "mlp":
         return _equivariant.mlp(params[f"mlp_{suffix}"], x)
@@ -189,7 +202,7 @@ def _branch(rules, role, params, x):
     return _equivariant.equivariant(_equivariant.IDENTITY, gated, x)
 
 
-def _edge_node_parts(canonicalization, update, nodes):
+def _edge_node_parts(canonicalization, update, nodes, switch):
     """Return what nodes contribute to the first map of `phi_e` as source and target."""
     weight, bias = _norm_silu.centre(update["phi"]["w0"], update["phi"]["b0"])
     width = weight.shape[0] // 2
@@ -198,7 +211,7 @@ def _edge_node_parts(canonicalization, update, nodes):
     size = bias.shape[0] // 2
     sides = [
         _equivariant.canonical_linear(
-            canonicalization, update.get("rho"), x, both, bias
+            canonicalization, update.get("rho"), x, both, bias, switch
         )
         for x in nodes
     ]
@@ -263,6 +276,8 @@ def _init_equivariant(key: Key, size: int, width: int, rules: Rules) -> Params:
     }
     if rules.canonicalization is not None and rules.canonicalization.has_rho:
         params["rho"] = mlp(keys[2], size, width, size)
+    if rules.canonicalization is not None and rules.canonicalization.mixed:
+        params["phi_scale"] = mlp(jax.random.fold_in(key, 5), size, width, width)
     name = "phi" if rules.io == "gated" else "mlp"
     params[f"{name}_io"] = mlp(keys[3], size, width, width)
     if rules.num_io_mlps == 2:

@@ -9,7 +9,7 @@ from symmerge_jax.metanets import _equivariant
 from symmerge_jax.typing import Array
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
-    "symmetry": (None, "sign", "scale", "permutation"),
+    "symmetry": (None, "sign", "scale", "hetero", "permutation"),
     "io": ("gated", "mlp"),
     "num_io_mlps": (1, 2),
     "aggregator": ("sum", "mean"),
@@ -60,7 +60,7 @@ def features(
 
 
 def resolve_symmetry(topology: graphs.Topology, asked: str | None) -> str:
-    """Return "sign", "scale" or "permutation".
+    """Return "sign", "scale", "hetero" or "permutation".
 
     Args:
       topology: whose hidden spaces have a group.
@@ -77,10 +77,14 @@ def resolve_symmetry(topology: graphs.Topology, asked: str | None) -> str:
     if len(found) > 1:
         names = sorted(group.value for group in found)
         raise ValueError(
-            f"Hidden spaces have the groups {names}; an encoder treats one. Ask for"
-            " symmetry='permutation', which holds for all."
+            f"Hidden spaces have the groups {names}; an encoder treats one in each"
+            " network. Ask for symmetry='permutation', which holds for all. For a zoo"
+            " that mixes networks of signs and of scales, give the spec of either and"
+            " symmetry='hetero'."
         )
     group = found.pop()
+    if asked == "hetero" and group.value in ("sign", "scale"):
+        return asked
     if asked not in (None, group.value):
         raise ValueError(
             f"symmetry={asked!r} is no symmetry of this architecture, whose hidden"
@@ -101,7 +105,7 @@ def canonicalization(options: Any) -> _equivariant.Canonicalization | None:
             "ablate_symmetry replaces rho(x) + rho(-x); it needs symmetry='sign' and"
             f" symmetrize=True, got {name!r} and {options.symmetrize}."
         )
-    if name == "scale" and options.bidirectional:
+    if name in ("scale", "hetero") and options.bidirectional:
         raise ValueError(
             "bidirectional=True is not equivariant to scales: a backward message would"
             " need the reciprocal of every weight. Use it with 'sign' or 'permutation'."
@@ -112,11 +116,45 @@ def canonicalization(options: Any) -> _equivariant.Canonicalization | None:
         return _equivariant.Canonicalization("unit", options.norm_epsilon)
     if options.ablate_symmetry:
         return _equivariant.Canonicalization("ablated")
-    return _equivariant.Canonicalization(
-        "symmetrized" if options.symmetrize else "absolute"
-    )
+    kind = "symmetrized" if options.symmetrize else "absolute"
+    if name == "hetero":
+        return _equivariant.Canonicalization(kind, options.norm_epsilon, mixed=True)
+    return _equivariant.Canonicalization(kind)
 
 
 def is_scaled(canonicalization: _equivariant.Canonicalization | None) -> bool:
-    """Whether the encoder is invariant to positive scales."""
-    return canonicalization is not None and canonicalization.kind == "unit"
+    """Whether the encoder is invariant to the scales of all or of some networks."""
+    return canonicalization is not None and (
+        canonicalization.kind == "unit" or canonicalization.mixed
+    )
+
+
+def switch(
+    canonicalization: _equivariant.Canonicalization | None, graph: jraph.GraphsTuple
+) -> Array | None:
+    """Return which networks `[N]` have scales, None where all have one group.
+
+    Raises:
+      ValueError: if the graph lacks the switch, has one that nothing reads, or one of
+        another shape.
+    """
+    values: Any = graph.globals
+    if canonicalization is None or not canonicalization.mixed:
+        if values is not None:
+            raise ValueError(
+                "graph.globals holds a switch between signs and scales, which only an"
+                " encoder with symmetry='hetero' reads. Choose that, or give"
+                " graph._replace(globals=None)."
+            )
+        return None
+    nodes: Any = graph.nodes
+    expected = (*nodes.shape[:-2], 1)
+    if values is None or values.shape != expected:
+        got = "is None" if values is None else f"has shape {values.shape}"
+        raise ValueError(
+            f"symmetry='hetero' needs a switch {expected} in graph.globals, 0 for"
+            f" signs (tanh) and 1 for scales (relu), which {got}. Give"
+            " graph._replace(globals=...), or for networks of one activation leave"
+            " symmetry=None."
+        )
+    return values.reshape(-1) > 0.5

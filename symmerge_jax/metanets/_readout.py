@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import graphs
-from symmerge_jax.metanets import _equivariant, _norm_silu
+from symmerge_jax.metanets import _equivariant
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -29,6 +29,8 @@ def init_readout(
         size = width * (1 + counts["input"] + counts["output"])
         if canonicalization.has_rho:
             params["rho"] = mlp(keys[1], width, width, width)
+        if canonicalization.mixed:
+            params["phi_scale"] = mlp(jax.random.fold_in(key, 3), width, width, width)
     params["out"] = mlp(keys[2], size, width, latent_size)
     return params
 
@@ -38,6 +40,7 @@ def readout(
     topology: graphs.Topology,
     canonicalization: _equivariant.Canonicalization | None,
     nodes: tuple[Array, ...],
+    switch: Array | None = None,
     *,
     which: str,
 ) -> Array:
@@ -52,6 +55,7 @@ def readout(
       topology: the spaces.
       canonicalization: `c`; None for the permutation-only model.
       nodes: `[N, n, D]` per space.
+      switch: `[N]` bool, which networks have scales; for mixed batches only.
       which: the readout.
     """
     of_role = {"input": [], "hidden": [], "output": []}
@@ -64,23 +68,20 @@ def readout(
     if which == "last_layer":
         parts = flat["output"]
     elif canonicalization is None:
-        parts = [_pool(params["phi"], _equivariant.IDENTITY, None, nodes)]
+        parts = [_pool(_equivariant.IDENTITY, params, nodes, None)]
     else:
-        rho = params.get("rho")
         if of_role["hidden"]:
-            pooled = _pool(params["phi"], canonicalization, rho, of_role["hidden"])
+            pooled = _pool(canonicalization, params, of_role["hidden"], switch)
         else:
             pooled = jnp.zeros_like(nodes[0][:, 0])
         parts = [pooled, *flat["input"], *flat["output"]]
     return _equivariant.mlp(params["out"], jnp.concatenate(parts, axis=-1))
 
 
-def _pool(phi, canonicalization, rho, nodes):
+def _pool(canonicalization, params, nodes, switch):
     """Return the sum over all given nodes of `phi(c(x))`."""
     x = jnp.concatenate(nodes, axis=1)
-    weight, bias = _norm_silu.centre(phi["w0"], phi["b0"])
-    first = _equivariant.canonical_linear(canonicalization, rho, x, weight, bias)
-    return jnp.sum(_equivariant.after_first(phi, first), axis=1)
+    return jnp.sum(_equivariant.invariant(canonicalization, params, x, switch), axis=1)
 
 
 def _counts(topology: graphs.Topology) -> dict[str, int]:

@@ -36,8 +36,9 @@ class ScaleGMN(nn.Module):
       width: size `D` of all node, edge and hidden features.
       latent_size: size of the latent; None for `width`.
       num_layers: number of message-passing steps, >= 1.
-      symmetry: "sign" (odd activations), "scale" (positively homogeneous ones) or
-        "permutation" (any); None for the group of the topology's hidden spaces.
+      symmetry: "sign" (odd activations), "scale" (positively homogeneous ones),
+        "permutation" (any) or "hetero" (sign or scale, network by network, as a switch
+        in `graph.globals` says); None for the group of the topology's hidden spaces.
       io: branch of input and output neurons: "gated" or "mlp".
       num_io_mlps: 1 if input and output neurons share its MLP, 2 if each has its own.
       node_embedding: whether node types have learned vectors.
@@ -50,8 +51,8 @@ class ScaleGMN(nn.Module):
       symmetrize: for signs, whether the canonicalisation is `rho(x) + rho(-x)`; `|x|`
         otherwise.
       ablate_symmetry: whether `rho(x)` replaces it: the ablation of the paper.
-      bidirectional: whether messages also run from targets to sources. Not for "scale":
-        it would need the reciprocal of every weight.
+      bidirectional: whether messages also run from targets to sources. Not for "scale"
+        and "hetero": it would need the reciprocal of every weight.
       input_value: replaces the features of input neurons; None to keep the graph's.
       input_scale: positive factors for the raw weights and biases, see `input_scale`.
       norm_epsilon: for "scale", added to norms. The published code has 1e-10; zero
@@ -103,7 +104,8 @@ class ScaleGMN(nn.Module):
         """Return the latents of a batch of networks.
 
         Args:
-          graph: nodes `[*N, V, 1]`, edges `[*N, E, F]`, from `graphs.params_to_graph`.
+          graph: nodes `[*N, V, 1]`, edges `[*N, E, F]`, from `graphs.params_to_graph`;
+            for "hetero" with globals `[*N, 1]`, 0 for signs and 1 for scales.
           deterministic: False to drop features, with a key named "dropout".
 
         Returns:
@@ -114,11 +116,13 @@ class ScaleGMN(nn.Module):
         """
         nodes, _ = self._features(graph, deterministic)
         params = self._readout_params()
+        canonicalization = self._rules().canonicalization
         latents = _readout.readout(
             params,
             self.topology,
-            self._rules().canonicalization,
+            canonicalization,
             nodes,
+            _options.switch(canonicalization, graph),
             which=self.readout,
         )
         return latents.reshape(*_batch(graph), -1)
@@ -167,9 +171,12 @@ class ScaleGMN(nn.Module):
             nodes, edges = _input_scale.multiply(
                 self.input_scale, self.topology, nodes, edges
             )
+        switch = _options.switch(rules.canonicalization, graph)
         scales = None
         if self.unit_rows and _options.is_scaled(rules.canonicalization):
-            nodes, edges, scales = _unit_rows.unit_rows(self.topology, nodes, edges)
+            nodes, edges, scales = _unit_rows.unit_rows(
+                self.topology, nodes, edges, switch
+            )
         embedding = self.param(
             "embedding",
             lambda key: _embedding.init_embedding(
@@ -193,7 +200,7 @@ class ScaleGMN(nn.Module):
             step = _message_passing.message_passing
             if self.remat:
                 step = jax.checkpoint(step, static_argnums=(1, 2))
-            x, e = step(params, self.topology, rules, x, e)
+            x, e = step(params, self.topology, rules, x, e, switch)
             if self.dropout and not deterministic:
                 x = _drop(self.make_rng("dropout"), x, self.dropout)
         return x, scales
