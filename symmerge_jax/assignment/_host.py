@@ -16,6 +16,8 @@ row and column minima, a feasible start that spares scipy up to half of its time
 
 import functools
 import math
+import os
+from concurrent import futures
 
 import jax
 import jax.numpy as jnp
@@ -79,13 +81,29 @@ def solve(cost, where, *, maximize: bool) -> np.ndarray:
     perm[:] = np.arange(n)
     todo, size = np.flatnonzero(where), max(1, CHUNK // n**2)
     dtype = cost.dtype if cost.dtype in (np.float32, np.float64) else np.float64
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(todo), size):
-            index = todo[start : start + size]
-            # Rows first: reductions over rows then run along all problems at once.
-            rows = cost[index].swapaxes(0, 1).astype(dtype, order="C")
+    chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
+
+    def solve_chunk(index):
+        # Rows first: reductions over rows then run along all problems at once.
+        rows = cost[index].swapaxes(0, 1).astype(dtype, order="C")
+        with np.errstate(over="ignore", invalid="ignore"):
             perm[index] = _solve_chunk(np.negative(rows) if maximize else rows)
+
+    if (num_threads := min(len(chunks), _num_cores())) > 1:
+        # numpy and scipy let go of the interpreter while they compute.
+        with futures.ThreadPoolExecutor(num_threads) as pool:
+            list(pool.map(solve_chunk, chunks))
+    else:
+        for index in chunks:
+            solve_chunk(index)
     return perm.reshape(shape[:-1])
+
+
+def _num_cores():
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _solve_chunk(cost):

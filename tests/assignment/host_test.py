@@ -54,13 +54,17 @@ def test_random_problems_need_the_solver_and_skipped_ones_do_not(solved_by_scipy
     assert len(solved_by_scipy) == 2
 
 
-def test_chunks_do_not_change_anything(monkeypatch):
+@pytest.mark.parametrize("num_cores", [1, 3])
+def test_chunks_and_threads_do_not_change_anything(monkeypatch, num_cores):
     cost = np.random.default_rng(0).normal(size=(7, 5, 5)).astype(np.float32)
+    cost[4] *= 1e38  # sums overflow, without a warning
+    cost[5, 1, 2] = np.inf
     whole = solve(cost)
-    monkeypatch.setattr(_host, "CHUNK", 50)
-    np.testing.assert_array_equal(solve(cost), whole)
-    monkeypatch.setattr(_host, "CHUNK", 1)
-    np.testing.assert_array_equal(solve(cost), whole)
+    assert (whole[5] == -1).all() and (np.delete(whole, 5, axis=0) >= 0).all()
+    monkeypatch.setattr(_host, "_num_cores", lambda: num_cores)
+    for chunk in (50, 1):
+        monkeypatch.setattr(_host, "CHUNK", chunk)
+        np.testing.assert_array_equal(solve(cost), whole)
 
 
 def test_nearly_equal_costs_are_told_apart_exactly():
