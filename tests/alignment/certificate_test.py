@@ -8,14 +8,6 @@ import pytest
 from symmerge_jax import alignment, networks, symmetry, testing
 from symmerge_jax.symmetry import Axis, Group
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 NETWORKS = {
     "siren": networks.siren((2, 6, 5, 1)),
     "relu": networks.mlp((3, 6, 5, 2), "relu"),

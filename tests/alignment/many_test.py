@@ -19,13 +19,6 @@ SOLVERS = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @functools.cache
 def program(name, solver):
     network = NETWORKS[name]

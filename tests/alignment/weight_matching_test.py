@@ -12,14 +12,6 @@ from symmerge_jax.alignment import (
     WeightMatching,
 )
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 # One per group: signs, positive scales, permutations (with a stream that is shared).
 NETWORKS = {
     "siren": lambda: networks.siren((2, 12, 9, 1)),
