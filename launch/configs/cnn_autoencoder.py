@@ -64,6 +64,7 @@ def _set_published(config, activation):
     """The encoder, decoder and optimiser of the published runs."""
     config.encoder.num_probes = 0
     config.encoder.scale_inputs = False
+    config.encoder.unit_rows = False
     config.encoder.io = "mlp"
     config.encoder.num_io_mlps = 2 if activation == "tanh" else 1
     config.encoder.edge_embedding = False
