@@ -222,13 +222,15 @@ def _balanced(spec):
     return jax.jit(jax.vmap(balance))
 
 
-def _match(make_aligner: Callable[[Context], alignment.Aligner], **options: Any):
+def _match(
+    make_aligner: Callable[[Context], alignment.Aligner], *, uses_data: bool = False
+):
     """Return a method that aligns the second network with the first."""
 
     def move(context: Context, a: Params, b: Params) -> Moved:
         aligner = make_aligner(context)
         data: dict[str, Any] = {}
-        if options.get("uses_data"):
+        if uses_data:
             data = {
                 "data": context.train_inputs,
                 "features_fn": context.network.features,

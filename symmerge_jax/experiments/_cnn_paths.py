@@ -1,7 +1,8 @@
 """Accuracy and loss of CNNs, and of all networks on the straight lines between them."""
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,96 +15,89 @@ _BATCH_SIZE = 250
 """Images at a time, whose activations stay in the cache of a CPU."""
 
 
-class Evaluator:
+class Evaluator(NamedTuple):
     """Measures many networks of one architecture on the same images.
 
-    Programs are compiled once for each repair and number of points.
+    Attributes:
+      moments: `moments(params) -> ...`, `_cnn_repair.moments` of networks `[N, ...]`.
+      measure: `measure(params, target, repair) -> {"loss": [N], "accuracy": [N]}` of
+        networks `[N, ...]`, in nats and in [0, 1], brought to the moments `target`
+        `[N, ...]` by a key of `_cnn_repair.REPAIRS`.
+      measure_paths: `measure_paths(ends, targets, num_points, repair)` gives the same,
+        `[N, num_points]`, of all networks between the pair of ends; the targets of both
+        ends are interpolated too.
     """
 
-    def __init__(
-        self,
-        network: networks.Network,
-        inputs: np.ndarray,
-        labels: np.ndarray,
-        repair_inputs: np.ndarray,
-    ):
-        """Take the images.
+    moments: Callable[[Params], dict[str, Any]]
+    measure: Callable[[Params, Any, str], dict[str, np.ndarray]]
+    measure_paths: Callable[
+        [tuple[Params, Params], tuple[Any, Any], int, str], dict[str, np.ndarray]
+    ]
 
-        Args:
-          network: the architecture.
-          inputs: `[S, H, W, C]` images to evaluate on.
-          labels: `[S]` their classes.
-          repair_inputs: `[S', H, W, C]` training images for repairs.
-        """
-        self._network = network
-        self._data = jax.device_put(
-            {"inputs": inputs, "labels": labels, "repair": repair_inputs}
-        )
-        self._losses = {
-            kind: functools.partial(_losses, network, kind)
-            for kind in _cnn_repair.REPAIRS
-        }
-        # Networks follow each other on a CPU, where side by side none would stay in
-        # the cache.
-        on_cpu = jax.default_backend() == "cpu"
-        self._num_at_once = 1 if on_cpu else 64
-        self._moments = jax.jit(self._map(functools.partial(_moments, network)))
-        self._alone = {
-            kind: jax.jit(self._map(losses)) for kind, losses in self._losses.items()
-        }
 
-    def moments(self, params: Params) -> dict[str, Any]:
-        """Return `_cnn_repair.moments` of networks `[N, ...]`."""
-        return jax.device_get(self._moments(params, self._data))
+def evaluator(
+    network: networks.Network,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    repair_inputs: np.ndarray,
+) -> Evaluator:
+    """Return an evaluator, whose programs are compiled once for each repair.
 
-    def measure(
-        self, params: Params, target: Any, repair: str
-    ) -> dict[str, np.ndarray]:
-        """Return `loss` (nats) and `accuracy` in [0, 1], `[N]` each.
+    Args:
+      network: the architecture.
+      inputs: `[S, H, W, C]` images to evaluate on.
+      labels: `[S]` their classes.
+      repair_inputs: `[S', H, W, C]` training images for repairs.
 
-        Args:
-          params: networks `[N, ...]`.
-          target: their moments `[N, ...]` after the repair.
-          repair: a key of `_cnn_repair.REPAIRS`.
-        """
-        points = {"params": params, "target": target}
-        return _accuracies(self._alone[repair](points, self._data))
+    Returns:
+      The evaluator.
+    """
+    data = jax.device_put({"inputs": inputs, "labels": labels, "repair": repair_inputs})
+    # Networks follow each other on a CPU, where side by side none would stay in the
+    # cache.
+    batch_size = 1 if jax.default_backend() == "cpu" else 64
 
-    def measure_paths(
-        self, ends: tuple[Any, Any], targets: tuple[Any, Any], num_points: int,
-        repair: str,
-    ) -> dict[str, np.ndarray]:  # fmt: skip
-        """Return `loss` and `accuracy` `[N, num_points]` on the way from a to b.
+    def lift(function):
+        """Lift `function(row, data)` to rows `[N, ...]`."""
 
-        Args:
-          ends: networks `[N, ...]` at both ends.
-          targets: their moments `[N, ...]`, which are interpolated too.
-          num_points: points of each path.
-          repair: a key of `_cnn_repair.REPAIRS`.
-        """
+        def lifted(rows, data):
+            one = lambda row: function(row, data)  # noqa: E731
+            return jax.lax.map(one, rows, batch_size=batch_size)
+
+        return jax.jit(lifted)
+
+    losses = {
+        repair: functools.partial(_losses, network, repair)
+        for repair in _cnn_repair.REPAIRS
+    }
+    alone = {repair: lift(function) for repair, function in losses.items()}
+    find_moments = lift(
+        lambda params, data: _cnn_repair.moments(network, params, data["repair"])
+    )
+
+    def moments(params):
+        return jax.device_get(find_moments(params, data))
+
+    def measure(params, target, repair):
+        return _accuracies(alone[repair]({"params": params, "target": target}, data))
+
+    def measure_paths(ends, targets, num_points, repair):
         a, b = (
             {"params": params, "target": target}
             for params, target in zip(ends, targets, strict=True)
         )
         found = merging.loss_barrier(
-            self._losses[repair],
+            losses[repair],
             a,
             b,
             num_points,
-            data=self._data,
+            data=data,
             num_batch_axes=1,
-            batch_size=self._num_at_once,
+            batch_size=batch_size,
         )
         return _accuracies(found.losses)
 
-    def _map(self, function):
-        """Lift `function(row, data)` to rows `[N, ...]`."""
-
-        def mapped(rows, data):
-            one = lambda row: function(row, data)  # noqa: E731
-            return jax.lax.map(one, rows, batch_size=self._num_at_once)
-
-        return mapped
+    return Evaluator(moments, measure, measure_paths)
 
 
 def _losses(
@@ -117,10 +111,6 @@ def _losses(
         network.apply, params, data["inputs"], data["labels"], batch_size=_BATCH_SIZE
     )
     return {"loss": found["loss"], "error": 1 - found["accuracy"]}
-
-
-def _moments(network: networks.Network, params: Params, data: Any) -> Any:
-    return _cnn_repair.moments(network, params, data["repair"])
 
 
 def _accuracies(losses: Any) -> dict[str, np.ndarray]:

@@ -10,7 +10,8 @@ variance of every neuron on training images. Of this we keep two parts:
   standard deviation of the ends (RESCALE; the means stay as they are), then the same.
 
 What is read is rescaled, not what is written: the kernel of the next layer takes the
-factor, which is exact for every activation.
+factor, which is exact for every activation. Bringing back the means as well, of values
+or of what goes into the activations, gained nothing on 20 pairs of MNIST networks.
 """
 
 from collections.abc import Callable, Mapping

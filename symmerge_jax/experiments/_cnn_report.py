@@ -44,12 +44,13 @@ def write(
       cells: what was measured.
 
     Returns:
-      What `results.json` holds: `networks` (how many there were, numbers in the zoo and
-      mean accuracy of the paired ones), and by method its label, what it sees, seconds
-      per pair, largest function error, and for each repair the numbers of
+      What `results.json` holds: `pairs`, numbers in the zoo; `parents`, mean accuracy
+      and loss of the paired networks; `methods`, each with its label, what it sees,
+      seconds per pair, largest function error, and by repair the numbers of
       `_curves.summarize` of `loss` (nats) and `error` (1 - accuracy), and `drop`, by
-      how much the accuracy of the midpoint is below the mean of the two networks;
-      `crowd` with the same for crowds, by size.
+      how much the accuracy of the midpoint is below that of the two networks; `crowd`,
+      with accuracy and loss of the means by method, repair and size, and of `members`.
+      Means have a standard error `se` over pairs or crowds.
     """
     alone = cells["networks"]
     results: dict[str, Any] = {

@@ -187,7 +187,7 @@ def _open_lab(config, data: _cnn_data.CnnData) -> _Lab:
         chunk_size=config.chunk_size,
         key=jax.random.key(config.seed),
     )
-    evaluator = _cnn_paths.Evaluator(
+    evaluator = _cnn_paths.evaluator(
         data.network,
         data.test_inputs,
         data.test_labels,
@@ -212,7 +212,7 @@ def _measure_pairs(lab: _Lab, name: str, pairs: np.ndarray) -> dict[str, np.ndar
     """Return `REPAIR/MEASURE` `[N, T]`, `function_error` `[N]`, `seconds`."""
     a, b = (_cnn_data.pick(lab.params, pairs[:, end]) for end in (0, 1))
     ends = _cnn_methods.find_ends(name, lab.context, a, b)
-    targets = _targets(lab, a, ends.a), _targets(lab, b, ends.b)
+    targets = lab.evaluator.moments(ends.a), lab.evaluator.moments(ends.b)
     arrays: dict[str, Any] = {
         "function_error": ends.function_error,
         "seconds": np.asarray(ends.seconds),
@@ -229,12 +229,11 @@ def _measure_crowds(lab: _Lab, name: str, crowds: np.ndarray) -> dict[str, np.nd
     """Return `REPAIR/MEASURE` `[R]` of the means of crowds `[R, k]`, and `seconds`."""
     params = _cnn_data.pick(lab.params, crowds)
     found = _cnn_crowds.bring_together(name, lab.context, params)
-    flat = [
-        jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
-        for tree in (params, found.aligned)
-    ]
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found.aligned)
     target = _cnn_crowds.mean(
-        jax.tree.map(lambda x: x.reshape(*crowds.shape, -1), _targets(lab, *flat))
+        jax.tree.map(
+            lambda x: x.reshape(*crowds.shape, -1), lab.evaluator.moments(flat)
+        )
     )
     merged = _cnn_crowds.mean(found.aligned)
     arrays: dict[str, Any] = {"seconds": np.asarray(found.seconds)}
@@ -242,12 +241,3 @@ def _measure_crowds(lab: _Lab, name: str, crowds: np.ndarray) -> dict[str, np.nd
         measured = lab.evaluator.measure(merged, target, repair)
         arrays |= {f"{repair}/{measure}": row for measure, row in measured.items()}
     return arrays
-
-
-def _targets(lab: _Lab, before: Params, after: Params) -> dict[str, Any]:
-    """Return moments of networks that were moved; logits are those of before.
-
-    These differ where a method does not keep the function.
-    """
-    logits = lab.evaluator.moments(before)["logits"]
-    return {**lab.evaluator.moments(after), "logits": logits}

@@ -29,7 +29,14 @@ def context_of(network):
     )
 
 
-@pytest.mark.parametrize("name", ["merge_many", "universe", "closed_form"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("merge_many", marks=pytest.mark.slow),
+        pytest.param("universe", marks=pytest.mark.slow),
+        "closed_form",
+    ],
+)
 def test_the_mean_of_twins_is_each_of_them(name):
     """Negative test too: without alignment it is not."""
     network, batch = cnns.random_networks(2, activation="tanh")
@@ -46,6 +53,7 @@ def test_the_mean_of_twins_is_each_of_them(name):
     assert np.abs(naive - wanted).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_the_frame_of_a_mean_does_not_matter():
     """Aligned to a network as it is, or both balanced: the midpoint is the same."""
     network, batch = cnns.random_networks(2)

@@ -122,7 +122,7 @@ def test_a_finished_run_goes_on_with_further_methods(finished, monkeypatch):
         patch.setattr(_cnn_crowds, "bring_together", None)
         assert merge_cnns.run(config, workdir) == results
     more = config.copy_and_resolve_references()
-    more.methods = ("balanced", "matching")
+    more.methods = ("closed_form", "matching")
     more.crowd.sizes = (3, 4)
     found = merge_cnns.run(more, workdir)
     assert list(found["methods"]) == list(more.methods)
@@ -262,6 +262,7 @@ def test_variants():
         get_config("huge")
 
 
+@pytest.mark.slow
 def test_twins_are_joined_without_a_barrier(path):
     """Negative test too: as they are, they are not."""
     data = _cnn_data.load(tiny(path))
@@ -281,7 +282,7 @@ def test_twins_are_joined_without_a_barrier(path):
     element = jax.vmap(sample)(jax.random.split(jax.random.key(1), 3))
     b = jax.vmap(lambda g, x: symmetry.act(g, x, spec))(element, a)
     b = jax.device_get(b)
-    evaluator = _cnn_paths.Evaluator(
+    evaluator = _cnn_paths.evaluator(
         data.network, data.test_inputs, data.test_labels, data.train_inputs[:5]
     )
     middle = {}
