@@ -29,6 +29,9 @@ REPAIRS = {
 }
 """What may be done to merged networks; all but the first look at training images."""
 
+_MAX_FACTOR = 10.0
+"""A neuron that is almost silent when merged is noise, and may not drown the others."""
+
 
 def moments(network: networks.Network, params: Params, images: Array) -> dict[str, Any]:
     """Return what `repaired` brings a network to.
@@ -88,6 +91,7 @@ def _rescaled(
         found = _std(features(params, images)[space])
         alive = found > 1e-6 * jnp.max(target[space])
         factor = jnp.where(alive, target[space] / jnp.where(alive, found, 1), 1)
+        factor = jnp.minimum(factor, _MAX_FACTOR)
         kernel = params[reader]["kernel"]
         # A flattened layer has all channels of a position side by side.
         factor = jnp.tile(factor, kernel.shape[-2] // len(factor))
