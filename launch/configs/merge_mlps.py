@@ -4,7 +4,7 @@ python launch/train.py --config=launch/configs/merge_mlps.py
 
 The default is small: digits of scikit-learn, MLPs 64-32-32-10. Variants on MNIST, as in
 Ainsworth et al. 2023 (arXiv 2209.04836): `merge_mlps.py:mnist_512` (784-512-512-512-10,
-Adam, 100 epochs) and `:mnist_narrow` (784-400-200-100-10 without bias, AdamW, 40
+Adam, 100 epochs) and `:mnist_narrow` (784-400-200-100-10 without bias, AdamW, 60
 epochs). `:smoke` ends in seconds. The images are read from $SYMMERGE_DATA_DIR/mnist, or
 are downloaded.
 """
@@ -38,9 +38,9 @@ def get_config(variant: str = "default"):
         config.architecture.hidden_sizes = (400, 200, 100)
         config.architecture.use_bias = False
         # Weight decay brings narrow networks close enough to be merged.
-        config.training.num_epochs = 40
+        config.training.num_epochs = 60
         config.training.schedule = "cosine"
-        config.training.weight_decay = 0.3
+        config.training.weight_decay = 0.6
     if variant == "smoke":
         config.architecture.hidden_sizes = (8,)
         config.training.num_epochs = 3
