@@ -7,7 +7,8 @@ The zoo is that of `zoo_mnist.py`, with 12,000 images; it is made in a minute.
 Variants at the same size: `mnist_inr_cpu.py:faithful_decoder` has the published decoder
 head (plain; widths 256 and 512 as in all variants) and learning rate; `:faithful` the
 published encoder, decoder and schedule; `:no_probes` the better decoder, but weights as
-the only input of the encoder, and more steps; `:probe` reads outputs at learned points only.
+the only input of the encoder, and more steps; `:probe` reads outputs at learned points
+only.
 """
 
 import pathlib

@@ -129,8 +129,10 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     config: _config.Config = _config.check_config(saved, default_config())
     data = _distill.load(config, folder)
     zoo.require_architecture(data.zoo, canonicalizer.architecture)
-    rows = {**data.parts, "train": data.parts["train"][: config.num_probe_networks]}
-    parts = {name: zoo.select(data.zoo, numbers) for name, numbers in rows.items()}
+    parts = {
+        name: zoo.select(data.zoo, data.parts[name][: config.num_probe_networks])
+        for name in ("train", "val", "test")
+    }
     compare = _classifier_evaluation.comparison(
         canonicalizer, *data.test, temperature=config.temperature
     )
