@@ -55,12 +55,13 @@ def plan(config: _config.Config) -> ClassifierZoo:
     if config.zoo is None:
         return _divide(make_classifier_zoo.plan(_zoo_config(config)), config)
     classifiers = zoo.load(config.zoo)
+    recorded = _recorded(classifiers)
     _unused.refuse_unused(
         _zoo_config(config),
         make_classifier_zoo.default_config(),
-        ("num_networks", "architecture", "training"),
+        tuple({key.split(".")[0] for key in recorded}),
         f"zoo={config.zoo!r}",
-        fulfilled=_recorded(classifiers),
+        fulfilled=recorded,
     )
     return _divide(classifiers, config)
 
@@ -227,12 +228,16 @@ def _zoo_config(config: _config.Config) -> _config.Config:
 
 
 def _recorded(classifiers: zoo.Zoo) -> dict[str, Any]:
-    """Return what a zoo tells of how it was made, by key of `make_classifier_zoo`."""
+    """Return what a zoo tells of itself, by key of `make_classifier_zoo`.
+
+    An imported zoo tells its architecture, not how its networks were trained.
+    """
     made = classifiers.provenance
-    if made.get("made_by") != "generate_classifier_zoo":
-        return {}
-    groups = {"architecture": made["architecture"], "training": made["options"]}
-    return {"num_networks": made["num_networks"]} | {
+    groups, recorded = {"architecture": classifiers.architecture}, {}
+    if made.get("made_by") == "generate_classifier_zoo":
+        recorded["num_networks"] = made["num_networks"]
+        groups["training"] = made["options"]
+    return recorded | {
         f"{group}.{name}": tuple(value) if isinstance(value, list) else value
         for group, values in groups.items()
         for name, value in values.items()

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 import runpy
@@ -10,6 +11,7 @@ import symmerge_jax
 from symmerge_jax import training, zoo
 from symmerge_jax.experiments import (
     _classifier_evaluation,
+    _distill,
     autoencode_classifiers,
     make_classifier_zoo,
 )
@@ -127,6 +129,17 @@ def test_a_zoo_is_taken_if_its_description_agrees(finished, tmp_path):
     other = smoke_config(zoo=str(made), **{"architecture.activation": "tanh"})
     with pytest.raises(ValueError, match=r"architecture\.activation='tanh'"):
         autoencode_classifiers.run(other, tmp_path / "run")
+
+
+def test_an_imported_zoo_tells_nothing_of_its_training(finished, tmp_path):
+    made = zoo.load(finished[0] / "classifiers.zoo")
+    imported = dataclasses.replace(made, provenance={"made_by": "somebody"})
+    zoo.save(tmp_path / "x.zoo", imported)
+    config = smoke_config(zoo=str(tmp_path / "x.zoo"), **{"training.num_steps": 7})
+    assert len(_distill.plan(config).parts["train"]) == 6
+    config.architecture.activation = "tanh"
+    with pytest.raises(ValueError, match=r"architecture\.activation='tanh'"):
+        _distill.plan(config)
 
 
 def test_zoo_config_makes_a_zoo(tmp_path):
