@@ -9,7 +9,7 @@ import pytest
 
 import symmerge_jax
 from symmerge_jax import autoencoders, networks, training, zoo
-from symmerge_jax.experiments import _inr_training, autoencode
+from symmerge_jax.experiments import _autoencoder_fit, _inr_training, autoencode
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 FILES = {
