@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import graphs
-from symmerge_jax.metanets import _equivariant, _linear, _norm_silu
+from symmerge_jax.metanets import _equivariant, _linear, _norm_silu, _sources
 from symmerge_jax.typing import Array, Key, Params
 
 Nodes = tuple[Array, ...]
@@ -146,15 +146,17 @@ def _equivariant_step(params, topology, rules, nodes, edges, switch):
     if update is None:
         return updated, edges
     source_side, target_side = _edge_node_parts(canonicalization, update, nodes, switch)
-    new_edges = tuple(
-        _linear.matmul(e, update["W"])
-        * _equivariant.after_first(
-            update["phi"],
-            source_side[block.source][:, :, None] + target_side[block.target][:, None],
-        )
-        for block, e in zip(topology.blocks, edges, strict=True)
-    )
-    return updated, new_edges
+    new_edges = []
+    for block, e in zip(topology.blocks, edges, strict=True):
+        target = target_side[block.target][:, None]
+
+        def new(e, source, target=target):
+            first = source[:, :, None] + target
+            phi = _equivariant.after_first(update["phi"], first)
+            return _linear.matmul(e, update["W"]) * phi
+
+        new_edges.append(_sources.map_sources(new, e, source_side[block.source]))
+    return updated, tuple(new_edges)
 
 
 def _messages(params, topology, rules, nodes, edges, switch, *, forward):
@@ -167,14 +169,21 @@ def _messages(params, topology, rules, nodes, edges, switch, *, forward):
     parts: list[list[Array]] = [[] for _ in nodes]
     for (sender, receiver), e in zip(ends, edges, strict=True):
         role = topology.spaces[receiver].role
+
+        def summed(e, value, role=role):
+            if forward and isinstance(e, _linear.RawEdges):
+                product = e.times_source(value, params["We"])
+            else:
+                value = value[:, :, None] if forward else value[:, None]
+                product = _linear.matmul(e, params["We"]) * value
+            message = _branch(rules, switch, role, params["message"], product)
+            return jnp.sum(message, axis=1 if forward else 2)
+
         value = values[sender]
-        if forward and isinstance(e, _linear.RawEdges):
-            product = e.times_source(value, params["We"])
+        if forward:
+            parts[receiver].append(_sources.sum_over_sources(summed, e, value))
         else:
-            value = value[:, :, None] if forward else value[:, None]
-            product = _linear.matmul(e, params["We"]) * value
-        message = _branch(rules, switch, role, params["message"], product)
-        parts[receiver].append(jnp.sum(message, axis=1 if forward else 2))
+            parts[receiver].append(summed(e, value))
     return _aggregate(topology, rules, ends, nodes, parts)
 
 
