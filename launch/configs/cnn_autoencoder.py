@@ -3,8 +3,8 @@
 python launch/train.py --config=launch/configs/cnn_autoencoder.py:mnist_relu \
     --config.zoo=relu.zoo --workdir=runs/cnn_relu
 
-Variants: `digits_relu` (default), `digits_tanh`: 200 networks of 8 x 8 digits, made on
-the fly; `mnist_relu`, `mnist_tanh`: the zoos of `zoo_cnn.py`, made if `config.zoo`
+Variants: `digits_relu` (default), `digits_tanh`: 1,000 networks of 8 x 8 digits, made
+on the fly; `mnist_relu`, `mnist_tanh`: the zoos of `zoo_cnn.py`, made if `config.zoo`
 names no file; `cifar10_relu`, `cifar10_tanh`: the same for grey CIFAR-10, with the
 published sizes, meant for a GPU; `faithful_relu`, `faithful_tanh`: the published
 configuration on that zoo, which distils on all test images; `smoke` ends in seconds.

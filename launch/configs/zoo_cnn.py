@@ -3,7 +3,7 @@
 python launch/make_zoo.py --config=launch/configs/zoo_cnn.py:mnist_relu --out=relu.zoo
 
 Every network draws its own learning rate, scale of initialisation, L2 penalty and part
-of the images. Variants: `digits_relu` (default), `digits_tanh`: 200 networks of
+of the images. Variants: `digits_relu` (default), `digits_tanh`: 1,000 networks of
 scikit-learn's 8 x 8 digits, a minute on 2 CPU cores; `mnist_relu`, `mnist_tanh`: 1,200
 of MNIST, median accuracy 92 and 87 %, 10 minutes; `cifar10_relu`, `cifar10_tanh`: 5,000
 of CIFAR-10 in grey, meant for a GPU; `smoke`: 4 networks in seconds. MNIST and CIFAR-10
@@ -15,7 +15,7 @@ import os
 
 from symmerge_jax.experiments import make_classifier_zoo
 
-SIZES = {"digits": (200, 500), "mnist": (1200, 1000), "cifar10": (5000, 4000)}
+SIZES = {"digits": (1000, 500), "mnist": (1200, 1000), "cifar10": (5000, 4000)}
 
 
 def get_config(variant: str = "digits_relu"):
