@@ -1,6 +1,5 @@
 """What an autoencoder of classifiers is judged by."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import symmerge_jax
-from symmerge_jax import autoencoders, symmetry, zoo
+from symmerge_jax import autoencoders, networks, symmetry, zoo
 from symmerge_jax.experiments import _inr_evaluation
 from symmerge_jax.typing import Params
 
@@ -91,7 +90,7 @@ def summary(found: dict[str, np.ndarray]) -> dict[str, float]:
 
 def baselines(
     canonicalizer: autoencoders.Canonicalizer,
-    train: Params,
+    mean: np.ndarray,
     test: Params,
     compare: Compare,
 ) -> dict[str, float]:
@@ -102,7 +101,7 @@ def baselines(
 
     Args:
       canonicalizer: the trained autoencoder.
-      train: networks whose mean latent stands for all.
+      mean: `[D]` mean latent of the training networks.
       test: `[N]` networks that were not trained on.
       compare: from `comparison`.
 
@@ -110,7 +109,6 @@ def baselines(
       `kl_NAME`, `agreement_NAME` and `accuracy_NAME`, with NAME `mean_latent`, or
       `without_KIND` with one part of the latent frozen to its mean.
     """
-    mean = np.asarray(canonicalizer.encode(train)).mean(axis=0)
     count = len(jax.tree.leaves(test)[0])
     others = _inr_evaluation.frozen_latents(canonicalizer, test)
     latents = {"mean_latent": np.broadcast_to(mean, (count, *mean.shape))}
@@ -124,7 +122,10 @@ def baselines(
 
 
 def predict_accuracy(
-    canonicalizer: autoencoders.Canonicalizer, train: zoo.Zoo, test: zoo.Zoo
+    train: zoo.Zoo,
+    test: zoo.Zoo,
+    train_latents: np.ndarray,
+    test_latents: np.ndarray,
 ) -> dict[str, float]:
     """Predict test accuracies from the weights alone (Unterthiner et al. 2020).
 
@@ -132,9 +133,10 @@ def predict_accuracy(
     networks.
 
     Args:
-      canonicalizer: the trained autoencoder.
       train: networks with the metric `test_accuracy`.
       test: others.
+      train_latents: `[N, D]` of the ones.
+      test_latents: of the others.
 
     Returns:
       Kendall's tau on the others, from latents (`tau_latent`), from mean, variance and
@@ -143,23 +145,25 @@ def predict_accuracy(
     """
     from sklearn import compose, pipeline, preprocessing, svm
 
-    closed_form = functools.partial(symmerge_jax.canonicalize, spec=canonicalizer.spec)
-    features: dict[str, Any] = {
-        "latent": canonicalizer.encode,
-        "statistics": tensor_statistics,
-        "canonical": lambda params: _inr_evaluation.flat(closed_form(params)),
-        "weights": _inr_evaluation.flat,
+    spec = networks.build(train.architecture).spec
+    zoos = train, test
+    closed = [symmerge_jax.canonicalize(part.params, spec) for part in zoos]
+    features = {
+        "latent": (train_latents, test_latents),
+        "statistics": [tensor_statistics(part.params) for part in zoos],
+        "canonical": [_inr_evaluation.flat(params) for params in closed],
+        "weights": [_inr_evaluation.flat(part.params) for part in zoos],
     }
     taus = {}
-    for name, function in features.items():
+    for name, (seen, others) in features.items():
         model = compose.TransformedTargetRegressor(
             pipeline.make_pipeline(preprocessing.StandardScaler(), svm.SVR()),
             transformer=preprocessing.QuantileTransformer(
                 n_quantiles=min(100, len(train)), output_distribution="normal"
             ),
         )
-        model.fit(np.asarray(function(train.params)), train.metrics["test_accuracy"])
-        predicted = model.predict(np.asarray(function(test.params)))
+        model.fit(seen, train.metrics["test_accuracy"])
+        predicted = model.predict(others)
         taus[f"tau_{name}"] = _tau(predicted, test.metrics["test_accuracy"])
     return taus
 

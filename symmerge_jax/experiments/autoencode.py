@@ -14,11 +14,9 @@ what the original renders. Everything a run leaves is in its workdir:
 
 import os
 import pathlib
-import time
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import config_dict
 
 from symmerge_jax import autoencoders, plots, training, zoo
@@ -128,22 +126,14 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     few = jax.tree.map(lambda x: x[: config.num_orbits], test.params)
     spread = _inr_evaluation.orbit_spread(canonicalizer, few, config.num_twins)
     accuracies = _inr_evaluation.probes(canonicalizer, train, test)
-    canonicalizer.encode(test.params)  # compiles where the measures above did not
-    start = time.perf_counter()
-    canonicalizer.encode(test.params)
-    seconds = time.perf_counter() - start
     results = {
         **measures,
         **ablations,
         **spread,
         **accuracies,
-        "num_train": len(data.parts["train"]),
-        "num_test": len(test),
-        "num_parameters": sum(
-            int(np.size(x)) for x in jax.tree.leaves(canonicalizer.variables)
+        **_autoencoder_fit.sizes_and_speed(
+            canonicalizer, len(data.parts["train"]), test
         ),
-        "encoded_per_second": len(test) / seconds,
-        **canonicalizer.metadata,
     }
     _config.write_json(folder / "results.json", results)
     shape = (-1, data.height, data.width)

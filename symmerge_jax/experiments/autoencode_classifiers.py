@@ -14,7 +14,6 @@ as the original does. Everything a run leaves is in its workdir:
 
 import os
 import pathlib
-import time
 from typing import Any
 
 import jax
@@ -88,8 +87,10 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     _autoencoder_fit.check_step(config, model, len(planned.parts["train"]), mesh)
 
     folder = _workdir.open_workdir(workdir, config)
-    data = _distill.load(config, folder)
-    model = _distill.make_model(config, data)
+    data = planned
+    if config.zoo is None:  # planned networks are zeros
+        data = _distill.load(config, folder)
+        model = _distill.make_model(config, data)
     loss_fn = _distill.make_loss(config, model, images)
     _autoencoder_fit.fit(
         config,
@@ -136,10 +137,11 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     compare = _classifier_evaluation.comparison(
         canonicalizer, *data.test, temperature=config.temperature
     )
-    found = {
-        name: compare(np.asarray(canonicalizer.encode(part.params)), part.params)
+    latents = {
+        name: np.asarray(canonicalizer.encode(part.params))
         for name, part in parts.items()
     }
+    found = {name: compare(latents[name], part.params) for name, part in parts.items()}
     test = parts["test"]
     few = jax.tree.map(lambda x: x[: config.num_orbits], test.params)
     results = {
@@ -149,22 +151,15 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     }
     results |= {
         **_classifier_evaluation.baselines(
-            canonicalizer, parts["train"].params, test.params, compare
+            canonicalizer, latents["train"].mean(axis=0), test.params, compare
         ),
         **_inr_evaluation.orbit_spread(canonicalizer, few, config.num_twins),
-        **_classifier_evaluation.predict_accuracy(canonicalizer, parts["train"], test),
-    }
-    start = time.perf_counter()
-    canonicalizer.encode(test.params)
-    seconds = time.perf_counter() - start
-    results |= {
-        "num_train": len(data.parts["train"]),
-        "num_test": len(test),
-        "num_parameters": sum(
-            int(np.size(x)) for x in jax.tree.leaves(canonicalizer.variables)
+        **_classifier_evaluation.predict_accuracy(
+            parts["train"], test, latents["train"], latents["test"]
         ),
-        "encoded_per_second": len(test) / seconds,
-        **canonicalizer.metadata,
+        **_autoencoder_fit.sizes_and_speed(
+            canonicalizer, len(data.parts["train"]), test
+        ),
     }
     _config.write_json(folder / "results.json", results)
     figure = plots.versus(

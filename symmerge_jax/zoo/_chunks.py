@@ -11,6 +11,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from symmerge_jax import symmetry
+from symmerge_jax.typing import Params
+
+_METRICS = "metrics/"
+
 OnChunk = Callable[[int, int, Mapping[str, float]], None]
 """Called with the networks done, the networks in all, and means of the last chunk."""
 
@@ -57,6 +62,35 @@ def gather(
         name: np.concatenate([chunks[start][name] for start in starts])
         for name in chunks[0]
     }
+
+
+def indices(start: int, chunk_size: int, num_networks: int) -> np.ndarray:
+    """Return the networks of a chunk, `[chunk_size]` int32.
+
+    The last chunk is filled up with repetitions of the last network.
+    """
+    numbers = np.minimum(np.arange(start, start + chunk_size), num_networks - 1)
+    return numbers.astype(np.int32)
+
+
+def pack(
+    params: Params, metrics: Mapping[str, np.ndarray], num_rows: int
+) -> dict[str, np.ndarray]:
+    """Return the first rows of weights and metrics as the arrays of a chunk."""
+    arrays = {"/".join(path): leaf for path, leaf in symmetry.flatten(params).items()}
+    arrays |= {f"{_METRICS}{name}": values for name, values in metrics.items()}
+    return {name: values[:num_rows] for name, values in arrays.items()}
+
+
+def unpack(arrays: Mapping[str, np.ndarray]) -> tuple[Params, dict[str, np.ndarray]]:
+    """Return the weights and the metrics of arrays made by `pack`."""
+    metrics, leaves = {}, {}
+    for name, values in arrays.items():
+        if name.startswith(_METRICS):
+            metrics[name.removeprefix(_METRICS)] = values
+        else:
+            leaves[tuple(name.split("/"))] = values
+    return symmetry.unflatten(leaves), metrics
 
 
 def num_workers(devices: Sequence[Any]) -> int:

@@ -21,7 +21,6 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from symmerge_jax import symmetry
 from symmerge_jax.zoo import _chunks, _fit_siren, _images, _zoo, _zoo_file
 
 SIREN = {"kind": "siren", "layer_sizes": [2, 32, 32, 1], "w0": 30.0}
@@ -87,13 +86,10 @@ def generate_siren_zoo(
     key = jax.random.key(seed)
 
     def fit_chunk(start: int) -> dict[str, np.ndarray]:
-        # The last chunk is filled up with repetitions of the last network.
-        indices = np.minimum(np.arange(start, start + chunk_size), num_networks - 1)
+        indices = _chunks.indices(start, chunk_size, num_networks)
         pixels = _images.to_unit_range(images[image_row[indices]])
-        params, metrics = jax.device_get(fit(key, indices.astype(np.int32), pixels))
-        arrays = {"/".join(k): v for k, v in symmetry.flatten(params).items()}
-        arrays |= {f"metrics/{name}": values for name, values in metrics.items()}
-        chunk = {name: v[: num_networks - start] for name, v in arrays.items()}
+        params, metrics = jax.device_get(fit(key, indices, pixels))
+        chunk = _chunks.pack(params, metrics, num_networks - start)
         _check_fit(chunk, start)
         return chunk
 
@@ -106,10 +102,7 @@ def generate_siren_zoo(
         stats=lambda chunk: {"psnr": float(np.mean(chunk["metrics/psnr"]))},
         on_chunk=on_chunk,
     )
-    metrics = {n.split("/")[1]: v for n, v in arrays.items() if n.startswith("metrics")}
-    params = symmetry.unflatten(
-        {tuple(n.split("/")): v for n, v in arrays.items() if n.startswith("dense")}
-    )
+    params, metrics = _chunks.unpack(arrays)
     return _zoo.create(
         architecture,
         params,

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from symmerge_jax import networks, symmetry
+from symmerge_jax import networks
 from symmerge_jax.zoo import (
     _chunks,
     _fit_classifier,
@@ -91,12 +91,10 @@ def generate_classifier_zoo(
     key = jax.random.key(seed)
 
     def fit_chunk(start: int) -> dict[str, np.ndarray]:
-        # The last chunk is filled up with repetitions of the last network.
-        indices = np.minimum(np.arange(start, start + chunk_size), num_networks - 1)
-        params, metrics = jax.device_get(fit(key, indices.astype(np.int32), data))
-        arrays = {"/".join(k): v for k, v in symmetry.flatten(params).items()}
-        arrays |= {f"metrics/{n}": v.astype(np.float32) for n, v in metrics.items()}
-        return {name: v[: num_networks - start] for name, v in arrays.items()}
+        indices = _chunks.indices(start, chunk_size, num_networks)
+        params, metrics = jax.device_get(fit(key, indices, data))
+        metrics = {name: v.astype(np.float32) for name, v in metrics.items()}
+        return _chunks.pack(params, metrics, num_networks - start)
 
     arrays = _chunks.gather(
         fit_chunk,
@@ -108,11 +106,14 @@ def generate_classifier_zoo(
         on_chunk=on_chunk,
     )
     num_kept = len(options.keep_steps) + 1
-    arrays = {name: v.reshape(-1, *v.shape[2:]) for name, v in arrays.items()}
-    is_metric = {name: name.startswith("metrics/") for name in arrays}
-    weights = {name: v for name, v in arrays.items() if not is_metric[name]}
+    params, metrics = _chunks.unpack(
+        {name: v.reshape(-1, *v.shape[2:]) for name, v in arrays.items()}
+    )
     finite = np.all(
-        [np.isfinite(v).all(axis=tuple(range(1, v.ndim))) for v in weights.values()],
+        [
+            np.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim)))
+            for leaf in jax.tree.leaves(params)
+        ],
         axis=0,
     )
     if not finite.any():
@@ -121,16 +122,10 @@ def generate_classifier_zoo(
         )
     return _zoo.create(
         recipe["architecture"],
-        symmetry.unflatten(
-            {tuple(name.split("/")): v[finite] for name, v in weights.items()}
-        ),
+        jax.tree.map(lambda leaf: leaf[finite], params),
         image_index=np.repeat(np.arange(num_networks), num_kept)[finite],
         subsets=(train.name,),
-        metrics={
-            name.split("/")[1]: v[finite]
-            for name, v in arrays.items()
-            if is_metric[name]
-        },
+        metrics={name: values[finite] for name, values in metrics.items()},
         provenance={**recipe, "num_diverged": int(np.sum(~finite))},
     )
 
