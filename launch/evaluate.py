@@ -8,15 +8,9 @@ import pathlib
 from absl import flags
 
 from symmerge_jax import experiments
-from symmerge_jax.experiments import autoencode, autoencode_classifiers
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 flags.mark_flag_as_required("workdir")
-
-EXPERIMENTS = {
-    "autoencode": autoencode,
-    "autoencode_classifiers": autoencode_classifiers,
-}
 
 
 def main(argv):
@@ -24,12 +18,9 @@ def main(argv):
         raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
     workdir = pathlib.Path(WORKDIR.value or "")
     name = experiments.load_config(workdir / "config.json").get("experiment")
-    if name not in EXPERIMENTS:
-        raise flags.Error(
-            f"{workdir} is a run of {name!r}, which trains no model; known are"
-            f" {sorted(EXPERIMENTS)}."
-        )
-    experiment = EXPERIMENTS[name]
+    experiment = experiments.find_experiment(name)
+    if not hasattr(experiment, "evaluate"):
+        raise flags.Error(f"{workdir} is a run of {name!r}, which trains no model.")
     print(experiment.table(experiment.evaluate(workdir)))  # noqa: T201
 
 

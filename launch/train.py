@@ -10,37 +10,18 @@ import pathlib
 from absl import flags
 
 from symmerge_jax import experiments
-from symmerge_jax.experiments import (
-    autoencode,
-    autoencode_classifiers,
-    interpolate,
-    merge_cnns,
-    merge_mlps,
-)
 
 CONFIG = experiments.define_config_flag("launch/configs/digits_inr.py")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; by default runs/ and the config's name."
 )
 
-EXPERIMENTS = {
-    "autoencode": autoencode,
-    "autoencode_classifiers": autoencode_classifiers,
-    "interpolate": interpolate,
-    "merge_cnns": merge_cnns,
-    "merge_mlps": merge_mlps,
-}
-
 
 def main(argv):
     if len(argv) > 1:
         raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
     config = CONFIG.value
-    if (name := config.get("experiment")) not in EXPERIMENTS:
-        raise flags.Error(
-            f"config.experiment is {name!r}, known are {sorted(EXPERIMENTS)}."
-        )
-    experiment = EXPERIMENTS[name]
+    experiment = experiments.find_experiment(config.get("experiment"))
     workdir = WORKDIR.value or pathlib.Path("runs", CONFIG.name)
     results = experiment.run(config, workdir)
     print(experiment.table(results))  # noqa: T201

@@ -9,12 +9,15 @@ from symmerge_jax.experiments._config import (
     save_config,
 )
 from symmerge_jax.experiments._main import define_config_flag, run_main
+from symmerge_jax.experiments._registry import EXPERIMENTS, find_experiment
 from symmerge_jax.experiments._workdir import open_workdir, versions
 
 __all__ = [
+    "EXPERIMENTS",
     "check_config",
     "config_hash",
     "define_config_flag",
+    "find_experiment",
     "load_config",
     "load_config_file",
     "open_workdir",

@@ -1,0 +1,34 @@
+"""Every experiment that `launch/train.py` can run, by the name in its config."""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+EXPERIMENTS = (
+    "autoencode",
+    "autoencode_classifiers",
+    "interpolate",
+    "merge_cnns",
+    "merge_mlps",
+)
+"""Modules of this package with `default_config`, `run(config, workdir)` and `table`;
+those that train a model also have `evaluate(workdir)`."""
+
+
+def find_experiment(name: Any) -> ModuleType:
+    """Return the module of an experiment, which is imported only now.
+
+    Args:
+      name: `config.experiment`, one of `EXPERIMENTS`.
+
+    Returns:
+      The module.
+
+    Raises:
+      ValueError: for another name; tells the known ones.
+    """
+    if name not in EXPERIMENTS:
+        raise ValueError(
+            f"config.experiment is {name!r}, known are {', '.join(EXPERIMENTS)}."
+        )
+    return importlib.import_module(f"symmerge_jax.experiments.{name}")
