@@ -1,8 +1,13 @@
 """Autoencoders of network parameters: canonicalisation by learning."""
 
-from symmerge_jax.autoencoders._autoencoder import Autoencoder, Variables, autoencoder
+from symmerge_jax.autoencoders._autoencoder import Autoencoder, autoencoder
 from symmerge_jax.autoencoders._batches import map_batches
-from symmerge_jax.autoencoders._build import ENCODERS, Statistics, build
+from symmerge_jax.autoencoders._build import (
+    ENCODERS,
+    Statistics,
+    build,
+    build_encoder,
+)
 from symmerge_jax.autoencoders._canonicalizer import (
     Canonicalizer,
     load_canonicalizer,
@@ -18,6 +23,7 @@ from symmerge_jax.autoencoders._distillation import (
     distillation_loss,
     population_logits,
 )
+from symmerge_jax.autoencoders._encoder import Encoder, Variables, encoder
 from symmerge_jax.autoencoders._losses import (
     functional_loss,
     psnr,
@@ -31,13 +37,16 @@ __all__ = [
     "HEADS",
     "Autoencoder",
     "Canonicalizer",
+    "Encoder",
     "MLPDecoder",
     "ProbeEncoder",
     "Statistics",
     "Variables",
     "autoencoder",
     "build",
+    "build_encoder",
     "distillation_loss",
+    "encoder",
     "functional_loss",
     "load_canonicalizer",
     "map_batches",

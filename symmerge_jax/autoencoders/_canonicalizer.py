@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from symmerge_jax import symmetry
-from symmerge_jax.autoencoders import _autoencoder, _batches, _build
+from symmerge_jax.autoencoders import _autoencoder, _batches, _build, _encoder
 from symmerge_jax.typing import Array, Params
 
 FORMAT = "symmerge_jax.canonicalizer"
@@ -47,7 +47,7 @@ class Canonicalizer:
     encoder: Mapping[str, Any]
     decoder: Mapping[str, Any]
     statistics: _build.Statistics
-    variables: _autoencoder.Variables
+    variables: _encoder.Variables
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property

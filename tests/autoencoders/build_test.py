@@ -92,7 +92,7 @@ def test_unknown_descriptions_are_refused(describe, encoder, decoder, message):
 def test_a_probe_encoder_without_probes_is_refused(describe):
     architecture, _, decoder, statistics = describe()
     encoder = {"kind": "probe", "width": 4}
-    with pytest.raises(ValueError, match="needs an encoder, a probe, or both"):
+    with pytest.raises(ValueError, match="needs a module of weights, a probe, or both"):
         autoencoders.build(architecture, encoder, decoder, statistics)
 
 
