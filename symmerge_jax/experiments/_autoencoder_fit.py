@@ -246,7 +246,7 @@ def draw_curves(folder: pathlib.Path, *, label: str, best: str) -> None:
     series = training.read_metrics(folder / "metrics.jsonl")
     panels = {"loss": ("loss",), label: (best,), "step size": ("lr",)}
     figure = plots.training_curves(series, panels, log_scale=("loss", label))
-    plots.save_figure(figure, folder / "curves.png")
+    plots.save_figure(figure, folder / "curves")
 
 
 def table(results: dict[str, Any]) -> str:

@@ -249,7 +249,7 @@ def _draw_paths(folder, config, results, cells) -> None:
         num_columns=2,
         log_scale=loss_panels,
     )
-    plots.save_figure(figure, folder / "paths.png")
+    plots.save_figure(figure, folder / "paths")
 
 
 def _draw_crowds(folder, crowd: Mapping[str, Any]) -> None:
@@ -262,7 +262,7 @@ def _draw_crowds(folder, crowd: Mapping[str, Any]) -> None:
             lines.setdefault(_MEMBERS, (sizes, *_parts(crowd["members"])))
             lines[method["label"]] = (sizes, *_parts(measures["accuracy"]))
     figure = plots.mean_curves(panels, "networks", "accuracy", markers=True)
-    plots.save_figure(figure, folder / "crowd.png")
+    plots.save_figure(figure, folder / "crowd")
 
 
 def _parts(numbers: list[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:

@@ -146,13 +146,13 @@ def _draw(folder: pathlib.Path, results, curves) -> None:
             figure = plots.mean_curves(
                 panels, _PATH, ylabel, names=names, num_columns=columns
             )
-            plots.save_figure(figure, folder / f"paths_{measure}.png")
+            plots.save_figure(figure, folder / f"paths_{measure}")
     measure = "image" if "image" in results["cells"][0] else "own"
     if panels := _against_noise(results["cells"], measure):
         figure = plots.mean_curves(
             panels, _NOISE, _interpolation.MEASURES[measure], names=names, markers=True
         )
-        plots.save_figure(figure, folder / "noise.png")
+        plots.save_figure(figure, folder / "noise")
 
 
 def _against_noise(cells, measure: str) -> dict[str, dict[str, Any]]:

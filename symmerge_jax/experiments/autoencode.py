@@ -9,7 +9,7 @@ what the original renders. Everything a run leaves is in its workdir:
     checkpoints/{latest,best}    for resuming; best by the error on validation networks
     canonicalizer/               the trained autoencoder, for `load_canonicalizer`
     results.json                 measures on held-out networks
-    reconstructions.png, curves.png
+    reconstructions, curves      as .png and .pdf, like all figures
 """
 
 import os
@@ -103,7 +103,7 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
 
     Returns:
       The measures, which `results.json` also holds: those of `_inr_evaluation`, times
-      and sizes. Draws `reconstructions.png` and `curves.png`.
+      and sizes. Draws the figures `reconstructions` and `curves`.
 
     Raises:
       FileNotFoundError: if the run has not finished.
@@ -142,7 +142,7 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
             [originals[:10].reshape(shape), decoded[:10].reshape(shape)],
             ["original", "decoded"],
         ),
-        folder / "reconstructions.png",
+        folder / "reconstructions",
     )
     _autoencoder_fit.draw_curves(folder, label="validation MSE", best="val/mse")
     return results

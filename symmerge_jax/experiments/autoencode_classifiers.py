@@ -9,7 +9,7 @@ as the original does. Everything a run leaves is in its workdir:
     checkpoints/{latest,best}    for resuming; best by the divergence on validation
     canonicalizer/               the trained autoencoder, for `load_canonicalizer`
     results.json                 measures on training and held-out networks
-    accuracies.png, curves.png
+    accuracies, curves           as .png and .pdf, like all figures
 """
 
 import os
@@ -117,8 +117,8 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     Returns:
       The measures, which `results.json` also holds: by part of the zoo those of
       `_classifier_evaluation.summary`, and on held-out networks the others of that
-      module, the spread of orbits, times and sizes. Draws `accuracies.png` and
-      `curves.png`.
+      module, the spread of orbits, times and sizes. Draws the figures
+      `accuracies` and `curves`.
 
     Raises:
       FileNotFoundError: if the run has not finished.
@@ -167,7 +167,7 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
         "accuracy of the original",
         "accuracy of the decoded",
     )
-    plots.save_figure(figure, folder / "accuracies.png")
+    plots.save_figure(figure, folder / "accuracies")
     _autoencoder_fit.draw_curves(folder, label="validation divergence", best=_BEST)
     return results
 

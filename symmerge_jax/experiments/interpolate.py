@@ -9,7 +9,7 @@ beside orbits separate fits of one image. Everything a run leaves is in its work
     autoencoder/                 made first, unless `config.canonicalizer` names one
     cells/                       losses of every pair by family, noise and method
     results.json, results.npz    the numbers; mean curves with their errors
-    paths_image.png, paths_own.png, noise.png
+    paths_image, paths_own, noise  as .png and .pdf, like all figures
 """
 
 import os

@@ -10,7 +10,7 @@ its workdir:
     config.json, versions.json   what was run, and on what
     cells/                       what was measured, by method
     results.json, results.npz    the numbers; curves of all pairs
-    paths.png, crowd.png
+    paths, crowd                 as .png and .pdf, like all figures
 """
 
 import os

@@ -11,7 +11,7 @@ data. Everything a run leaves is in its workdir:
     networks/0.safetensors ...   the trained networks, for `launch/merge.py`
     alignments/                  what each method found, kept for the next start
     results.json, results.npz    measures, and all curves
-    paths.png                    the curves
+    paths                        the curves, as .png and .pdf
 """
 
 import os
@@ -223,7 +223,7 @@ def _results(config, found) -> dict[str, Any]:
 
 
 def _write(folder, results, found) -> None:
-    """Write `results.json`, `results.npz` (`METHOD/MEASURE`, `[N, T]`), `paths.png`."""
+    """Write `results.json`, `results.npz` (`METHOD/MEASURE`, `[N, T]`), and the figure."""
     curves = {
         name: {
             measure: np.array([pair["curves"][measure] for pair in pairs])
@@ -253,7 +253,7 @@ def _write(folder, results, found) -> None:
         dashed=dashed,
         log_scale=[_TITLES["test_loss"], _TITLES["train_loss"]],
     )
-    plots.save_figure(figure, folder / "paths.png")
+    plots.save_figure(figure, folder / "paths")
 
 
 _TITLES = {

@@ -48,9 +48,9 @@ def training_curves(
         raise ValueError(f"log_scale names no panel: {', '.join(sorted(unknown))}")
     num_columns = min(3, len(panels))
     num_rows = math.ceil(len(panels) / num_columns)
-    figure, axes = _style.new_figure(
-        3.2 * num_columns, 2.3 * num_rows, num_rows, num_columns
-    )
+    width = _style.COLUMN_WIDTH if num_columns == 1 else _style.TEXT_WIDTH
+    height = max(1.7, 0.68 * width / num_columns)
+    figure, axes = _style.new_figure(width, height * num_rows, num_rows, num_columns)
     for axis in axes.flat[len(panels) :]:
         axis.remove()
     for axis, (title, names) in zip(axes.flat, panels.items(), strict=False):
@@ -62,7 +62,7 @@ def training_curves(
                 values,
                 color=_style.COLORS[index % len(_style.COLORS)],
                 marker="." if few else None,
-                linewidth=1.4 if few else 0.9,
+                linewidth=1.2 if few else 0.8,
                 label=name,
             )
         axis.set_title(title)
@@ -120,9 +120,9 @@ def scaling_panels(
     """
     if not panels or not all(lines for lines, _ in panels.values()):
         raise ValueError("there is nothing to draw: no lines")
-    figure, axes = _style.new_figure(
-        4.2 if len(panels) == 1 else 3.4 * len(panels), 3.1, 1, len(panels)
-    )
+    width = _style.COLUMN_WIDTH if len(panels) == 1 else _style.TEXT_WIDTH
+    height = max(2.0, 0.75 * width / len(panels))
+    figure, axes = _style.new_figure(width, height, 1, len(panels))
     for axis, (xlabel, (lines, slope)) in zip(axes.flat, panels.items(), strict=True):
         _draw_scaling(axis, lines, slope)
         axis.set_xlabel(xlabel)

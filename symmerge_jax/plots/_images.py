@@ -53,11 +53,15 @@ def image_rows(
     ):
         if labels is not None and len(labels) != count:
             raise ValueError(f"{len(labels)} {name} for {count} of them")
-    left = 1.1 if row_labels is not None else 0.0
-    top = 0.25 if column_labels is not None else 0.0
+    left = 0.0
+    if row_labels is not None:
+        lines = [line for label in row_labels for line in label.split("\n")]
+        left = 0.2 + 0.06 * max(map(len, lines))
+    top = 0.2 if column_labels is not None else 0.0
+    size = min(0.62, (_style.TEXT_WIDTH - left) / num_columns)
     figure, axes = _style.new_figure(
-        left + 0.72 * num_columns,
-        top + 0.72 * len(rows),
+        left + size * num_columns,
+        top + size * len(rows),
         len(rows),
         num_columns,
         padding=0.015,
@@ -77,5 +81,5 @@ def image_rows(
             )
     if column_labels is not None:
         for axis, label in zip(axes[0], column_labels, strict=True):
-            axis.set_title(label, fontsize=8, pad=3)
+            axis.set_title(label, fontsize=7, pad=3)
     return figure

@@ -10,8 +10,6 @@ from symmerge_jax.plots import _style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DASHES: Any = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
-
 
 @_style.styled
 def mean_curves(
@@ -27,9 +25,9 @@ def mean_curves(
 ) -> "Figure":
     """Draw mean curves with bands of one error around them, a line for each method.
 
-    A method looks the same in all panels: its place in ``names`` gives it a colour and
-    one of three dash patterns, so that lines that lie on each other can be told apart.
-    One legend serves all.
+    A method looks the same in all panels and figures: its label gives it a colour and
+    one of three dash patterns, so that lines that lie on each other can be told apart
+    (`METHOD_STYLES`; others are told apart by their place). One legend serves all.
 
     Args:
       panels: by title, ``(x [T], mean [T], error [T])`` of every method by name; an
@@ -37,12 +35,12 @@ def mean_curves(
       xlabel: what runs along the axis, with its unit.
       ylabel: what was measured, with its unit, in all panels, which share the axis;
         None where the titles say it and each panel has an axis of its own.
-      names: all methods in the order of their colours, also ones that are not drawn
-        here, for the same colours in several figures; those of ``panels`` if None.
+      names: all methods in the order of the legend, also ones that are not drawn here,
+        for the same colours in several figures; those of ``panels`` if None.
       num_columns: panels side by side, at most.
       markers: mark the points, for curves of few points.
-      dashed: the methods that are dashed, all others being solid; None for a pattern by
-        place.
+      dashed: the methods that are dashed, all others being solid; None for the usual
+        patterns.
       log_scale: titles of the panels with a logarithmic axis.
 
     Returns:
@@ -62,18 +60,20 @@ def mean_curves(
         raise ValueError(f"dashed names no method: {', '.join(sorted(unknown))}")
     if unknown := set(log_scale) - set(panels):
         raise ValueError(f"log_scale names no panel: {', '.join(sorted(unknown))}")
-    styles = {
-        name: _DASHES[place % 3 if dashed is None else name in dashed]
-        for place, name in enumerate(names)
-    }
+    styles = _style.method_styles(names)
+    if dashed is not None:
+        styles = {
+            name: (color, int(name in dashed), marker)
+            for name, (color, _, marker) in styles.items()
+        }
     num_columns = min(num_columns, len(panels))
     num_rows = -(-len(panels) // num_columns)
-    legend_rows = -(-len(drawn) // max(2, 2 * num_columns - 1))
+    width = _style.COLUMN_WIDTH if num_columns == 1 else _style.TEXT_WIDTH
+    height = max(1.65, 0.68 * width / num_columns)
+    legend_columns = _style.legend_columns(drawn, width)
+    legend_rows = -(-len(drawn) // legend_columns)
     figure, axes = _style.new_figure(
-        max(3.1 * num_columns, 4.2),
-        2.3 * num_rows + 0.2 * legend_rows,
-        num_rows,
-        num_columns,
+        width, height * num_rows + 0.15 * legend_rows, num_rows, num_columns
     )
     for axis in axes.flat[1:]:
         axis.sharex(axes.flat[0])
@@ -84,8 +84,7 @@ def mean_curves(
     handles = {}
     for axis, (title, lines) in zip(axes.flat, panels.items(), strict=False):
         for name, curve in lines.items():
-            place = names.index(name)
-            handles[name] = _draw(axis, name, curve, place, styles[name], markers)
+            handles[name] = _draw(axis, name, curve, styles[name], markers)
         axis.set_title(title)
         if title in log_scale:
             axis.set_yscale("log")
@@ -93,25 +92,25 @@ def mean_curves(
     for axis in axes.flat[max(len(panels) - num_columns, 0) : len(panels)]:
         axis.set_xlabel(xlabel)
     if ylabel is not None:
-        figure.supylabel(ylabel, fontsize=9)
+        figure.supylabel(ylabel)
     ordered = sorted(handles, key=names.index)
     figure.legend(
         [handles[name] for name in ordered],
         ordered,
         loc="outside lower center",
-        ncols=max(2, 2 * num_columns - 1),
+        ncols=legend_columns,
     )
     return figure
 
 
-def _draw(axis, name: str, curve: tuple, place: int, style: Any, markers: bool):
+def _draw(axis, name: str, curve: tuple, style: tuple[str, int, str], markers: bool):
     x, mean, error = (np.asarray(part, float) for part in curve)
     if x.ndim != 1 or not x.shape == mean.shape == error.shape:
         raise ValueError(
             f"curve {name!r} must have x, mean and error of one shape [T], got"
             f" {x.shape}, {mean.shape} and {error.shape}"
         )
-    color = _style.COLORS[place % len(_style.COLORS)]
+    color, dash, marker = style
     axis.fill_between(
         x, mean - error, mean + error, color=color, alpha=0.2, linewidth=0
     )
@@ -119,8 +118,8 @@ def _draw(axis, name: str, curve: tuple, place: int, style: Any, markers: bool):
         x,
         mean,
         color=color,
-        linestyle=style,
-        zorder=2 + place % 3 / 3,  # dashes above what is solid
-        marker=_style.MARKERS[place % len(_style.MARKERS)] if markers else None,
+        linestyle=_style.DASHES[dash],
+        zorder=2 + dash / 3,  # dashes above what is solid
+        marker=marker if markers else None,
     )
     return line

@@ -46,7 +46,7 @@ def scatter_map(
     classes = np.unique(labels)
     if names is not None and len(classes) and not 0 <= classes.max() < len(names):
         raise ValueError(f"class {classes.max()} has no name: {len(names)} given")
-    figure, axes = _style.new_figure(4.6, 3.6)
+    figure, axes = _style.new_figure(_style.COLUMN_WIDTH, 2.6)
     axis = axes[0, 0]
     size = float(np.clip(4000 / max(len(points), 1), 4, 24))
     order = np.random.default_rng(0).permutation(len(points))
@@ -95,10 +95,12 @@ def versus(
     every = np.concatenate([np.concatenate(pair) for pair in arrays.values()])
     margin = 0.03 * max(float(np.ptp(every)), 1e-6)
     limits = (every.min() - margin, every.max() + margin)
-    figure, axes = _style.new_figure(2.6 * len(arrays), 2.8, num_columns=len(arrays))
+    width = _style.COLUMN_WIDTH if len(arrays) < 2 else _style.TEXT_WIDTH
+    height = 0.45 + min(2.6, width / len(arrays))
+    figure, axes = _style.new_figure(width, height, num_columns=len(arrays))
     for axis, (name, (x, y)) in zip(axes[0], arrays.items(), strict=True):
         axis.plot(limits, limits, color="#BBBBBB", linewidth=1, zorder=0)
-        axis.scatter(x, y, s=8, color=_style.COLORS[0], alpha=0.5, linewidths=0)
+        axis.scatter(x, y, s=6, color=_style.COLORS[0], alpha=0.5, linewidths=0)
         axis.set(xlim=limits, ylim=limits, title=name, xlabel=x_label, aspect="equal")
     axes[0, 0].set_ylabel(y_label)
     return figure

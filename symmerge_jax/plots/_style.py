@@ -1,14 +1,15 @@
 """One look for all figures; figures belong to nobody but the caller.
 
 The colours are those of Okabe and Ito (2008), which people with any common form of
-colour blindness can tell apart. Figures are plain ``matplotlib.figure.Figure``
-objects: no ``pyplot``, no global state, no display needed.
+colour blindness can tell apart. Figures are drawn at the size they are printed at, one
+column or the text of a page wide, so that sizes of text are those on paper. They are
+plain ``matplotlib.figure.Figure`` objects: no ``pyplot``, no global state, no display.
 """
 
 import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 if TYPE_CHECKING:
@@ -29,26 +30,99 @@ COLORS = (
     "#7A1FA2",  # violet, ours
 )
 MARKERS = "os^Dv<>Pp*"
+DASHES: Any = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+COLUMN_WIDTH = 3.3
+"""Inches, of one column of a page with two."""
+TEXT_WIDTH = 6.75
+"""Inches, of both columns."""
+
+_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLACK, _BROWN, _GREY, _VIOLET = (
+    COLORS
+)
+METHOD_STYLES = {
+    "naive": (_GREY, 0),
+    "balanced scales": (_GREY, 1),
+    "mean of the members": (_BLACK, 1),
+    "matching P (published)": (_SKY, 0),
+    "weight matching (published)": (_SKY, 0),
+    "matching PD (published)": (_SKY, 1),
+    "matching P + scale": (_SKY, 1),
+    "matching P + sign": (_SKY, 1),
+    "matching D (published)": (_SKY, 2),
+    "matching PD, best start": (_BLUE, 0),
+    "matching P + scale, best start": (_BLUE, 0),
+    "matching P + sign, best start": (_BLUE, 0),
+    "weight matching (scales, best start)": (_BLUE, 0),
+    "each to the mean (MergeMany)": (_BLUE, 0),
+    "matching P, best start": (_BLUE, 2),
+    "common reference (Universe)": (_BLUE, 1),
+    "closed form": (_GREEN, 0),
+    "template": (_ORANGE, 0),
+    "template of the autoencoder": (_ORANGE, 0),
+    "decoded weights": (_VERMILION, 0),
+    "decoded latents": (_VERMILION, 1),
+    "activation matching": (_PURPLE, 0),
+    "Sinkhorn re-basin": (_VIOLET, 0),
+    "straight-through": (_BROWN, 0),
+    "Frank-Wolfe": (_BLACK, 0),
+}
+"""Colour and dash pattern of each method by its label, the same in all figures: the
+colour tells the idea, the dashes its variant."""
 
 _SETTINGS: Any = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.labelsize": 9,
-    "legend.fontsize": 8,
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "figure.labelsize": 8,
+    "legend.fontsize": 7,
     "legend.frameon": False,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
     "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4.5,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
     "image.cmap": "gray",
     "image.interpolation": "nearest",
+    "pdf.fonttype": 42,  # text stays text, in TrueType as journals want it
 }
+
+
+def method_styles(names: Iterable[str]) -> dict[str, tuple[str, int, str]]:
+    """Return how methods are drawn: the known ones the same in every figure.
+
+    Args:
+      names: labels; those that `METHOD_STYLES` does not know get, in this order, the
+        colours that are left.
+
+    Returns:
+      By label the colour, the number of one of `DASHES`, and the marker.
+    """
+    names = list(names)
+    known = [METHOD_STYLES[name][0] for name in names if name in METHOD_STYLES]
+    others = [color for color in COLORS if color not in known] or list(COLORS)
+    styles, place = {}, 0
+    for index, name in enumerate(names):
+        if name in METHOD_STYLES:
+            color, dash = METHOD_STYLES[name]
+        else:
+            color, dash = others[place % len(others)], place % len(DASHES)
+            place += 1
+        styles[name] = (color, dash, MARKERS[index % len(MARKERS)])
+    return styles
+
+
+def legend_columns(labels: Iterable[str], width: float) -> int:
+    """Return how many entries of a legend fit side by side into a width in inches."""
+    longest = max(len(label) for label in labels)
+    return max(1, int(width / (0.5 + 0.052 * longest)))
 
 
 def new_figure(
@@ -77,7 +151,7 @@ def new_figure(
     layout = ConstrainedLayoutEngine(
         w_pad=padding, h_pad=padding, rect=(0.01, 0.01, 0.98, 0.98)
     )
-    figure = Figure(figsize=(width, height), dpi=150, layout=layout)
+    figure = Figure(figsize=(width, height), dpi=200, layout=layout)
     axes = figure.subplots(num_rows, num_columns, squeeze=False)
     return figure, axes
 
@@ -96,13 +170,14 @@ def styled(draw: Callable[P, "Figure"]) -> Callable[P, "Figure"]:
 
 
 def save_figure(figure: "Figure", path: str | pathlib.Path) -> pathlib.Path:
-    """Write a figure to ``.png`` or ``.pdf`` under a temporary name, then rename it.
+    """Write a figure under a temporary name, then rename it.
 
     Equal figures give equal files: no date is stored.
 
     Args:
       figure: the figure.
-      path: the file; its folder is made when missing.
+      path: the file, ``.png`` or ``.pdf``, or one without ending, for both: pixels to
+        look at, and a drawing to print. Its folder is made when missing.
 
     Returns:
       The path.
@@ -111,11 +186,15 @@ def save_figure(figure: "Figure", path: str | pathlib.Path) -> pathlib.Path:
       ValueError: for another ending.
     """
     path = pathlib.Path(path)
-    if path.suffix not in (".png", ".pdf"):
+    if path.suffix not in (*_METADATA, ""):
         raise ValueError(f"a figure is saved as .png or .pdf, not as {path.name!r}")
-    metadata = {"Software": None} if path.suffix == ".png" else {"CreationDate": None}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    figure.savefig(temporary, metadata=metadata)
-    os.replace(temporary, path)
+    for ending in [path.suffix] if path.suffix else _METADATA:
+        temporary = path.with_name(f".{path.stem}.tmp{ending}")
+        figure.savefig(temporary, metadata=_METADATA[ending])
+        os.replace(temporary, path.with_suffix(ending))
     return path
+
+
+_METADATA: Any = {".png": {"Software": None}, ".pdf": {"CreationDate": None}}
+"""What would differ from one file to the next, left away, by ending."""

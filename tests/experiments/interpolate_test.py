@@ -15,8 +15,9 @@ from symmerge_jax.experiments import (
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 FILES = {
-    *("autoencoder", "cells", "config.json", "noise.png", "paths_image.png"),
-    *("paths_own.png", "results.json", "results.npz", "versions.json"),
+    *("autoencoder", "cells", "config.json", "results.json", "results.npz"),
+    *("versions.json", "noise.pdf", "noise.png", "paths_image.pdf", "paths_image.png"),
+    *("paths_own.pdf", "paths_own.png"),
 }
 EXACT = {"matching_best", "closed_form", "template"}
 DECODED = {"reconstruct", "latent"}
@@ -137,7 +138,7 @@ def test_separate_fits_use_the_canonicalizer_of_another_run(finished, tmp_path):
     assert cells["naive"]["recovered"] is None
     assert cells["naive"]["own"]["end"] > 1e-6  # no twins
     assert {path.name for path in (tmp_path / "fits").iterdir()} == FILES - {
-        *("autoencoder", "noise.png")
+        *("autoencoder", "noise.pdf", "noise.png")
     }
     config.autoencoder.num_steps = 1
     with pytest.raises(ValueError, match=r"autoencoder\.num_steps=1 would be ignored"):

@@ -18,8 +18,8 @@ from tests.experiments import cnns
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 FILES = {
-    *("cells", "config.json", "crowd.png", "paths.png", "results.json"),
-    *("results.npz", "versions.json"),
+    *("cells", "config.json", "crowd.pdf", "crowd.png", "paths.pdf", "paths.png"),
+    *("results.json", "results.npz", "versions.json"),
 }
 
 

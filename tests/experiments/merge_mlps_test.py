@@ -17,6 +17,7 @@ FILES = {
     "config.json",
     "metrics.jsonl",
     "networks",
+    "paths.pdf",
     "paths.png",
     "results.json",
     "results.npz",

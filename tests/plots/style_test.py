@@ -7,6 +7,13 @@ import pytest
 from PIL import Image
 
 from symmerge_jax import plots
+from symmerge_jax.experiments import (
+    _cnn_crowds,
+    _cnn_methods,
+    _interpolation_methods,
+    _mlp_methods,
+)
+from symmerge_jax.plots import _style
 
 
 @pytest.fixture
@@ -20,6 +27,12 @@ def test_figures_are_saved_and_nothing_else_is_left(figure, tmp_path):
         assert image.format == "PNG"
     plots.save_figure(figure, tmp_path / "figures" / "a.pdf")
     assert sorted(p.name for p in path.parent.iterdir()) == ["a.pdf", "a.png"]
+
+
+def test_a_name_without_ending_is_saved_as_pixels_and_as_a_drawing(figure, tmp_path):
+    plots.save_figure(figure, tmp_path / "a")
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pdf", "a.png"]
 
 
 def test_equal_figures_give_equal_files(tmp_path):
@@ -40,6 +53,43 @@ def test_other_endings_are_refused(figure, tmp_path):
 
 def test_the_users_settings_are_left_alone(figure):
     assert matplotlib.rcParams["axes.grid"] == matplotlib.rcParamsDefault["axes.grid"]
+
+
+def test_a_method_looks_the_same_whatever_is_drawn_with_it():
+    alone = _style.method_styles(["decoded weights"])
+    among = _style.method_styles(["other", "naive", "decoded weights", "another"])
+    assert alone["decoded weights"][:2] == among["decoded weights"][:2]
+    assert len({color for color, _, _ in among.values()}) == 4
+
+
+def test_every_method_of_an_experiment_has_its_own_look():
+    cnns, inrs, mlps, crowds = (
+        {method.label for method in module.METHODS.values()}
+        for module in (
+            _cnn_methods,
+            _interpolation_methods,
+            _mlp_methods,
+            _cnn_crowds,
+        )
+    )
+    for group in ("P + scale", "P + sign"):
+        labels = {label.format(group=group) for label in cnns}
+        for drawn in (labels, inrs, mlps, crowds):
+            assert drawn <= _style.METHOD_STYLES.keys()
+            styles = [_style.METHOD_STYLES[label] for label in drawn]
+            assert len(set(styles)) == len(styles)
+
+
+def test_legends_fit_their_figure():
+    labels = ["x" * 30, "y"]
+    for width in (_style.COLUMN_WIDTH, _style.TEXT_WIDTH):
+        curves = {name: 3 * (np.linspace(0, 1, 3),) for name in labels * 3}
+        panels = {str(i): curves for i in range(1 if width < 4 else 2)}
+        figure = plots.mean_curves(panels, "x")
+        figure.draw_without_rendering()
+        assert figure.get_figwidth() == width
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= width * figure.dpi
 
 
 def test_neither_import_nor_drawing_loads_pyplot():
