@@ -30,7 +30,8 @@ def check_config(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
 
     An int passes for a float, a tuple for a list and the other way round, and anything
     for a default of ``None``. ``None`` passes only where the default is ``None``; a
-    ``config_dict.placeholder(type)`` takes ``None`` or that type.
+    ``config_dict.placeholder(type)`` takes ``None`` or that type. A group that is empty
+    in the defaults takes text under any names.
 
     Args:
       config: the values that were given; not changed.
@@ -53,6 +54,10 @@ def check_config(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
     """
     result = defaults.copy_and_resolve_references()
     for key, value in flatten(config):
+        if _is_free(key, defaults):
+            group, name = _group(result, key)
+            group[name] = _converted(key, value, "", str)
+            continue
         check_key(key, defaults)
         typed, name = _group(defaults, key)  # the copy forgets types of placeholders
         group, _ = _group(result, key)
@@ -67,9 +72,9 @@ def check_key(key: str, defaults: ConfigDict) -> None:
       key: dotted key, e.g. ``model.width``.
       defaults: config with every key that exists.
     """
-    known = [name for name, _ in flatten(defaults)]
+    known = [name for name, _ in flatten(defaults)] + [*_empty_groups(defaults)]
     groups = {name[:i] for name in known for i, c in enumerate(name) if c == "."}
-    if key in groups or key in known:
+    if key in groups or key in known or _is_free(key, defaults):
         return
     near = difflib.get_close_matches(key, known, n=3)
     last = key.rpartition(".")[2]
@@ -105,8 +110,14 @@ def override_config(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
     given = ConfigDict()
     for key, text in overrides.items():
         check_key(key, config)
-        typed, name = _group(config, key)
-        value = text if typed.get_type(name) is str else _parsed(text)
+        value: Any = text
+        if not _is_free(key, config):
+            typed, name = _group(config, key)
+            value = text if typed.get_type(name) is str else _parsed(text)
+        if isinstance(value, dict):
+            _check_names(key, value)
+        elif key in _empty_groups(config):
+            value = _converted(key, value, None, ConfigDict)
         for part in reversed(key.split(".")):
             value = {part: value}
         given.update(value)
@@ -228,6 +239,28 @@ def write_json(path: PathLike, content: Any) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
     os.replace(temporary, path)
+
+
+def _empty_groups(config: ConfigDict, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted key of each group without keys, which takes any."""
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            if not len(value):
+                yield f"{prefix}{name}"
+            yield from _empty_groups(value, f"{prefix}{name}.")
+
+
+def _is_free(key: str, config: ConfigDict) -> bool:
+    """Whether a dotted key may be added to a group without keys."""
+    return key.rpartition(".")[0] in _empty_groups(config)
+
+
+def _check_names(key: str, names: Mapping) -> None:
+    for name in names:
+        if not isinstance(name, str) or "." in name:
+            raise ValueError(
+                f"config key {key!r}: a name must be text without dots, got {name!r}"
+            )
 
 
 def _group(config: ConfigDict, key: str) -> tuple[Any, str]:

@@ -105,6 +105,29 @@ def test_overrides_are_typed_by_the_config(defaults):
         experiments.override_config(defaults, {"model": "x"})
 
 
+def test_an_empty_group_takes_text_under_any_names():
+    defaults = ConfigDict({"num_steps": 1, "runs": {}})
+    given = ConfigDict({"runs": {"Neural Graphs": "a", "b": "c"}})
+    checked = experiments.check_config(given, defaults)
+    assert checked.to_dict() == {"num_steps": 1, **given.to_dict()}
+    assert experiments.check_config(ConfigDict(), defaults) == defaults
+    for overrides in (
+        {"runs": "{'Neural Graphs': 'a', 'b': 'c'}"},
+        {"runs.Neural Graphs": "a", "runs.b": "c"},
+    ):
+        assert experiments.override_config(defaults, overrides) == checked
+    with pytest.raises(TypeError, match=r"'runs\.b' must be of type str, got 3"):
+        experiments.check_config(ConfigDict({"runs": {"b": 3}}), defaults)
+    with pytest.raises(TypeError, match="'runs' must be a group of keys, got 'a'"):
+        experiments.override_config(defaults, {"runs": "a"})
+    with pytest.raises(ValueError, match="without dots, got 'a.b'"):
+        experiments.override_config(defaults, {"runs": "{'a.b': 'c'}"})
+    with pytest.raises(ValueError, match="'run': did you mean 'runs'"):
+        experiments.override_config(defaults, {"run": "a"})
+    with pytest.raises(ValueError, match=r"unknown config key 'runs\.a\.b'"):
+        experiments.override_config(defaults, {"runs.a.b": "c"})
+
+
 def test_hash_depends_on_values_alone(defaults):
     a = ConfigDict({"x": 1, "y": {"z": (1, 2)}})
     b = ConfigDict({"y": {"z": [1, 2]}, "x": 1})
