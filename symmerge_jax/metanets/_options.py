@@ -22,9 +22,18 @@ def check_choices(options: Any) -> None:
     for name, choices in _CHOICES.items():
         if (value := getattr(options, name)) not in choices:
             raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
-    for name in ("width", "num_layers"):
-        if getattr(options, name) < 1:
+    check_sizes(options)
+
+
+def check_sizes(options: Any) -> None:
+    """Raise ValueError if a size, or the dropout, of `options` is out of range."""
+    for name in ("width", "num_layers", "num_heads", "num_frequencies"):
+        if getattr(options, name, 1) < 1:
             raise ValueError(f"{name} must be >= 1, got {getattr(options, name)}.")
+    if getattr(options, "frequency_scale", 1.0) <= 0:
+        raise ValueError(
+            f"frequency_scale must be positive, got {options.frequency_scale}."
+        )
     if options.latent_size is not None and options.latent_size < 1:
         raise ValueError(f"latent_size must be >= 1, got {options.latent_size}.")
     if not 0 <= options.dropout < 1:

@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from symmerge_jax import graphs
 from symmerge_jax.metanets import (
+    _dropout,
     _embedding,
     _input_scale,
     _message_passing,
@@ -202,7 +203,7 @@ class ScaleGMN(nn.Module):
                 step = jax.checkpoint(step, static_argnums=(1, 2))
             x, e = step(params, self.topology, rules, x, e, switch)
             if self.dropout and not deterministic:
-                x = _drop(self.make_rng("dropout"), x, self.dropout)
+                x = _dropout.drop(self.make_rng("dropout"), x, self.dropout)
         return x, scales
 
     @nn.compact
@@ -222,12 +223,3 @@ class ScaleGMN(nn.Module):
 
 def _batch(graph):
     return graph.nodes.shape[:-2]
-
-
-def _drop(key, nodes, rate):
-    """Drop features of all nodes with probability `rate`, scale the others up."""
-    keys = jax.random.split(key, len(nodes))
-    return tuple(
-        jnp.where(jax.random.bernoulli(k, 1 - rate, x.shape), x / (1 - rate), 0)
-        for k, x in zip(keys, nodes, strict=True)
-    )

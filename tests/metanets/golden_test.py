@@ -21,7 +21,8 @@ _PATH = pathlib.Path(
     os.environ.get("SYMMERGE_GOLDEN")
     or pathlib.Path(__file__).parents[1] / "golden" / "golden.json"
 )
-CASES = json.loads(_PATH.read_text())["encoder"]
+GOLDEN = json.loads(_PATH.read_text())
+CASES = GOLDEN["encoder"]
 
 
 def make_topology(case):
