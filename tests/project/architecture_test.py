@@ -209,6 +209,6 @@ def test_import_is_light():
 def test_tests_mirror_the_package():
     """Each test file sits in the folder of a package and there are no test packages."""
     assert not list((ROOT / "tests").rglob("__init__.py"))
-    units = {*ALLOWED, *TOP, "project", "launch", "golden"}
+    units = {*ALLOWED, *TOP, "project", "launch", "colab", "golden"}
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
     assert folders - {"__pycache__"} <= units
