@@ -1,0 +1,57 @@
+"""Reproduce the paper: every zoo, model and experiment, and one report of them.
+
+python launch/reproduce.py --config=launch/configs/paper_smoke.py --workdir=runs/smoke
+python launch/reproduce.py --config=launch/configs/paper_cpu.py --workdir=runs/paper
+python launch/reproduce.py --config=launch/configs/paper_cpu.py --workdir=runs/paper \
+    --list
+python launch/reproduce.py --config=launch/configs/paper_gpu.py --workdir=runs/gpu \
+    --time_limit=9m
+
+It goes on where it was stopped. Code 3 says that the time limit came and stages are
+left; the same command again makes them.
+"""
+
+import shlex
+
+from absl import flags
+
+from symmerge_jax import experiments
+from symmerge_jax.experiments import reproduce
+
+CONFIG = experiments.define_config_flag()
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the reproduction.")
+ONLY = flags.DEFINE_list("only", [], "Stages to run alone: a,b.")
+REDO = flags.DEFINE_list("redo", [], "Stages to make again.")
+LIST = flags.DEFINE_bool("list", False, "Show what there is of each stage.")
+REPORT = flags.DEFINE_bool("report", False, "Write the report of what there is.")
+LIMIT = flags.DEFINE_string("time_limit", None, "Stop cleanly after, e.g., 9m, 540s.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
+    config, workdir = CONFIG.value, WORKDIR.value or ""
+    overrides = [f"--config.{text}" for text in flags.FLAGS.config_override]
+    words = [f"--config={flags.FLAGS.config}", *overrides, f"--workdir={workdir}"]
+    command = shlex.join(["python", "launch/reproduce.py", *words])
+    if LIST.value:
+        print(reproduce.list_stages(config, workdir))  # noqa: T201
+        return 0
+    left, rest = (), ""
+    if REPORT.value:
+        report = reproduce.write_report(config, workdir, command=command)
+    else:
+        rest = f" --only={','.join(ONLY.value)}" if ONLY.value else ""
+        left, report = reproduce.run(
+            config, workdir, only=ONLY.value or (), redo=REDO.value or (),
+            time_limit=LIMIT.value, command=command,
+        )  # fmt: skip
+    print(f"the report is {report}, and .html beside it")  # noqa: T201
+    if left:
+        print(f"the time is up; left are {', '.join(left)}: {command}{rest}")  # noqa: T201
+    return 3 if left else 0
+
+
+if __name__ == "__main__":
+    experiments.run_main(main)

@@ -1,0 +1,201 @@
+"""What a reproduction consists of: stages in order, each a config and what it needs."""
+
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from symmerge_jax.experiments import (
+    _config,
+    _registry,
+    make_classifier_zoo,
+    make_zoo,
+)
+
+SECTIONS = (
+    "data",
+    "reconstruction",
+    "latents",
+    "interpolation",
+    "failure",
+    "ablation",
+    "cnns",
+    "prediction",
+)
+"""Sections of the report that a stage may belong to, in their order."""
+
+_KEYS = ("config", "label", "needs", "section", "set")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One zoo or one run.
+
+    Attributes:
+      name: what it is called on the command line.
+      label: what it is called in the report.
+      section: one of `SECTIONS`.
+      source: the config file, with its variant.
+      overrides: `key=value`, as on a command line.
+      needs: the stage that each key of the config names the output of.
+      config: all keys, with the paths of what it needs.
+      module: the experiment.
+      output: the zoo file, or the folder of the run.
+    """
+
+    name: str
+    label: str
+    section: str
+    source: str
+    overrides: tuple[str, ...]
+    needs: Mapping[str, str]
+    config: _config.Config
+    module: ModuleType
+    output: pathlib.Path
+
+    @property
+    def is_zoo(self) -> bool:
+        """Whether the output is a zoo."""
+        return self.module in (make_zoo, make_classifier_zoo)
+
+    @property
+    def results(self) -> pathlib.Path:
+        """The file that a run ends with."""
+        return self.output / "results.json"
+
+
+def stage(
+    config: str,
+    *overrides: str,
+    section: str,
+    label: str,
+    needs: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Describe a stage of `make_config`.
+
+    Args:
+      config: name of a config file, with its variant: `file.py:variant`.
+      *overrides: `key=value`, as on a command line.
+      section: one of `SECTIONS`.
+      label: name in the report.
+      needs: by key of the config, the stage whose output it has to name.
+
+    Returns:
+      The description.
+    """
+    return {
+        "config": config,
+        "set": tuple(overrides),
+        "needs": tuple(f"{key}={name}" for key, name in (needs or {}).items()),
+        "section": section,
+        "label": label,
+    }
+
+
+def make_config(
+    title: str, folder: str | os.PathLike, stages: Mapping[str, dict[str, Any]]
+) -> _config.Config:
+    """Return the config of a reproduction.
+
+    Args:
+      title: heading of the report.
+      folder: of the config files that stages name.
+      stages: from `stage`, by name, in the order in which they are to run.
+
+    Returns:
+      The config; `order` holds the names, because a config sorts its keys.
+    """
+    return ConfigDict(
+        {
+            "experiment": "reproduce",
+            "title": title,
+            "folder": os.path.relpath(folder),
+            "order": tuple(stages),
+            "stages": dict(stages),
+        }
+    )
+
+
+def read(config: _config.Config, workdir: pathlib.Path) -> dict[str, Stage]:
+    """Return the stages of a config, all checked as far as costs nothing.
+
+    Args:
+      config: from `make_config`.
+      workdir: folder of the reproduction, which need not exist.
+
+    Returns:
+      The stages by name, in their order.
+
+    Raises:
+      ValueError: keys, values, names or needs that cannot be; names the stage.
+      FileNotFoundError: no such config file.
+    """
+    if config.get("experiment") != "reproduce":
+        raise ValueError(
+            f"config.experiment is {config.get('experiment')!r}, not 'reproduce': give"
+            " a config such as launch/configs/paper_smoke.py."
+        )
+    order: Any = config.order
+    if sorted(order) != sorted(config.stages):
+        raise ValueError(
+            f"config.order names {sorted(order)}, config.stages {sorted(config.stages)}"
+        )
+    plan: dict[str, Stage] = {}
+    for name in order:
+        try:
+            plan[name] = _read_stage(config, name, plan, workdir)
+        except (ValueError, TypeError, FileNotFoundError) as error:
+            raise type(error)(f"stage {name!r}: {error}") from error
+    return plan
+
+
+def _read_stage(config, name: str, plan: dict[str, Stage], workdir) -> Stage:
+    values = config.stages[name]
+    if sorted(values) != sorted(_KEYS):
+        raise ValueError(f"its keys are {sorted(values)}, wanted {sorted(_KEYS)}")
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise ValueError("a name consists of a-z, 0-9 and _")
+    if values.section not in SECTIONS:
+        raise ValueError(f"section is {values.section!r}, known are {SECTIONS}")
+    source = os.path.join(config.folder, values.config)
+    needs = dict(_pair(text) for text in values.needs)
+    if unknown := [need for need in needs.values() if need not in plan]:
+        raise ValueError(f"it needs {unknown[0]!r}, which is no stage before it")
+    paths = {key: str(plan[need].output) for key, need in needs.items()}
+    loaded = _config.load_config_file(source)
+    given = _config.override_config(loaded, {**dict(map(_pair, values.set)), **paths})
+    module = _module(given)
+    full = _config.check_config(given, module.default_config())
+    is_zoo = module in (make_zoo, make_classifier_zoo)
+    return Stage(
+        name=name,
+        label=values.label,
+        section=values.section,
+        source=source,
+        overrides=tuple(values.set),
+        needs=needs,
+        config=full,
+        module=module,
+        output=workdir / (f"zoos/{name}.zoo" if is_zoo else f"runs/{name}"),
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise ValueError(f"{text!r} is not of the form key=value")
+    return key, value
+
+
+def _module(config: _config.Config) -> ModuleType:
+    name = config.get("experiment")
+    if name is None:
+        return make_zoo
+    if name == "make_classifier_zoo":
+        return make_classifier_zoo
+    return _registry.find_experiment(name)
