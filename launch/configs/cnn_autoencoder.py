@@ -7,7 +7,8 @@ Variants: `digits_relu` (default), `digits_tanh`: 1,000 networks of 8 x 8 digits
 on the fly; `mnist_relu`, `mnist_tanh`: the zoos of `zoo_cnn.py`, made if `config.zoo`
 names no file; `cifar10_relu`, `cifar10_tanh`: the same for grey CIFAR-10, with the
 published sizes, meant for a GPU; `faithful_relu`, `faithful_tanh`: the published
-configuration on that zoo, which distils on all test images; `smoke` ends in seconds.
+configuration on that zoo, which distils on all test images; `neural_graphs_relu`,
+`neural_graphs_tanh`: that of the paper's baseline; `smoke` ends in seconds.
 """
 
 import pathlib
@@ -20,8 +21,8 @@ _ZOO = pathlib.Path(__file__).with_name("zoo_cnn.py")
 
 def get_config(variant: str = "digits_relu"):
     config = autoencode_classifiers.default_config()
-    source, _, activation = variant.partition("_")
-    faithful = source == "faithful"
+    source, _, activation = variant.rpartition("_")
+    faithful = source in ("faithful", "neural_graphs")
     made = f"cifar10_{activation}" if faithful else variant
     zoo = runpy.run_path(str(_ZOO))["get_config"](made)
     for key in ("num_networks", "data", "architecture", "training"):
@@ -56,26 +57,45 @@ def get_config(variant: str = "digits_relu"):
         config.num_steps = 30_000
         config.test_fraction = 0.5
     if faithful:
-        _set_published(config, activation)
+        _set_published(config)
+        if source == "faithful":
+            _set_scale_gmn(config, activation)
+        else:
+            _set_neural_graphs(config)
     return config
 
 
-def _set_published(config, activation):
-    """The encoder, decoder and optimiser of the published runs."""
+def _set_published(config):
+    """What the published runs have in common."""
     config.encoder.num_probes = 0
     config.encoder.scale_inputs = False
-    config.encoder.unit_rows = False
-    config.encoder.io = "mlp"
-    config.encoder.num_io_mlps = 2 if activation == "tanh" else 1
-    config.encoder.edge_embedding = False
-    config.encoder.skip = False
-    config.encoder.norm_epsilon = 1e-10
     config.decoder.hidden_multipliers = (2, 4)
     config.decoder.head = "plain"
-    config.learning_rate = 1e-3
     config.schedule = "constant"
     config.warmup_steps = 1000
     config.clip_norm = 5.0
     config.distill_on = "test"
     config.images_per_step = 0
     config.val_fraction = 0.1
+
+
+def _set_scale_gmn(config, activation):
+    config.encoder.unit_rows = False
+    config.encoder.io = "mlp"
+    config.encoder.num_io_mlps = 2 if activation == "tanh" else 1
+    config.encoder.edge_embedding = False
+    config.encoder.skip = False
+    config.encoder.norm_epsilon = 1e-10
+    config.learning_rate = 1e-3
+
+
+def _set_neural_graphs(config):
+    """Kofinas et al. 2024 (arXiv 2403.12143), as the paper trains it."""
+    config.encoder.kind = "neural_graphs"
+    config.encoder.norm = "batch"
+    config.encoder.dropout = 0.0
+    config.encoder.input_value = 0.0
+    config.learning_rate = 1e-4
+    config.weight_decay = 5e-4
+    config.amsgrad = True
+    config.seed = 42

@@ -7,6 +7,7 @@ from symmerge_jax.autoencoders._build import (
     Statistics,
     build,
     build_encoder,
+    encoder_keys,
 )
 from symmerge_jax.autoencoders._canonicalizer import (
     Canonicalizer,
@@ -30,6 +31,7 @@ from symmerge_jax.autoencoders._losses import (
     render,
     weight_loss,
 )
+from symmerge_jax.autoencoders._predictor import MLPHead, Predictor, predictor
 from symmerge_jax.autoencoders._probe import ProbeEncoder
 
 __all__ = [
@@ -39,6 +41,8 @@ __all__ = [
     "Canonicalizer",
     "Encoder",
     "MLPDecoder",
+    "MLPHead",
+    "Predictor",
     "ProbeEncoder",
     "Statistics",
     "Variables",
@@ -47,11 +51,13 @@ __all__ = [
     "build_encoder",
     "distillation_loss",
     "encoder",
+    "encoder_keys",
     "functional_loss",
     "load_canonicalizer",
     "map_batches",
     "moments_of",
     "population_logits",
+    "predictor",
     "psnr",
     "render",
     "save_canonicalizer",

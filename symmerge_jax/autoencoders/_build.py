@@ -1,5 +1,6 @@
 """Encoders and autoencoders from plain descriptions, as configs and files have them."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +11,17 @@ from symmerge_jax import graphs, metanets, networks
 from symmerge_jax.autoencoders import _autoencoder, _decoder, _encoder, _probe
 from symmerge_jax.typing import Path
 
-ENCODERS: dict[str, Any] = {"scale_gmn": metanets.ScaleGMN, "probe": None}
+ENCODERS: dict[str, Any] = {
+    "scale_gmn": metanets.ScaleGMN,
+    "neural_graphs": metanets.NeuralGraphs,
+    "relational_transformer": metanets.RelationalTransformer,
+    "probe": None,
+}
 """Module of every kind of encoder that reads weights; "probe" reads none."""
+
+_OWN_KEYS = ("kind", "width", "latent_size", "num_probes")
+_INPUT_KEYS = ("scale_inputs", "input_value")
+_FILLED_IN = ("topology", "input_scale", "input_moments", "parent", "name")
 
 WIDTH = 128
 """Width of an encoder whose description has none."""
@@ -68,7 +78,8 @@ def build_encoder(
         the module chooses, and the width for a probe alone; `num_probes`, points at
         which the network is evaluated besides (0 for none); `input_value`, the node
         feature of input neurons; `scale_inputs`, whether every tensor is divided by its
-        root mean square over the population; everything else goes to the module.
+        root mean square over the population (Neural Graphs: minus its mean, divided
+        by its standard deviation); everything else goes to the module.
       statistics: of the population that the encoder is trained on.
 
     Returns:
@@ -79,15 +90,13 @@ def build_encoder(
     """
     network = networks.build(architecture)
     shapes = jax.eval_shape(network.init, jax.random.key(0))
-    topology = graphs.topology(network.spec, shapes)
     _check_statistics(statistics, [path for path, _ in _decoder.tensor_shapes(shapes)])
 
     options = dict(encoder)
     kind = options.pop("kind", None)
-    if kind not in ENCODERS:
-        raise ValueError(
-            f"Unknown encoder kind {kind!r}; known are {sorted(ENCODERS)}."
-        )
+    module_class = _module_class(kind)
+    is_scale_gmn = issubclass(module_class or object, metanets.ScaleGMN)
+    topology = graphs.topology(network.spec, shapes, linear_as_conv=not is_scale_gmn)
     width = options.pop("width", WIDTH)
     latent_size = options.pop("latent_size", None)
     num_probes = options.pop("num_probes", 0)
@@ -98,11 +107,14 @@ def build_encoder(
         input_value=options.pop("input_value", 1.0),
     )
     module = probe = None
-    if ENCODERS[kind] is not None:
+    if module_class is not None:
         if options.pop("scale_inputs", False):
-            options["input_scale"] = metanets.input_scale(topology, statistics)
+            if is_scale_gmn:
+                options["input_scale"] = metanets.input_scale(topology, statistics)
+            else:
+                options["input_moments"] = metanets.input_moments(topology, statistics)
         options |= {"topology": topology, "width": width, "latent_size": latent_size}
-        module = _construct(f"Encoder of kind {kind!r}", ENCODERS[kind], options)
+        module = _construct(f"Encoder of kind {kind!r}", module_class, options)
     elif options:
         raise ValueError(f"Encoder of kind {kind!r} takes no {sorted(options)}.")
     if num_probes:
@@ -110,6 +122,34 @@ def build_encoder(
             latent_size = width if module is None else join(module, None).latent_size
         probe = _probe.ProbeEncoder(num_probes, network.input_shape, latent_size)
     return join(module, probe)
+
+
+def encoder_keys(kind: str) -> tuple[str, ...]:
+    """Return the keys that the description of an encoder may have.
+
+    Args:
+      kind: a key of `ENCODERS`.
+
+    Returns:
+      The names: those of `build_encoder`, and the options of the kind's module.
+
+    Raises:
+      ValueError: for an unknown kind.
+    """
+    module = _module_class(kind)
+    if module is None:
+        return _OWN_KEYS
+    options = [field.name for field in dataclasses.fields(module)]
+    keys = dict.fromkeys((*_OWN_KEYS, *_INPUT_KEYS, *options))
+    return tuple(key for key in keys if key not in _FILLED_IN)
+
+
+def _module_class(kind: str | None) -> Any:
+    if kind not in ENCODERS:
+        raise ValueError(
+            f"Unknown encoder kind {kind!r}; known are {sorted(ENCODERS)}."
+        )
+    return ENCODERS[kind]
 
 
 def _construct(name: str, module, options: Mapping[str, Any]):

@@ -3,17 +3,15 @@
 import pathlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from ml_collections import config_dict
 
-from symmerge_jax import autoencoders, plots, training, zoo
+from symmerge_jax import autoencoders, plots, symmetry, training, zoo
 from symmerge_jax.experiments import _config, _unused
-
-PROBE_KEYS = ("kind", "width", "latent_size", "num_probes")
-"""What describes an encoder that reads outputs only."""
+from symmerge_jax.typing import Key, Params
 
 INTERVALS = ("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints")
 
@@ -21,7 +19,9 @@ INTERVALS = ("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoint
 def default_options() -> dict[str, Any]:
     """Return the keys of every autoencoder experiment with their defaults.
 
-    `encoder` and `decoder` are arguments of `autoencoders.build`.
+    `encoder` and `decoder` are arguments of `autoencoders.build`; an encoder refuses
+    the keys of the others. With `augment` it reads a new random twin of every network
+    in every step: the alternative to an encoder that is invariant.
     """
     return {
         "zoo": config_dict.placeholder(str),
@@ -49,18 +49,24 @@ def default_options() -> dict[str, Any]:
             "bidirectional": False,
             "norm_epsilon": 0.0,
             "unit_rows": True,
+            "num_frequencies": 128,
+            "frequency_scale": config_dict.placeholder(float),
+            "norm": "graph",
+            "num_heads": 8,
             "remat": False,
         },
         "decoder": {"hidden_multipliers": (4, 8), "head": "affine"},
         "num_steps": 1000,
         "batch_size": 64,
         "num_microbatches": 1,
+        "augment": False,
         "parallel": "jit",
         "learning_rate": 2e-3,
         "schedule": "cosine",
         "warmup_steps": 50,
         "weight_decay": 0.01,
         "clip_norm": 10.0,
+        "amsgrad": False,
         "ema_decay": config_dict.placeholder(float),
         "log_every": 10,
         "evaluate_every": 100,
@@ -73,18 +79,52 @@ def default_options() -> dict[str, Any]:
 
 
 def refuse_unused_encoder(config: _config.Config, defaults: _config.Config) -> None:
-    """Refuse keys of an encoder that reads outputs only and does not know them."""
-    if config.encoder.kind == "probe":
-        keys = [f"encoder.{k}" for k in defaults.encoder if k not in PROBE_KEYS]
-        _unused.refuse_unused(config, defaults, keys, "encoder.kind='probe'")
+    """Refuse keys that the kind of encoder does not know.
+
+    Raises:
+      ValueError: naming them, or for an unknown kind.
+    """
+    kind = config.encoder.kind
+    known = autoencoders.encoder_keys(kind)
+    keys = [f"encoder.{key}" for key in defaults.encoder if key not in known]
+    _unused.refuse_unused(config, defaults, keys, f"encoder.kind={kind!r}")
 
 
 def descriptions(config: _config.Config) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return encoder and decoder as `autoencoders.build` takes them."""
-    encoder, decoder = config.encoder.to_dict(), config.decoder.to_dict()
-    if encoder["kind"] == "probe":
-        encoder = {key: encoder[key] for key in PROBE_KEYS}
-    return encoder, decoder
+    return encoder_description(config), config.decoder.to_dict()
+
+
+def encoder_description(config: _config.Config) -> dict[str, Any]:
+    """Return the encoder as `autoencoders.build_encoder` takes it."""
+    known = autoencoders.encoder_keys(config.encoder.kind)
+    return {
+        key: value
+        for key, value in config.encoder.to_dict().items()
+        if key in known and value is not None
+    }
+
+
+def encoder_input(
+    config: _config.Config, spec: symmetry.SymmetrySpec, batch: Params, key: Key
+) -> Params:
+    """Return what the encoder reads in training: `batch`, or with `augment` twins.
+
+    Args:
+      config: keys of `default_options`.
+      spec: symmetry of the networks.
+      batch: `[N]` networks.
+      key: random key of the step.
+    """
+    if not config.augment:
+        return batch
+    keys = jax.random.split(key, len(jax.tree.leaves(batch)[0]))
+
+    def twin(key, params):
+        twins = symmetry.sample_orbit(key, params, spec, 1)
+        return jax.tree.map(lambda x: x[0], twins)
+
+    return jax.vmap(twin)(keys, batch)
 
 
 def make_step(config: _config.Config, loss_fn, mesh):
@@ -96,6 +136,7 @@ def make_step(config: _config.Config, loss_fn, mesh):
         schedule=config.schedule,
         weight_decay=config.weight_decay,
         clip_norm=config.clip_norm,
+        amsgrad=config.amsgrad,
     )
     step_fn = training.make_train_step(
         loss_fn,
@@ -113,11 +154,7 @@ def check_step(
     config: _config.Config, model: autoencoders.Autoencoder, num_train: int, mesh
 ) -> None:
     """Raise what a run would raise on its first step, without computing anything."""
-    for name in INTERVALS:
-        if config[name] < 1:
-            raise ValueError(f"config.{name} must be >= 1, got {config[name]}.")
-    rows = zoo.batch_indices(config.seed, 0, config.batch_size, num_train)
-    training.check_batch({"rows": rows}, mesh.size, config.num_microbatches)
+    check_run(config, num_train, mesh)
     key = jax.random.key(0)
     variables = jax.eval_shape(model.init, key)
     one = jax.eval_shape(model.network.init, key)
@@ -126,9 +163,18 @@ def check_step(
     )
 
 
+def check_run(config: _config.Config, num_train: int, mesh) -> None:
+    """Refuse intervals below 1, and batches that the networks or devices do not fit."""
+    for name in INTERVALS:
+        if config[name] < 1:
+            raise ValueError(f"config.{name} must be >= 1, got {config[name]}.")
+    rows = zoo.batch_indices(config.seed, 0, config.batch_size, num_train)
+    training.check_batch({"rows": rows}, mesh.size, config.num_microbatches)
+
+
 def fit(
     config: _config.Config,
-    model: autoencoders.Autoencoder,
+    model: autoencoders.Autoencoder | autoencoders.Predictor,
     optimizer: Any,
     step_fn: Callable[..., Any],
     batch_fn: Callable[[int], Any],
@@ -137,12 +183,13 @@ def fit(
     mesh: Any,
     *,
     best: str,
+    mode: Literal["min", "max"] = "min",
 ) -> None:
     """Train, or go on with what a run left; checkpoints and metrics go to its folder.
 
     Args:
       config: keys of `default_options`, and `seed`.
-      model: the autoencoder.
+      model: what is trained.
       optimizer: from `make_step`.
       step_fn: from `make_step`.
       batch_fn: from the number of a step to its batch.
@@ -150,6 +197,7 @@ def fit(
       folder: of the run.
       mesh: devices.
       best: the measure, as `val/mse`, by which the best checkpoint is kept.
+      mode: whether its smallest ("min") or largest ("max") value is the best.
     """
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     state = training.init_state(
@@ -170,7 +218,7 @@ def fit(
             config.evaluate_every,
             results=(
                 training.write_results(log),
-                training.keep_best(folder / "checkpoints/best", best),
+                training.keep_best(folder / "checkpoints/best", best, mode=mode),
             ),
         ),
         training.checkpoint_hook(
@@ -198,12 +246,7 @@ def export(
     best: str,
 ) -> None:
     """Write the best checkpoint of a run as a canonicaliser."""
-    variables, metadata = training.load_params(folder / "checkpoints/best")
-    series = training.read_metrics(folder / "metrics.jsonl")
-    seconds = {}
-    if "seconds_per_step" in series:  # the first step, which compiles, has none
-        values = series["seconds_per_step"].values
-        seconds["seconds_per_step"] = float(np.median(values))
+    variables, metadata = load_best(config, folder, best=best)
     encoder, decoder = descriptions(config)
     autoencoders.save_canonicalizer(
         folder / "canonicalizer",
@@ -213,14 +256,35 @@ def export(
             decoder=decoder,
             statistics=statistics,
             variables=variables,
-            metadata={
-                "num_steps": config.num_steps,
-                "best_step": metadata["best"]["step"],
-                best.replace("/", "_"): metadata["best"]["value"],
-                **seconds,
-            },
+            metadata=metadata,
         ),
     )
+
+
+def load_best(
+    config: _config.Config, folder: pathlib.Path, *, best: str
+) -> tuple[Any, dict[str, Any]]:
+    """Return the best variables of a run, and what is known of them.
+
+    Returns:
+      The variables; `num_steps`, `best_step`, the best measure, as `val_mse`, and the
+      median `seconds_per_step`.
+
+    Raises:
+      FileNotFoundError: if the run has no checkpoint.
+    """
+    variables, metadata = training.load_params(folder / "checkpoints/best")
+    series = training.read_metrics(folder / "metrics.jsonl")
+    seconds = {}
+    if "seconds_per_step" in series:  # the first step, which compiles, has none
+        values = series["seconds_per_step"].values
+        seconds["seconds_per_step"] = float(np.median(values))
+    return variables, {
+        "num_steps": config.num_steps,
+        "best_step": metadata["best"]["step"],
+        best.replace("/", "_"): metadata["best"]["value"],
+        **seconds,
+    }
 
 
 def sizes_and_speed(
@@ -241,11 +305,14 @@ def sizes_and_speed(
     }
 
 
-def draw_curves(folder: pathlib.Path, *, label: str, best: str) -> None:
+def draw_curves(
+    folder: pathlib.Path, *, label: str, best: str, log_scale: bool = True
+) -> None:
     """Draw loss, the validation measure and the step size of a run."""
     series = training.read_metrics(folder / "metrics.jsonl")
     panels = {"loss": ("loss",), label: (best,), "step size": ("lr",)}
-    figure = plots.training_curves(series, panels, log_scale=("loss", label))
+    logarithmic = ("loss", label) if log_scale else ("loss",)
+    figure = plots.training_curves(series, panels, log_scale=logarithmic)
     plots.save_figure(figure, folder / "curves")
 
 

@@ -107,9 +107,10 @@ def make_loss(config: _config.Config, model: autoencoders.Autoencoder, images):
 
     def loss_fn(variables, batch, key):
         active = key if config.encoder.dropout else None
-        decoded = model.decode(
-            variables, model.encode(variables, batch["params"], active)
+        read = _autoencoder_fit.encoder_input(
+            config, model.network.spec, batch["params"], jax.random.fold_in(key, 2)
         )
+        decoded = model.decode(variables, model.encode(variables, read, active))
         found = autoencoders.population_logits(
             model.network, decoded, images[batch["rows"][0]]
         )

@@ -67,9 +67,10 @@ def make_loss(config, model, data):
     def loss_fn(variables, batch, key):
         dropout_key, point_key = jax.random.split(key)
         active = dropout_key if config.encoder.dropout else None
-        decoded = model.decode(
-            variables, model.encode(variables, batch["params"], active)
+        read = _autoencoder_fit.encoder_input(
+            config, model.network.spec, batch["params"], jax.random.fold_in(key, 2)
         )
+        decoded = model.decode(variables, model.encode(variables, read, active))
         if config.loss == "weights":
             losses = autoencoders.weight_loss(
                 decoded, batch["params"], model.network.spec, stds

@@ -8,6 +8,7 @@ neighbourhood aggregation that Boufalis et al. 2025 (arXiv 2511.12601) compare w
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -209,4 +210,5 @@ def _read(module, nodes: tuple[Array, ...], graph: jraph.GraphsTuple) -> Array:
             _affine.init_affine, size=x.shape[-1], output_size=module.latent_size
         )
         x = _affine.affine(module.param("readout", init), x)
-    return x.reshape(*graph.nodes.shape[:-2], -1)
+    raw: Any = graph.nodes
+    return x.reshape(*raw.shape[:-2], -1)

@@ -5,8 +5,9 @@ The published autoencoders use the same: Kalogeropoulos et al. 2024 (arXiv
 warm-up of 1,000 steps, a constant rate after it, and clip the global norm.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -94,7 +95,8 @@ def make_optimizer(
     The gradient is clipped to the global norm ``clip_norm``, then
     ``params -= lr_k (m / (sqrt(v) + eps) + weight_decay params)`` with the
     bias-corrected moments ``m`` and ``v``; the decay applies to **all** parameters,
-    as in the published code.
+    as in the published code. Flax variables of the collection "constants" stay as they
+    are.
 
     Args:
       learning_rate: largest rate, > 0.
@@ -138,10 +140,19 @@ def make_optimizer(
         scale_by_moments(b1=b1, b2=b2, eps=eps),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(schedule_fn),
+        optax.masked(optax.set_to_zero(), _constants),
     ]
     if clip_norm is not None:
         steps.insert(0, optax.clip_by_global_norm(clip_norm))
     return optax.chain(*steps), schedule_fn
+
+
+def _constants(params: Any) -> Any:
+    """Return True for every array below a key "constants", False for the others."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: any(getattr(k, "key", None) == "constants" for k in path),
+        params,
+    )
 
 
 _DECAYS = {

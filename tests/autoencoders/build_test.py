@@ -75,7 +75,7 @@ def test_inputs_are_divided_by_their_root_mean_square(describe, monkeypatch):
 @pytest.mark.parametrize(
     ("encoder", "decoder", "message"),
     [
-        ({"kind": "gmn"}, {}, r"Unknown encoder kind 'gmn'.*'probe', 'scale_gmn'"),
+        ({"kind": "gmn"}, {}, r"Unknown encoder kind 'gmn'.*'probe', .*'scale_gmn'"),
         ({"kind": None}, {}, "Unknown encoder kind None"),
         ({"widht": 3}, {}, "Encoder of kind 'scale_gmn'.*'widht'"),
         ({}, {"head": "fine"}, "head 'fine' is not one of"),
@@ -144,3 +144,35 @@ def test_plain_head_cuts_one_linear_output():
 def test_affine_head_without_moments_is_refused():
     with pytest.raises(ValueError, match="mean and std of 1 tensors, got 0"):
         autoencoders.MLPDecoder(((("a",), (2,)),), (), "affine")
+
+
+@pytest.mark.parametrize("kind", ["neural_graphs", "relational_transformer"])
+def test_neural_graphs_standardise_and_choose_their_latent(describe, kind):
+    architecture, _, decoder, statistics = describe()
+    encoder = {"kind": kind, "width": 8, "num_layers": 1, "num_frequencies": 3}
+    plain, scaled = (
+        autoencoders.build_encoder(
+            architecture, encoder | {"scale_inputs": scale}, statistics
+        )
+        for scale in (False, True)
+    )
+    num_outputs = architecture["layer_sizes"][-1]
+    assert plain.latent_size == 8 * num_outputs
+    assert plain.topology.linear_as_conv
+    params = plain.network.init(jax.random.key(0))
+    variables = jax.jit(plain.init)(jax.random.key(1))
+    latents = [jax.jit(e.encode)(variables, params) for e in (plain, scaled)]
+    assert np.abs(latents[0] - latents[1]).max() > 1e-3
+    build = autoencoders.build(architecture, encoder, decoder, statistics)
+    shapes = jax.eval_shape(build.init, jax.random.key(0))
+    assert shapes["encoder"]["constants"]["frequencies"]["edges"].shape == (3, 1)
+
+
+def test_an_encoder_names_its_keys():
+    common = {"kind", "width", "latent_size", "num_probes"}
+    assert set(autoencoders.encoder_keys("probe")) == common
+    keys = set(autoencoders.encoder_keys("neural_graphs"))
+    assert {"norm", "frequency_scale", "scale_inputs", "input_value"} | common <= keys
+    assert not {"topology", "input_moments", "num_heads", "io", "parent"} & keys
+    with pytest.raises(ValueError, match="Unknown encoder kind 'gnn'"):
+        autoencoders.encoder_keys("gnn")

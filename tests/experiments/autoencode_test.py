@@ -268,7 +268,7 @@ def test_wrong_values_are_refused_before_any_work(tmp_path, changes, message):
         ({"batch_size": 40}, "A batch of 40 is larger than the 38 networks"),
         ({"num_points": 65}, r"num_points is 65, it must lie in 1\.\.64"),
         ({"num_microbatches": 3}, "num_microbatches=3 does not divide"),
-        ({"encoder.num_probes": 0}, "needs an encoder, a probe, or both"),
+        ({"encoder.num_probes": 0}, "needs a module of weights, a probe, or both"),
         ({"decoder.head": "x"}, "head 'x' is not one of"),
         ({"test_fraction": 0.9}, "Fractions of a split"),
         ({"zoo": "nowhere.zoo"}, r"nowhere\.zoo"),
@@ -352,10 +352,18 @@ VARIANTS = [
     ("digits_inr", ()),
     ("mnist_inr", ()),
     ("mnist_inr", ("faithful",)),
+    ("mnist_inr", ("neural_graphs",)),
     ("mnist_inr_cpu", ()),
     ("mnist_inr_cpu", ("faithful",)),
     ("mnist_inr_cpu", ("no_probes",)),
     ("mnist_inr_cpu", ("probe",)),
+    ("inr_encoders", ()),
+    ("inr_encoders", ("ablated",)),
+    ("inr_encoders", ("permutation",)),
+    ("inr_encoders", ("neural_graphs",)),
+    ("inr_encoders", ("relational_transformer",)),
+    ("inr_encoders", ("neural_graphs_twins",)),
+    ("inr_encoders", ("probe",)),
 ]
 
 
@@ -380,3 +388,31 @@ def test_every_config_describes_a_model(name, variant):
 def test_unknown_variants_are_refused():
     with pytest.raises(ValueError, match="Variants are"):
         load_config("mnist_inr_cpu", "huge")
+
+
+def test_augmentation_gives_new_twins_in_every_step():
+    network = networks.siren((2, 5, 1))
+    params = jax.vmap(network.init)(jax.random.split(jax.random.key(0), 3))
+    config = autoencode.default_config()
+
+    def read(key):
+        return _autoencoder_fit.encoder_input(config, network.spec, params, key)
+
+    assert read(jax.random.key(1)) is params
+    config.augment = True
+    first, second = (read(jax.random.key(i)) for i in (1, 2))
+    grid = np.random.default_rng(0).uniform(-1, 1, (7, 2)).astype(np.float32)
+    render = jax.vmap(network.apply, in_axes=(0, None))
+    for twins in (first, second):
+        np.testing.assert_allclose(render(twins, grid), render(params, grid), atol=1e-5)
+    kernels = [np.asarray(x["dense_0"]["kernel"]) for x in (params, first, second)]
+    assert not np.array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[1], kernels[2])
+
+
+def test_keys_of_another_encoder_are_refused(tmp_path):
+    config = load_config("smoke")
+    config.encoder.kind = "neural_graphs"
+    config.encoder.io = "mlp"
+    with pytest.raises(ValueError, match="kind='neural_graphs'.*encoder.io='mlp'"):
+        autoencode.run(config, tmp_path)

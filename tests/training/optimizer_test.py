@@ -86,3 +86,12 @@ def test_amsgrad_keeps_the_largest_second_moment():
 def test_bad_options_are_refused(options, message, no_type_checks):
     with pytest.raises(ValueError, match=message):
         training.make_optimizer(**{"learning_rate": 0.1, "num_steps": 9, **options})
+
+
+def test_constants_stay_as_they_are():
+    optimizer, _ = training.make_optimizer(0.1, 10, weight_decay=0.5)
+    variables = {"a": {"params": jnp.ones(2), "constants": {"b": jnp.ones(2)}}}
+    state = optimizer.init(variables)
+    updates, _ = optimizer.update(variables, state, variables)
+    assert np.all(updates["a"]["params"] < -0.1)
+    np.testing.assert_array_equal(updates["a"]["constants"]["b"], 0)

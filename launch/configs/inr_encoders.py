@@ -1,0 +1,49 @@
+"""The same autoencoder of MNIST INRs with one encoder or another, weights alone.
+
+python launch/train.py --config=launch/configs/inr_encoders.py:neural_graphs
+
+All variants have the zoo, the width, the decoder, the loop and the number of steps in
+common, so that their errors, latents and times can be compared. Minutes on two CPU
+cores each.
+
+    scale_gmn               invariant to permutations and signs (the default)
+    ablated                 without its canonicaliser: permutations only (the ablation
+                            of Boufalis et al. 2025, arXiv 2511.12601)
+    permutation             the graph metanetwork for permutations (their baseline)
+    neural_graphs           Neural Graphs, PNA (Kofinas et al. 2024, arXiv 2403.12143)
+    relational_transformer  Neural Graphs, attention
+    neural_graphs_twins     Neural Graphs that read a new random twin in every step:
+                            signs learned from data instead of built in
+    probe                   outputs at learned points instead of weights; quick, for
+                            trying sizes of latent and decoder
+"""
+
+import pathlib
+
+from symmerge_jax import experiments
+
+BASE = pathlib.Path(__file__).with_name("mnist_inr_cpu.py")
+
+
+def get_config(variant: str = "scale_gmn"):
+    base = "probe" if variant == "probe" else "no_probes"
+    config = experiments.load_config_file(f"{BASE}:{base}")
+    config.num_steps = 3000
+    config.batch_size = 32
+    config.num_microbatches = 4
+    config.evaluate_every = 300
+    if variant == "ablated":
+        config.encoder.ablate_symmetry = True
+    elif variant == "permutation":
+        config.encoder.symmetry = "permutation"
+    elif variant in ("neural_graphs", "neural_graphs_twins", "relational_transformer"):
+        config.encoder.kind = variant.removesuffix("_twins")
+        config.encoder.input_value = 0.0
+        config.augment = variant.endswith("_twins")
+    elif variant not in ("scale_gmn", "probe"):
+        raise ValueError(
+            "Variants are 'scale_gmn', 'ablated', 'permutation', 'neural_graphs',"
+            " 'relational_transformer', 'neural_graphs_twins' and 'probe', not"
+            f" {variant!r}."
+        )
+    return config
