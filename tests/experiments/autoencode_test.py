@@ -414,5 +414,5 @@ def test_keys_of_another_encoder_are_refused(tmp_path):
     config = load_config("smoke")
     config.encoder.kind = "neural_graphs"
     config.encoder.io = "mlp"
-    with pytest.raises(ValueError, match="kind='neural_graphs'.*encoder.io='mlp'"):
+    with pytest.raises(ValueError, match=r"kind='neural_graphs'.*encoder.io='mlp'"):
         autoencode.run(config, tmp_path)
