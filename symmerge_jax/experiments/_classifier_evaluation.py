@@ -83,7 +83,7 @@ def summary(found: dict[str, np.ndarray]) -> dict[str, float]:
         **{name: float(values.mean()) for name, values in found.items()},
         "accuracy_l1": float(np.abs(after - before).mean()),
         "accuracy_r2": float(1 - np.sum((after - before) ** 2) / spread),
-        "accuracy_tau": _tau(after, before),
+        "accuracy_tau": kendall_tau(after, before),
         "top_kept": float(np.mean(after[top] / before[top])),
     }
 
@@ -129,9 +129,6 @@ def predict_accuracy(
 ) -> dict[str, float]:
     """Predict test accuracies from the weights alone (Unterthiner et al. 2020).
 
-    Support-vector regression of the quantiles of the accuracy, fitted to the training
-    networks.
-
     Args:
       train: networks with the metric `test_accuracy`.
       test: others.
@@ -139,21 +136,44 @@ def predict_accuracy(
       test_latents: of the others.
 
     Returns:
-      Kendall's tau on the others, from latents (`tau_latent`), from mean, variance and
-      quantiles of every tensor (`tau_statistics`, the published baseline), from weights
-      in closed canonical form (`tau_canonical`) and raw ones (`tau_weights`).
+      Kendall's tau on the others, from latents (`tau_latent`), and as
+      `accuracy_baselines`.
     """
-    from sklearn import compose, pipeline, preprocessing, svm
+    latents = {"latent": (train_latents, test_latents)}
+    return _regress(train, test, latents) | accuracy_baselines(train, test)
 
+
+def accuracy_baselines(train: zoo.Zoo, test: zoo.Zoo) -> dict[str, float]:
+    """Predict test accuracies without a network that reads weights.
+
+    Args:
+      train: networks with the metric `test_accuracy`.
+      test: others.
+
+    Returns:
+      Kendall's tau on the others, from mean, variance and quantiles of every tensor
+      (`tau_statistics`, the published baseline), from weights in closed canonical form
+      (`tau_canonical`) and raw ones (`tau_weights`).
+    """
     spec = networks.build(train.architecture).spec
     zoos = train, test
     closed = [symmerge_jax.canonicalize(part.params, spec) for part in zoos]
     features = {
-        "latent": (train_latents, test_latents),
         "statistics": [tensor_statistics(part.params) for part in zoos],
         "canonical": [_inr_evaluation.flat(params) for params in closed],
         "weights": [_inr_evaluation.flat(part.params) for part in zoos],
     }
+    return _regress(train, test, features)
+
+
+def _regress(train: zoo.Zoo, test: zoo.Zoo, features: Any) -> dict[str, float]:
+    """Return tau on `test` by name of the features of both.
+
+    Support-vector regression of the quantiles of the accuracy, fitted to the training
+    networks.
+    """
+    from sklearn import compose, pipeline, preprocessing, svm
+
     taus = {}
     for name, (seen, others) in features.items():
         model = compose.TransformedTargetRegressor(
@@ -164,7 +184,7 @@ def predict_accuracy(
         )
         model.fit(seen, train.metrics["test_accuracy"])
         predicted = model.predict(others)
-        taus[f"tau_{name}"] = _tau(predicted, test.metrics["test_accuracy"])
+        taus[f"tau_{name}"] = kendall_tau(predicted, test.metrics["test_accuracy"])
     return taus
 
 
@@ -178,9 +198,9 @@ def tensor_statistics(params_batch: Params) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _tau(x: np.ndarray, y: np.ndarray) -> float:
-    """Return Kendall's rank correlation."""
+def kendall_tau(x: np.ndarray, y: np.ndarray) -> float:
+    """Return Kendall's rank correlation of `[N]` with `[N]`; 0 if one is constant."""
     from scipy import stats
 
     result: Any = stats.kendalltau(x, y)
-    return float(result.statistic)
+    return float(np.nan_to_num(result.statistic))

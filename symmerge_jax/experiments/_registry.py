@@ -10,6 +10,7 @@ EXPERIMENTS = (
     "interpolate",
     "merge_cnns",
     "merge_mlps",
+    "predict",
 )
 """Modules of this package with `default_config`, `run(config, workdir)` and `table`;
 those that train a model also have `evaluate(workdir)`."""

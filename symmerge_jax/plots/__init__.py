@@ -1,5 +1,6 @@
 """Plots: arrays in, matplotlib figure out."""
 
+from symmerge_jax.plots._confusion import confusion_matrix
 from symmerge_jax.plots._curves import scaling, scaling_panels, training_curves
 from symmerge_jax.plots._images import image_rows
 from symmerge_jax.plots._interpolation import mean_curves
@@ -7,6 +8,7 @@ from symmerge_jax.plots._scatter import scatter_map, versus
 from symmerge_jax.plots._style import new_figure, save_figure, styled
 
 __all__ = [
+    "confusion_matrix",
     "image_rows",
     "mean_curves",
     "new_figure",

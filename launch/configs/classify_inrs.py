@@ -1,0 +1,61 @@
+"""Classify INRs by their weights (Kalogeropoulos et al. 2024, arXiv 2406.10685).
+
+Their Table 1; on two CPU cores, zoo included.
+
+python launch/train.py --config=launch/configs/classify_inrs.py
+
+Makes 12,000 SIRENs of MNIST images in a minute, then trains a ScaleGMN classifier on
+weights alone. Variants: `mnist` (default); `fashion`, the 10,000 test images of
+Fashion-MNIST, as the training images are not always at hand (with them:
+`--config.data.split=train --config.data.num_images=12000`); `digits`, scikit-learn's
+8 x 8 digits in a few minutes; `smoke` in seconds. Other encoders, as
+`--config.encoder.kind=neural_graphs`, with random twins `--config.augment=True`;
+outputs at learned points besides with `--config.encoder.num_probes=256`.
+"""
+
+import pathlib
+
+from symmerge_jax import experiments
+from symmerge_jax.experiments import predict
+
+ZOO = pathlib.Path(__file__).with_name("zoo_mnist.py")
+
+
+def get_config(variant: str = "mnist"):
+    config = predict.default_config()
+    config.encoder.num_probes = 0
+    config.encoder.width = 32
+    config.batch_size = 32
+    if variant == "smoke":
+        config.data.num_images = 64
+        config.architecture.hidden_sizes = (4, 4)
+        config.fit.num_steps = 5
+        config.encoder.width = 4
+        config.encoder.num_layers = 1
+        config.val_fraction = config.test_fraction = 0.2
+        config.num_steps = 4
+        config.warmup_steps = 1
+        config.batch_size = 8
+        config.log_every = 1
+        config.evaluate_every = config.checkpoint_every = 2
+        return config
+    config.distort.rotation = 15.0
+    config.distort.scale = 0.1
+    config.distort.shift = 0.1
+    config.evaluate_every = config.checkpoint_every = 200
+    if variant == "digits":
+        config.num_steps = 1200
+        config.test_fraction = 0.2
+        return config
+    if variant not in ("mnist", "fashion"):
+        raise ValueError(
+            f"Variants are 'mnist', 'fashion', 'digits' and 'smoke', not {variant!r}."
+        )
+    config.update(experiments.load_config_file(ZOO).to_dict())
+    config.data.num_images = 12_000
+    if variant == "fashion":
+        config.data.source = "fashion_mnist"
+        config.data.split = "test"
+        config.data.num_images = 10_000
+    config.num_steps = 4000
+    return config
