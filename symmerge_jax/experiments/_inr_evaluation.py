@@ -166,12 +166,24 @@ def orbit_spread(
     latents = latents.reshape(len(keys), num_twins, -1).astype(np.float64)
     centres = latents.mean(axis=1)
     norms = np.linalg.norm(centres, axis=-1)
-    within = np.linalg.norm(latents - centres[:, None], axis=-1).max(axis=1) / norms
     between = np.linalg.norm(centres - centres.mean(axis=0)[None], axis=-1) / norms
     return {
-        "orbit_spread": float(within.max()),
+        "orbit_spread": float(relative_spread(latents).max()),
         "between_networks": float(between.mean()),
     }
+
+
+def relative_spread(latents: np.ndarray) -> np.ndarray:
+    """Return the spread `[R]` of orbits `[R, K, D]`.
+
+    Returns:
+      Of each orbit the largest distance of a twin's latent from their mean, divided by
+      the norm of that mean.
+    """
+    latents = np.asarray(latents, np.float64)
+    centres = latents.mean(axis=1)
+    within = np.linalg.norm(latents - centres[:, None], axis=-1).max(axis=1)
+    return within / np.linalg.norm(centres, axis=-1)
 
 
 def linear_probe(

@@ -16,8 +16,11 @@ import numpy as np
 from symmerge_jax import symmetry, zoo
 from symmerge_jax.typing import Params
 
-FAMILIES = ("P", "D", "PD", "fits")
-"""Random twins by permutations, by signs, by both; or separate fits of one image."""
+TWINS = ("P", "D", "PD")
+"""Random twins by permutations, by signs, by both."""
+
+FAMILIES = (*TWINS, "fits")
+"""Twins, or separate fits of one image."""
 
 
 class Pairs(NamedTuple):

@@ -8,6 +8,7 @@ EXPERIMENTS = (
     "autoencode",
     "autoencode_classifiers",
     "interpolate",
+    "map_latents",
     "merge_cnns",
     "merge_mlps",
     "predict",

@@ -223,7 +223,7 @@ def _results(config, found) -> dict[str, Any]:
 
 
 def _write(folder, results, found) -> None:
-    """Write `results.json`, `results.npz` (`METHOD/MEASURE`, `[N, T]`), and the figure."""
+    """Write `results.json`, `results.npz` (`METHOD/MEASURE`, `[N, T]`), the figure."""
     curves = {
         name: {
             measure: np.array([pair["curves"][measure] for pair in pairs])

@@ -120,7 +120,7 @@ def test_an_empty_group_takes_text_under_any_names():
         experiments.check_config(ConfigDict({"runs": {"b": 3}}), defaults)
     with pytest.raises(TypeError, match="'runs' must be a group of keys, got 'a'"):
         experiments.override_config(defaults, {"runs": "a"})
-    with pytest.raises(ValueError, match="without dots, got 'a.b'"):
+    with pytest.raises(ValueError, match=r"without dots, got 'a\.b'"):
         experiments.override_config(defaults, {"runs": "{'a.b': 'c'}"})
     with pytest.raises(ValueError, match="'run': did you mean 'runs'"):
         experiments.override_config(defaults, {"run": "a"})
