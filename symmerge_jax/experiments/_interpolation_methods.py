@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 
 import symmerge_jax
 from symmerge_jax import alignment, autoencoders, symmetry
-from symmerge_jax.experiments import _inr_pairs
+from symmerge_jax.experiments import _encoders, _inr_pairs
 from symmerge_jax.typing import Params
 
 
@@ -83,6 +83,52 @@ class Context:
     def spec(self) -> symmetry.SymmetrySpec:
         """Symmetry of the networks."""
         return self.canonicalizer.spec
+
+
+class Cell(NamedTuple):
+    """A method applied to a group of pairs.
+
+    Attributes:
+      family: of the pairs.
+      sigma: noise on the second networks.
+      method: a key of `METHODS`.
+      encoder: name of the autoencoder; None for the one that all methods share.
+    """
+
+    family: str
+    sigma: float
+    method: str
+    encoder: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What tables and figures call the method."""
+        return label_of(self.method, self.encoder)
+
+    @property
+    def file_name(self) -> str:
+        """The name of a file for the cell, without ending."""
+        name = f"{self.family}_{self.sigma:g}_{self.method}"
+        if self.encoder is None:
+            return name
+        return f"{name}_{_encoders.file_name(self.encoder)}"
+
+
+def label_of(method: str, encoder: str | None) -> str:
+    """Return the label of a method, with the name of the autoencoder if it has one."""
+    label = METHODS[method].label
+    return label if encoder is None else f"{label} ({encoder})"
+
+
+def with_encoders(
+    methods: Sequence[str], encoders: Collection[str]
+) -> list[tuple[str, str | None]]:
+    """Return methods, those that read latents once for each named autoencoder."""
+    return [
+        (method, encoder)
+        for method in methods
+        for encoder in (METHODS[method].reads_latents and encoders) or (None,)
+    ]
 
 
 def encode(context: Context, pairs: _inr_pairs.Pairs) -> Latents:

@@ -15,8 +15,10 @@ from symmerge_jax.experiments import (
     _interpolation_methods,
 )
 
-Cells = Mapping[tuple[str, float, str], dict[str, np.ndarray]]
-"""Arrays of every (family, noise, method), in the order of the report."""
+Cell = _interpolation_methods.Cell
+
+Cells = Mapping[Cell, dict[str, np.ndarray]]
+"""Arrays of every cell, in the order of the report."""
 
 _PATH = "λ (0: network a, 1: b)"
 _NOISE = "noise (standard deviation)"
@@ -25,7 +27,8 @@ _NOISE = "noise (standard deviation)"
 def write(folder: pathlib.Path, cells: Cells) -> dict[str, Any]:
     """Write `results.json`, `results.npz` and the figures of an experiment.
 
-    `results.npz` holds `lams [T]` and, as `FAMILY/SIGMA/METHOD/MEASURE/...`, `mean`,
+    `results.npz` holds `lams [T]` and, as `FAMILY/SIGMA/METHOD/MEASURE/...` (the method
+    followed by `@` and an autoencoder if it is done with several), `mean`,
     `error` (standard error over images) and `std` (over all pairs), each `[T]`.
 
     Args:
@@ -38,13 +41,16 @@ def write(folder: pathlib.Path, cells: Cells) -> dict[str, Any]:
     """
     results = {"cells": [_numbers(cell, arrays) for cell, arrays in cells.items()]}
     curves, arrays = {}, {}
-    for (family, sigma, method), found in cells.items():
+    for cell, found in cells.items():
+        method = (
+            cell.method if cell.encoder is None else f"{cell.method}@{cell.encoder}"
+        )
         for measure in _measures(found):
             losses = found[measure]
             lams = np.linspace(0, 1, losses.shape[1])
             mean, error = _curves.mean_and_error(losses, found["row"])
-            curves[family, sigma, method, measure] = (lams, mean, error)
-            where = f"{family}/{sigma:g}/{method}/{measure}"
+            curves[cell, measure] = (lams, mean, error)
+            where = f"{cell.family}/{cell.sigma:g}/{method}/{measure}"
             parts = {"mean": mean, "error": error, "std": losses.std(axis=0)}
             arrays |= {f"{where}/{part}": values for part, values in parts.items()}
             arrays["lams"] = lams
@@ -111,14 +117,14 @@ def _measures(arrays: Mapping[str, Any]) -> list[str]:
     return [name for name in _interpolation.MEASURES if name in arrays]
 
 
-def _numbers(cell: tuple[str, float, str], arrays) -> dict[str, Any]:
-    family, sigma, method = cell
+def _numbers(cell: Cell, arrays) -> dict[str, Any]:
     recovered = arrays.get("recovered")
     return {
-        "family": family,
-        "sigma": sigma,
-        "method": method,
-        "label": _interpolation_methods.METHODS[method].label,
+        "family": cell.family,
+        "sigma": cell.sigma,
+        "method": cell.method,
+        **({} if cell.encoder is None else {"encoder": cell.encoder}),
+        "label": cell.label,
         "num_pairs": len(arrays["row"]),
         "num_images": len(np.unique(arrays["row"])),
         "recovered": None if recovered is None else float(recovered.mean()),
@@ -132,15 +138,19 @@ def _numbers(cell: tuple[str, float, str], arrays) -> dict[str, Any]:
 
 def _draw(folder: pathlib.Path, results, curves) -> None:
     """Draw the paths for each measure, and the barriers against the noise."""
-    labels = {
-        name: method.label for name, method in _interpolation_methods.METHODS.items()
-    }
-    names = list(labels.values())
+    named = [cell["encoder"] for cell in results["cells"] if "encoder" in cell]
+    encoders = dict.fromkeys(named)
+    methods = _interpolation_methods.METHODS
+    names = [
+        _interpolation_methods.label_of(*pair)
+        for pair in _interpolation_methods.with_encoders(tuple(methods), encoders)
+    ]
     for measure, ylabel in _interpolation.MEASURES.items():
         panels = {}
-        for (family, sigma, method, of), curve in curves.items():
+        for (cell, of), curve in curves.items():
             if of == measure:
-                panels.setdefault(_title(family, sigma), {})[labels[method]] = curve
+                title = _title(cell.family, cell.sigma)
+                panels.setdefault(title, {})[cell.label] = curve
         if panels:
             columns = 2 if len(panels) == 4 else 3
             figure = plots.mean_curves(

@@ -24,6 +24,7 @@ from symmerge_jax import autoencoders, training, zoo
 from symmerge_jax.experiments import (
     _arrays,
     _config,
+    _encoders,
     _inr_data,
     _inr_pairs,
     _interpolation,
@@ -44,7 +45,9 @@ def default_config() -> _config.Config:
     `canonicalizer` is the workdir of a finished `autoencode` run, whose held-out
     networks are used; without it the run of `autoencoder` is made first (by default
     that of `launch/configs/digits_inr.py`). Every family is perturbed by every one of
-    `sigmas`, and the last family by those of `sweep` too.
+    `sigmas`, and the last family by those of `sweep` too. `canonicalizers` are further
+    runs on the same networks by name: methods that read latents are then applied with
+    each of these instead, which may include the first.
     """
     autoencoder = autoencode.default_config()
     autoencoder.encoder.width = 32
@@ -58,6 +61,7 @@ def default_config() -> _config.Config:
             "experiment": "interpolate",
             "seed": 0,
             "canonicalizer": config_dict.placeholder(str),
+            "canonicalizers": {},
             "autoencoder": autoencoder,
             "images": {
                 "source": config_dict.placeholder(str),
@@ -88,8 +92,9 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
 
     Returns:
       What `results.json` holds: a list of cells, each with `family`, `sigma`, `method`,
-      its `label`, `recovered` (fraction of pairs that were aligned exactly, None where
-      that means nothing), `seconds`, and the numbers of `_curves.summarize`
+      `encoder` if there are several, its `label`, `recovered` (fraction of pairs that
+      were aligned exactly, None where that means nothing), `seconds`, and the numbers
+      of `_curves.summarize`
       for each of `_interpolation.MEASURES`.
 
     Raises:
@@ -104,20 +109,22 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
         because = f"canonicalizer={source!r}"
         _unused.refuse_unused(config, default_config(), ("autoencoder",), because)
         given = _open(config, pathlib.Path(source))
+    others = _open_others(config)
     may_change = {*_workdir.MAY_CHANGE, *_MAY_CHANGE}
     folder = _workdir.open_workdir(workdir, config, may_change=may_change)
     if given is None:
         autoencode.run(config.autoencoder, folder / "autoencoder")
         given = _open(config, folder / "autoencoder")
     groups = _groups(config)
-    cells = [(*group, name) for group in groups for name in config.methods]
+    work = _interpolation_methods.with_encoders(config.methods, others)
+    cells = [Cell(*group, *pair) for group in groups for pair in work]
     todo = [cell for cell in cells if not _file(folder, cell).exists()]
     done = len(cells) - len(todo)
     with training.Progress(len(cells), "interpolate", "cell", initial=done) as progress:
         for group in groups:
-            names = [cell[2] for cell in todo if cell[:2] == group]
-            for name, arrays in _measure(config, given, group, names):
-                _arrays.save_arrays(_file(folder, (*group, name)), arrays)
+            here = [cell for cell in todo if cell[:2] == group]
+            for cell, arrays in _measure(config, given, others, here):
+                _arrays.save_arrays(_file(folder, cell), arrays)
                 progress.update(seconds=float(arrays["seconds"]))
     found = {cell: _arrays.load_arrays(_file(folder, cell)) for cell in cells}
     return _interpolation_report.write(folder, found)
@@ -126,6 +133,9 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
 def table(results: dict[str, Any]) -> str:
     """Return the results of `run` as lines of text."""
     return _interpolation_report.table(results)
+
+
+Cell = _interpolation_methods.Cell
 
 
 class _Given(NamedTuple):
@@ -187,6 +197,21 @@ def _open(config, source: pathlib.Path) -> _Given:
     return _Given(canonicalizer, inrs, _images(config, inrs, size), size)
 
 
+def _open_others(config) -> dict[str, autoencoders.Canonicalizer]:
+    """Read the named autoencoders, which must not have seen the networks either."""
+    if not config.canonicalizers:
+        return {}
+    if config.canonicalizer is None:
+        raise ValueError(
+            "config.canonicalizers are compared on the networks that"
+            " config.canonicalizer holds out: give it too."
+        )
+    named = {"canonicalizer": config.canonicalizer, **config.canonicalizers.to_dict()}
+    opened = _encoders.open_encoders(named).encoders
+    found = {encoder.name: encoder.canonicalizer for encoder in opened}
+    return {name: found[name] for name in config.canonicalizers}
+
+
 def _images(config, inrs: zoo.Zoo, size: tuple[int, int]) -> np.ndarray | None:
     """Return the images `[R, H, W]` that the networks were fitted to, if known."""
     source, images = config.images.source, _inr_data.true_images(inrs)
@@ -221,32 +246,40 @@ def _groups(config) -> list[tuple[str, float]]:
 
 
 def _measure(
-    config, given: _Given, group: tuple[str, float], names: list[str]
-) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Yield the arrays of every method that is to be applied to a group of pairs."""
-    if not names:
+    config,
+    given: _Given,
+    others: dict[str, autoencoders.Canonicalizer],
+    cells: list[Cell],
+) -> Iterator[tuple[Cell, dict[str, np.ndarray]]]:
+    """Yield the arrays of the cells of one group of pairs."""
+    if not cells:
         return
-    family, sigma = group
-    canonicalizer = given.canonicalizer
+    family, sigma = cells[0][:2]
     members = _inr_pairs.make_members(
-        family, given.inrs, canonicalizer.spec, config.num_members, config.seed
+        family, given.inrs, given.canonicalizer.spec, config.num_members, config.seed
     )
     pairs = _inr_pairs.perturbed_pairs(
         members, sigma, config.seed, are_twins=family != "fits"
     )
-    context = _interpolation_methods.Context(
-        canonicalizer=canonicalizer,
-        num_random_starts=config.num_random_starts,
-        chunk_size=config.chunk_size,
-    )
     methods = _interpolation_methods.METHODS
-    latents = None
-    if any(methods[name].reads_latents for name in names):
-        latents = _interpolation_methods.encode(context, pairs)
-    for name in names:
-        ends = _interpolation_methods.find_ends(name, context, pairs, latents)
+    latents: dict[str | None, _interpolation_methods.Latents] = {}
+    for cell in cells:
+        canonicalizer = given.canonicalizer
+        if cell.encoder is not None:
+            canonicalizer = others[cell.encoder]
+        context = _interpolation_methods.Context(
+            canonicalizer=canonicalizer,
+            num_random_starts=config.num_random_starts,
+            chunk_size=config.chunk_size,
+        )
+        method = methods[cell.method]
+        if method.reads_latents and cell.encoder not in latents:
+            latents[cell.encoder] = _interpolation_methods.encode(context, pairs)
+        ends = _interpolation_methods.find_ends(
+            cell.method, context, pairs, latents.get(cell.encoder)
+        )
         decoder = {}
-        if methods[name].in_latents:
+        if method.in_latents:
             decoder["decode"] = canonicalizer.autoencoder.decode
             decoder["variables"] = canonicalizer.variables
         losses = _interpolation.loss_curves(
@@ -262,9 +295,8 @@ def _measure(
         arrays = {**losses, "row": pairs.row, "seconds": np.float64(ends.seconds)}
         if ends.recovered is not None:
             arrays["recovered"] = ends.recovered
-        yield name, arrays
+        yield cell, arrays
 
 
-def _file(folder: pathlib.Path, cell: tuple[str, float, str]) -> pathlib.Path:
-    family, sigma, name = cell
-    return folder / "cells" / f"{family}_{sigma:g}_{name}.npz"
+def _file(folder: pathlib.Path, cell: Cell) -> pathlib.Path:
+    return folder / "cells" / f"{cell.file_name}.npz"

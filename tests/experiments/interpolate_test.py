@@ -146,6 +146,30 @@ def test_separate_fits_use_the_canonicalizer_of_another_run(finished, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
+def test_several_autoencoders_decode_the_same_pairs(finished, tmp_path):
+    own = finished[1] / "autoencoder"
+    config = smoke_config(families=("PD",), sigmas=(0.02,), sweep=())
+    config.autoencoder = interpolate.default_config().autoencoder
+    config.methods = ("naive", "latent")
+    config.canonicalizer = str(own)
+    config.canonicalizers = {"Second one": str(own), "first": str(own)}
+    results = interpolate.run(config, tmp_path / "run")
+    labels = ["naive", "decoded latents (Second one)", "decoded latents (first)"]
+    assert [cell["label"] for cell in results["cells"]] == labels
+    assert [cell.get("encoder") for cell in results["cells"][1:]] == [
+        *("Second one", "first")
+    ]
+    alone = cells_of(finished[2], sigma=0.02)["latent"]
+    for cell in results["cells"][1:]:
+        np.testing.assert_allclose(cell["own"]["end"], alone["own"]["end"], rtol=1e-5)
+    assert (tmp_path / "run/cells/PD_0.02_latent_second_one.npz").exists()
+    config.canonicalizer = None
+    with pytest.raises(ValueError, match=r"config\.canonicalizer holds out: give it"):
+        interpolate.run(config, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
