@@ -10,67 +10,88 @@ import pathlib
 from symmerge_jax.experiments import reproduce
 
 FOLDER = pathlib.Path(__file__).parent
-ENCODERS = {
+INRS = ("data.num_images=64", "architecture.hidden_sizes=(4,)", "fit.num_steps=10")
+CNNS = ("num_networks=16", "training.num_steps=5", "data.num_images=80")
+ENCODERS = {  # by name: label, section of the report, options
     "scale_gmn": ("ScaleGMN", "reconstruction", ()),
-    "ablated": ("ScaleGMN, no canonicaliser", "ablation", ("ablate_symmetry=True",)),
-    "permutation": ("GMN, permutations only", "ablation", ("symmetry=permutation",)),
+    "neural_graphs": (
+        "Neural Graphs",
+        "reconstruction",
+        ("encoder.kind=neural_graphs", "encoder.input_value=0.0"),
+    ),
+    "ablated": (
+        "ScaleGMN without canonicaliser",
+        "ablation",
+        ("encoder.ablate_symmetry=True", "augment=True"),
+    ),
+    "small": (
+        "outputs at points",
+        "ablation",
+        ("encoder.kind=probe", "encoder.num_probes=8", "encoder.num_layers=4"),
+    ),
 }
 
 
 def get_config():
+    stage = reproduce.stage
     stages = {
-        "inrs": reproduce.stage(
-            "zoo_digits.py",
-            *("data.num_images=64", "architecture.hidden_sizes=(8, 8)"),
-            "fit.num_steps=10",
-            section="data",
-            label="digits, INRs",
-        ),
-        "cnns_relu": reproduce.stage(
-            "zoo_cnn.py:digits_relu",
-            *("num_networks=16", "training.num_steps=5", "data.num_images=80"),
-            section="data",
-            label="digits, ReLU",
-        ),
+        "inrs": stage("zoo_digits.py", *INRS, section="data", label="digits, INRs"),
+        "cnns": stage("zoo_cnn.py:digits_relu", *CNNS, section="data", label="digits"),
     }
     for name, (label, section, options) in ENCODERS.items():
-        stages[name] = reproduce.stage(
+        stages[name] = stage(
             "smoke.py",
-            *("encoder.num_probes=0", *(f"encoder.{option}" for option in options)),
+            *("encoder.num_probes=0", *INRS, *options),
             needs={"zoo": "inrs"},
             section=section,
             label=label,
         )
-    stages["orbit_interpolation"] = reproduce.stage(
+    named = {
+        f"canonicalizers.{ENCODERS[name][0]}": name
+        for name in ("scale_gmn", "neural_graphs")
+    }
+    stages["latent_maps"] = stage(
+        "latent_maps.py",
+        *("num_train=20", "num_orbits=2", "num_twins=4", "num_neighbors=2"),
+        needs=named,
+        section="latents",
+        label="latents",
+    )
+    stages["orbit_interpolation"] = stage(
         "orbit_interpolation.py",
-        *("families=('PD',)", "sweep=(0.01,)", "num_networks=3", "num_members=4"),
+        *("families=('PD',)", "sweep=()", "num_networks=3", "num_members=4"),
         *("num_points=5", "num_random_starts=1", "chunk_size=16"),
-        needs={"canonicalizer": "scale_gmn"},
+        "methods=('naive', 'matching_p', 'matching_pd', 'reconstruct', 'latent')",
+        needs={"canonicalizer": "scale_gmn", **named},
         section="interpolation",
         label="twins",
     )
-    stages["independent_inrs"] = reproduce.stage(
+    stages["independent_inrs"] = stage(
         "independent_inrs.py",
-        *("num_networks=3", "num_members=2", "num_points=5", "num_random_starts=1"),
-        "methods=('naive', 'matching_pd', 'reconstruct')",
+        *("num_networks=3", "num_members=2", "num_points=5", "chunk_size=16"),
+        "methods=('naive', 'reconstruct')",
         needs={"canonicalizer": "scale_gmn"},
         section="interpolation",
         label="separate fits",
     )
-    stages["cnn_relu"] = reproduce.stage(
-        "cnn_autoencoder.py:smoke",
-        "num_networks=16",
-        *("training.num_steps=5", "data.num_images=80"),
-        needs={"zoo": "cnns_relu"},
+    stages["cnn_autoencoder"] = stage(
+        *("cnn_autoencoder.py:smoke", *CNNS),
+        needs={"zoo": "cnns"},
         section="cnns",
         label="ReLU",
     )
-    stages["merge_relu"] = reproduce.stage(
-        "merge_cnns.py:smoke",
-        *("split.val_fraction=0.25", "split.test_fraction=0.25", "data.num_images=80"),
-        "methods=('naive', 'matching', 'reconstruct')",
-        needs={"zoo": "cnns_relu", "canonicalizer": "cnn_relu"},
+    stages["merge_cnns"] = stage(
+        *("merge_cnns.py:smoke", "data.num_images=80", "repairs=('none',)"),
+        *("split.val_fraction=0.25", "split.test_fraction=0.25"),
+        *("methods=('naive', 'reconstruct')", "crowd.methods=('mean',)"),
+        needs={"zoo": "cnns", "canonicalizer": "cnn_autoencoder"},
         section="cnns",
         label="ReLU, merged",
+    )
+    stages["classify"] = stage(
+        *("classify_inrs.py:smoke", *INRS),
+        needs={"zoo": "inrs"},
+        section="prediction",
+        label="classes of INRs",
     )
     return reproduce.make_config("Reproduction, smallest size", FOLDER, stages)

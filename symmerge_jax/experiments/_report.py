@@ -45,13 +45,11 @@ class Figure(NamedTuple):
       path: the PNG file.
       name: its name among the files of the report.
       caption: what it shows.
-      command: what makes it.
     """
 
     path: pathlib.Path
     name: str
     caption: str
-    command: str = ""
 
 
 Block = Text | Missing | Table | Figure
@@ -109,18 +107,27 @@ def _markdown(block: Block) -> list[str]:
             return [text]
         case Missing(text):
             return [f"> **Missing:** {text}"]
-        case Figure(_, name, caption, command):
-            lines = [f"![{caption}](figures/{name}.png)", "", f"*{caption}*"]
-            return lines + _markdown_command(command)
+        case Figure(_, name, caption):
+            return [f"![{caption}](figures/{name}.png)", "", f"*{caption}*"]
         case Table(caption, columns, rows, command):
-            aligned = ["---", *["---:"] * (len(columns) - 1)]
+            aligned = ["---:" if right else "---" for right in _numeric(block)]
             cells = [list(columns), aligned, *([_cell(c) for c in row] for row in rows)]
             lines = [f"| {' | '.join(row)} |" for row in cells]
-            return [f"**{caption}**", "", *lines, *_markdown_command(command)]
+            end = ["", f"`{command}`"] if command else []
+            return [f"**{caption}**", "", *lines, *end]
 
 
-def _markdown_command(command: str) -> list[str]:
-    return ["", f"`{command}`"] if command else []
+def _numeric(table: Table) -> list[bool]:
+    """Return which columns hold numbers, which are aligned at the right."""
+    columns = list(zip(*table.rows, strict=True)) or [() for _ in table.columns]
+    return [
+        any(_NUMBER.match(cell) for cell in cells)
+        and all(_NUMBER.match(cell) or cell in ("", "-") for cell in cells)
+        for cells in columns
+    ]
+
+
+_NUMBER = re.compile(r"[-+><]? ?\d[\d,.]*(e[-+]\d+)?( ?(±.*|s|min|h|%))?$")
 
 
 def _cell(text: str) -> str:
@@ -146,25 +153,27 @@ def _html(block: Block) -> str:
             return f"<p>{_inline(text)}</p>"
         case Missing(text):
             return f'<p class="missing">Missing: {_inline(text)}</p>'
-        case Figure(path, _, caption, command):
+        case Figure(path, _, caption):
             image = base64.b64encode(path.read_bytes()).decode()
             return (
                 f'<figure><img alt="{html.escape(caption)}"'
                 f' src="data:image/png;base64,{image}">'
-                f"<figcaption>{_inline(caption)}{_html_command(command)}</figcaption>"
-                "</figure>"
+                f"<figcaption>{_inline(caption)}</figcaption></figure>"
             )
         case Table(caption, columns, rows, command):
-            head = "".join(f"<th>{_inline(name)}</th>" for name in columns)
-            body = "\n".join(
-                f"<tr>{''.join(f'<td>{_inline(cell)}</td>' for cell in row)}</tr>"
-                for row in rows
-            )
+            classes = [' class="n"' if right else "" for right in _numeric(block)]
+            head = _html_row("th", classes, columns)
+            body = "\n".join(_html_row("td", classes, row) for row in rows)
             return (
                 f'<div class="table"><table><caption>{_inline(caption)}'
-                f"{_html_command(command)}</caption>\n<thead><tr>{head}</tr></thead>\n"
+                f"{_html_command(command)}</caption>\n<thead>{head}</thead>\n"
                 f"<tbody>\n{body}\n</tbody></table></div>"
             )
+
+
+def _html_row(tag: str, classes: Sequence[str], cells: Sequence[str]) -> str:
+    parts = zip(classes, cells, strict=True)
+    return f"<tr>{''.join(f'<{tag}{c}>{_inline(x)}</{tag}>' for c, x in parts)}</tr>"
 
 
 def _html_command(command: str) -> str:
@@ -202,10 +211,10 @@ code {{ font-size: 0.85em; background: #f4f4f4; padding: 0 0.2em;
 table {{ border-collapse: collapse; font-size: 0.88em;
   font-variant-numeric: tabular-nums; }}
 caption {{ text-align: left; font-weight: 600; padding-bottom: 0.4em; }}
-caption code, figcaption code {{ font-weight: 400; color: #555; }}
+caption code {{ font-weight: 400; color: #555; }}
 th, td {{ padding: 0.25em 0.7em; border-bottom: 1px solid #e4e4e4;
-  text-align: right; vertical-align: top; }}
-th:first-child, td:first-child {{ text-align: left; }}
+  text-align: left; vertical-align: top; }}
+.n {{ text-align: right; white-space: nowrap; }}
 thead th {{ border-bottom: 2px solid #999; }}
 figure {{ margin: 1.4em 0; }}
 img {{ max-width: 100%; height: auto; }}

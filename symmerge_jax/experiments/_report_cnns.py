@@ -42,7 +42,7 @@ def _cnns(found: Found) -> Iterator[_report.Block]:
         ours["accuracy"] = "; ".join(
             f"{found.label(name)}: {_percent(results['test_top_kept'])} %,"
             f" {results['test_accuracy_l1']:.3f}, {results['test_accuracy_r2']:.2f},"
-            f" {results['test_accuracy_tau']:.2f}"
+            f" {_number(results['test_accuracy_tau'], '.2f')}"
             for name, results in runs.items()
         )
     for name, results in found.of("cnns", "merge_cnns").items():

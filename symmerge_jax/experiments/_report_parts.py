@@ -56,7 +56,7 @@ class Found(NamedTuple):
         if not path.exists():
             return []
         text = f"{self.label(name)}: {caption}"
-        return [_report.Figure(path, f"{name}_{file}", text, self.only([name]))]
+        return [_report.Figure(path, f"{name}_{file}", text)]
 
 
 def collect(
@@ -113,7 +113,7 @@ def seconds_of(record: Mapping[str, Any] | None) -> float | None:
         return None
     times = [session["seconds"] for session in record["sessions"]]
     known = [seconds for seconds in times if seconds is not None]
-    return sum(known) if known else None
+    return sum(known, 0.0) if known else None
 
 
 def time_of(found: Found, name: str) -> str:

@@ -62,7 +62,7 @@ def build(
 def _summary(found: _report_parts.Found) -> _report.Section:
     done = [name for name, status in found.states.items() if status.state == "done"]
     seconds = [seconds_of(found.records.get(name)) for name in done]
-    known = sum(value for value in seconds if value is not None)
+    known = sum((value for value in seconds if value is not None), 0.0)
     last = _last_session(found)
     hardware = "" if last is None else f" on {_hardware(last)}"
     text = (
@@ -74,7 +74,7 @@ def _summary(found: _report_parts.Found) -> _report.Section:
     )
     blocks: list[_report.Block] = [_report.Text(text)]
     if last is not None:
-        commits = sorted({s["git_commit"] for s in _sessions(found)})
+        commits = sorted({s["git_commit"][:10] for s in _sessions(found)})
         blocks.append(_report.Text(f"Commit: {', '.join(commits)}."))
     blocks.append(_report.Text(f"All of it: `{found.command}`"))
     return _report.Section("Summary", blocks)

@@ -110,11 +110,14 @@ def make_config(
     Returns:
       The config; `order` holds the names, because a config sorts its keys.
     """
+    path, here = pathlib.Path(folder).absolute(), pathlib.Path.cwd()
     return ConfigDict(
         {
             "experiment": "reproduce",
             "title": title,
-            "folder": os.path.relpath(folder),
+            "folder": str(
+                path.relative_to(here) if path.is_relative_to(here) else path
+            ),
             "order": tuple(stages),
             "stages": dict(stages),
         }

@@ -94,7 +94,7 @@ def status(
     made = None if record is None else record["config"]
     if not stage.is_zoo:
         try:
-            made = _made_with(stage).to_dict()
+            made = _made_with(stage)
         except FileNotFoundError:
             return Status("corrupt", "its folder has no config.json")
         except (ValueError, TypeError) as error:
@@ -150,10 +150,11 @@ def _tail(path: Any) -> Any:
     return None  # where images lie
 
 
-def _made_with(stage: Stage) -> _config.Config:
+def _made_with(stage: Stage) -> dict[str, Any]:
     """Return the config of a run, with defaults for keys that did not exist then."""
     saved = _config.load_config(stage.output / "config.json")
-    return _config.check_config(saved, stage.module.default_config())
+    full = _config.check_config(saved, stage.module.default_config())
+    return _config.plain_config(full)
 
 
 def _only_add(keys: list[str], stage: Stage) -> bool:
@@ -175,7 +176,7 @@ def relocate(stage: Stage) -> None:
         made = _made_with(stage)
     except (ValueError, TypeError):
         return  # its status tells
-    if not any(True for _ in _changes(made.to_dict(), stage)):
+    if not any(True for _ in _changes(made, stage)):
         _config.save_config(file, stage.config)
 
 

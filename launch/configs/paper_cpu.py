@@ -1,0 +1,107 @@
+"""The paper on two CPU cores: smaller zoos and fewer steps, every experiment.
+
+python launch/reproduce.py --config=launch/configs/paper_cpu.py --workdir=runs/paper
+
+Boufalis et al. 2025, arXiv 2511.12601, and what its encoders were published with. About
+3 hours of two quiet cores; all models are trained on weights alone. MNIST and
+Fashion-MNIST are read from $SYMMERGE_DATA_DIR, or downloaded.
+"""
+
+import pathlib
+
+from symmerge_jax.experiments import reproduce
+
+FOLDER = pathlib.Path(__file__).parent
+ENCODERS = {  # by name: label and section of the report
+    "scale_gmn": ("ScaleGMN", "reconstruction"),
+    "neural_graphs": ("Neural Graphs", "reconstruction"),
+    "relational_transformer": ("Relational transformer", "reconstruction"),
+    "ablated": ("ScaleGMN without canonicaliser", "ablation"),
+    "permutation": ("GMN, permutations only", "ablation"),
+    "neural_graphs_twins": ("Neural Graphs with random twins", "ablation"),
+}
+SIZES = {
+    "latent_16": ("latent 16", "encoder.latent_size=16"),
+    "latent_256": ("latent 256", "encoder.latent_size=256"),
+    "decoder_small": ("small decoder", "decoder.hidden_multipliers=(2, 4)"),
+    "decoder_large": ("large decoder", "decoder.hidden_multipliers=(16, 32)"),
+}
+DECODED = ("scale_gmn", "neural_graphs", "ablated")
+
+
+def get_config():
+    stage = reproduce.stage
+    stages = {
+        "mnist_inrs": stage(
+            "zoo_mnist.py",
+            "data.num_images=12000",
+            section="data",
+            label="MNIST, INRs",
+        ),
+        "fashion_inrs": stage(
+            "zoo_mnist.py",
+            *("data.source=fashion_mnist", "data.split=test", "data.num_images=10000"),
+            section="data",
+            label="Fashion-MNIST, INRs",
+        ),
+    }
+    for kind in ("relu", "tanh"):
+        stages[f"cnns_{kind}"] = stage(
+            f"zoo_cnn.py:mnist_{kind}",
+            "num_networks=600",
+            section="data",
+            label=f"MNIST, {kind} CNNs",
+        )
+    for name, (label, section) in ENCODERS.items():
+        stages[name] = stage(
+            f"inr_encoders.py:{name}",
+            needs={"zoo": "mnist_inrs"},
+            section=section,
+            label=label,
+        )
+    for name, (label, option) in SIZES.items():
+        stages[name] = stage(
+            "inr_encoders.py:probe",
+            *("num_steps=750", "evaluate_every=150", option),
+            needs={"zoo": "mnist_inrs"},
+            section="ablation",
+            label=f"outputs at points, {label}",
+        )
+    named = {f"canonicalizers.{label}": name for name, (label, _) in ENCODERS.items()}
+    decoded = {key: name for key, name in named.items() if name in DECODED}
+    stages["latent_maps"] = stage(
+        "latent_maps.py",
+        needs=named,
+        section="latents",
+        label="latents of all encoders",
+    )
+    stages["orbit_interpolation"] = stage(
+        "orbit_interpolation.py",
+        "num_members=128",
+        needs={"canonicalizer": "scale_gmn", **decoded},
+        section="interpolation",
+        label="twins",
+    )
+    stages["independent_inrs"] = stage(
+        "independent_inrs.py",
+        needs={"canonicalizer": "scale_gmn", **decoded},
+        section="interpolation",
+        label="separate fits",
+    )
+    for kind in ("relu", "tanh"):
+        stages[f"cnn_{kind}"] = stage(
+            f"cnn_autoencoder.py:mnist_{kind}",
+            *("num_networks=600", "num_steps=1000"),
+            needs={"zoo": f"cnns_{kind}"},
+            section="cnns",
+            label=f"{kind}",
+        )
+    for kind in ("relu", "tanh"):
+        stages[f"merge_{kind}"] = stage(
+            "merge_cnns.py",
+            "num_best=45",
+            needs={"zoo": f"cnns_{kind}", "canonicalizer": f"cnn_{kind}"},
+            section="cnns",
+            label=f"{kind}, merged",
+        )
+    return reproduce.make_config("Reproduction on two CPU cores", FOLDER, stages)
