@@ -1,0 +1,85 @@
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from symmerge_jax import networks, testing
+from symmerge_jax.experiments import _distort
+
+SIREN = {"kind": "siren", "layer_sizes": [2, 3, 1]}
+
+
+def options(**changes):
+    return ConfigDict({"distort": _distort.default_options() | changes})
+
+
+def population(num):
+    network = networks.siren((2, 3, 1))
+    keys = jax.random.split(jax.random.key(3), num)
+    each = [testing.random_params(key, network, std=0.05) for key in keys]
+    return network, jax.tree.map(lambda *x: np.stack(x), *each)
+
+
+def test_a_transformed_network_draws_the_transformed_image():
+    network, params = population(2)
+    random = np.random.default_rng(0)
+    matrix = random.normal(size=(2, 2, 2)).astype(np.float32)
+    offset = random.normal(size=(2, 2)).astype(np.float32)
+    points = random.uniform(-1, 1, (5, 2)).astype(np.float32)
+    moved = _distort.transform_coordinates(params, matrix, offset)
+    for n in range(2):
+        one = jax.tree.map(lambda x, n=n: x[n], params)
+        other = jax.tree.map(lambda x, n=n: x[n], moved)
+        where = points @ matrix[n].T + offset[n][None]
+        np.testing.assert_allclose(
+            network.apply(other, points), network.apply(one, where), atol=2e-5
+        )
+
+
+def test_each_network_is_moved_within_the_limits(key):
+    """The first layer reads coordinates as they are: it shows matrix and offset."""
+    num = 200
+    params = {
+        "dense_0": {
+            "kernel": np.broadcast_to(np.eye(2, dtype=np.float32), (num, 2, 2)),
+            "bias": np.zeros((num, 2), np.float32),
+        }
+    }
+    config = options(rotation=30.0, scale=0.2, shift=0.5)
+    moved = _distort.distort(key, params, config, {})["dense_0"]
+    matrix = np.swapaxes(np.asarray(moved["kernel"]), 1, 2)
+    scales = np.linalg.norm(matrix, axis=1)
+    angles = np.rad2deg(np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0]))
+    products = np.sum(matrix[..., 0] * matrix[..., 1], axis=1)
+    np.testing.assert_allclose(products, 0, atol=1e-6)  # a rotation after scales
+    for values, largest in (
+        (angles, 30.0),
+        (np.log(scales), 0.2),
+        (np.asarray(moved["bias"]), 0.5),
+    ):
+        assert np.abs(values).max() <= largest * 1.0001
+        assert values.min() < -0.8 * largest and values.max() > 0.8 * largest
+
+
+def test_noise_is_in_units_of_each_tensor(key):
+    params = {"a": np.zeros((400, 10), np.float32), "b": np.zeros((400, 5), np.float32)}
+    stds = {"a": 2.0, "b": 0.1}
+    noisy = _distort.distort(key, params, options(noise=0.5), stds)
+    assert np.std(noisy["a"]) == pytest.approx(1.0, rel=0.1)
+    assert np.std(noisy["b"]) == pytest.approx(0.05, rel=0.1)
+    still = _distort.distort(key, params, options(), stds)
+    jax.tree.map(np.testing.assert_array_equal, still, params)
+
+
+@pytest.mark.parametrize(
+    ("changes", "architecture", "message"),
+    [
+        ({"scale": -0.1}, SIREN, "config.distort: scale must be >= 0"),
+        ({"shift": 0.1}, {"kind": "cnn"}, "shift change the coordinates.*'cnn'"),
+        ({"rotation": 1.0}, {"kind": "siren", "layer_sizes": [3, 1]}, "rotation"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(changes, architecture, message):
+    with pytest.raises(ValueError, match=message):
+        _distort.check_options(options(**changes), architecture)
+    _distort.check_options(options(noise=0.1), {"kind": "cnn"})

@@ -1,0 +1,287 @@
+import dataclasses
+import importlib.util
+import json
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from symmerge_jax import zoo
+from symmerge_jax.experiments import _config, _predict_training, predict
+from tests.experiments import cnns
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
+SIREN = {"kind": "siren", "layer_sizes": [2, 4, 1]}
+NUM = 60
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    """Compile without optimisations: these programs run once, on a few numbers."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def load_config(name, *variant):
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*variant)
+
+
+def two_classes():
+    """INRs of two classes, dark and bright images."""
+    random = np.random.default_rng(0)
+    labels = np.arange(NUM) % 2
+    params = {
+        f"dense_{i}": {
+            "kernel": random.normal(size=(NUM, a, b), scale=0.1).astype(np.float32),
+            "bias": random.normal(size=(NUM, b), scale=0.1).astype(np.float32),
+        }
+        for i, (a, b) in enumerate([(2, 4), (4, 1)])
+    }
+    params["dense_1"]["bias"] += (2 * labels[:, None] - 1).astype(np.float32)
+    made = {"source": "mnist/train"}
+    return zoo.create(SIREN, params, labels=labels, provenance=made)
+
+
+@pytest.fixture(scope="module")
+def inrs(tmp_path_factory):
+    path = tmp_path_factory.mktemp("zoos") / "inrs.zoo"
+    zoo.save(path, two_classes())
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def classifiers(tmp_path_factory):
+    """CNNs whose accuracy is how much their outputs differ from image to image."""
+    _, params = cnns.random_networks(NUM)
+    strength = np.linspace(0.05, 0.95, NUM, dtype=np.float32)
+    random = np.random.default_rng(0).permutation(NUM)
+    params = jax.tree.map(
+        lambda x: x * strength[random].reshape(-1, *[1] * (x.ndim - 1)), params
+    )
+    path = tmp_path_factory.mktemp("zoos") / "cnns.zoo"
+    metrics = {"test_accuracy": strength[random]}
+    return cnns.save_zoo(path, NUM, metrics=metrics, params=params)
+
+
+def probe_config(path, **changes):
+    """A run whose encoder compiles in no time: everything else is under test."""
+    config = predict.default_config()
+    config.zoo = path
+    config.encoder.kind = "probe"
+    config.encoder.width = 8
+    config.encoder.num_probes = 4
+    config.val_fraction = config.test_fraction = 0.2
+    config.num_steps = 60
+    config.warmup_steps = 2
+    config.batch_size = 16
+    config.learning_rate = 2e-2
+    config.evaluate_every = config.checkpoint_every = 30
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def of_labels(inrs, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "labels"
+    changes = {"label_smoothing": 0.1, "distort.noise": 0.01, "distort.shift": 0.05}
+    config = probe_config(inrs, augment=True, **changes)
+    return config, workdir, predict.run(config, workdir)
+
+
+@pytest.fixture(scope="module")
+def of_accuracies(classifiers, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "accuracies"
+    config = probe_config(classifiers, task="accuracy")
+    return config, workdir, predict.run(config, workdir)
+
+
+def test_classes_are_learned_and_reported(of_labels):
+    _, workdir, results = of_labels
+    assert {file.name for file in workdir.iterdir()} == {
+        "checkpoints", "config.json", "confusion.pdf", "confusion.png", "curves.pdf",
+        "curves.png", "metrics.jsonl", "predictor.json", "results.json",
+        "versions.json",
+    }  # fmt: skip
+    assert json.loads((workdir / "results.json").read_text()) == results
+    assert results["accuracy"] == results["accuracy_of_twins"] == 1.0
+    assert results["train_accuracy"] == 1.0
+    assert results["cross_entropy"] < 0.5
+    assert results["twin_change"] < 1e-3
+    assert results["probe_weights"] == 1.0 and "probe_canonical" in results
+    confusion = np.array(results["confusion"])
+    assert confusion.sum() == results["num_test"] == 12
+    assert np.trace(confusion) == 12
+    assert results["num_train"] == 36
+
+
+def test_published_numbers_stand_beside_ours(of_labels, of_accuracies):
+    _, _, results = of_labels
+    found = {e["quantity"]: e["value"] for e in results["published"]["numbers"]}
+    assert found["MNIST INRs classified, ScaleGMN"] == "96.57 %"
+    assert not any("Fashion" in name for name in found)
+    text = predict.table(results)
+    assert "96.57 %" in text and "confusion" not in text
+    assert f"accuracy {' ' * 10}" in text
+    _, _, results = of_accuracies
+    assert "0.928" in predict.table(results)
+    assert "CIFAR-10" in results["published"]["on"]
+
+
+def test_other_images_have_no_published_numbers(inrs, of_labels):
+    config, _, _ = of_labels
+    data = dataclasses.replace(zoo.load(inrs), provenance={"source": "digits/all"})
+    assert predict._predict_evaluation.published(config, data) == {}
+
+
+def test_accuracies_are_ranked(of_accuracies):
+    _, workdir, results = of_accuracies
+    assert results["tau"] == results["tau_of_twins"] > 0.4
+    assert -1 <= results["tau_statistics"] <= 1
+    assert results["mae"] < 0.25
+    assert (workdir / "accuracies.png").exists()
+    assert {"r2", "train_tau", "val_tau", "best_step"} <= results.keys()
+
+
+def test_the_best_checkpoint_is_that_of_the_highest_measure(of_accuracies):
+    _, workdir, results = of_accuracies
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    values = [line["val/tau"] for line in map(json.loads, lines) if "val/tau" in line]
+    assert results["val_tau"] == pytest.approx(max(values))
+
+
+def test_a_finished_run_is_measured_again_and_not_trained(of_labels):
+    config, workdir, results = of_labels
+    before = (workdir / "metrics.jsonl").read_text()
+    assert predict.run(config, workdir) == results
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+def test_a_zoo_that_was_exchanged_is_noticed(of_labels, tmp_path):
+    config, workdir, _ = of_labels
+    copy = pathlib.Path(shutil.copytree(workdir, tmp_path / "copy"))
+    changed = config.copy_and_resolve_references()
+    other = dataclasses.replace(
+        two_classes(), architecture={**two_classes().architecture, "w0": 10.0}
+    )
+    zoo.save(tmp_path / "other.zoo", other)
+    changed.zoo = str(tmp_path / "other.zoo")
+    _config.save_config(copy / "config.json", changed)
+    with pytest.raises(ValueError, match=r"another architecture: w0 is 10\.0"):
+        predict.evaluate(copy)
+
+
+def test_a_folder_without_a_run_is_refused(of_labels, tmp_path):
+    _, workdir, _ = of_labels
+    shutil.copy(workdir / "config.json", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"predictor\.json' does not exist"):
+        predict.evaluate(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "loss"}, "config.task is 'loss', known are"),
+        ({"accuracy_loss": "mse"}, "task='label', beside which accuracy_loss"),
+        ({"accuracy_loss": "l1"}, "config.accuracy_loss is 'l1'"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\)"),
+        ({"task": "accuracy", "label_smoothing": 0.1}, "would be ignored"),
+        ({"task": "accuracy", "zoo": None}, "names no zoo of CNN classifiers"),
+        ({"task": "accuracy"}, r"inrs\.zoo has no metric 'test_accuracy'"),
+        ({"zoo": "nowhere.zoo"}, r"nowhere\.zoo"),
+        ({"head.dropout": 1.0}, "dropout"),
+        ({"distort.noise": -1.0}, "noise must be >= 0"),
+        ({"batch_size": 40}, "A batch of 40 is larger than the 36 networks"),
+        ({"log_every": 0}, "config.log_every must be >= 1"),
+        ({"encoder.num_probes": 0}, "a probe, or both"),
+        ({"data.source": "mnist"}, "beside which"),
+    ],
+)
+def test_wrong_values_are_refused_before_any_work(inrs, tmp_path, changes, message):
+    config = probe_config(inrs, **changes)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        predict.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def no_labels():
+    return dataclasses.replace(two_classes(), labels=np.full(NUM, -1, np.int32))
+
+
+def one_class():
+    return dataclasses.replace(two_classes(), labels=np.full(NUM, 3, np.int32))
+
+
+def accuracies(values):
+    metrics = {"test_accuracy": np.broadcast_to(np.float32(values), NUM)}
+    return dataclasses.replace(two_classes(), metrics=metrics)
+
+
+@pytest.mark.parametrize(
+    ("make", "task", "message"),
+    [
+        (no_labels, "label", "60 of the 60 networks .* have no label"),
+        (one_class, "label", "have the label 3: there is nothing to predict"),
+        (lambda: accuracies(0.5), "accuracy", "part 'val' .* same test_accuracy"),
+        (lambda: accuracies(97.0), "accuracy", r"must lie in \[0, 1\]"),
+        (lambda: accuracies(np.nan), "accuracy", r"must lie in \[0, 1\]"),
+    ],
+)
+def test_zoos_with_nothing_to_predict_are_refused(tmp_path, make, task, message):
+    zoo.save(tmp_path / "bad.zoo", make())
+    config = probe_config(str(tmp_path / "bad.zoo"), task=task)
+    with pytest.raises(ValueError, match=message):
+        predict.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_losses_are_those_of_their_names():
+    config = predict.default_config()
+    outputs = np.array([[0.0], [np.log(3.0)]], np.float32)
+    targets = np.array([0.5, 0.25], np.float32)
+    config.task = "accuracy"
+    found = _predict_training.losses(config, outputs, targets)
+    expected = [np.log(2), -(0.25 * np.log(0.75) + 0.75 * np.log(0.25))]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    config.accuracy_loss = "mse"
+    found = _predict_training.losses(config, outputs, targets)
+    np.testing.assert_allclose(found, [0.0, 0.25], atol=1e-6)
+    measures = _predict_training.measures(config, outputs, targets)
+    assert measures["tau"] == -1.0
+    assert measures["mae"] == pytest.approx(0.25)
+    config.task, config.label_smoothing = "label", 0.5
+    found = _predict_training.losses(
+        config, np.zeros((1, 4), np.float32), np.array([2])
+    )
+    np.testing.assert_allclose(found, [np.log(4)], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "variants"),
+    [
+        ("classify_inrs", ("mnist", "fashion", "digits", "smoke")),
+        ("predict_accuracy", ("mnist", "small", "published")),
+    ],
+)
+def test_configs_know_their_variants(name, variants):
+    for variant in variants:
+        config = load_config(name, variant)
+        config.zoo = config.zoo or "some.zoo"
+        defaults = predict.default_config()
+        checked = _config.check_config(config, defaults)
+        _predict_training.check_options(checked, defaults)
+    with pytest.raises(ValueError, match="Variants are"):
+        load_config(name, "cifar")
+
+
+@pytest.mark.slow
+def test_the_smoke_config_reads_weights(tmp_path):
+    results = predict.run(load_config("classify_inrs", "smoke"), tmp_path / "run")
+    assert (tmp_path / "run" / "inrs.zoo").exists()
+    assert results["twin_change"] < 1e-3
+    assert results["published"] == {}
