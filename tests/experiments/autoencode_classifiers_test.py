@@ -60,6 +60,17 @@ def test_a_run_leaves_what_it_measured(finished):
     assert "test_agreement" in text
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["neural_graphs", "relational_transformer"])
+def test_neural_graphs_read_cnns_too(tmp_path, kind):
+    config = smoke_config(augment=True, num_steps=2)
+    config.encoder.update({"kind": kind, "input_value": 0.0, "num_frequencies": 4})
+    config.encoder.update({"num_layers": 1, "num_probes": 0})
+    results = autoencode_classifiers.run(config, tmp_path)
+    assert 0 <= results["test_agreement"] <= 1
+    assert results["orbit_spread"] > 1e-4  # scales are no symmetry of theirs
+
+
 def test_evaluating_again_gives_the_same(finished):
     workdir, results = finished
     again = autoencode_classifiers.evaluate(workdir)
