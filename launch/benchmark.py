@@ -8,6 +8,7 @@ zoo         fitting SIRENs to MNIST and digits, against one network at a time
 classifiers training CNNs of MNIST, against one network at a time
 encode      networks per second of the ScaleGMN encoder, and its cost per edge
 train       steps of the autoencoder, against a plain flat-edge implementation
+encoders    steps of the autoencoder with ScaleGMN, Neural Graphs and the others
 assignment  solvers of assignment problems, against scipy and optax
 alignment   what weight matching finds and how fast, against loops in numpy and scipy
 """
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "classifiers": ("classifiers", "run"),
     "encode": ("metanets", "encode"),
     "train": ("metanets", "train"),
+    "encoders": ("metanets", "encoders"),
     "assignment": ("assignment", "run"),
     "alignment": ("alignment", "run"),
 }
