@@ -76,7 +76,9 @@ def open_encoders(
       FileNotFoundError: a run that has not finished, or has lost its zoo.
     """
     _check_names(canonicalizers, reserved)
-    opened = [_open(name, pathlib.Path(path)) for name, path in canonicalizers.items()]
+    folders = {name: pathlib.Path(path) for name, path in canonicalizers.items()}
+    kinds = {name: _check_finished(name, folder) for name, folder in folders.items()}
+    opened = [_open(name, folders[name], kind) for name, kind in kinds.items()]
     first, config, inrs = opened[0]
     parts = _inr_data.split(inrs, config)
     held_out = zoo.select(inrs, parts["test"])
@@ -85,17 +87,16 @@ def open_encoders(
             zoo.require_architecture(inrs, encoder.canonicalizer.architecture)
         except ValueError as error:
             raise ValueError(
-                f"config.canonicalizers: {encoder.name!r} in '{encoder.folder}' was not"
-                f" trained on the networks of {first.name!r} in '{first.folder}'."
-                f" {error}"
+                f"{_where(encoder.name, encoder.folder)} was not trained on the"
+                f" networks of {first.name!r} in '{first.folder}'. {error}"
             ) from error
         rows = _inr_data.split(other, other_config)["test"]
         if not _are_same(held_out, other, rows):
             raise ValueError(
-                f"config.canonicalizers: {encoder.name!r} in '{encoder.folder}' holds"
-                f" out other networks than {first.name!r} in '{first.folder}', so that"
-                " it may have seen what they are compared on: train both on one zoo,"
-                " with the same seed and fractions."
+                f"{_where(encoder.name, encoder.folder)} holds out other networks than"
+                f" {first.name!r} in '{first.folder}', so that it may have seen what"
+                " they are compared on: train both on one zoo, with the same seed and"
+                " fractions."
             )
     if inrs.images is not None:
         size = inrs.images.shape[1:]
@@ -130,16 +131,15 @@ def _check_names(canonicalizers: Mapping[str, str], reserved) -> None:
         taken[short] = name
 
 
-def _open(name: str, folder: pathlib.Path) -> tuple[Encoder, Any, zoo.Zoo]:
-    """Return a run, its config and its zoo."""
-    where = f"config.canonicalizers: {name!r} in '{folder}'"
+def _check_finished(name: str, folder: pathlib.Path) -> str:
+    """Return the experiment of a run; refuse one that has not all that is read here."""
+    where = _where(name, folder)
     if not (folder / "config.json").exists():
         raise FileNotFoundError(
             f"{where} is no run: there is no config.json. Give the workdir of a"
             " finished launch/train.py run."
         )
-    saved: Any = _config.load_config(folder / "config.json")
-    experiment = saved.get("experiment")
+    experiment = _config.load_config(folder / "config.json").get("experiment")
     if experiment not in ZOO_FILES:
         raise ValueError(
             f"{where} is a run of {experiment!r}, which trains no autoencoder; give one"
@@ -151,20 +151,32 @@ def _open(name: str, folder: pathlib.Path) -> tuple[Encoder, Any, zoo.Zoo]:
                 f"{where} has not finished: there is no {part}. Start it again with"
                 f" --workdir={folder}, it goes on where it was."
             )
+    return experiment
+
+
+def _open(name: str, folder: pathlib.Path, experiment: str):
+    """Return a run, its config and its zoo."""
     defaults = _registry.find_experiment(experiment).default_config()
+    saved = _config.load_config(folder / "config.json")
     config: Any = _config.check_config(saved, defaults)
+    path = folder / ZOO_FILES[experiment]
+    if config.zoo is not None and not pathlib.Path(config.zoo).is_dir():
+        path = pathlib.Path(config.zoo)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{_where(name, folder)} has lost its networks: there is no '{path}'."
+        )
     encoder = Encoder(
         name,
         folder,
         autoencoders.load_canonicalizer(folder),
         _config.read_json(folder / "results.json"),
     )
-    path = folder / ZOO_FILES[experiment]
-    if config.zoo is not None and not pathlib.Path(config.zoo).is_dir():
-        path = pathlib.Path(config.zoo)
-    if not path.exists():
-        raise FileNotFoundError(f"{where} has lost its networks: there is no '{path}'.")
     return encoder, config, zoo.load(path)
+
+
+def _where(name: str, folder: pathlib.Path) -> str:
+    return f"config.canonicalizers: {name!r} in '{folder}'"
 
 
 def _are_same(held_out: zoo.Zoo, other: zoo.Zoo, rows: np.ndarray) -> bool:

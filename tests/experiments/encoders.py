@@ -53,7 +53,10 @@ def save_run(folder, zoo_path, *, seed=0, **encoder):
     model = autoencoders.build(architecture, encoder, decoder, statistics)
     random = np.random.default_rng(0)
     variables = jax.tree.map(
-        lambda x: random.normal(size=x.shape, scale=0.5).astype(x.dtype),
+        # Small biases, or they drown what the networks say.
+        lambda x: random.normal(
+            size=x.shape, scale=1.0 if len(x.shape) > 1 else 0.25
+        ).astype(x.dtype),
         jax.eval_shape(model.init, jax.random.key(0)),
     )
     autoencoders.save_canonicalizer(
