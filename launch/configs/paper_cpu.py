@@ -26,6 +26,24 @@ SIZES = {
     "decoder_small": ("small decoder", "decoder.hidden_multipliers=(2, 4)"),
     "decoder_large": ("large decoder", "decoder.hidden_multipliers=(16, 32)"),
 }
+NEURAL_GRAPHS = ("encoder.kind=neural_graphs", "encoder.input_value=0.0")
+PREDICTIONS = {  # by name: label, config, zoo, options
+    "classify_mnist": ("MNIST", "classify_inrs.py", "mnist_inrs", ()),
+    "classify_mnist_neural_graphs": (
+        "MNIST, Neural Graphs",
+        "classify_inrs.py",
+        "mnist_inrs",
+        NEURAL_GRAPHS,
+    ),
+    "classify_fashion": (
+        "Fashion-MNIST",
+        "classify_inrs.py:fashion",
+        "fashion_inrs",
+        (),
+    ),
+    "predict_relu": ("accuracy, relu", "predict_accuracy.py", "cnns_relu", ()),
+    "predict_tanh": ("accuracy, tanh", "predict_accuracy.py", "cnns_tanh", ()),
+}
 DECODED = ("scale_gmn", "neural_graphs", "ablated")
 
 
@@ -75,6 +93,12 @@ def get_config():
         section="latents",
         label="latents of all encoders",
     )
+    stages["failure_mode"] = stage(
+        "failure_mode.py",
+        needs=decoded,
+        section="failure",
+        label="twins that look least alike",
+    )
     stages["orbit_interpolation"] = stage(
         "orbit_interpolation.py",
         "num_members=128",
@@ -103,5 +127,9 @@ def get_config():
             needs={"zoo": f"cnns_{kind}", "canonicalizer": f"cnn_{kind}"},
             section="cnns",
             label=f"{kind}, merged",
+        )
+    for name, (label, config, zoo, options) in PREDICTIONS.items():
+        stages[name] = stage(
+            *(config, *options), needs={"zoo": zoo}, section="prediction", label=label
         )
     return reproduce.make_config("Reproduction on two CPU cores", FOLDER, stages)

@@ -57,6 +57,40 @@ SIZES = {
     "decoder_large": ("large decoder", "decoder.hidden_multipliers=(8, 16)"),
 }
 PROBE = ("encoder.dropout=0.0", "encoder.remat=False")
+LARGE = ("encoder.width=128", "batch_size=128", f"num_steps={STEPS}")
+NEURAL_GRAPHS = ("encoder.kind=neural_graphs", "encoder.input_value=0.0")
+PREDICTIONS = {  # by name: label, config, zoo, options
+    "classify_mnist": (
+        "MNIST",
+        "classify_inrs.py",
+        "mnist_inrs",
+        ("data.num_images=60000", *LARGE),
+    ),
+    "classify_mnist_neural_graphs": (
+        "MNIST, Neural Graphs",
+        "classify_inrs.py",
+        "mnist_inrs",
+        ("data.num_images=60000", *LARGE, *NEURAL_GRAPHS),
+    ),
+    "classify_fashion": (
+        "Fashion-MNIST",
+        "classify_inrs.py:fashion",
+        "fashion_inrs",
+        LARGE,
+    ),
+    "predict_relu": (
+        "accuracy, relu",
+        "predict_accuracy.py:published",
+        "cnns_relu",
+        (f"num_steps={CNN_STEPS}",),
+    ),
+    "predict_tanh": (
+        "accuracy, tanh",
+        "predict_accuracy.py:published",
+        "cnns_tanh",
+        (f"num_steps={CNN_STEPS}",),
+    ),
+}
 DECODED = ("scale_gmn", "neural_graphs", "ablated")
 
 
@@ -104,6 +138,12 @@ def get_config():
         section="latents",
         label="latents of all encoders",
     )
+    stages["failure_mode"] = stage(
+        "failure_mode.py",
+        needs=decoded,
+        section="failure",
+        label="twins that look least alike",
+    )
     stages["orbit_interpolation"] = stage(
         "orbit_interpolation.py",
         needs={"canonicalizer": "scale_gmn", **decoded},
@@ -139,4 +179,8 @@ def get_config():
                 section="cnns",
                 label=f"{kind}, merged{label}",
             )
+    for name, (label, config, zoo, options) in PREDICTIONS.items():
+        stages[name] = stage(
+            *(config, *options), needs={"zoo": zoo}, section="prediction", label=label
+        )
     return reproduce.make_config("Reproduction on one GPU", FOLDER, stages)

@@ -57,6 +57,14 @@ def get_config():
         section="latents",
         label="latents",
     )
+    stages["failure_mode"] = stage(
+        "failure_mode.py",
+        *("num_networks=2", "num_twins=4", "num_points=5", "num_random_starts=1"),
+        "methods=('naive', 'reconstruct')",
+        needs=named,
+        section="failure",
+        label="twins that look least alike",
+    )
     stages["orbit_interpolation"] = stage(
         "orbit_interpolation.py",
         *("families=('PD',)", "sweep=()", "num_networks=3", "num_members=4"),

@@ -68,10 +68,95 @@ def _cnns(found: Found) -> Iterator[_report.Block]:
 
 def _prediction(found: Found) -> Iterator[_report.Block]:
     """Tell how encoders do at their own tasks."""
-    for name in found.of("prediction"):
-        yield _report_parts.plain_table(found, name)
-        yield from _report_parts.all_figures(found, name)
-    yield _report_parts.comparison(_published.PREDICTION, {})
+    ours = {}
+    runs = found.of("prediction", "predict")
+    tasks = {
+        task: {name: run for name, run in runs.items() if run["task"] == task}
+        for task in ("label", "accuracy")
+    }
+    if tasks["label"]:
+        yield _class_table(found, tasks["label"])
+    if tasks["accuracy"]:
+        yield _accuracy_table(found, tasks["accuracy"])
+    for name, results in runs.items():
+        captions = {
+            "confusion": "classes, true and predicted",
+            "accuracies": "accuracy",
+        }
+        for file, caption in captions.items():
+            yield from found.figure(name, file, caption)
+        ours |= _predicted(found, name, results)
+    both = [ours.get(f"tau_statnn_{kind}", "-") for kind in ("relu", "tanh")]
+    ours["tau_statnn"] = "; ".join(both)
+    yield _report_parts.comparison(_published.PREDICTION, ours)
+
+
+def _class_table(found: Found, runs: Mapping[str, Mapping[str, Any]]) -> _report.Table:
+    keys = ("accuracy", "accuracy_of_twins", "train_accuracy")
+    keys = (*keys, "probe_canonical", "probe_weights")
+    columns = (
+        *("INRs", "accuracy %", "of twins %", "on training networks %"),
+        *("linear, canonical weights %", "linear, weights %", *_SIZES),
+    )
+    rows = [
+        (
+            found.label(name),
+            *(_percent(results.get(key)) for key in keys),
+            *_sizes(found, name, results),
+        )
+        for name, results in runs.items()
+    ]
+    return _report.Table("INRs classified by their weights", columns, rows,
+                         found.only(runs))  # fmt: skip
+
+
+def _accuracy_table(
+    found: Found, runs: Mapping[str, Mapping[str, Any]]
+) -> _report.Table:
+    keys = ("tau", "tau_of_twins", "train_tau", "r2", "mae")
+    keys = (*keys, "tau_statistics", "tau_canonical", "tau_weights")
+    columns = (
+        *("CNNs", "tau", "of twins", "on training networks", "R²", "mean error"),
+        *("tau of statistics", "of canonical weights", "of weights", *_SIZES),
+    )
+    rows = [
+        (
+            found.label(name),
+            *(_number(results.get(key), ".3f") for key in keys),
+            *_sizes(found, name, results),
+        )
+        for name, results in runs.items()
+    ]
+    return _report.Table("Accuracy of CNNs predicted from their weights", columns,
+                         rows, found.only(runs))  # fmt: skip
+
+
+_SIZES = ("networks to train on", "held out", "parameters", "time")
+
+
+def _sizes(found: Found, name: str, results: Mapping[str, Any]) -> list[str]:
+    keys = ("num_train", "num_test", "num_parameters")
+    sizes = [_number(results.get(key), ",d") for key in keys]
+    return [*sizes, _report_parts.time_of(found, name)]
+
+
+def _predicted(found: Found, name: str, results: Mapping[str, Any]) -> dict[str, str]:
+    """Return what of a prediction has been published, by key of the comparison."""
+    stage = found.plan[name]
+    config: Any = stage.config
+    made: Any = (
+        found.plan[stage.needs["zoo"]].config if "zoo" in stage.needs else config
+    )
+    encoder = config.encoder.symmetry or config.encoder.kind
+    if results["task"] == "label":
+        source = made.data.source.removesuffix("_mnist")
+        return {f"{source}_{encoder}": f"{_percent(results['accuracy'])} %"}
+    activation = made.architecture.activation
+    tau, statistics = (_number(results[k], ".3f") for k in ("tau", "tau_statistics"))
+    ours = {f"tau_statnn_{activation}": statistics}
+    if encoder == "scale_gmn":
+        ours[f"tau_{activation}"] = tau
+    return ours
 
 
 def _kept_table(found: Found, runs: Mapping[str, Mapping[str, Any]]) -> _report.Table:

@@ -64,10 +64,87 @@ def _latents(found: Found) -> Iterator[_report.Block]:
             f" ({found.label(name)})"
             for name, results in list(runs.items())[:1]
         )
-    for name in found.of("latents"):
-        yield _report_parts.plain_table(found, name)
-        yield from _report_parts.all_figures(found, name)
+    captions = {
+        "maps": "held-out networks in the plane",
+        "orbits": "the same with the twins of one network",
+    }
+    for name, results in found.of("latents", "map_latents").items():
+        yield from _map_tables(found, name, results)
+        for file, caption in captions.items():
+            yield from found.figure(name, file, caption)
+        ours |= _orbits(found, name, results)
     yield _report_parts.comparison(_published.LATENTS, ours)
+
+
+def _map_tables(
+    found: Found, name: str, results: Mapping[str, Any]
+) -> Iterator[_report.Table]:
+    """Yield what latents know of their networks, and how tight orbits are."""
+    lines = results["encoders"] | results["baselines"]
+    read = _number if results["values"] == "accuracy" else _report_parts.percent
+    unit = "tau" if results["values"] == "accuracy" else "%"
+    rows = [
+        (encoder, *(read(line[key]) for key in ("neighbors", "linear")))
+        for encoder, line in lines.items()
+    ]
+    near = f"{results['num_neighbors']} nearest neighbours {unit}"
+    caption = (
+        f"{found.label(name)}: what is read from them, {results['num_networks']}"
+        f" held-out networks, {results['num_train']} others to learn from"
+    )
+    columns = ("encoder", near, f"linear {unit}")
+    yield _report.Table(caption, columns, rows, found.only([name]))
+    columns = (
+        *("encoder", "spread", "distance of twins", "of networks", "ratio"),
+        *("twins next to their own %", "two parts (silhouette)", "smaller part %"),
+    )
+    for family in next(iter(lines.values()))["orbits"]:
+        rows = []
+        for encoder, line in lines.items():
+            orbit = line["orbits"][family]
+            rows.append(
+                (
+                    encoder,
+                    *(_number(orbit["spread"], ".1e"), _number(orbit["within"], ".2e")),
+                    *(_number(orbit["between"], ".3g"), _number(orbit["ratio"], ".1e")),
+                    _report_parts.percent(orbit["found"]),
+                    _number(orbit["two_parts"], ".2f"),
+                    _report_parts.percent(orbit["smaller_part"]),
+                )
+            )
+        caption = (
+            f"{found.label(name)}: {family} orbits of {results['num_orbits']} networks,"
+            f" {results['num_twins']} twins each"
+        )
+        yield _report.Table(caption, columns, rows, found.only([name]))
+
+
+def _orbits(found: Found, name: str, results: Mapping[str, Any]) -> dict[str, str]:
+    """Return what of the orbits in latent space has been published, by key."""
+    stages = {
+        key.removeprefix("canonicalizers."): stage
+        for key, stage in found.plan[name].needs.items()
+    }
+    texts = {}
+    for encoder, line in results["encoders"].items():
+        orbit = line["orbits"].get("PD")
+        if orbit is not None:
+            spread, parts = _number(orbit["spread"], ".1e"), orbit["two_parts"]
+            text = f"spread {spread}"
+            if parts is not None:
+                text += f", silhouette of two parts {parts:.2f}"
+            texts[stages.get(encoder, encoder)] = (encoder, text)
+    others = [texts[key] for key in ("neural_graphs", "ablated") if key in texts]
+    ours = {"others": "; ".join(f"{encoder}: {text}" for encoder, text in others)}
+    if "scale_gmn" in texts:
+        ours["scale_gmn"] = texts["scale_gmn"][1]
+    line = next(iter(results["encoders"].values()))
+    if results["values"] == "class":
+        ours["clusters"] = (
+            f"{_report_parts.percent(line['neighbors'])} % by nearest neighbours"
+            f" ({next(iter(results['encoders']))})"
+        )
+    return {key: text for key, text in ours.items() if text}
 
 
 def _interpolation(found: Found) -> Iterator[_report.Block]:
@@ -82,16 +159,63 @@ def _interpolation(found: Found) -> Iterator[_report.Block]:
         }
         for file, caption in captions.items():
             yield from found.figure(name, file, caption)
-        ours |= _paths(results["cells"])
+        main = found.plan[name].needs.get("canonicalizer", "")
+        label = found.label(main) if main in found.plan else main
+        ours |= _paths(results["cells"], label)
     yield _report_parts.comparison(_published.INTERPOLATION, ours)
 
 
 def _failure(found: Found) -> Iterator[_report.Block]:
-    """Show the pair of twins that a permutation-only encoder parts the most."""
-    for name in found.of("failure"):
-        yield _report_parts.plain_table(found, name)
-        yield from _report_parts.all_figures(found, name)
-    yield _report_parts.comparison(_published.FAILURE, {})
+    """Show the pairs of twins whose latents are the farthest apart."""
+    ours = {}
+    captions = {
+        "paths_image": "error against the image along the path",
+        "renderings": "what lies between the farthest twins of the first network",
+    }
+    for name, results in found.of("failure", "failure_mode").items():
+        yield _failure_table(found, name, results)
+        for file, caption in captions.items():
+            yield from found.figure(name, file, caption)
+        ours["failure"] = "; ".join(
+            f"{encoder}: {_number(_main(method)['barrier'])} decoded"
+            for encoder, line in results["encoders"].items()
+            if (method := line["farthest"]["methods"].get("reconstruct")) is not None
+        )
+    yield _report_parts.comparison(_published.FAILURE, ours)
+
+
+def _failure_table(
+    found: Found, name: str, results: Mapping[str, Any]
+) -> _report.Table:
+    rows = []
+    for encoder, line in results["encoders"].items():
+        for kind in ("farthest", "random"):
+            for method in line[kind]["methods"].values():
+                main = _main(method)
+                rows.append(
+                    (
+                        *(encoder, kind),
+                        _number(line[kind]["distance"]["mean"], ".1e"),
+                        method["label"],
+                        *(_number(main[key]) for key in ("start", "middle", "end")),
+                        _report_parts.with_error(main["barrier"], main["barrier_se"]),
+                    )
+                )
+    columns = (
+        *("encoder", "twins", "distance of latents", "method", "start", "middle"),
+        *("end", "barrier"),
+    )
+    caption = (
+        f"{found.label(name)}: MSE along the path between the twins whose latents are"
+        f" farthest apart, and between random ones; {results['num_networks']} networks,"
+        f" {results['num_twins']} {results['family']} twins each"
+    )
+    return _report.Table(caption, columns, rows, found.only([name]))
+
+
+def _main(cell: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the numbers against the image if there is one, else against network a."""
+    return cell.get("image", cell["own"])
 
 
 def _ablation(found: Found) -> Iterator[_report.Block]:
@@ -169,7 +293,7 @@ def cell_tables(
         for cell in cells:
             if (cell["family"], cell["sigma"]) != (family, sigma):
                 continue
-            main = cell.get("image", cell["own"])
+            main = _main(cell)
             rows.append(
                 (
                     cell["label"],
@@ -185,17 +309,17 @@ def cell_tables(
         yield _report.Table(caption, columns, rows, found.only([name]))
 
 
-def _paths(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _paths(cells: Sequence[Mapping[str, Any]], encoder: str) -> dict[str, str]:
     """Return what of the PD orbit has been published, by key of the comparison."""
     by_name = {
         (cell["method"], cell["sigma"]): cell
         for cell in cells
-        if cell["family"] == "PD"
+        if cell["family"] == "PD" and cell.get("encoder") in (None, encoder)
     }
     ours = {}
     for method, short in (("naive", "naive"), ("reconstruct", "decoded")):
         if (cell := by_name.get((method, _NOISE))) is not None:
-            main = cell.get("image", cell["own"])
+            main = _main(cell)
             for place in ("start", "middle", "end"):
                 ours[f"{short}_{place}"] = f"{main[place]:.4f}"
             ours[f"barrier_{short}"] = f"{short} {main['barrier']:.4f}"
@@ -211,7 +335,7 @@ def _paths(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
             ours[key] = f"{_report_parts.percent(cell['recovered'])} %"
     ends = [by_name.get((method, _NOISE)) for method in ("reconstruct", "latent")]
     if None not in ends:
-        middles = [cell.get("image", cell["own"])["middle"] for cell in ends if cell]
+        middles = [_main(cell)["middle"] for cell in ends if cell]
         ours["latent"] = "{1:.4f} against {0:.4f} in the middle".format(*middles)
     return {key: value for key, value in ours.items() if value}
 

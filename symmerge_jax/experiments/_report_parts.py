@@ -154,25 +154,3 @@ def with_error(value: Any, error: Any, form: str = ".4f") -> str:
     text = number(value, form)
     finite = error is not None and math.isfinite(error)
     return f"{text} ± {error:{form}}" if finite else text
-
-
-def plain_table(found: Found, name: str) -> _report.Table:
-    """Return all numbers of the results of a stage, for want of a better table."""
-    rows = [
-        (key, number(value, ".5g"))
-        for key, value in _config.flatten(found.results[name])
-        if not isinstance(value, list)
-    ]
-    return _report.Table(
-        found.label(name), ("measure", "value"), rows, found.only([name])
-    )
-
-
-def all_figures(found: Found, name: str) -> list[_report.Block]:
-    """Return every figure in the folder of a stage."""
-    files = sorted(path.stem for path in found.plan[name].output.glob("*.png"))
-    return [
-        block
-        for file in files
-        for block in found.figure(name, file, file.replace("_", " "))
-    ]

@@ -1,0 +1,117 @@
+"""Every stage of the paper's configs is checked as its experiment checks it at first.
+
+What a stage needs is planned instead of made, so that nothing is trained.
+"""
+
+import functools
+import pathlib
+
+import pytest
+
+from symmerge_jax import training
+from symmerge_jax.experiments import (
+    _autoencoder_fit,
+    _config,
+    _distill,
+    _inr_data,
+    _inr_training,
+    _predict_training,
+    _reproduce_plan,
+    interpolate,
+    make_classifier_zoo,
+    make_zoo,
+    map_latents,
+    merge_cnns,
+)
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
+PLANNED = {}
+PAPERS = ("paper_smoke", "paper_cpu", "paper_gpu")
+
+
+@functools.cache
+def plan_of(name):
+    config = _config.load_config_file(CONFIGS / f"{name}.py")
+    return _reproduce_plan.read(config, pathlib.Path("/nowhere"))
+
+
+def stages():
+    for name in PAPERS:
+        for stage in plan_of(name):
+            yield pytest.param(name, stage, id=f"{name}-{stage}")
+
+
+@pytest.fixture(autouse=True)
+def plan_once(monkeypatch):
+    """Keep the zoos that are planned: reading images takes seconds."""
+    for module in (make_zoo, make_classifier_zoo):
+        monkeypatch.setattr(module, "plan", functools.partial(planned, module.plan))
+
+
+def planned(plan, config):
+    key = _config.config_hash(config)
+    if key not in PLANNED:
+        PLANNED[key] = plan(config)
+    return PLANNED[key]
+
+
+def with_its_own_zoo(plan, stage):
+    """Return the config of a stage that would make the zoo that it needs."""
+    config = stage.config.copy_and_resolve_references()
+    config.zoo = None
+    for key, value in plan[stage.needs["zoo"]].config.items():
+        if key not in ("experiment", "seed", "chunk_size"):
+            config[key] = value
+    return config
+
+
+def check(plan, stage):
+    name = stage.config.get("experiment")
+    mesh = training.make_mesh()
+    if stage.is_zoo:
+        stage.module.plan(stage.config)
+    elif name == "autoencode":
+        config = with_its_own_zoo(plan, stage)
+        _inr_training.check_unused(config, stage.module.default_config())
+        _inr_training.check_step(config, _inr_data.plan(config), mesh)
+    elif name == "autoencode_classifiers":
+        config = with_its_own_zoo(plan, stage)
+        _autoencoder_fit.refuse_unused_encoder(config, stage.module.default_config())
+        data = _distill.plan(config)
+        model = _distill.make_model(config, data)
+        images = _distill.distillation_images(config, data)
+        _distill.make_loss(config, model, images)
+        _autoencoder_fit.check_step(config, model, len(data.parts["train"]), mesh)
+    elif name == "predict":
+        _predict_training.check_options(stage.config, stage.module.default_config())
+    else:
+        checks = {
+            "interpolate": interpolate._check_values,
+            "map_latents": map_latents._check_values,
+            "merge_cnns": merge_cnns._check_values,
+        }
+        checks[name](stage.config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("paper", "name"), [*stages()])
+def test_a_stage_passes_the_early_checks_of_its_experiment(paper, name, data_dir):
+    plan = plan_of(paper)
+    check(plan, plan[name])
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_what_is_compared_holds_out_the_same_networks(paper):
+    """Canonicalisers on one zoo have one seed and fractions, also where they merge."""
+    plan = plan_of(paper)
+    held_out = {}
+    for stage in plan.values():
+        config = stage.config
+        if stage.config.get("experiment", "").startswith("autoencode"):
+            split = (config.seed, config.val_fraction, config.test_fraction)
+            held_out.setdefault(stage.needs["zoo"], set()).add(split)
+        elif stage.config.get("experiment") == "merge_cnns":
+            values = config.split
+            split = (values.seed, values.val_fraction, values.test_fraction)
+            held_out[stage.needs["zoo"]].add(split)
+    assert held_out and all(len(splits) == 1 for splits in held_out.values()), held_out

@@ -1,0 +1,146 @@
+import base64
+import html.parser
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from symmerge_jax.experiments import (
+    _config,
+    _published,
+    _report,
+    _report_parts,
+    _reproduce_plan,
+    reproduce,
+)
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
+VOID = {"meta", "img", "br"}
+
+
+class Page(html.parser.HTMLParser):
+    """Reads a page; refuses tags that are not closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.text, self.sources = [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [v for k, v in attrs if k in ("src", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture
+def report(tmp_path):
+    path = tmp_path / "from" / "a.png"
+    path.parent.mkdir()
+    Image.fromarray(np.zeros((2, 3), np.uint8)).save(path)
+    blocks = [
+        _report.Text("a < b & `x<y>` **bold**"),
+        _report.Missing("`run` is missing"),
+        _report.Table(
+            "Cap<tion>",
+            ("method", "value", "source"),
+            [("a | b", "1.5 ± 0.2", "here"), ("<i>", "-", "1 and more")],
+            "python x.py --a='<b>'",
+        ),
+        _report.Table("Empty", ("a", "b"), []),
+        _report.Figure(path, "run_a", 'a "figure"'),
+    ]
+    return _report.Report("Title & more", [_report.Section("One <1>", blocks)])
+
+
+def test_a_page_is_whole_escaped_and_needs_no_other_file(report, tmp_path):
+    markdown = _report.write(report, tmp_path)
+    assert markdown == tmp_path / "report.md"
+    text = (tmp_path / "report.html").read_text()
+    page = Page(text)
+    assert not {"script", "link", "iframe", "i"} & set(page.tags)
+    assert "http" not in "".join(page.sources)
+    [image] = [source for source in page.sources if source.startswith("data:")]
+    head, _, content = image.partition(",")
+    assert head == "data:image/png;base64"
+    assert base64.b64decode(content) == (tmp_path / "figures/run_a.png").read_bytes()
+    shown = "".join(page.text)
+    for wanted in ("a < b & x<y> bold", "Cap<tion>", "a | b", "python x.py --a='<b>'"):
+        assert wanted in shown
+    assert text.count('<td class="n">') == 2  # the column of numbers only
+
+
+def test_markdown_has_tables_that_hold_together(report, tmp_path):
+    lines = _report.to_markdown(report).splitlines()
+    assert lines[0] == "# Title & more" and "## One <1>" in lines
+    rows = [line for line in lines if line.startswith("| ")]
+    assert rows[:4] == [
+        "| method | value | source |",
+        "| --- | ---: | --- |",
+        r"| a \| b | 1.5 ± 0.2 | here |",
+        "| <i> | - | 1 and more |",
+    ]
+    assert "> **Missing:** `run` is missing" in lines
+    assert '![a "figure"](figures/run_a.png)' in lines
+
+
+def test_old_figures_are_gone_from_a_new_report(report, tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/old.png").touch()
+    _report.write(report, tmp_path)
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["run_a.png"]
+
+
+@pytest.mark.parametrize("name", ["paper_smoke", "paper_cpu", "paper_gpu"])
+def test_a_report_of_nothing_says_what_is_missing_section_by_section(name, tmp_path):
+    config = _config.load_config_file(CONFIGS / f"{name}.py")
+    reproduce.write_report(config, tmp_path, command="python launch/reproduce.py")
+    text = (tmp_path / "report.md").read_text()
+    plan = _reproduce_plan.read(config, tmp_path)
+    for stage in plan.values():
+        assert f"{stage.label} (`{stage.name}`) is missing: not made yet." in text
+        assert f"python launch/reproduce.py --only={stage.name}`" in text
+    sections = text.split("\n## ")[2:-1]
+    assert len(sections) == len(_reproduce_plan.SECTIONS)
+    for section in sections:
+        assert "> **Missing:**" in section and "**Published, and ours**" in section
+    assert f"0 of {len(plan)} stages are done" in text
+    Page((tmp_path / "report.html").read_text())
+
+
+def test_published_numbers_have_keys_of_their_own_and_sources():
+    names = [name for name in vars(_published) if name.isupper() and name != "NONE"]
+    tables = [
+        table for name in names if isinstance(table := vars(_published)[name], tuple)
+    ]
+    assert len(tables) == len(_reproduce_plan.SECTIONS)
+    for table in tables:
+        assert len({line.key for line in table}) == len(table)
+        assert all(line.quantity and line.value and line.source for line in table)
+    keys = [line.key for table in tables for line in table]
+    assert "mse_image" in keys and "tau_relu" in keys
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0 s"), (99.4, "99 s"), (150.0, "2.5 min"), (7200.0, "2.0 h")],
+)
+def test_durations_read_well(seconds, text):
+    assert _report_parts.duration(seconds) == text
+
+
+def test_numbers_that_are_none_or_not_finite_are_dashes():
+    assert _report_parts.number(None) == _report_parts.number(float("nan")) == "-"
+    assert _report_parts.number(1234567, ",d") == "1,234,567"
+    assert _report_parts.percent(None) == "-"
+    assert _report_parts.percent(0.5, 0.01) == "50.0 ± 1.0"
+    assert _report_parts.with_error(0.5, None) == "0.5000"
+    assert _report_parts.with_error(0.5, float("nan")) == "0.5000"
