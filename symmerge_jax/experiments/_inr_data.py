@@ -137,6 +137,52 @@ def true_images(inrs: zoo.Zoo) -> np.ndarray | None:
     return zoo.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
 
 
+def find_images(
+    config: _config.Config,
+    defaults: _config.Config,
+    inrs: zoo.Zoo,
+    size: tuple[int, int],
+) -> np.ndarray | None:
+    """Return the images `[N, H, W]` of networks: from their zoo, or from a data set.
+
+    Args:
+      config: `config.images.source` names the data set, `config.images.dir` its folder;
+        None and None where the zoo has the images, or none are wanted.
+      defaults: those of the experiment.
+      inrs: the networks.
+      size: height and width that they render, in pixels.
+
+    Returns:
+      Pixels in [0, 1]; None if neither has them.
+
+    Raises:
+      ValueError: a data set beside a zoo with images, or of images of another size.
+      FileNotFoundError: no such images.
+    """
+    source, images = config.images.source, true_images(inrs)
+    if images is not None:
+        _unused.refuse_unused(
+            config, defaults, ("images",), "a canonicalizer whose zoo has them"
+        )
+        return images
+    if source is None:
+        return None
+    found = []
+    for subset, index in zip(inrs.subset_index, inrs.image_index, strict=True):
+        is_test = inrs.subsets[subset] in TEST_SUBSETS
+        loaded = zoo.load_images(
+            source, "test" if is_test else "train", config.images.dir
+        )
+        found.append(zoo.to_unit_range(loaded.images[index]))
+    images = np.stack(found)
+    if images.shape[1:] != size:
+        raise ValueError(
+            f"config.images.source {source!r} has images of {images.shape[1:]} pixels,"
+            f" the networks render {size}."
+        )
+    return images
+
+
 def _open_zoo(config: _config.Config, workdir: pathlib.Path) -> zoo.Zoo:
     made = workdir / "inrs.zoo"
     if config.zoo is None:

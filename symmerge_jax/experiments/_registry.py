@@ -7,6 +7,7 @@ from typing import Any
 EXPERIMENTS = (
     "autoencode",
     "autoencode_classifiers",
+    "failure_mode",
     "interpolate",
     "map_latents",
     "merge_cnns",

@@ -194,7 +194,8 @@ def _open(config, source: pathlib.Path) -> _Given:
     for family in config.families:
         _inr_pairs.check_source(family, inrs)
     size = (data.height, data.width)
-    return _Given(canonicalizer, inrs, _images(config, inrs, size), size)
+    images = _inr_data.find_images(config, default_config(), inrs, size)
+    return _Given(canonicalizer, inrs, images, size)
 
 
 def _open_others(config) -> dict[str, autoencoders.Canonicalizer]:
@@ -210,32 +211,6 @@ def _open_others(config) -> dict[str, autoencoders.Canonicalizer]:
     opened = _encoders.open_encoders(named).encoders
     found = {encoder.name: encoder.canonicalizer for encoder in opened}
     return {name: found[name] for name in config.canonicalizers}
-
-
-def _images(config, inrs: zoo.Zoo, size: tuple[int, int]) -> np.ndarray | None:
-    """Return the images `[R, H, W]` that the networks were fitted to, if known."""
-    source, images = config.images.source, _inr_data.true_images(inrs)
-    if images is not None:
-        _unused.refuse_unused(
-            config, default_config(), ("images",), "a canonicalizer whose zoo has them"
-        )
-        return images
-    if source is None:
-        return None
-    found = []
-    for subset, index in zip(inrs.subset_index, inrs.image_index, strict=True):
-        is_test = inrs.subsets[subset] in _inr_data.TEST_SUBSETS
-        loaded = zoo.load_images(
-            source, "test" if is_test else "train", config.images.dir
-        )
-        found.append(zoo.to_unit_range(loaded.images[index]))
-    images = np.stack(found)
-    if images.shape[1:] != size:
-        raise ValueError(
-            f"config.images.source {source!r} has images of {images.shape[1:]} pixels,"
-            f" the networks render {size}."
-        )
-    return images
 
 
 def _groups(config) -> list[tuple[str, float]]:

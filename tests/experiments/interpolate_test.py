@@ -8,6 +8,7 @@ import pytest
 
 from symmerge_jax import zoo
 from symmerge_jax.experiments import (
+    _inr_data,
     _interpolation_methods,
     interpolate,
     make_zoo,
@@ -198,16 +199,20 @@ def test_values_that_cannot_work_are_refused(changes, message, tmp_path):
 def test_images_come_from_their_source_where_the_zoo_has_none(data_dir):
     inrs = zoo.select(zoo.import_dws(data_dir / "mnist_inrs"), np.arange(2))
     config = interpolate.default_config()
-    assert interpolate._images(config, inrs, (28, 28)) is None
+
+    def find_images(inrs, size):
+        return _inr_data.find_images(config, interpolate.default_config(), inrs, size)
+
+    assert find_images(inrs, (28, 28)) is None
     config.images.source, config.images.dir = "mnist", str(data_dir)
-    images = interpolate._images(config, inrs, (28, 28))
+    images = find_images(inrs, (28, 28))
     expected = zoo.load_images("mnist", "test", data_dir).images[3665] / np.float32(255)
     np.testing.assert_array_equal(images, [expected] * 2)
     with pytest.raises(ValueError, match=r"\(28, 28\) pixels, the networks render"):
-        interpolate._images(config, inrs, (8, 8))
+        find_images(inrs, (8, 8))
     made = make_zoo.plan(make_zoo.default_config())
     with pytest.raises(ValueError, match=r"images\.source='mnist'.* would be ignored"):
-        interpolate._images(config, zoo.select(made, np.arange(2)), (8, 8))
+        find_images(zoo.select(made, np.arange(2)), (8, 8))
 
 
 def test_the_autoencoder_that_is_made_is_that_of_the_digits():
