@@ -55,6 +55,7 @@ def run_scripts(folder, commands):
     ]
 
 
+SMOKE = ["--config=launch/configs/paper_smoke.py", "--workdir={}/run"]
 ERRORS = [
     (["train", "more"], "Unknown argument 'more'"),
     (["train", "--config.num_step=3"], "did you mean 'num_steps'"),
@@ -74,8 +75,14 @@ ERRORS = [
     (["make_zoo", "--inspect={}/nowhere.zoo", "more"], "Unknown argument 'more'"),
     (["make_zoo", "--inspect=a.zoo", "--step=0"], "go with --import_small_cnn"),
     (["make_zoo", "--import_small_cnn={}/zoo", "--out={}/b.zoo"], "No folder"),
+    (["reproduce", "--config=launch/configs/paper_smoke.py"], "workdir"),
+    (["reproduce", *SMOKE, "more"], "Unknown argument 'more'"),
+    (["reproduce", *SMOKE, "--only=x"], "--only names no stage: 'x', known are inrs,"),
+    (["reproduce", *SMOKE, "--only=small"], "stage 'small' needs 'inrs', which is"),
+    (["reproduce", *SMOKE, "--time_limit=9"], "is given as 540s, 9m or 1.5h"),
+    (["reproduce", "--config=launch/configs/smoke.py", "--workdir={}/run"], "is 'auto"),
 ]
-SCRIPTS = ["train", "evaluate", "canonicalize", "make_zoo"]
+SCRIPTS = ["train", "evaluate", "canonicalize", "make_zoo", "reproduce"]
 
 
 @pytest.mark.slow
@@ -127,3 +134,30 @@ def test_train_evaluate_and_canonicalize(tmp_path):
     )
     assert "closed form" in done[1][1] and "autoencoder" in done[2][1]
     assert symmerge_jax.load(form)["dense_0"]["kernel"].shape == (64, 2, 4)
+
+
+@pytest.mark.slow
+def test_reproduce_stops_goes_on_and_reports(tmp_path):
+    reproduce = ["reproduce", *(text.format(tmp_path) for text in SMOKE)]
+    done = run_scripts(
+        tmp_path,
+        [
+            [*reproduce, "--only=inrs"],
+            [*reproduce, "--only=inrs,small", "--time_limit=0.5s"],
+            [*reproduce, "--list"],
+            [*reproduce, "--report"],
+        ],
+    )
+    assert [code for code, _, _ in done] == [0, 3, 0, 0], done
+    (_, made, said), (_, stopped, again), (_, listed, _), (_, reported, _) = done
+    assert "stage 1/1 inrs: launch/configs/zoo_digits.py" in said
+    report = f"the report is {tmp_path}/run/report.md, and .html beside it"
+    assert report in made and report in reported
+    assert "stage 1/2 inrs: done" in again
+    command = f"python launch/reproduce.py {' '.join(reproduce[1:])}"
+    assert f"the time is up; left are small: {command} --only=inrs,small" in stopped
+    states = dict(line.split()[:2] for line in listed.splitlines())
+    assert states["inrs"] == "done" and states["latent_maps"] == "missing"
+    assert states["small"] in ("missing", "unfinished", "corrupt")
+    text = (tmp_path / "run/report.md").read_text()
+    assert f"`{command} --only=latent_maps`" in text and "1 of 12 stages" in text

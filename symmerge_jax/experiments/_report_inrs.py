@@ -252,7 +252,10 @@ def _error_table(
     for name, results in runs.items():
         config: Any = found.plan[name].config
         latent = config.encoder.latent_size or config.encoder.width
-        widths = "-".join(str(latent * k) for k in config.decoder.hidden_multipliers)
+        widths = "-".join(
+            str(int(config.encoder.width * k))
+            for k in config.decoder.hidden_multipliers
+        )
         rows.append(
             (
                 found.label(name),

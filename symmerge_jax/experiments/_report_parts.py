@@ -87,9 +87,12 @@ def missing(found: Found, section: str) -> Iterator[_report.Block]:
         if stage.section == section and status.state != "done":
             sessions = found.records.get(name, {}).get("sessions", [])
             failed = [s["error"] for s in sessions[-1:] if "error" in s]
-            reason = f"failed: {failed[0]}" if failed else status.reason
+            state = status.reason  # "not made yet"
+            if status.state != "missing" or failed:
+                reason = f"failed: {failed[0]}" if failed else status.reason
+                state = f"{status.state}: {reason}"
             yield _report.Missing(
-                f"{stage.label} (`{name}`) is {status.state}: {reason}. Make it with"
+                f"{stage.label} (`{name}`) is {state}. Make it with"
                 f" `{found.only([name])}`"
             )
 
@@ -121,7 +124,11 @@ def time_of(found: Found, name: str) -> str:
     record = found.records.get(name)
     seconds = seconds_of(record)
     if record is None or seconds is None:
-        return "not recorded"
+        results = found.results.get(name, {})
+        if not {"num_steps", "seconds_per_step"} <= results.keys():
+            return "not recorded"
+        steps = results["num_steps"] * results["seconds_per_step"]
+        return f"about {duration(steps)}, steps alone"
     complete = all(s["seconds"] is not None for s in record["sessions"])
     return ("" if complete else "> ") + duration(seconds)
 

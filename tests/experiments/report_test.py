@@ -106,7 +106,7 @@ def test_a_report_of_nothing_says_what_is_missing_section_by_section(name, tmp_p
     text = (tmp_path / "report.md").read_text()
     plan = _reproduce_plan.read(config, tmp_path)
     for stage in plan.values():
-        assert f"{stage.label} (`{stage.name}`) is missing: not made yet." in text
+        assert f"{stage.label} (`{stage.name}`) is not made yet." in text
         assert f"python launch/reproduce.py --only={stage.name}`" in text
     sections = text.split("\n## ")[2:-1]
     assert len(sections) == len(_reproduce_plan.SECTIONS)

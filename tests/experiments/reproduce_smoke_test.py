@@ -1,0 +1,105 @@
+"""The whole reproduction at its smallest size, once for all tests of this file."""
+
+import json
+import pathlib
+import re
+
+import jax
+import pytest
+
+from symmerge_jax.experiments import _config, _reproduce_plan, reproduce
+
+CONFIG = pathlib.Path(__file__).parents[2] / "launch" / "configs" / "paper_smoke.py"
+COMMAND = "python launch/reproduce.py --config=paper_smoke.py --workdir=w"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The config and the folder of a finished reproduction."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    config = _config.load_config_file(CONFIG)
+    workdir = tmp_path_factory.mktemp("reproduction")
+    assert reproduce.run(config, workdir, command=COMMAND).left == ()
+    yield config, workdir
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def sections_of(workdir):
+    text = (workdir / "report.md").read_text()
+    titles = [part.partition("\n")[0] for part in text.split("\n## ")[1:]]
+    return dict(zip(titles, text.split("\n## ")[1:], strict=True))
+
+
+@pytest.mark.slow
+def test_every_section_has_tables_of_ours_with_their_command(finished):
+    config, workdir = finished
+    sections = list(sections_of(workdir).values())
+    assert len(sections) == len(_reproduce_plan.SECTIONS) + 2
+    plan = _reproduce_plan.read(config, workdir)
+    for name, text in zip(_reproduce_plan.SECTIONS, sections[1:-1], strict=True):
+        assert "Missing" not in text
+        ours, _, published = text.partition("**Published, and ours**")
+        assert ours.count("\n| ---") >= 1 and published.count("\n| ") >= 2
+        stages = re.findall(r"--only=([a-z_,]+)`", ours)
+        used = {stage for names in stages for stage in names.split(",")}
+        of_section = {key for key, stage in plan.items() if stage.section == name}
+        assert of_section <= used, name
+    assert "12 of 12 stages are done" in sections[0]
+    for name in plan:
+        assert f"| `{name}` | done | " in sections[-1]
+
+
+@pytest.mark.slow
+def test_numbers_come_from_the_results_of_the_stages(finished):
+    _, workdir = finished
+    sections = sections_of(workdir)
+
+    def results(name):
+        return json.loads((workdir / "runs" / name / "results.json").read_text())
+
+    autoencoder = results("neural_graphs")
+    line = next(
+        line
+        for line in sections["Reconstruction of INRs"].splitlines()
+        if line.startswith("| Neural Graphs |")
+    )
+    for value in (autoencoder["mse"], autoencoder["mse_image"]):
+        assert f" {value:.4f} " in line
+    assert f" {autoencoder['num_parameters']:,} " in line
+    paths = sections["Interpolation of INRs"]
+    for cell in results("orbit_interpolation")["cells"]:
+        assert f"| {cell['label']} | {cell['image']['start']:.4f} |" in paths
+    assert "| decoded weights (Neural Graphs) |" in paths
+    task = sections["The encoders' own tasks: classification, prediction of accuracy"]
+    assert f"| classes of INRs | {100 * results('classify')['accuracy']:.1f} |" in task
+
+
+@pytest.mark.slow
+def test_the_page_holds_every_figure(finished):
+    _, workdir = finished
+    figures = sorted(path.name for path in (workdir / "figures").iterdir())
+    text = (workdir / "report.md").read_text()
+    page = (workdir / "report.html").read_text()
+    assert {f"figures/{name}" for name in figures} == set(
+        re.findall(r"\]\((figures/[^)]+)\)", text)
+    )
+    assert page.count("data:image/png;base64,") == len(figures) >= 10
+    for name in ("latent_maps_orbits", "failure_mode_renderings", "merge_cnns_paths"):
+        assert f"{name}.png" in figures
+
+
+@pytest.mark.slow
+def test_what_is_lost_is_said_and_made_again_alone(finished, capfd):
+    config, workdir = finished
+    path = workdir / "runs/independent_inrs/results.json"
+    before = path.read_bytes()
+    path.write_bytes(before[:50])
+    reproduce.write_report(config, workdir, command=COMMAND)
+    text = sections_of(workdir)["Interpolation of INRs"]
+    assert "separate fits (`independent_inrs`) is corrupt" in text
+    assert "decoded weights (ScaleGMN)" in text  # the other stage is there
+    capfd.readouterr()
+    reproduce.run(config, workdir, command=COMMAND)
+    said = capfd.readouterr().err
+    assert said.count(": done\n") == 11 and "is not JSON" in said
+    assert path.read_bytes() == before
