@@ -26,6 +26,9 @@ def get_config(variant: str = "mnist"):
     config.encoder.num_probes = 0
     config.encoder.width = 32
     config.batch_size = 32
+    # Weights alone are learned slowly at first, and not at all with too large steps.
+    config.learning_rate = 1e-3
+    config.warmup_steps = 200
     if variant == "smoke":
         config.data.num_images = 64
         config.architecture.hidden_sizes = (4, 4)

@@ -1,4 +1,4 @@
-"""Predict the accuracy of CNNs from their weights (arXiv 2406.10685, Table 2).
+"""Predict the accuracy of CNNs from their weights (ScaleGMN, arXiv 2406.10685).
 
 python launch/make_zoo.py --config=launch/configs/zoo_cnn.py:mnist_relu --out=relu.zoo
 python launch/train.py --config=launch/configs/predict_accuracy.py --config.zoo=relu.zoo
@@ -21,6 +21,8 @@ def get_config(variant: str = "mnist"):
     config.encoder.width = 32
     config.batch_size = 32
     config.num_steps = 1000
+    config.learning_rate = 1e-3
+    config.warmup_steps = 100
     config.val_fraction = 0.1
     config.test_fraction = 0.15
     if variant == "small":
@@ -28,7 +30,6 @@ def get_config(variant: str = "mnist"):
     elif variant == "published":
         config.encoder.width = 128
         config.encoder.dropout = 0.2
-        config.learning_rate = 1e-3
         config.batch_size = 64
         config.num_steps = 40_000
         config.test_fraction = 0.5

@@ -2,9 +2,9 @@
 
 An INR whose first layer reads transformed coordinates draws the transformed image:
 `f(A x + t)` has the kernel `A^T W` and the bias `b + t W` there, exactly. So an image
-can be turned, scaled and moved without fitting it again (Navon et al. 2023, arXiv
-2301.12780, appendix). Outside of the square [-1, 1]^2 an INR draws what it was never
-fitted to.
+can be turned, scaled and moved without fitting it again, as in the public code of
+Navon et al. 2023, arXiv 2301.12780. Outside of the square [-1, 1]^2 an INR draws what
+it was never fitted to.
 """
 
 from typing import Any

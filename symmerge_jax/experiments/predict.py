@@ -1,8 +1,8 @@
 """Predict the class or the accuracy of networks from their weights, supervised.
 
 The tasks that ScaleGMN was published with (Kalogeropoulos et al. 2024, arXiv
-2406.10685, Tables 1 and 2), as proof of the encoder: which image class an INR draws,
-and how accurate a CNN is. Everything a run leaves is in its workdir:
+2406.10685), as proof of the encoder: which image class an INR draws, and how accurate a
+CNN is. Everything a run leaves is in its workdir:
 
     config.json, versions.json   what was run, and on what
     inrs.zoo                     the networks, unless `config.zoo` names others
