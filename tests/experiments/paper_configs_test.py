@@ -17,6 +17,7 @@ from symmerge_jax.experiments import (
     _inr_training,
     _predict_training,
     _reproduce_plan,
+    failure_mode,
     interpolate,
     make_classifier_zoo,
     make_zoo,
@@ -83,9 +84,14 @@ def check(plan, stage):
         _distill.make_loss(config, model, images)
         _autoencoder_fit.check_step(config, model, len(data.parts["train"]), mesh)
     elif name == "predict":
-        _predict_training.check_options(stage.config, stage.module.default_config())
+        config = stage.config
+        _predict_training.check_options(config, stage.module.default_config())
+        if config.task == "label":
+            config = with_its_own_zoo(plan, stage)
+            _predict_training.check_step(config, _predict_training.plan(config), mesh)
     else:
         checks = {
+            "failure_mode": failure_mode._check_values,
             "interpolate": interpolate._check_values,
             "map_latents": map_latents._check_values,
             "merge_cnns": merge_cnns._check_values,
@@ -98,6 +104,24 @@ def check(plan, stage):
 def test_a_stage_passes_the_early_checks_of_its_experiment(paper, name, data_dir):
     plan = plan_of(paper)
     check(plan, plan[name])
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_what_a_stage_says_of_its_zoo_is_how_that_is_made(paper):
+    """Else the experiment would refuse keys that it cannot fulfil."""
+    plan = plan_of(paper)
+    for stage in plan.values():
+        name = stage.config.get("experiment") or ""
+        if "zoo" not in stage.needs or name == "merge_cnns":
+            continue
+        made = plan[stage.needs["zoo"]]
+        ours, theirs, usual = (
+            dict(_config.flatten(config))
+            for config in (stage.config, made.config, made.module.default_config())
+        )
+        for key in usual.keys() - {"experiment", "seed", "chunk_size", "data.dir"}:
+            if key in ours and ours[key] != usual[key]:
+                assert ours[key] == theirs[key], f"{paper}, {stage.name}: {key}"
 
 
 @pytest.mark.parametrize("paper", PAPERS)
