@@ -86,8 +86,9 @@ def _prediction(found: Found) -> Iterator[_report.Block]:
         for file, caption in captions.items():
             yield from found.figure(name, file, caption)
         ours |= _predicted(found, name, results)
-    both = [ours.get(f"tau_statnn_{kind}", "-") for kind in ("relu", "tanh")]
-    ours["tau_statnn"] = "; ".join(both)
+    if tasks["accuracy"]:
+        both = [ours.get(f"tau_statnn_{kind}", "-") for kind in ("relu", "tanh")]
+        ours["tau_statnn"] = "; ".join(both)
     yield _report_parts.comparison(_published.PREDICTION, ours)
 
 

@@ -138,11 +138,12 @@ def _orbits(found: Found, name: str, results: Mapping[str, Any]) -> dict[str, st
     ours = {"others": "; ".join(f"{encoder}: {text}" for encoder, text in others)}
     if "scale_gmn" in texts:
         ours["scale_gmn"] = texts["scale_gmn"][1]
-    line = next(iter(results["encoders"].values()))
-    if results["values"] == "class":
+    names = {stage: encoder for encoder, stage in stages.items()}
+    if results["values"] == "class" and "scale_gmn" in names:
+        line = results["encoders"][names["scale_gmn"]]
         ours["clusters"] = (
-            f"{_report_parts.percent(line['neighbors'])} % by nearest neighbours"
-            f" ({next(iter(results['encoders']))})"
+            f"{_report_parts.percent(line['neighbors'])} % of the classes read by"
+            " nearest neighbours"
         )
     return {key: text for key, text in ours.items() if text}
 
