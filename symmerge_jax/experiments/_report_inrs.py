@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from symmerge_jax import plots, training
 from symmerge_jax.experiments import _published, _report, _report_parts
 
 Found = _report_parts.Found
@@ -21,8 +24,7 @@ def _reconstruction(found: Found) -> Iterator[_report.Block]:
             yield from found.figure(
                 name, "reconstructions", "held-out INRs and their reconstructions"
             )
-        for name in runs:
-            yield from found.figure(name, "curves", "training")
+    yield from _training(found)
     ours = {}
     for name, results in _all_autoencoders(found).items():
         ours[name] = f"{results['num_parameters']:,}"
@@ -226,8 +228,6 @@ def _ablation(found: Found) -> Iterator[_report.Block]:
         first = dict(list(found.of("reconstruction", "autoencode").items())[:1])
         caption = "The same training with a part left out or changed"
         yield _error_table(found, {**first, **runs}, caption)
-        for name in runs:
-            yield from found.figure(name, "curves", "training")
     ours = {
         f"spread_{name}": f"{results['orbit_spread']:.1e} (trained)"
         for name, results in _all_autoencoders(found).items()
@@ -235,6 +235,24 @@ def _ablation(found: Found) -> Iterator[_report.Block]:
     for name, results in list(runs.items())[:1]:
         ours["mse"] = f"{results['mse']:.4f} ({found.label(name)})"
     yield _report_parts.comparison(_published.ABLATION, ours)
+
+
+def _training(found: Found) -> Iterator[_report.Block]:
+    """Draw the error on validation networks of all autoencoders as they train."""
+    lines = {}
+    for name in _all_autoencoders(found):
+        file = found.plan[name].output / "metrics.jsonl"
+        series = training.read_metrics(file) if file.exists() else {}
+        if (error := series.get("val/mse")) is not None:
+            steps, values = np.asarray(error.steps), np.asarray(error.values)
+            lines[found.label(name)] = (steps, values, np.full(len(values), np.nan))
+    if lines:
+        title = "validation MSE"
+        figure = plots.mean_curves(
+            {title: lines}, "step", num_columns=1, log_scale=(title,)
+        )
+        path = plots.save_figure(figure, found.drawings / "training.png")
+        yield _report.Figure(path, "training", "Training of all autoencoders of INRs")
 
 
 def _all_autoencoders(found: Found) -> dict[str, dict[str, Any]]:

@@ -25,6 +25,7 @@ class Found(NamedTuple):
       results: those of finished runs, by name.
       records: those of stages that have one.
       command: the command line that makes it all.
+      drawings: folder for figures of several stages.
     """
 
     plan: Mapping[str, Stage]
@@ -32,6 +33,7 @@ class Found(NamedTuple):
     results: Mapping[str, dict[str, Any]]
     records: Mapping[str, dict[str, Any]]
     command: str
+    drawings: pathlib.Path
 
     def only(self, names: Iterable[str]) -> str:
         """Return the command that makes these stages alone."""
@@ -77,7 +79,8 @@ def collect(
         for name, stage in plan.items()
         if (record := _reproduce_state.read_record(stage, workdir)) is not None
     }
-    return Found(plan, states, results, records, command)
+    drawings = workdir / "drawings"
+    return Found(plan, states, results, records, command, drawings)
 
 
 def missing(found: Found, section: str) -> Iterator[_report.Block]:

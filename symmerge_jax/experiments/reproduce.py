@@ -6,6 +6,7 @@ Boufalis et al. 2025, arXiv 2511.12601. What a reproduction leaves is in its wor
     runs/NAME/                   the workdir of each experiment
     stages/NAME.json             how long each took, on what, from which commit
     report.md, figures/          every table and figure
+    drawings/                    figures that several stages share
     report.html                  the same in one file
 """
 
