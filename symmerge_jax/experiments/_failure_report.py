@@ -131,19 +131,24 @@ def _draw_paths(folder, config, found: Cells) -> None:
     labels = {
         name: _interpolation_methods.METHODS[name].label for name in config.methods
     }
-    columns = min(3, len(found))
+    # A row for each kind of pair, or the two of an encoder side by side.
+    places = [(kind, encoder) for kind in PAIRS for encoder in found]
+    if len(found) > 3:
+        places = [(kind, encoder) for encoder in found for kind in PAIRS]
     for measure, ylabel in _interpolation.MEASURES.items():
         panels = {
-            f"{encoder}:\n{title}": {
+            f"{encoder}:\n{PAIRS[kind]}": {
                 label: (lams, *_curves.mean_and_error(curves))
                 for name, label in labels.items()
-                if (curves := arrays.get(f"{kind}/{name}/{measure}")) is not None
+                if (curves := found[encoder].get(f"{kind}/{name}/{measure}"))
+                is not None
             }
-            for kind, title in PAIRS.items()
-            for encoder, arrays in found.items()
+            for kind, encoder in places
         }
         if all(panels.values()):
-            figure = plots.mean_curves(panels, _PATH, ylabel, num_columns=columns)
+            figure = plots.mean_curves(
+                panels, _PATH, ylabel, num_columns=min(4, len(found))
+            )
             plots.save_figure(figure, folder / f"paths_{measure}")
 
 
