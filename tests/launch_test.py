@@ -149,15 +149,14 @@ def test_reproduce_stops_goes_on_and_reports(tmp_path):
         ],
     )
     assert [code for code, _, _ in done] == [0, 3, 0, 0], done
-    (_, made, said), (_, stopped, again), (_, listed, _), (_, reported, _) = done
+    (_, made, said), (_, stopped, _), (_, listed, _), (_, reported, _) = done
     assert "stage 1/1 inrs: launch/configs/zoo_digits.py" in said
     report = f"the report is {tmp_path}/run/report.md, and .html beside it"
     assert report in made and report in reported
-    assert "stage 1/2 inrs: done" in again
     command = f"python launch/reproduce.py {' '.join(reproduce[1:])}"
     assert f"the time is up; left are small: {command} --only=inrs,small" in stopped
     states = dict(line.split()[:2] for line in listed.splitlines())
     assert states["inrs"] == "done" and states["latent_maps"] == "missing"
-    assert states["small"] in ("missing", "unfinished", "corrupt")
+    assert states["small"] in ("missing", "unfinished")
     text = (tmp_path / "run/report.md").read_text()
     assert f"`{command} --only=latent_maps`" in text and "1 of 12 stages" in text
