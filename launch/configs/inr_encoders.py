@@ -14,6 +14,7 @@ cores each.
     relational_transformer  Neural Graphs, attention
     neural_graphs_twins     Neural Graphs that read a new random twin in every step:
                             signs learned from data instead of built in
+    deep_weight_space       DWSNets (Navon et al. 2023, arXiv 2301.12780)
     probe                   outputs at learned points instead of weights; quick, for
                             trying sizes of latent and decoder
 """
@@ -40,10 +41,12 @@ def get_config(variant: str = "scale_gmn"):
         config.encoder.kind = variant.removesuffix("_twins")
         config.encoder.input_value = 0.0
         config.augment = variant.endswith("_twins")
+    elif variant == "deep_weight_space":
+        config.encoder.kind = variant
     elif variant not in ("scale_gmn", "probe"):
         raise ValueError(
             "Variants are 'scale_gmn', 'ablated', 'permutation', 'neural_graphs',"
-            " 'relational_transformer', 'neural_graphs_twins' and 'probe', not"
-            f" {variant!r}."
+            " 'relational_transformer', 'neural_graphs_twins', 'deep_weight_space' and"
+            f" 'probe', not {variant!r}."
         )
     return config

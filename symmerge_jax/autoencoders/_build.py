@@ -15,6 +15,7 @@ ENCODERS: dict[str, Any] = {
     "scale_gmn": metanets.ScaleGMN,
     "neural_graphs": metanets.NeuralGraphs,
     "relational_transformer": metanets.RelationalTransformer,
+    "deep_weight_space": metanets.DeepWeightSpace,
     "probe": None,
 }
 """Module of every kind of encoder that reads weights; "probe" reads none."""
@@ -78,8 +79,8 @@ def build_encoder(
         the module chooses, and the width for a probe alone; `num_probes`, points at
         which the network is evaluated besides (0 for none); `input_value`, the node
         feature of input neurons; `scale_inputs`, whether every tensor is divided by its
-        root mean square over the population (Neural Graphs: minus its mean, divided
-        by its standard deviation); everything else goes to the module.
+        root mean square over the population (encoders other than ScaleGMN: minus its
+        mean, divided by its standard deviation); everything else goes to the module.
       statistics: of the population that the encoder is trained on.
 
     Returns:

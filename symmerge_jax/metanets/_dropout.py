@@ -1,4 +1,4 @@
-"""Dropout of node features."""
+"""Dropout of features."""
 
 import jax
 import jax.numpy as jnp
@@ -7,11 +7,11 @@ from symmerge_jax.typing import Array, Key
 
 
 def drop(key: Key, nodes: tuple[Array, ...], rate: float) -> tuple[Array, ...]:
-    """Drop features of all nodes with probability `rate`, scale the others up.
+    """Drop features of all arrays with probability `rate`, scale the others up.
 
     Args:
       key: random key.
-      nodes: `[N, n, D]` per space.
+      nodes: arrays of features, as `[N, n, D]` per space.
       rate: in [0, 1).
     """
     keys = jax.random.split(key, len(nodes))

@@ -54,6 +54,28 @@ def input_moments(
     )
 
 
+def standardised(
+    topology: graphs.Topology, moments: InputMoments | None, nodes: Array, edges: Array
+) -> tuple[list[Array], list[Array]]:
+    """Return nodes `[N, n, 1]` per space and edges `[N, S * T, F]` per block.
+
+    Args:
+      topology: nodes and edges.
+      moments: what they are standardised by; None to leave them.
+      nodes: raw features `[N, V, 1]`.
+      edges: raw features `[N, E, F]`.
+
+    Raises:
+      ValueError: if the moments do not fit the topology.
+    """
+    by_space = [nodes[:, where] for where in topology.node_slices]
+    by_block = [edges[:, where] for where in topology.edge_slices]
+    if moments is None:
+        return by_space, by_block
+    _check_moments(moments, topology)
+    return _standardise(moments.nodes, by_space), _standardise(moments.edges, by_block)
+
+
 def init_frequencies(
     key: Key, topology: graphs.Topology, num_frequencies: int, scale: float
 ) -> Params:
@@ -111,12 +133,7 @@ def embed(
     Raises:
       ValueError: if the moments do not fit the topology.
     """
-    nodes_by_space = [nodes[:, where] for where in topology.node_slices]
-    edges_by_block = [edges[:, where] for where in topology.edge_slices]
-    if moments is not None:
-        _check_moments(moments, topology)
-        nodes_by_space = _standardise(moments.nodes, nodes_by_space)
-        edges_by_block = _standardise(moments.edges, edges_by_block)
+    nodes_by_space, edges_by_block = standardised(topology, moments, nodes, edges)
     # No nonlinearity between the two maps: one product per edge instead of two.
     to_node = _affine.compose(params["node_0"], params["node_1"])
     to_edge = _affine.compose(params["edge_0"], params["edge_1"])

@@ -363,6 +363,7 @@ VARIANTS = [
     ("inr_encoders", ("neural_graphs",)),
     ("inr_encoders", ("relational_transformer",)),
     ("inr_encoders", ("neural_graphs_twins",)),
+    ("inr_encoders", ("deep_weight_space",)),
     ("inr_encoders", ("probe",)),
 ]
 

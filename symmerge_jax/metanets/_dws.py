@@ -1,0 +1,152 @@
+"""Deep weight space layers: all linear maps that commute with permutations of neurons.
+
+For tensors `x_s` with free axes, and for every subset `K` of the axes that `s` and `t`
+share, a layer has one matrix:
+
+    y_t = b_t + mean over (s, K) of  broadcast(pool(x_s, axes not in K) @ M_{s,t,K})
+
+where `pool` is a mean, a maximum or a learned weighted mean (attention). Between a
+weight tensor and itself these are the four terms of an exchangeable matrix layer
+(Navon et al. 2023, arXiv 2301.12780, section 5). Only *neighbours*, tensors that share
+a space, talk to each other, as in Deep-Align (Navon et al. 2024, arXiv 2310.13397).
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax.metanets import _affine, _equivariant, _weight_tensors
+from symmerge_jax.typing import Array, Key, Params
+
+POOLS = ("mean", "max", "attention")
+
+Tensors = tuple[_weight_tensors.WeightTensor, ...]
+Term = tuple[int, int, tuple[int, ...]]
+
+
+def terms(tensors: Tensors, targets: tuple[int, ...]) -> list[Term]:
+    """Return (source tensor, target tensor, spaces of the axes that are kept)."""
+    return [
+        (s, t, kept)
+        for t in targets
+        for s, source in enumerate(tensors)
+        if set(source.spaces) & set(tensors[t].spaces)
+        for kept in _subsets(i for i in source.free if i in tensors[t].free)
+    ]
+
+
+def init_dws(
+    key: Key,
+    tensors: Tensors,
+    sizes: tuple[int, ...],
+    new_sizes: dict[int, int],
+    pool: str,
+) -> Params:
+    """Return the parameters of one layer.
+
+    Args:
+      key: random key.
+      tensors: what the layer maps.
+      sizes: channels of each tensor.
+      new_sizes: channels after the layer, of every tensor that it is to return.
+      pool: one of `POOLS`.
+
+    Returns:
+      Per term its matrix, and for "attention" the vector that scores what is pooled;
+      per tensor a bias, and gain and shift of the norm that may follow.
+    """
+    all_terms = terms(tensors, tuple(new_sizes))
+    keys = iter(jax.random.split(key, 2 * len(all_terms) + len(tensors)))
+    params: dict[str, Any] = {}
+    for s, t, kept in all_terms:
+        affine = _affine.init_affine(next(keys), sizes[s], new_sizes[t])
+        term = {"w": affine["w"]}
+        if pool == "attention" and len(kept) < len(tensors[s].free):
+            score = _equivariant.init_linear(next(keys), (sizes[s],), sizes[s])
+            term["score"] = score
+        params[_name(s, t, kept)] = term
+    for t, size in new_sizes.items():
+        bias = _equivariant.init_linear(next(keys), (size,), sizes[t])
+        params[f"tensor_{t}"] = {"b": bias, **_affine.init_norm(size)}
+    return params
+
+
+def dws(
+    params: Params,
+    tensors: Tensors,
+    targets: tuple[int, ...],
+    pool: str,
+    values: tuple[Array, ...],
+) -> tuple[Array, ...]:
+    """Return the values of the targets after one layer.
+
+    Equivariant: permuting the neurons of a hidden space permutes the axis that runs
+    over them in every tensor, before and after.
+
+    Args:
+      params: from `init_dws`.
+      tensors: what the layer maps.
+      targets: numbers of the tensors to return.
+      pool: one of `POOLS`.
+      values: `[N, *free, channels]` per tensor.
+
+    Returns:
+      The new values.
+    """
+    sums: dict[int, list[Array]] = {t: [] for t in targets}
+    for s, t, kept in terms(tensors, targets):
+        term = params[_name(s, t, kept)]
+        source, target = tensors[s], tensors[t]
+        axes = tuple(1 + a for a, i in enumerate(source.free) if i not in kept)
+        x = _pool(pool, values[s], axes, term.get("score")) @ term["w"]
+        # What is left has the kept axes in the order of the source.
+        order = [i for i in source.free if i in kept]
+        x = jnp.moveaxis(
+            x,
+            [1 + order.index(i) for i in target.free if i in kept],
+            range(1, 1 + len(order)),
+        )
+        shape = [
+            values[t].shape[1 + a] if i in kept else 1
+            for a, i in enumerate(target.free)
+        ]
+        sums[t].append(x.reshape(len(x), *shape, x.shape[-1]))
+    return tuple(
+        _equivariant.add(
+            sum(parts[1:], parts[0]) / len(parts), params[f"tensor_{t}"]["b"]
+        )
+        for t, parts in sums.items()
+    )
+
+
+def activate(params: Params, values: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return `relu(LayerNorm(x))` of the values after a layer."""
+    return tuple(
+        jax.nn.relu(_affine.layer_norm(params[f"tensor_{t}"], x))
+        for t, x in enumerate(values)
+    )
+
+
+def _pool(pool: str, x: Array, axes: tuple[int, ...], score: Array | None) -> Array:
+    if not axes:
+        return x
+    if pool == "mean":
+        return jnp.mean(x, axis=axes)
+    if score is None:
+        return jnp.max(x, axis=axes)
+    weights = jax.nn.softmax(x @ score, axis=axes)
+    return jnp.sum(weights[..., None] * x, axis=axes)
+
+
+def _subsets(axes) -> Iterator[tuple[int, ...]]:
+    axes = tuple(axes)
+    return itertools.chain.from_iterable(
+        itertools.combinations(axes, n) for n in range(len(axes) + 1)
+    )
+
+
+def _name(s: int, t: int, kept: tuple[int, ...]) -> str:
+    return f"{s}_to_{t}_keep_" + ("_".join(map(str, kept)) or "none")
