@@ -20,7 +20,10 @@ def main(argv):
     name = experiments.load_config(workdir / "config.json").get("experiment")
     experiment = experiments.find_experiment(name)
     if not hasattr(experiment, "evaluate"):
-        raise flags.Error(f"{workdir} is a run of {name!r}, which trains no model.")
+        raise flags.Error(
+            f"{workdir} is a run of {name!r}, which leaves no model to measure again:"
+            f" see {workdir / 'results.json'}."
+        )
     print(experiment.table(experiment.evaluate(workdir)))  # noqa: T201
 
 

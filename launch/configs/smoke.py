@@ -1,4 +1,4 @@
-"""Seconds: 64 small INRs of digits, 6 steps, every part of the main job.
+"""64 small INRs of digits, 6 steps, every part of the main job; mostly compilation.
 
 python launch/train.py --config=launch/configs/smoke.py --workdir=runs/smoke
 """

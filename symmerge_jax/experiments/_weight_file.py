@@ -57,8 +57,9 @@ def check(file: WeightFile, network: networks.Network, architecture: Any) -> Non
         expected = tuple(network.spec.sizes(shapes).values())
         if given != expected:
             raise ValueError(
-                f"The weights are of layers {given}, the architecture"
-                f" {dict(architecture)} has {expected}."
+                f"The weights are of layers {given}; the architecture of the"
+                f" canonicaliser, or the one given, {dict(architecture)}, has"
+                f" {expected}."
             )
         symmetry.check_finite(file.params)
     except ValueError as error:
