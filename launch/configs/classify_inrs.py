@@ -5,12 +5,15 @@ Their Table 1; on two CPU cores, zoo included.
 python launch/train.py --config=launch/configs/classify_inrs.py
 
 Makes 12,000 SIRENs of MNIST images in a minute, then trains a ScaleGMN classifier on
-weights alone. Variants: `mnist` (default); `fashion`, the 10,000 test images of
-Fashion-MNIST, as the training images are not always at hand (with them:
-`--config.data.split=train --config.data.num_images=12000`); `digits`, scikit-learn's
-8 x 8 digits in a few minutes; `smoke` in seconds. Other encoders, as
-`--config.encoder.kind=neural_graphs`, with random twins `--config.augment=True`;
-outputs at learned points besides with `--config.encoder.num_probes=256`.
+weights alone: 8,000 steps, each 0.16 seconds of one core. The published 96.57 % are of
+55,000 networks, a wider encoder and far more steps; expect less. Variants: `mnist`
+(default); `fashion`, the 10,000 test images of Fashion-MNIST, as the training images
+are not always at hand (with them: `--config.data.split=train
+--config.data.num_images=12000`); `digits`, scikit-learn's 8 x 8 digits in a few
+minutes; `smoke` in seconds. Other encoders, as `--config.encoder.kind=neural_graphs`,
+with random twins `--config.augment=True`; outputs at learned points besides with
+`--config.encoder.num_probes=256`; images turned and moved in every step with
+`--config.distort.rotation=15 --config.distort.shift=0.1`.
 """
 
 import pathlib
@@ -24,10 +27,10 @@ ZOO = pathlib.Path(__file__).with_name("zoo_mnist.py")
 def get_config(variant: str = "mnist"):
     config = predict.default_config()
     config.encoder.num_probes = 0
-    config.encoder.width = 32
+    config.encoder.width = 16
     config.batch_size = 32
-    # Weights alone are learned slowly at first, and not at all with too large steps.
-    config.learning_rate = 1e-3
+    # Weights alone are learned slowly at first, and at 3e-3 not at all.
+    config.learning_rate = 2e-3
     config.warmup_steps = 200
     if variant == "smoke":
         config.data.num_images = 64
@@ -42,12 +45,9 @@ def get_config(variant: str = "mnist"):
         config.log_every = 1
         config.evaluate_every = config.checkpoint_every = 2
         return config
-    config.distort.rotation = 15.0
-    config.distort.scale = 0.1
-    config.distort.shift = 0.1
-    config.evaluate_every = config.checkpoint_every = 200
+    config.evaluate_every = config.checkpoint_every = 400
     if variant == "digits":
-        config.num_steps = 1200
+        config.num_steps = 2500
         config.test_fraction = 0.2
         return config
     if variant not in ("mnist", "fashion"):
@@ -60,5 +60,5 @@ def get_config(variant: str = "mnist"):
         config.data.source = "fashion_mnist"
         config.data.split = "test"
         config.data.num_images = 10_000
-    config.num_steps = 4000
+    config.num_steps = 8000
     return config
