@@ -58,7 +58,7 @@ def map_panels(
     num_columns = min(_MAX_COLUMNS, len(encoders))
     rows_per_kind = -(-len(encoders) // num_columns)
     width = _style.COLUMN_WIDTH if num_columns < 3 else _style.TEXT_WIDTH
-    side = width / num_columns
+    side = (width if is_class else width - 0.8) / num_columns
     num_rows = rows_per_kind * len(points)
     figure, axes = _style.new_figure(
         width,
@@ -112,11 +112,18 @@ def map_panels(
             handles["the network itself"] = _draw_network(axis, (np.nan, np.nan))
         _legend(figure, handles, "upper", width)
     if not is_class:
-        bar: Any = figure.colorbar(
-            drawn, ax=figure.axes, location="right", extend="min", shrink=0.8, aspect=30
+        import matplotlib.cm
+
+        opaque = matplotlib.cm.ScalarMappable(drawn.norm, drawn.cmap)
+        bar = figure.colorbar(
+            opaque,
+            ax=figure.axes,
+            location="right",
+            extend="min",
+            shrink=0.8,
+            aspect=30,
         )
-        bar.set_label(values_label)
-        bar.solids.set_alpha(1)
+        bar.set_label(values_label or "")
     return figure
 
 
