@@ -29,7 +29,7 @@ def get_config(variant: str = "mnist"):
     config.encoder.num_probes = 0
     config.encoder.width = 16
     config.batch_size = 32
-    # Weights alone are learned slowly at first, and at 3e-3 not at all.
+    # Weights alone are learned slowly at first; larger steps make that worse.
     config.learning_rate = 2e-3
     config.warmup_steps = 200
     if variant == "smoke":

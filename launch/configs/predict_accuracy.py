@@ -5,10 +5,10 @@ python launch/train.py --config=launch/configs/predict_accuracy.py --config.zoo=
 
 A ScaleGMN encoder on weights alone and a sigmoid, trained with binary cross-entropy on
 the accuracies of 1,200 MNIST classifiers; Kendall's tau on held-out ones, which is
-0.72 after 500 steps and still rises. `small` is
-for a thousand networks of digits, `zoo_cnn.py:digits_relu`; `published`, meant for a
-GPU, has the size of the published runs. Networks of any architecture will do. Outputs
-at learned images besides with `--config.encoder.num_probes=128`.
+0.72 after 500 steps and still rises. `small` is for a thousand networks of digits,
+`zoo_cnn.py:digits_relu`; `published`, meant for a GPU, has the size of the published
+runs. Networks of any architecture will do. Outputs at learned images besides with
+`--config.encoder.num_probes=128`.
 """
 
 from symmerge_jax.experiments import predict

@@ -1,4 +1,4 @@
-"""Small changes of networks that leave what they stand for as it is.
+"""Small changes of INRs that leave the class of their image as it is.
 
 An INR whose first layer reads transformed coordinates draws the transformed image:
 `f(A x + t)` has the kernel `A^T W` and the bias `b + t W` there, exactly. So an image
@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax import symmetry
 from symmerge_jax.experiments import _config
 from symmerge_jax.typing import Array, Key, Params
 
@@ -24,10 +23,9 @@ def default_options() -> dict[str, Any]:
 
     Each is the largest value of a uniform distribution around zero: `rotation` in
     degrees, `scale` of the logarithm of the factor along each axis, `shift` along each
-    axis in coordinates, of which the image has 2. `noise` is the standard deviation of
-    what is added to every weight, in units of that of its tensor over the population.
+    axis in coordinates, of which the image has 2.
     """
-    return {"rotation": 0.0, "scale": 0.0, "shift": 0.0, "noise": 0.0}
+    return {"rotation": 0.0, "scale": 0.0, "shift": 0.0}
 
 
 def check_options(config: _config.Config, architecture: Any) -> None:
@@ -39,7 +37,7 @@ def check_options(config: _config.Config, architecture: Any) -> None:
     given = config.distort.to_dict()
     if negative := sorted(name for name, value in given.items() if value < 0):
         raise ValueError(f"config.distort: {', '.join(negative)} must be >= 0.")
-    of_image = sorted(k for k, v in given.items() if v and k != "noise")
+    of_image = sorted(name for name, value in given.items() if value)
     if of_image and (
         architecture["kind"] != "siren" or architecture["layer_sizes"][0] != 2
     ):
@@ -49,36 +47,21 @@ def check_options(config: _config.Config, architecture: Any) -> None:
         )
 
 
-def distort(
-    key: Key, params_batch: Params, config: _config.Config, stds: Params
-) -> Params:
+def distort(key: Key, params_batch: Params, config: _config.Config) -> Params:
     """Return `[N]` networks, each changed by its own random amount.
 
     Args:
       key: random key.
       params_batch: `[N]` networks.
       config: `distort` as in `default_options`.
-      stds: standard deviation of each tensor over the population.
     """
     options = config.distort
+    if not (options.rotation or options.scale or options.shift):
+        return params_batch
     num_networks = len(jax.tree.leaves(params_batch)[0])
-    coordinate_key, noise_key = jax.random.split(key)
-    if options.rotation or options.scale or options.shift:
-        matrix, offset = _random_affine(coordinate_key, num_networks, options)
-        params_batch = transform_coordinates(params_batch, matrix, offset)
-    if options.noise:
-        paths = symmetry.flatten(params_batch)
-        flat_stds = symmetry.flatten(stds)
-        params_batch = symmetry.unflatten(
-            {
-                path: leaf
-                + options.noise
-                * flat_stds[path]
-                * jax.random.normal(jax.random.fold_in(noise_key, index), leaf.shape)
-                for index, (path, leaf) in enumerate(paths.items())
-            }
-        )
-    return params_batch
+    return transform_coordinates(
+        params_batch, *_random_affine(key, num_networks, options)
+    )
 
 
 def transform_coordinates(params_batch: Params, matrix: Array, offset: Array) -> Params:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from symmerge_jax import autoencoders, symmetry, training, zoo
+from symmerge_jax import autoencoders, training, zoo
 from symmerge_jax.experiments import (
     _autoencoder_fit,
     _classifier_evaluation,
@@ -122,23 +122,20 @@ def check_step(config: _config.Config, data: PredictData, mesh) -> None:
     """Raise what a run would raise on its first step, without computing anything."""
     _distort.check_options(config, data.zoo.architecture)
     model = make_model(config, data.zoo.architecture, data.statistics, data.num_outputs)
-    _autoencoder_fit.make_step(config, make_loss(config, model, data), mesh)
+    _autoencoder_fit.make_step(config, make_loss(config, model), mesh)
     _autoencoder_fit.check_run(config, len(data.parts["train"]), mesh)
     key = jax.random.key(0)
     one = jax.eval_shape(model.network.init, key)
     jax.eval_shape(model.predict, jax.eval_shape(model.init, key), one)
 
 
-def make_loss(config: _config.Config, model: autoencoders.Predictor, data: PredictData):
+def make_loss(config: _config.Config, model: autoencoders.Predictor):
     """Return `loss_fn(variables, batch, key)`: cross-entropy in nats, or an error."""
-    stds = symmetry.unflatten(
-        {path: std or 1.0 for path, (_, std) in data.statistics.items()}
-    )
     has_dropout = config.encoder.dropout or config.head.dropout
 
     def loss_fn(variables, batch, key):
         keys = jax.random.split(key, 3)
-        read = _distort.distort(keys[0], batch["params"], config, stds)
+        read = _distort.distort(keys[0], batch["params"], config)
         spec = model.network.spec
         read = _autoencoder_fit.encoder_input(config, spec, read, keys[1])
         active = keys[2] if has_dropout else None

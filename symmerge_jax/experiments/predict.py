@@ -94,7 +94,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     made_for = data.zoo.architecture, data.statistics, data.num_outputs
     _save_description(folder, *made_for)
     model = _predict_training.make_model(config, *made_for)
-    loss_fn = _predict_training.make_loss(config, model, data)
+    loss_fn = _predict_training.make_loss(config, model)
     _autoencoder_fit.fit(
         config,
         model,

@@ -89,7 +89,7 @@ def probe_config(path, **changes):
 @pytest.fixture(scope="module")
 def of_labels(inrs, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "labels"
-    changes = {"label_smoothing": 0.1, "distort.noise": 0.01, "distort.shift": 0.05}
+    changes = {"label_smoothing": 0.1, "distort.shift": 0.05}
     config = probe_config(inrs, augment=True, **changes)
     return config, workdir, predict.run(config, workdir)
 
@@ -195,7 +195,7 @@ def test_a_folder_without_a_run_is_refused(of_labels, tmp_path):
         ({"task": "accuracy"}, r"inrs\.zoo has no metric 'test_accuracy'"),
         ({"zoo": "nowhere.zoo"}, r"nowhere\.zoo"),
         ({"head.dropout": 1.0}, "dropout"),
-        ({"distort.noise": -1.0}, "noise must be >= 0"),
+        ({"distort.scale": -1.0}, "scale must be >= 0"),
         ({"batch_size": 40}, "A batch of 40 is larger than the 36 networks"),
         ({"log_every": 0}, "config.log_every must be >= 1"),
         ({"encoder.num_probes": 0}, "a probe, or both"),
