@@ -111,9 +111,9 @@ def run(
         if not limit.is_up:
             raise
     except StageError:
-        write_report(config, folder, command=command)
+        _write_report(config.title, plan, folder, command)
         raise
-    path = write_report(config, folder, command=command)
+    path = _write_report(config.title, plan, folder, command)
     left = tuple(name for name in wanted if found[name].state != "done")
     return Outcome(left, path)
 
@@ -162,8 +162,13 @@ def write_report(
     """
     folder = pathlib.Path(workdir).expanduser().absolute()
     plan = _reproduce_plan.read(config, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return _write_report(config.title, plan, folder, command)
+
+
+def _write_report(title, plan, folder: pathlib.Path, command: str) -> pathlib.Path:
     found = _reproduce_state.statuses(plan, folder)
-    report = _report_sections.build(config.title, plan, found, folder, command)
+    report = _report_sections.build(title, plan, found, folder, command)
     return _report.write(report, folder)
 
 
