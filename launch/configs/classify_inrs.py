@@ -5,15 +5,20 @@ Their Table 1; on two CPU cores, zoo included.
 python launch/train.py --config=launch/configs/classify_inrs.py
 
 Makes 12,000 SIRENs of MNIST images in a minute, then trains a ScaleGMN classifier on
-weights alone: 8,000 steps, each 0.16 seconds of one core. The published 96.57 % are of
-55,000 networks, a wider encoder and far more steps; expect less. Variants: `mnist`
-(default); `fashion`, the 10,000 test images of Fashion-MNIST, as the training images
-are not always at hand (with them: `--config.data.split=train
---config.data.num_images=12000`); `digits`, scikit-learn's 8 x 8 digits in a few
-minutes; `smoke` in seconds. Other encoders, as `--config.encoder.kind=neural_graphs`,
-with random twins `--config.augment=True`; outputs at learned points besides with
-`--config.encoder.num_probes=256`; images turned and moved in every step with
-`--config.distort.rotation=15 --config.distort.shift=0.1`.
+weights alone. With few networks that is slow to start; it is better to start from the
+encoder of an autoencoder of such networks, which needs no labels:
+
+python launch/train.py --config=launch/configs/inr_encoders.py:scale_gmn
+python launch/train.py --config=launch/configs/classify_inrs.py:pretrained \
+    --config.pretrained=runs/inr_encoders_scale_gmn
+
+Variants: `mnist` (default) and `pretrained`; `fashion` and `pretrained_fashion`, the
+10,000 test images of Fashion-MNIST, as the training images are not always at hand (with
+them: `--config.data.split=train --config.data.num_images=12000`); `digits`,
+scikit-learn's 8 x 8 digits; `smoke`. Other encoders, as
+`--config.encoder.kind=neural_graphs`, with random twins `--config.augment=True`;
+outputs at learned points besides with `--config.encoder.num_probes=256`; images turned
+and moved in every step with `--config.distort.rotation=15`.
 """
 
 import pathlib
@@ -26,11 +31,8 @@ ZOO = pathlib.Path(__file__).with_name("zoo_mnist.py")
 
 def get_config(variant: str = "mnist"):
     config = predict.default_config()
-    config.encoder.num_probes = 0
     config.encoder.width = 16
     config.batch_size = 32
-    # Weights alone are learned slowly at first; larger steps make that worse.
-    config.learning_rate = 2e-3
     config.warmup_steps = 200
     if variant == "smoke":
         config.data.num_images = 64
@@ -50,15 +52,24 @@ def get_config(variant: str = "mnist"):
         config.num_steps = 2500
         config.test_fraction = 0.2
         return config
-    if variant not in ("mnist", "fashion"):
+    if variant not in ("mnist", "fashion", "pretrained", "pretrained_fashion"):
         raise ValueError(
-            f"Variants are 'mnist', 'fashion', 'digits' and 'smoke', not {variant!r}."
+            "Variants are 'mnist', 'fashion', 'pretrained', 'pretrained_fashion',"
+            f" 'digits' and 'smoke', not {variant!r}."
         )
     config.update(experiments.load_config_file(ZOO).to_dict())
     config.data.num_images = 12_000
-    if variant == "fashion":
+    if variant.endswith("fashion"):
         config.data.source = "fashion_mnist"
         config.data.split = "test"
         config.data.num_images = 10_000
     config.num_steps = 8000
+    if variant.startswith("pretrained"):
+        config.encoder.width = predict.default_config().encoder.width
+        config.pretrained = "runs/inr_encoders_scale_gmn"
+        config.num_steps = 3000
+        config.learning_rate = 1e-3
+        config.distort.rotation = 15.0
+        config.distort.scale = 0.1
+        config.distort.shift = 0.1
     return config

@@ -46,6 +46,23 @@ class PredictData(NamedTuple):
     num_outputs: int
 
 
+class Description(NamedTuple):
+    """What a predictor is built from, beside its head.
+
+    Attributes:
+      architecture: of the networks that it reads.
+      encoder: as `autoencoders.build_encoder` takes it.
+      statistics: mean and standard deviation per tensor of the population that the
+        encoder was first trained on.
+      num_outputs: number of classes, or 1.
+    """
+
+    architecture: Any
+    encoder: Any
+    statistics: autoencoders.Statistics
+    num_outputs: int
+
+
 def check_options(config: _config.Config, defaults: _config.Config) -> None:
     """Refuse an unknown task, and keys that the task or the encoder does not read.
 
@@ -64,7 +81,11 @@ def check_options(config: _config.Config, defaults: _config.Config) -> None:
         )
     other = {"label": ["accuracy_loss"], "accuracy": ["label_smoothing"]}[config.task]
     _unused.refuse_unused(config, defaults, other, f"task={config.task!r}")
-    _autoencoder_fit.refuse_unused_encoder(config, defaults)
+    if config.pretrained is None:
+        _autoencoder_fit.refuse_unused_encoder(config, defaults)
+    else:
+        because = f"pretrained={config.pretrained!r}"
+        _unused.refuse_unused(config, defaults, ["encoder"], because)
     if config.task == "accuracy" and config.zoo is None:
         raise ValueError(
             "config.zoo names no zoo of CNN classifiers: make one with python"
@@ -105,23 +126,51 @@ def load(config: _config.Config, workdir: pathlib.Path) -> PredictData:
     return _with_targets(config, _inr_data.load(config, workdir))
 
 
+def describe(config: _config.Config, data: PredictData) -> Description:
+    """Return what the config describes for these networks.
+
+    Raises:
+      ValueError: if `config.pretrained` is an autoencoder of other networks.
+      FileNotFoundError: if it has not finished.
+    """
+    encoder, statistics = None, data.statistics
+    if config.pretrained is not None:
+        trained = autoencoders.load_canonicalizer(config.pretrained)
+        zoo.require_architecture(data.zoo, trained.architecture)
+        encoder, statistics = trained.encoder, trained.statistics
+    else:
+        encoder = _autoencoder_fit.encoder_description(config)
+    return Description(data.zoo.architecture, encoder, statistics, data.num_outputs)
+
+
 def make_model(
-    config: _config.Config,
-    architecture: Any,
-    statistics: autoencoders.Statistics,
-    num_outputs: int,
+    config: _config.Config, description: Description
 ) -> autoencoders.Predictor:
-    """Return the predictor that the config describes, for these networks."""
+    """Return the predictor of a description, with the head of the config.
+
+    With `config.pretrained` it starts from the encoder of that autoencoder.
+    """
     encoder = autoencoders.build_encoder(
-        architecture, _autoencoder_fit.encoder_description(config), statistics
+        description.architecture, description.encoder, description.statistics
     )
-    return autoencoders.predictor(encoder, num_outputs, **config.head.to_dict())
+    model = autoencoders.predictor(
+        encoder, description.num_outputs, **config.head.to_dict()
+    )
+    if config.pretrained is None:
+        return model
+
+    def init(key):
+        trained = autoencoders.load_canonicalizer(config.pretrained).variables
+        fresh = model.init(key)
+        return fresh | {name: trained[name] for name in fresh if name != "head"}
+
+    return model._replace(init=init)
 
 
 def check_step(config: _config.Config, data: PredictData, mesh) -> None:
     """Raise what a run would raise on its first step, without computing anything."""
     _distort.check_options(config, data.zoo.architecture)
-    model = make_model(config, data.zoo.architecture, data.statistics, data.num_outputs)
+    model = make_model(config, describe(config, data))
     _autoencoder_fit.make_step(config, make_loss(config, model), mesh)
     _autoencoder_fit.check_run(config, len(data.parts["train"]), mesh)
     key = jax.random.key(0)

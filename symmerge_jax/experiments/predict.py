@@ -20,6 +20,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import config_dict
 
 from symmerge_jax import plots, training, zoo
 from symmerge_jax.experiments import (
@@ -44,7 +45,9 @@ def default_config() -> _config.Config:
     made if `zoo` names none. `head` are arguments of `autoencoders.predictor`;
     `distort` see `_distort.default_options`; `label_smoothing` is for labels,
     `accuracy_loss` ("bce", binary cross-entropy as published, or "mse") for accuracies.
-    `num_probe_networks` of the training networks are given to the baselines.
+    `num_probe_networks` of the training networks are given to the baselines. With
+    `pretrained`, the workdir of an autoencoder of such networks, its encoder is where
+    training starts, and `encoder` is left away.
     """
     config = make_zoo.default_config()
     options = _autoencoder_fit.default_options()
@@ -53,6 +56,7 @@ def default_config() -> _config.Config:
             "experiment": "predict",
             "task": "label",
             "image_size": 28,
+            "pretrained": config_dict.placeholder(str),
             "label_smoothing": 0.0,
             "accuracy_loss": "bce",
             "head": {"hidden_sizes": (), "dropout": 0.0},
@@ -91,9 +95,9 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     data = _predict_training.load(config, folder)
     if planned is None:
         _predict_training.check_step(config, data, mesh)
-    made_for = data.zoo.architecture, data.statistics, data.num_outputs
-    _save_description(folder, *made_for)
-    model = _predict_training.make_model(config, *made_for)
+    description = _predict_training.describe(config, data)
+    _save_description(folder, description)
+    model = _predict_training.make_model(config, description)
     loss_fn = _predict_training.make_loss(config, model)
     _autoencoder_fit.fit(
         config,
@@ -128,12 +132,12 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     folder = pathlib.Path(workdir)
     saved = _config.load_config(folder / "config.json")
     config: _config.Config = _config.check_config(saved, default_config())
-    architecture, statistics, num_outputs = _load_description(folder)
+    description = _load_description(folder)
     best = _predict_training.BEST[config.task]
     variables, metadata = _autoencoder_fit.load_best(config, folder, best=best)
     data = _predict_training.load(config, folder)
-    zoo.require_architecture(data.zoo, architecture)
-    model = _predict_training.make_model(config, architecture, statistics, num_outputs)
+    zoo.require_architecture(data.zoo, description.architecture)
+    model = _predict_training.make_model(config, description)
     predict = functools.partial(_predict_evaluation.predict_all, model, variables)
     numbers = data.parts["test"], data.parts["train"][: config.num_probe_networks]
     (test, train), (targets, seen) = (
@@ -159,7 +163,9 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     }
     predicted = _predict_training.predictions(config, outputs)
     if config.task == "label":
-        counts = _predict_evaluation.confusion(predicted, targets, num_outputs)
+        counts = _predict_evaluation.confusion(
+            predicted, targets, description.num_outputs
+        )
         results["confusion"] = counts.tolist()
         plots.save_figure(plots.confusion_matrix(counts), folder / "confusion")
     else:
@@ -185,19 +191,21 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _save_description(folder, architecture, statistics, num_outputs) -> None:
+def _save_description(folder, description: _predict_training.Description) -> None:
+    statistics = {"/".join(path): list(s) for path, s in description.statistics.items()}
     _config.write_json(
         folder / "predictor.json",
         {
-            "architecture": dict(architecture),
-            "num_outputs": num_outputs,
-            "statistics": {"/".join(path): list(s) for path, s in statistics.items()},
+            **description._asdict(),
+            "architecture": dict(description.architecture),
+            "encoder": dict(description.encoder),
+            "statistics": statistics,
         },
     )
 
 
-def _load_description(folder: pathlib.Path) -> tuple[Any, Any, int]:
-    """Return architecture, statistics and number of outputs of a trained predictor."""
+def _load_description(folder: pathlib.Path) -> _predict_training.Description:
+    """Return what a trained predictor was built from."""
     file = folder / "predictor.json"
     if not file.exists():
         raise FileNotFoundError(
@@ -205,8 +213,8 @@ def _load_description(folder: pathlib.Path) -> tuple[Any, Any, int]:
             " a finished launch/train.py run."
         )
     found = _config.read_json(file)
-    statistics = {
+    found["statistics"] = {
         tuple(name.split("/")): (pair[0], pair[1])
         for name, pair in found["statistics"].items()
     }
-    return found["architecture"], statistics, found["num_outputs"]
+    return _predict_training.Description(**found)

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from symmerge_jax import zoo
+from symmerge_jax import autoencoders, zoo
 from symmerge_jax.experiments import _config, _predict_training, predict
-from tests.experiments import cnns
+from tests.experiments import cnns, encoders
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 SIREN = {"kind": "siren", "layer_sizes": [2, 4, 1]}
@@ -285,3 +285,44 @@ def test_the_smoke_config_reads_weights(tmp_path):
     assert (tmp_path / "run" / "inrs.zoo").exists()
     assert results["twin_change"] < 1e-3
     assert results["published"] == {}
+
+
+def test_training_starts_from_a_pretrained_encoder(inrs, tmp_path):
+    encoders.save_run(tmp_path / "auto", inrs)
+    trained = autoencoders.load_canonicalizer(tmp_path / "auto")
+    config = probe_config(inrs)
+    config.encoder = predict.default_config().encoder
+    config.pretrained = str(tmp_path / "auto")
+    data = _predict_training.load(config, tmp_path)
+    description = _predict_training.describe(config, data)
+    assert description.statistics == trained.statistics  # not those of this zoo
+    model = _predict_training.make_model(config, description)
+    variables = model.init(jax.random.key(0))
+    assert set(variables) == {"encoder", "head"}
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        variables["encoder"],
+        trained.variables["encoder"],
+    )
+    few = jax.tree.map(lambda x: x[:3], data.zoo.params)
+    np.testing.assert_allclose(
+        jax.jit(model.encoder.encode)(variables, few),
+        trained.encode(few),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_a_pretrained_encoder_that_does_not_fit_is_refused(inrs, tmp_path):
+    config = probe_config(inrs, pretrained=str(tmp_path / "auto"))
+    with pytest.raises(ValueError, match=r"pretrained=.*encoder.kind='probe'"):
+        predict.run(config, tmp_path / "run")
+    config.encoder = predict.default_config().encoder
+    with pytest.raises(FileNotFoundError, match="auto"):
+        predict.run(config, tmp_path / "run")
+    other = {"kind": "siren", "layer_sizes": [2, 5, 1]}
+    path = encoders.save_zoo(tmp_path / "other.zoo", architecture=other)
+    encoders.save_run(tmp_path / "auto", path)
+    with pytest.raises(ValueError, match=r"\[2, 5, 1\]"):
+        predict.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
