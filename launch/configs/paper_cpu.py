@@ -3,7 +3,7 @@
 python launch/reproduce.py --config=launch/configs/paper_cpu.py --workdir=runs/paper
 
 Boufalis et al. 2025, arXiv 2511.12601, and what its encoders were published with. About
-3 hours of two quiet cores; all models are trained on weights alone. MNIST and
+3 hours of two quiet cores; INRs are encoded from weights alone. MNIST and
 Fashion-MNIST are read from $SYMMERGE_DATA_DIR, or downloaded.
 """
 
@@ -26,23 +26,24 @@ SIZES = {
     "decoder_small": ("small decoder", "decoder.hidden_multipliers=(2, 4)"),
     "decoder_large": ("large decoder", "decoder.hidden_multipliers=(16, 32)"),
 }
-NEURAL_GRAPHS = ("encoder.kind=neural_graphs", "encoder.input_value=0.0")
-PREDICTIONS = {  # by name: label, config, zoo, options
-    "classify_mnist": ("MNIST", "classify_inrs.py", "mnist_inrs", ()),
+PREDICTIONS = {  # by name: label, config, what it needs
+    "classify_mnist": (
+        "MNIST",
+        "classify_inrs.py:pretrained",
+        {"zoo": "mnist_inrs", "pretrained": "scale_gmn"},
+    ),
     "classify_mnist_neural_graphs": (
         "MNIST, Neural Graphs",
-        "classify_inrs.py",
-        "mnist_inrs",
-        NEURAL_GRAPHS,
+        "classify_inrs.py:pretrained",
+        {"zoo": "mnist_inrs", "pretrained": "neural_graphs"},
     ),
     "classify_fashion": (
         "Fashion-MNIST",
-        "classify_inrs.py:fashion",
-        "fashion_inrs",
-        (),
+        "classify_inrs.py:pretrained_fashion",
+        {"zoo": "fashion_inrs", "pretrained": "scale_gmn"},
     ),
-    "predict_relu": ("accuracy, relu", "predict_accuracy.py", "cnns_relu", ()),
-    "predict_tanh": ("accuracy, tanh", "predict_accuracy.py", "cnns_tanh", ()),
+    "predict_relu": ("accuracy, relu", "predict_accuracy.py", {"zoo": "cnns_relu"}),
+    "predict_tanh": ("accuracy, tanh", "predict_accuracy.py", {"zoo": "cnns_tanh"}),
 }
 DECODED = ("scale_gmn", "neural_graphs", "ablated")
 
@@ -66,7 +67,6 @@ def get_config():
     for kind in ("relu", "tanh"):
         stages[f"cnns_{kind}"] = stage(
             f"zoo_cnn.py:mnist_{kind}",
-            "num_networks=600",
             section="data",
             label=f"MNIST, {kind} CNNs",
         )
@@ -115,7 +115,6 @@ def get_config():
     for kind in ("relu", "tanh"):
         stages[f"cnn_{kind}"] = stage(
             f"cnn_autoencoder.py:mnist_{kind}",
-            *("num_networks=600", "num_steps=1000"),
             needs={"zoo": f"cnns_{kind}"},
             section="cnns",
             label=f"{kind}",
@@ -123,13 +122,10 @@ def get_config():
     for kind in ("relu", "tanh"):
         stages[f"merge_{kind}"] = stage(
             "merge_cnns.py",
-            "num_best=45",
             needs={"zoo": f"cnns_{kind}", "canonicalizer": f"cnn_{kind}"},
             section="cnns",
             label=f"{kind}, merged",
         )
-    for name, (label, config, zoo, options) in PREDICTIONS.items():
-        stages[name] = stage(
-            *(config, *options), needs={"zoo": zoo}, section="prediction", label=label
-        )
+    for name, (label, config, needs) in PREDICTIONS.items():
+        stages[name] = stage(config, needs=needs, section="prediction", label=label)
     return reproduce.make_config("Reproduction on two CPU cores", FOLDER, stages)
