@@ -212,10 +212,9 @@ def _divide(classifiers: zoo.Zoo, config: _config.Config) -> ClassifierZoo:
     network = networks.build(classifiers.architecture)
     images = []
     for found in _image_splits.load_splits(config):
-        zoo.check_data(
-            network, zoo.classifier_inputs(found.images[:1]), found.labels, found.name
-        )
-        images.append((zoo.classifier_inputs(found.images), found.labels))
+        inputs = zoo.classifier_inputs(found.images, network.input_shape)
+        zoo.check_data(network, inputs, found.labels, found.name)
+        images.append((inputs, found.labels))
     data = ClassifierZoo(classifiers, parts, zoo.statistics(train), *images)
     check_options(config, data)
     return data

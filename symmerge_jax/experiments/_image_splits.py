@@ -16,7 +16,7 @@ def load_splits(config: _config.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
       config: `data.source` and `data.dir` as `zoo.load_images` takes them;
         `data.num_images`, of training where there is a test split, else in all; without
         a test split `data.test_fraction` of the images are put aside, drawn with
-        `seed`.
+        `seed`. A source `NAME/SPLIT` is that split alone, divided likewise.
 
     Returns:
       Train, test.
@@ -25,8 +25,9 @@ def load_splits(config: _config.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
       ValueError: an unknown source, or a fraction that leaves a part empty.
       FileNotFoundError: missing images.
     """
-    source, folder, count = (config.data[k] for k in ("source", "dir", "num_images"))
-    if source in WITH_TEST_SPLIT:
+    name, folder, count = (config.data[k] for k in ("source", "dir", "num_images"))
+    source, _, split = name.partition("/")
+    if source in WITH_TEST_SPLIT and not split:
         train = zoo.load_images(source, "train", folder, num_images=count)
         return train, zoo.load_images(source, "test", folder)
     if not 0 < config.data.test_fraction < 1:
@@ -34,7 +35,7 @@ def load_splits(config: _config.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
             "config.data.test_fraction must lie in (0, 1), got"
             f" {config.data.test_fraction}."
         )
-    found = zoo.load_images(source, "all", folder, num_images=count)
+    found = zoo.load_images(source, split or "all", folder, num_images=count)
     generator = np.random.Generator(np.random.PCG64(config.seed))
     order = generator.permutation(len(found.labels))
     num_test = round(config.data.test_fraction * len(order))
@@ -44,7 +45,6 @@ def load_splits(config: _config.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
             f"{len(order)} images cannot be split by config.data.test_fraction ="
             f" {config.data.test_fraction}: one part is empty."
         )
-    name = found.name.split("/")[0]
     train, test = (
         zoo.ImageSet(found.images[rows], found.labels[rows], f"{name}/{part}")
         for part, rows in parts.items()

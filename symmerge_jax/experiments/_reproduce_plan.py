@@ -173,7 +173,10 @@ def _read_stage(config, name: str, plan: dict[str, Stage], workdir) -> Stage:
     loaded = _config.load_config_file(source)
     given = _config.override_config(loaded, {**dict(map(_pair, values.set)), **paths})
     module = _module(given)
-    full = _config.check_config(given, module.default_config())
+    if module is make_classifier_zoo:
+        full = make_classifier_zoo.complete_config(given)
+    else:
+        full = _config.check_config(given, module.default_config())
     is_zoo = module in (make_zoo, make_classifier_zoo)
     return Stage(
         name=name,

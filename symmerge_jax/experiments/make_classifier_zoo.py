@@ -1,5 +1,6 @@
 """Make a zoo of image classifiers from a config."""
 
+import math
 import os
 from typing import Any
 
@@ -10,13 +11,36 @@ from ml_collections import ConfigDict, config_dict
 from symmerge_jax import networks, zoo
 from symmerge_jax.experiments import _config, _image_splits, _progress
 
+_ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "cnn": {
+        "channels": (16, 16),
+        "activation": "relu",
+        "kernel_size": 3,
+        "stride": 2,
+        "readout": "mean",
+    },
+    "mlp": {
+        "kind": "mlp",
+        "hidden_sizes": (64, 64),
+        "activation": "relu",
+        "use_bias": True,
+    },
+}
 
-def default_config() -> _config.Config:
+
+def default_config(kind: str = "cnn") -> _config.Config:
     """Return every key that exists, with the values of the digits zoo.
 
-    `architecture` are arguments of `networks.cnn` that the images do not decide,
-    `training` the fields of `zoo.PopulationOptions`; the others those of
+    `architecture` are arguments of `networks.cnn` or `networks.mlp` that the images do
+    not decide: `hidden_sizes` are `layer_sizes` without input and output. `training`
+    are the fields of `zoo.PopulationOptions`; the others those of
     `zoo.generate_classifier_zoo` and of `_image_splits.load_splits`.
+
+    Args:
+      kind: "cnn", or "mlp", whose configs say so in `architecture.kind`.
+
+    Returns:
+      The config.
     """
     return ConfigDict(
         {
@@ -30,13 +54,7 @@ def default_config() -> _config.Config:
                 "num_images": config_dict.placeholder(int),
                 "test_fraction": 0.2,
             },
-            "architecture": {
-                "channels": (16, 16),
-                "activation": "relu",
-                "kernel_size": 3,
-                "stride": 2,
-                "readout": "mean",
-            },
+            "architecture": _ARCHITECTURES[kind],
             "training": {
                 "num_steps": 500,
                 "batch_size": 64,
@@ -50,6 +68,28 @@ def default_config() -> _config.Config:
             },
         }
     )
+
+
+def complete_config(config: _config.Config) -> _config.Config:
+    """Return a config with the defaults of its kind of network, checked.
+
+    Args:
+      config: keys of `default_config`, of either kind.
+
+    Returns:
+      A new config with all of them.
+
+    Raises:
+      ValueError: an unknown key or kind.
+      TypeError: a value of another type.
+    """
+    kind = config.get("architecture", {}).get("kind")
+    if kind not in (None, "mlp"):
+        raise ValueError(
+            "config.architecture.kind must be 'mlp', or left away for CNNs, got"
+            f" {kind!r}."
+        )
+    return _config.check_config(config, default_config(kind or "cnn"))
 
 
 def run(config: _config.Config, out: str | os.PathLike) -> zoo.Zoo:
@@ -121,15 +161,16 @@ def read_config(
       ValueError: as `run`.
       FileNotFoundError: missing images.
     """
-    config = _config.check_config(config, default_config())
+    config = complete_config(config)
     train, test = _image_splits.load_splits(config)
     num_classes = int(max(train.labels.max(), test.labels.max())) + 1
-    architecture = {
-        "kind": "cnn",
-        "image_shape": [*train.images.shape[1:], 1],
-        "num_classes": num_classes,
-        **config.architecture.to_dict(),
-    }
+    size, architecture = train.images.shape[1:], config.architecture.to_dict()
+    if architecture.get("kind") == "mlp":
+        sizes = [math.prod(size), *architecture.pop("hidden_sizes"), num_classes]
+        architecture["layer_sizes"] = sizes
+    else:
+        shape = {"image_shape": [*size, 1], "num_classes": num_classes}
+        architecture = {"kind": "cnn", **shape, **architecture}
     options = zoo.PopulationOptions(**config.training.to_dict())
     return (
         train,

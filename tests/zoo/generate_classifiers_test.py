@@ -12,6 +12,7 @@ ARCHITECTURE = {
     "channels": [3],
     "num_classes": 2,
 }
+MLP = {"kind": "mlp", "layer_sizes": [36, 4, 2]}
 OPTIONS = zoo.PopulationOptions(
     num_steps=60,
     batch_size=16,
@@ -35,6 +36,14 @@ TRAIN, TEST = make_images(64, 0), make_images(40, 1)
 def generate(**options):
     arguments = {"architecture": ARCHITECTURE, "options": OPTIONS, **options}
     return zoo.generate_classifier_zoo(TRAIN, TEST, **arguments)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    """Compile without optimisations: these programs run once, on a few numbers."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +79,38 @@ def test_measures_are_those_of_the_stored_weights(made):
     )
     accuracy = np.mean(np.argmax(logits, axis=-1) == TEST.labels[None], axis=1)
     np.testing.assert_allclose(made.metrics["test_accuracy"], accuracy, atol=1e-6)
+
+
+def test_mlps_read_the_pixels_row_by_row():
+    options = dataclasses.replace(OPTIONS, keep_steps=(), num_steps=30)
+    made = generate(num_networks=2, options=options, architecture=MLP)
+    network = networks.build(made.architecture)
+    rows = (2 * TEST.images - 1).reshape(40, 36)
+    logits = jax.vmap(network.apply, (0, None))(made.params, rows)
+    accuracy = np.mean(np.argmax(logits, axis=-1) == TEST.labels[None], axis=1)
+    assert accuracy.max() > 0.9
+    np.testing.assert_allclose(made.metrics["test_accuracy"], accuracy, atol=1e-6)
+    first, second = made.params["dense_0"]["kernel"]
+    assert np.abs(first - second).min() > 0
+
+
+def test_all_networks_of_rows_of_pixels_are_taken():
+    architecture = {"kind": "residual_mlp", "layer_sizes": [36, 4, 2]}
+    architecture |= {"hidden_size": 3}
+    recipe = zoo.classifier_recipe(
+        TRAIN, TEST, num_networks=1, architecture=architecture
+    )
+    assert recipe["architecture"]["layer_sizes"] == [36, 4, 2]
+
+
+def test_inputs_keep_the_order_of_the_pixels():
+    images = np.arange(6, dtype=np.uint8).reshape(1, 2, 3) * 51
+    expected = [-1, -0.6, -0.2, 0.2, 0.6, 1]
+    flat = zoo.classifier_inputs(images, (6,))
+    np.testing.assert_allclose(flat, [expected], atol=1e-6)
+    for shape in (None, (2, 3, 1), [2, 3, 1]):
+        whole = zoo.classifier_inputs(images, shape)
+        np.testing.assert_array_equal(whole, flat.reshape(1, 2, 3, 1))
 
 
 def test_an_interrupted_zoo_is_the_uninterrupted_one(made, tmp_path):
@@ -125,7 +166,21 @@ def test_options_outside_their_range_are_refused(options, message):
         ({"num_networks": 0}, "num_networks must be >= 1"),
         (
             {"architecture": {**ARCHITECTURE, "image_shape": [8, 8, 1]}},
-            r"reads inputs \[S, 8, 8, 1\], those of blobs/0 are \(1, 6, 6, 1\)",
+            r"images blobs/0 do not fit .*'image_shape': \[8, 8, 1\].* reads inputs of"
+            r" shape \(8, 8, 1\) cannot read images of 6 x 6 pixels",
+        ),
+        (
+            {"architecture": {**ARCHITECTURE, "image_shape": [4, 9, 1]}},
+            r"reads inputs of shape \(4, 9, 1\) cannot read images of 6 x 6",
+        ),
+        (
+            {"architecture": {**MLP, "layer_sizes": [35, 2]}},
+            r"images blobs/0 do not fit .*\[35, 2\].* shape \(35,\) cannot read images"
+            r" of 6 x 6 pixels, which have the shape \(6, 6, 1\), or \(36,\) row by",
+        ),
+        (
+            {"architecture": {**MLP, "layer_sizes": [36, 1]}},
+            r"Labels of blobs/0 lie in 0..1, but the network has 1 outputs",
         ),
         (
             {"architecture": {**ARCHITECTURE, "num_classes": 1}},
