@@ -7,6 +7,7 @@ from symmerge_jax.autoencoders._build import (
     Statistics,
     build,
     build_encoder,
+    build_node_encoder,
     encoder_keys,
 )
 from symmerge_jax.autoencoders._canonicalizer import (
@@ -24,7 +25,13 @@ from symmerge_jax.autoencoders._distillation import (
     distillation_loss,
     population_logits,
 )
-from symmerge_jax.autoencoders._encoder import Encoder, Variables, encoder
+from symmerge_jax.autoencoders._encoder import (
+    Encoder,
+    NodeEncoder,
+    Variables,
+    encoder,
+    node_encoder,
+)
 from symmerge_jax.autoencoders._losses import (
     functional_loss,
     psnr,
@@ -42,6 +49,7 @@ __all__ = [
     "Encoder",
     "MLPDecoder",
     "MLPHead",
+    "NodeEncoder",
     "Predictor",
     "ProbeEncoder",
     "Statistics",
@@ -49,6 +57,7 @@ __all__ = [
     "autoencoder",
     "build",
     "build_encoder",
+    "build_node_encoder",
     "distillation_loss",
     "encoder",
     "encoder_keys",
@@ -56,6 +65,7 @@ __all__ = [
     "load_canonicalizer",
     "map_batches",
     "moments_of",
+    "node_encoder",
     "population_logits",
     "predictor",
     "psnr",

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -89,10 +89,68 @@ def build_encoder(
     Raises:
       ValueError: unknown kind or option, or statistics of another architecture.
     """
+    read = _read(architecture, encoder, statistics)
+    join = functools.partial(
+        _encoder.encoder, read.network, read.topology, input_value=read.input_value
+    )
+    probe, latent_size = None, read.latent_size
+    if read.num_probes:
+        if not latent_size:
+            alone = read.module is None
+            latent_size = read.width if alone else join(read.module, None).latent_size
+        shape = read.network.input_shape
+        probe = _probe.ProbeEncoder(read.num_probes, shape, latent_size)
+    return join(read.module, probe)
+
+
+def build_node_encoder(
+    architecture: Mapping[str, Any],
+    encoder: Mapping[str, Any],
+    statistics: Statistics,
+) -> _encoder.NodeEncoder:
+    """Return the encoder of neurons that a description names.
+
+    Args:
+      architecture: of the networks to be encoded, see `networks.build`.
+      encoder: as for `build_encoder`, without what describes latents and probes; of a
+        kind that has features of neurons.
+      statistics: of the population that the encoder is trained on.
+
+    Returns:
+      The encoder.
+
+    Raises:
+      ValueError: unknown kind or option, or statistics of another architecture.
+    """
+    for key in ("latent_size", "num_probes"):
+        if encoder.get(key):
+            raise ValueError(f"{key}={encoder[key]!r} means nothing to features.")
+    read = _read(architecture, encoder, statistics)
+    if not hasattr(read.module, "node_features"):
+        raise ValueError(
+            f"Encoder of kind {encoder.get('kind')!r} has no features of neurons."
+        )
+    return _encoder.node_encoder(
+        read.network, read.topology, read.module, input_value=read.input_value
+    )
+
+
+class _Read(NamedTuple):
+    """What the description of an encoder says."""
+
+    network: networks.Network
+    topology: graphs.Topology
+    module: Any
+    width: int
+    latent_size: int | None
+    num_probes: int
+    input_value: float
+
+
+def _read(architecture, encoder, statistics: Statistics) -> _Read:
     network = networks.build(architecture)
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     _check_statistics(statistics, [path for path, _ in _decoder.tensor_shapes(shapes)])
-
     options = dict(encoder)
     kind = options.pop("kind", None)
     module_class = _module_class(kind)
@@ -101,13 +159,8 @@ def build_encoder(
     width = options.pop("width", WIDTH)
     latent_size = options.pop("latent_size", None)
     num_probes = options.pop("num_probes", 0)
-    join = functools.partial(
-        _encoder.encoder,
-        network,
-        topology,
-        input_value=options.pop("input_value", 1.0),
-    )
-    module = probe = None
+    input_value = options.pop("input_value", 1.0)
+    module = None
     if module_class is not None:
         if options.pop("scale_inputs", False):
             if is_scale_gmn:
@@ -118,11 +171,7 @@ def build_encoder(
         module = _construct(f"Encoder of kind {kind!r}", module_class, options)
     elif options:
         raise ValueError(f"Encoder of kind {kind!r} takes no {sorted(options)}.")
-    if num_probes:
-        if not latent_size:
-            latent_size = width if module is None else join(module, None).latent_size
-        probe = _probe.ProbeEncoder(num_probes, network.input_shape, latent_size)
-    return join(module, probe)
+    return _Read(network, topology, module, width, latent_size, num_probes, input_value)
 
 
 def encoder_keys(kind: str) -> tuple[str, ...]:

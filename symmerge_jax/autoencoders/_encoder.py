@@ -118,6 +118,54 @@ def encoder(
     return Encoder(network, topology, init_with_output, encode_parts)
 
 
+class NodeEncoder(NamedTuple):
+    """An encoder of the neurons of networks as pure functions.
+
+    Attributes:
+      init: `init(key) -> variables`.
+      features: `features(variables, params_batch) -> {space: [N, n, D]}` for batches
+        `[N]` of networks; of every hidden space, permuted with its neurons.
+    """
+
+    init: Callable[[Key], Variables]
+    features: Callable[[Variables, Params], dict[str, Array]]
+
+
+def node_encoder(
+    network: networks.Network,
+    topology: graphs.Topology,
+    module: Any,
+    *,
+    input_value: float = 1.0,
+) -> NodeEncoder:
+    """Return the encoder of neurons inside an encoder of networks.
+
+    Args:
+      network: architecture of the networks.
+      topology: their weight graph.
+      module: with a method `node_features`, from a `jraph.GraphsTuple` to `[N, V, D]`.
+      input_value: node feature of input neurons.
+    """
+
+    def to_graph(params_batch: Params):
+        return graphs.params_to_graph(params_batch, topology, input_value=input_value)
+
+    def init(key: Key) -> Variables:
+        one = jax.tree.map(lambda x: x[None], network.init(key))
+        return module.init(key, to_graph(one), method="node_features")
+
+    def features(variables: Variables, params_batch: Params) -> dict[str, Array]:
+        graph = to_graph(params_batch)
+        nodes = module.apply(variables, graph, method="node_features")
+        return {
+            space.name: nodes[:, where]
+            for space, where in zip(topology.spaces, topology.node_slices, strict=True)
+            if space.role == "hidden"
+        }
+
+    return NodeEncoder(init, features)
+
+
 def _sum(parts: dict[str, Array]) -> Array:
     first, *others = parts.values()
     return sum(others, first)

@@ -1,0 +1,26 @@
+"""Deep-Align: networks that have learned to align networks."""
+
+from symmerge_jax.deep_align._aligner import DeepAlign
+from symmerge_jax.deep_align._augment import distort
+from symmerge_jax.deep_align._losses import (
+    alignment_loss,
+    move_softly,
+    supervised_loss,
+    task_loss,
+)
+from symmerge_jax.deep_align._matcher import FEATURES, Matcher, build, matcher
+from symmerge_jax.deep_align._probe_features import ProbeFeatures
+
+__all__ = [
+    "FEATURES",
+    "DeepAlign",
+    "Matcher",
+    "ProbeFeatures",
+    "alignment_loss",
+    "build",
+    "distort",
+    "matcher",
+    "move_softly",
+    "supervised_loss",
+    "task_loss",
+]

@@ -1,0 +1,72 @@
+"""A trained matcher as a solver: one pass of both networks, then assignments."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax import alignment, symmetry
+from symmerge_jax.deep_align import _matcher
+from symmerge_jax.typing import Array, Key, Params
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class DeepAlign:
+    """Align by learned similarities of neurons (Navon et al. 2024, arXiv 2310.13397).
+
+    The objective is minus the mean similarity of matched neurons in units of the
+    learned scale, or after sweeps that of `alignment.WeightMatching`.
+
+    Attributes:
+      matcher: the trained model.
+      variables: its parameters.
+      num_sweeps: sweeps of weight matching that finish what the model has found; 0 for
+        the model alone. Signs that the model does not know are found there.
+    """
+
+    matcher: _matcher.Matcher
+    variables: _matcher.Variables
+    num_sweeps: int = 2
+
+    def __post_init__(self):
+        if self.num_sweeps < 0:
+            raise ValueError(f"num_sweeps must be >= 0, got {self.num_sweeps}.")
+
+    def similarities(self, params_a: Params, params_b: Params) -> dict[str, Array]:
+        """Return `{space: [n, n]}` for one pair; fits `alignment.SinkhornRebasin`."""
+        a, b = (jax.tree.map(lambda x: x[None], p) for p in (params_a, params_b))
+        found = self.matcher.similarities(self.variables, a, b)
+        return {name: x[0] for name, x in found.items()}
+
+    def __call__(
+        self, key: Key, problem: alignment.AlignmentProblem
+    ) -> alignment.AlignmentResult:
+        if self.num_sweeps:
+            start = dataclasses.replace(self, num_sweeps=0)
+            solver = alignment.WeightMatching(
+                starts=(), init=start, max_sweeps=self.num_sweeps
+            )
+            return solver(key, problem)
+        groups = {space.name: space.group for space in problem.spec.spaces}
+        found = self.similarities(problem.params_a, problem.params_b)
+        element = {
+            name: alignment.project(x, groups[name], rescale=self.matcher.signed)
+            for name, x in found.items()
+        }
+        objective = -_mean_similarity(found, element, self.variables["scale"] ** 2)
+        return alignment.AlignmentResult(
+            element=element,
+            objective=objective[None],
+            converged=jnp.asarray(True),
+            num_iters=jnp.asarray(0, jnp.int32),
+            start_objectives=objective[None],
+        )
+
+
+def _mean_similarity(found, element: symmetry.GroupElement, scale: Array) -> Array:
+    chosen = [
+        element[name].scale
+        * jnp.take_along_axis(x, element[name].perm[:, None], 1)[:, 0]
+        for name, x in found.items()
+    ]
+    return jnp.mean(jnp.concatenate(chosen)) / scale

@@ -1,0 +1,141 @@
+"""Two networks through one encoder of neurons, and how alike their neurons are.
+
+Navon et al. 2024 (arXiv 2310.13397): the features of neuron `i` of one network and of
+neuron `j` of the other are compared by `Q_ij = s^2 cos(f_i, f_j)` with one learned
+number `s`. Both networks pass the same equivariant encoder, so `Q` is equivariant to
+either and turns into its transpose when they are swapped.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax import autoencoders, networks, symmetry
+from symmerge_jax.deep_align import _probe_features
+from symmerge_jax.typing import Array, Key, Params
+
+FEATURES = ("probes", "deep_weight_space", "scale_gmn")
+"""Kinds of encoders of neurons."""
+
+Variables = Any
+"""Parameters of the matcher: an entry "features", and "scale"."""
+
+
+class Matcher(NamedTuple):
+    """A learned similarity of neurons as pure functions.
+
+    Attributes:
+      network: architecture of the networks that are compared.
+      signed: whether a negative similarity means that a neuron is to be flipped.
+      init: `init(key) -> variables`.
+      similarities: `similarities(variables, params_a, params_b) -> {space: [N, n, n]}`
+        for batches `[N]` of networks, rows for `a`; in [-s^2, s^2].
+    """
+
+    network: networks.Network
+    signed: bool
+    init: Callable[[Key], Variables]
+    similarities: Callable[[Variables, Params, Params], dict[str, Array]]
+
+
+def build(
+    architecture: Mapping[str, Any],
+    features: Mapping[str, Any],
+    statistics: autoencoders.Statistics,
+) -> Matcher:
+    """Return the matcher that plain descriptions name.
+
+    Args:
+      architecture: of the networks, see `networks.build`.
+      features: `kind`, one of `FEATURES`; for "probes" the options of `ProbeFeatures`,
+        for the others those of `autoencoders.build_node_encoder`.
+      statistics: of the population that the matcher is trained on.
+
+    Returns:
+      The matcher.
+
+    Raises:
+      ValueError: unknown kind or option, or statistics of another architecture.
+    """
+    options = dict(features)
+    if options.get("kind") not in FEATURES:
+        raise ValueError(
+            f"Unknown kind of features {options.get('kind')!r}; known are {FEATURES}."
+        )
+    network = networks.build(architecture)
+    if options["kind"] == "probes":
+        del options["kind"]
+        try:
+            module = _probe_features.ProbeFeatures(network, **options)
+        except TypeError as error:
+            raise ValueError(f"Features of kind 'probes': {error}") from error
+        return matcher(
+            network, _from_module(network, module), signed=_has_signs(network.spec)
+        )
+    encoder = autoencoders.build_node_encoder(architecture, options, statistics)
+    signed = options["kind"] == "scale_gmn" and _has_signs(network.spec)
+    signed &= options.get("symmetry") != "permutation"
+    signed &= not options.get("ablate_symmetry", False)
+    return matcher(network, encoder, signed=signed)
+
+
+def matcher(
+    network: networks.Network, encoder: autoencoders.NodeEncoder, *, signed: bool
+) -> Matcher:
+    """Join an encoder of neurons with the comparison.
+
+    Args:
+      network: architecture of the networks.
+      encoder: of their neurons.
+      signed: whether features change their sign with their neuron.
+
+    Returns:
+      The matcher. Unless signed, it compares what is left of features when their mean
+      over the neurons is taken away: what all have in common tells none from another.
+    """
+
+    def compared(variables: Variables, params: Params) -> dict[str, Array]:
+        features = encoder.features(variables["features"], params)
+        if not signed:
+            features = {
+                name: x - jnp.mean(x, axis=1, keepdims=True)
+                for name, x in features.items()
+            }
+        return {name: _unit(x) for name, x in features.items()}
+
+    def init(key: Key) -> Variables:
+        return {"features": encoder.init(key), "scale": jnp.float32(3.0)}
+
+    def similarities(
+        variables: Variables, params_a: Params, params_b: Params
+    ) -> dict[str, Array]:
+        of_a, of_b = (compared(variables, params) for params in (params_a, params_b))
+        scale = variables["scale"] ** 2
+        return {
+            name: scale * (of_a[name] @ jnp.swapaxes(of_b[name], 1, 2)) for name in of_a
+        }
+
+    return Matcher(network, signed, init, similarities)
+
+
+def _from_module(
+    network: networks.Network, module: _probe_features.ProbeFeatures
+) -> autoencoders.NodeEncoder:
+    def init(key: Key) -> Variables:
+        return module.init(key, jax.tree.map(lambda x: x[None], network.init(key)))
+
+    def features(variables: Variables, params_batch: Params) -> dict[str, Array]:
+        found: Any = module.apply(variables, params_batch)
+        return found
+
+    return autoencoders.NodeEncoder(init, features)
+
+
+def _has_signs(spec: symmetry.SymmetrySpec) -> bool:
+    return any(space.group is symmetry.Group.SIGN for space in spec.spaces)
+
+
+def _unit(x: Array) -> Array:
+    return x * jax.lax.rsqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-12)

@@ -1,0 +1,138 @@
+"""Features of neurons: what they do on learned inputs, and what hangs on them.
+
+The network is run on learned inputs, the *probes*. A neuron is described by its value
+on each of them, and by the derivative of a learned combination of the outputs by its
+bias: activation matching (Li et al. 2015, arXiv 1511.07543) without data, in both
+directions. Permuting, flipping or rescaling neurons permutes, flips or rescales these
+numbers, so nothing has to be learned about symmetry; the number of parameters does not
+depend on widths, and the cost is that of a few evaluations of the network.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from symmerge_jax import graphs, networks, symmetry
+from symmerge_jax.typing import Array, Params
+
+_TINY = 1e-12
+
+
+class ProbeFeatures(nn.Module):
+    """Features of the hidden neurons of one kind of network, of any width.
+
+    Attributes:
+      network: the architecture; only its depth, inputs and outputs are built in.
+      num_probes: number of probes `K`.
+      feature_size: numbers per neuron `F`.
+      width: hidden size of the map from `2 K` numbers to `F`; 0 for a linear map. With
+        signs the map is always odd, and the hidden layer is a gate.
+    """
+
+    network: networks.Network
+    num_probes: int = 64
+    feature_size: int = 64
+    width: int = 128
+
+    def __post_init__(self):
+        if min(self.num_probes, self.feature_size) < 1 or self.width < 0:
+            raise ValueError(
+                "num_probes and feature_size must be >= 1 and width >= 0, got"
+                f" {self.num_probes}, {self.feature_size} and {self.width}."
+            )
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, params_batch: Params) -> dict[str, Array]:
+        """Return the features of every hidden space, `[N, n, F]`.
+
+        Equivariant: permuted with the neurons and flipped with their signs; positive
+        scales change nothing.
+
+        Args:
+          params_batch: `[N]` networks.
+        """
+        probes = self.param(
+            "probes",
+            lambda key: jax.random.uniform(
+                key, (self.num_probes, *self.network.input_shape), minval=-1.0
+            ),
+        )
+        outputs = jax.eval_shape(
+            jax.vmap(self.network.apply, in_axes=(0, None)), params_batch, probes
+        )
+        weights = self.param(
+            "outputs", nn.initializers.normal(), (self.num_probes, outputs.shape[-1])
+        )
+        values, slopes = jax.vmap(self._probe, in_axes=(0, None, None))(
+            params_batch, jnp.asarray(probes), jnp.asarray(weights)
+        )
+        features = {}
+        for space in self.network.spec.spaces:
+            if space.name in values:
+                parts = [values[space.name]]
+                if space.name in slopes:
+                    parts.append(slopes[space.name])
+                features[space.name] = self._map(space, parts)
+        return features
+
+    @nn.nowrap
+    def _probe(self, params: Params, probes: Array, weights: Array):
+        """Return values and slopes `{space: [n, K]}` of one network."""
+        spec = self.network.spec
+        found = self.network.features(params, probes)
+        values = {
+            name: jnp.mean(x.reshape(len(x), -1, x.shape[-1]), axis=1).T
+            for name, x in found.items()
+        }
+        topology = graphs.topology(spec, params)
+        biases = {
+            space.name: space.bias
+            for space in topology.spaces
+            if space.name in values and space.bias is not None
+        }
+        flat = symmetry.flatten(params)
+
+        def output(biases_now, probe, weight):
+            moved = symmetry.unflatten(flat | biases_now)
+            return jnp.vdot(self.network.apply(moved, probe[None])[0], weight)
+
+        start = {path: flat[path] for path in biases.values()}
+        gradients = jax.vmap(jax.grad(output), in_axes=(None, 0, 0))(
+            start, probes, weights
+        )
+        return values, {name: gradients[path].T for name, path in biases.items()}
+
+    @nn.nowrap
+    def _map(self, space: symmetry.Space, parts: Sequence[Array]) -> Array:
+        signed = space.group is symmetry.Group.SIGN
+        if not signed:
+            # Neurons that are all alike on a probe are told apart by what differs.
+            parts = [x - jnp.mean(x, axis=1, keepdims=True) for x in parts]
+        x = jnp.concatenate([_unit(x) for x in parts], axis=-1)
+        linear = nn.Dense(self.feature_size, use_bias=False, name=f"{space.name}_map")
+        y: Any = linear(x)
+        if not self.width:
+            return y
+        if signed:
+            size = jnp.abs(
+                nn.Dense(self.width, use_bias=False, name=f"{space.name}_in")(x)
+            )
+            gate = nn.Dense(self.feature_size, name=f"{space.name}_out")
+            return y * (
+                1 + gate(nn.silu(nn.LayerNorm(name=f"{space.name}_norm")(size)))
+            )
+        hidden = nn.LayerNorm(name=f"{space.name}_norm")(
+            nn.Dense(self.width, name=f"{space.name}_in")(x)
+        )
+        return y + nn.Dense(self.feature_size, name=f"{space.name}_out")(
+            nn.silu(hidden)
+        )
+
+
+def _unit(x: Array) -> Array:
+    """Return rows of length one; the gradient at zero is finite."""
+    return x * jax.lax.rsqrt(jnp.sum(x**2, axis=-1, keepdims=True) + _TINY)
