@@ -2,6 +2,7 @@
 
 python launch/make_zoo.py --config=launch/configs/zoo_digits.py --out=digits.zoo
 python launch/make_zoo.py --config=launch/configs/zoo_cnn.py:mnist_relu --out=relu.zoo
+python launch/make_zoo.py --config=launch/configs/zoo_mlp.py:mnist --out=mlps.zoo
 python launch/make_zoo.py --import_dws=FOLDER --out=mnist_inrs.zoo
 python launch/make_zoo.py --import_small_cnn=FOLDER --activation=relu --out=relu.zoo
 python launch/make_zoo.py --inspect=digits.zoo

