@@ -31,9 +31,8 @@ def main(argv):
     if IMPORT_DWS.value is not None:
         make_zoo.run_import(IMPORT_DWS.value, out, skip_damaged=SKIP_DAMAGED.value)
     elif SMALL_CNN.value is not None:
-        chosen = {"activation": ACTIVATION.value, "split": SPLIT.value}
-        steps = STEPS.value or [86]
-        make_zoo.run_import_small_cnn(SMALL_CNN.value, out, steps=steps, **chosen)
+        chosen = {"activation": ACTIVATION.value, "steps": STEPS.value or [86]}
+        make_zoo.run_import_small_cnn(SMALL_CNN.value, out, split=SPLIT.value, **chosen)
     elif INSPECT.value is None:
         is_classifiers = CONFIG.value.get("experiment") == "make_classifier_zoo"
         (make_classifier_zoo if is_classifiers else make_zoo).run(CONFIG.value, out)

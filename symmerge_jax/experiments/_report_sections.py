@@ -82,7 +82,7 @@ def _summary(found: _report_parts.Found) -> _report.Section:
 
 def _data(found: _report_parts.Found) -> list[_report.Block]:
     """Describe the zoos: quality of INRs in dB, accuracy of classifiers."""
-    inrs, cnns, ours = [], [], {}
+    inrs, classifiers, ours = [], [], {}
     counts = {}
     names = [n for n, s in found.plan.items() if s.is_zoo]
     for name in names:
@@ -100,9 +100,11 @@ def _data(found: _report_parts.Found) -> list[_report.Block]:
             ours.setdefault("psnr", f"{psnr.mean():.1f} dB ({found.label(name)})")
         else:
             accuracy = 100 * np.asarray(made.metrics["test_accuracy"], float)
-            activation = made.architecture["activation"]
-            counts[activation] = f"{len(made):,}"
-            cnns.append((*start, activation, *_quartiles(accuracy, ".1f"), time))
+            kind, activation = (made.architecture[k] for k in ("kind", "activation"))
+            if kind == "cnn":
+                counts[activation] = f"{len(made):,}"
+            network = f"{kind.upper()}, {activation}"
+            classifiers.append((*start, network, *_quartiles(accuracy, ".1f"), time))
     if counts:
         ours["cnns"] = "; ".join(counts.get(name, "-") for name in ("relu", "tanh"))
     shown = ("mean", "median", "least", "best", "time")
@@ -112,10 +114,10 @@ def _data(found: _report_parts.Found) -> list[_report.Block]:
         columns = ("zoo", "networks", "images", "layers", *shown)
         caption = "INRs (SIRENs), one per image; PSNR in dB"
         blocks.append(_report.Table(caption, columns, inrs, command))
-    if cnns:
-        columns = ("zoo", "networks", "images", "activation", *shown)
-        caption = "CNN classifiers; accuracy on test images in %"
-        blocks.append(_report.Table(caption, columns, cnns, command))
+    if classifiers:
+        columns = ("zoo", "networks", "images", "kind", *shown)
+        caption = "Classifiers; accuracy on test images in %"
+        blocks.append(_report.Table(caption, columns, classifiers, command))
     return [*blocks, _report_parts.comparison(_published.DATA, ours)]
 
 

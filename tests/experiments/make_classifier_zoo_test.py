@@ -1,5 +1,6 @@
 import pathlib
 import runpy
+import shutil
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from symmerge_jax.experiments import (
     autoencode_classifiers,
     make_classifier_zoo,
     make_zoo,
+    reproduce,
 )
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
@@ -108,7 +110,7 @@ def test_configs_of_cnns_have_the_keys_that_they_had():
         )
 
 
-def test_a_stage_of_a_reproduction_may_be_mlps(tmp_path):
+def test_a_stage_of_a_reproduction_may_be_mlps(made, tmp_path):
     stage = _reproduce_plan.stage(
         "zoo_mlp.py:smoke",
         "architecture.hidden_sizes=8,8",
@@ -118,6 +120,10 @@ def test_a_stage_of_a_reproduction_may_be_mlps(tmp_path):
     config = _reproduce_plan.make_config("title", CONFIGS, {"mlps": stage})
     found = _reproduce_plan.read(config, tmp_path)["mlps"]
     assert found.is_zoo and found.config.architecture.hidden_sizes == (8, 8)
+    found.output.parent.mkdir()
+    shutil.copy(made[0], found.output)
+    text = reproduce.write_report(config, tmp_path).with_suffix(".md").read_text()
+    assert "| MLPs | 12 | digits/train | MLP, relu |" in text
 
 
 def test_autoencoders_of_classifiers_read_mlps_too(made):
