@@ -18,8 +18,6 @@ from flax import linen as nn
 from symmerge_jax import graphs, networks, symmetry
 from symmerge_jax.typing import Array, Params
 
-_TINY = 1e-12
-
 
 class ProbeFeatures(nn.Module):
     """Features of the hidden neurons of one kind of network, of any width.
@@ -109,10 +107,10 @@ class ProbeFeatures(nn.Module):
     @nn.nowrap
     def _map(self, space: symmetry.Space, parts: Sequence[Array]) -> Array:
         signed = space.group is symmetry.Group.SIGN
-        if not signed:
-            # Neurons that are all alike on a probe are told apart by what differs.
-            parts = [x - jnp.mean(x, axis=1, keepdims=True) for x in parts]
         x = jnp.concatenate([_unit(x) for x in parts], axis=-1)
+        if not signed:
+            # What all neurons have in common tells none from another.
+            x = x - jnp.mean(x, axis=1, keepdims=True)
         linear = nn.Dense(self.feature_size, use_bias=False, name=f"{space.name}_map")
         y: Any = linear(x)
         if not self.width:
@@ -134,5 +132,6 @@ class ProbeFeatures(nn.Module):
 
 
 def _unit(x: Array) -> Array:
-    """Return rows of length one; the gradient at zero is finite."""
-    return x * jax.lax.rsqrt(jnp.sum(x**2, axis=-1, keepdims=True) + _TINY)
+    """Return rows of length one, whatever their scale; rows of zeros stay."""
+    squares = jnp.sum(x**2, axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.where(squares > 0, squares, 1))

@@ -56,7 +56,7 @@ def test_similarities_move_with_either_network(name, features):
         spec = matcher.network.spec
         one = first(params)
         element = symmetry.sample(
-            jax.random.key(2), spec, spec.sizes(one), rescale=matcher.signed
+            jax.random.key(2), spec, spec.sizes(one), rescale=features is PROBES
         )
         limit = float(variables["scale"]) ** 2
         moved = jax.vmap(lambda p: symmetry.act(element, p, spec))(params)
@@ -80,9 +80,9 @@ def test_similarities_move_with_either_network(name, features):
 def test_untrained_probes_undo_every_twin(name):
     matcher, variables, params = make(name, PROBES)
     spec = matcher.network.spec
-    # Small biases: neurons that are zero on all probes cannot be told apart.
+    # Positive biases: neurons that are zero on all probes cannot be told apart.
     one = jax.tree_util.tree_map_with_path(
-        lambda path, x: 0.1 * x[0] if path[-1].key == "bias" else x[0], params
+        lambda path, x: jnp.abs(x[0]) if path[-1].key == "bias" else x[0], params
     )
     solver = deep_align.DeepAlign(matcher=matcher, variables=variables, num_sweeps=0)
 
