@@ -130,32 +130,8 @@ def get_config():
             section="ablation",
             label=f"outputs at points, {label}",
         )
-    named = {f"canonicalizers.{label}": name for name, (label, *_) in ENCODERS.items()}
-    decoded = {key: name for key, name in named.items() if name in DECODED}
-    stages["latent_maps"] = stage(
-        "latent_maps.py",
-        needs=named,
-        section="latents",
-        label="latents of all encoders",
-    )
-    stages["failure_mode"] = stage(
-        "failure_mode.py",
-        needs=decoded,
-        section="failure",
-        label="twins that look least alike",
-    )
-    stages["orbit_interpolation"] = stage(
-        "orbit_interpolation.py",
-        needs={"canonicalizer": "scale_gmn", **decoded},
-        section="interpolation",
-        label="twins",
-    )
-    stages["independent_inrs"] = stage(
-        "independent_inrs.py",
-        needs={"canonicalizer": "scale_gmn", **decoded},
-        section="interpolation",
-        label="separate fits",
-    )
+    labels = {name: label for name, (label, *_) in ENCODERS.items()}
+    stages |= reproduce.comparisons(labels, DECODED, {})
     for kind in ("relu", "tanh"):
         for encoder, label in (("faithful", ""), ("neural_graphs", ", Neural Graphs")):
             stages[f"cnn_{kind}_{encoder}"] = stage(

@@ -27,6 +27,23 @@ ENCODERS = {  # by name: label, section of the report, options
     "small": ("outputs at points", "ablation", PROBE),
 }
 
+FEW = ("num_points=5", "num_random_starts=1")
+SMALL = {  # by stage that compares encoders
+    "latent_maps": ("num_train=20", "num_orbits=2", "num_twins=4", "num_neighbors=2"),
+    "failure_mode": (
+        *("num_networks=2", "num_twins=4", "methods=('naive', 'reconstruct')", *FEW),
+    ),
+    "orbit_interpolation": (
+        *("families=('PD',)", "sweep=()", "num_networks=3", "num_members=4"),
+        "methods=('naive', 'matching_p', 'matching_pd', 'reconstruct', 'latent')",
+        *("chunk_size=16", *FEW),
+    ),
+    "independent_inrs": (
+        *("num_networks=3", "num_members=2", "num_points=5", "chunk_size=16"),
+        "methods=('naive', 'reconstruct')",
+    ),
+}
+
 
 def get_config():
     stage = reproduce.stage
@@ -42,42 +59,8 @@ def get_config():
             section=section,
             label=label,
         )
-    named = {
-        f"canonicalizers.{ENCODERS[name][0]}": name
-        for name in ("scale_gmn", "neural_graphs")
-    }
-    stages["latent_maps"] = stage(
-        "latent_maps.py",
-        *("num_train=20", "num_orbits=2", "num_twins=4", "num_neighbors=2"),
-        needs=named,
-        section="latents",
-        label="latents",
-    )
-    stages["failure_mode"] = stage(
-        "failure_mode.py",
-        *("num_networks=2", "num_twins=4", "num_points=5", "num_random_starts=1"),
-        "methods=('naive', 'reconstruct')",
-        needs=named,
-        section="failure",
-        label="twins that look least alike",
-    )
-    stages["orbit_interpolation"] = stage(
-        "orbit_interpolation.py",
-        *("families=('PD',)", "sweep=()", "num_networks=3", "num_members=4"),
-        *("num_points=5", "num_random_starts=1", "chunk_size=16"),
-        "methods=('naive', 'matching_p', 'matching_pd', 'reconstruct', 'latent')",
-        needs={"canonicalizer": "scale_gmn", **named},
-        section="interpolation",
-        label="twins",
-    )
-    stages["independent_inrs"] = stage(
-        "independent_inrs.py",
-        *("num_networks=3", "num_members=2", "num_points=5", "chunk_size=16"),
-        "methods=('naive', 'reconstruct')",
-        needs={"canonicalizer": "scale_gmn"},
-        section="interpolation",
-        label="separate fits",
-    )
+    labels = {name: ENCODERS[name][0] for name in ("scale_gmn", "neural_graphs")}
+    stages |= reproduce.comparisons(labels, labels, SMALL)
     stages["cnn_autoencoder"] = stage(
         *("cnn_autoencoder.py:smoke", *CNNS, *PROBE),
         needs={"zoo": "cnns"},

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -94,6 +94,42 @@ def stage(
         "needs": tuple(f"{key}={name}" for key, name in (needs or {}).items()),
         "section": section,
         "label": label,
+    }
+
+
+def comparisons(
+    encoders: Mapping[str, str],
+    decoded: Collection[str],
+    options: Mapping[str, tuple[str, ...]],
+) -> dict[str, dict[str, Any]]:
+    """Describe the stages that compare the autoencoders of INRs of a reproduction.
+
+    Args:
+      encoders: by the name of the stage that trains each, its label in figures; the
+        first is the one that templates are decoded with.
+      decoded: names of those whose decoded paths are drawn.
+      options: overrides by the name of the stage, for those that have some.
+
+    Returns:
+      By name: maps of latents, failure mode, paths between twins and between fits.
+    """
+    named = {f"canonicalizers.{label}": name for name, label in encoders.items()}
+    drawn = {key: name for key, name in named.items() if name in decoded}
+    paths = {"canonicalizer": next(iter(encoders)), **drawn}
+    stages = {  # by name: needs, section, label
+        "latent_maps": (named, "latents", "latents of all encoders"),
+        "failure_mode": (drawn, "failure", "twins that look least alike"),
+        "orbit_interpolation": (paths, "interpolation", "twins"),
+        "independent_inrs": (paths, "interpolation", "separate fits"),
+    }
+    return {
+        name: stage(
+            *(f"{name}.py", *options.get(name, ())),
+            needs=needs,
+            section=section,
+            label=label,
+        )
+        for name, (needs, section, label) in stages.items()
     }
 
 

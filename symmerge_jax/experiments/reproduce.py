@@ -30,6 +30,7 @@ from symmerge_jax.experiments import (
     _time_limit,
 )
 
+comparisons = _reproduce_plan.comparisons
 make_config = _reproduce_plan.make_config
 stage = _reproduce_plan.stage
 
