@@ -146,7 +146,7 @@ BAD = {
     "architecture text": ({"architecture": "{"}, "the architecture is not JSON"),
     "other sizes": (
         {"architecture": {"kind": "mlp", "layer_sizes": [4, 5, 3]}},
-        r"'.*a\.npz': The weights are of layers \(4, 6, 3\), .* has \(4, 5, 3\)",
+        r"'.*a\.npz': The weights are of layers \(4, 6, 3\); .* has \(4, 5, 3\)",
     ),
     "other depth": (
         {"architecture": {"kind": "mlp", "layer_sizes": [4, 3]}},
