@@ -1,5 +1,6 @@
 """Maps of latents: a row for each kind of map, a column for each encoder."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,7 @@ def map_panels(
                     _draw_network(axis, where[network])
             _frame(axis)
             if row == 0 or rows_per_kind > 1:
-                axis.set_title(encoder, pad=3)
+                axis.set_title(textwrap.fill(encoder, 20), pad=3)
     axis = axes[0, 0]
     handles: dict[Any, Any]
     if len(classes) > 1:
