@@ -26,24 +26,37 @@ SIZES = {
     "decoder_small": ("small decoder", "decoder.hidden_multipliers=(2, 4)"),
     "decoder_large": ("large decoder", "decoder.hidden_multipliers=(16, 32)"),
 }
-PREDICTIONS = {  # by name: label, config, what it needs
+PREDICTIONS = {  # by name: label, config, steps, what it needs
     "classify_mnist": (
         "MNIST",
         "classify_inrs.py:pretrained",
+        3000,
         {"zoo": "mnist_inrs", "pretrained": "scale_gmn"},
     ),
     "classify_mnist_neural_graphs": (
         "MNIST, Neural Graphs",
         "classify_inrs.py:pretrained",
+        3000,
         {"zoo": "mnist_inrs", "pretrained": "neural_graphs"},
     ),
     "classify_fashion": (
         "Fashion-MNIST",
         "classify_inrs.py:pretrained_fashion",
+        1500,
         {"zoo": "fashion_inrs", "pretrained": "scale_gmn"},
     ),
-    "predict_relu": ("accuracy, relu", "predict_accuracy.py", {"zoo": "cnns_relu"}),
-    "predict_tanh": ("accuracy, tanh", "predict_accuracy.py", {"zoo": "cnns_tanh"}),
+    "predict_relu": (
+        "accuracy, relu",
+        "predict_accuracy.py",
+        1000,
+        {"zoo": "cnns_relu"},
+    ),
+    "predict_tanh": (
+        "accuracy, tanh",
+        "predict_accuracy.py",
+        1000,
+        {"zoo": "cnns_tanh"},
+    ),
 }
 DECODED = ("scale_gmn", "neural_graphs", "ablated")
 
@@ -103,6 +116,11 @@ def get_config():
             section="cnns",
             label=f"{kind}, merged",
         )
-    for name, (label, config, needs) in PREDICTIONS.items():
-        stages[name] = stage(config, needs=needs, section="prediction", label=label)
+    for name, (label, config, num_steps, needs) in PREDICTIONS.items():
+        stages[name] = stage(
+            *(config, f"num_steps={num_steps}"),
+            needs=needs,
+            section="prediction",
+            label=label,
+        )
     return reproduce.make_config("Reproduction on two CPU cores", FOLDER, stages)
