@@ -1,9 +1,10 @@
 """Maps of latents in the plane, with the options of Boufalis et al. 2025."""
 
+import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -90,8 +91,7 @@ def _umap(latents, orbit, network, num_twins, seed) -> Map:
     with warnings.catch_warnings():
         # It misses tensorflow, which only its parametric variant needs.
         warnings.filterwarnings("ignore", ".*[Tt]ensorflow", ImportWarning)
-        import umap
-
+        umap: Any = importlib.import_module("umap")  # an extra
         reducer = umap.UMAP(
             n_neighbors=min(10, len(latents) - 1),
             min_dist=0.1,
