@@ -119,8 +119,11 @@ def encoder_input(
       batch: `[N]` networks.
       key: random key of the step.
     """
-    if not config.augment:
-        return batch
+    return random_twins(key, batch, spec) if config.augment else batch
+
+
+def random_twins(key: Key, batch: Params, spec: symmetry.SymmetrySpec) -> Params:
+    """Return a random twin of each of `[N]` networks."""
     keys = jax.random.split(key, len(jax.tree.leaves(batch)[0]))
 
     def twin(key, params):

@@ -9,6 +9,7 @@ import numpy as np
 import symmerge_jax
 from symmerge_jax import autoencoders, symmetry, zoo
 from symmerge_jax.experiments import (
+    _autoencoder_fit,
     _classifier_evaluation,
     _config,
     _inr_evaluation,
@@ -53,12 +54,8 @@ def twins(
       deviations of outputs. An encoder that is invariant changes nothing.
     """
 
-    def twin(key, params):
-        found = symmetry.sample_orbit(key, params, spec, 1)
-        return jax.tree.map(lambda x: x[0], found)
-
-    keys = jax.random.split(jax.random.key(config.seed), len(targets))
-    others = np.asarray(predict(jax.jit(jax.vmap(twin))(keys, params_batch)))
+    make_twins = jax.jit(functools.partial(_autoencoder_fit.random_twins, spec=spec))
+    others = np.asarray(predict(make_twins(jax.random.key(config.seed), params_batch)))
     name, value = next(
         iter(_predict_training.measures(config, others, targets).items())
     )
