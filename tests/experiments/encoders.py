@@ -67,3 +67,12 @@ def save_run(folder, zoo_path, *, seed=0, **encoder):
     )
     (folder / "results.json").write_text(json.dumps({"mse": 0.25}))
     return str(folder)
+
+
+def save_two_runs(folder):
+    """Write the runs of an invariant encoder and of one that is not, on one zoo."""
+    path = save_zoo(folder / "inrs.zoo")
+    return {
+        "ScaleGMN": save_run(folder / "gmn", path),
+        "ablated": save_run(folder / "ablated", path, ablate_symmetry=True),
+    }

@@ -25,13 +25,7 @@ def _compile_fast():
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Workdirs of an invariant encoder and of one that is not, on one zoo."""
-    folder = tmp_path_factory.mktemp("runs")
-    path = encoders.save_zoo(folder / "inrs.zoo")
-    return {
-        "ScaleGMN": encoders.save_run(folder / "gmn", path),
-        "ablated": encoders.save_run(folder / "ablated", path, ablate_symmetry=True),
-    }
+    return encoders.save_two_runs(tmp_path_factory.mktemp("runs"))
 
 
 def tiny(canonicalizers, **changes):
