@@ -38,6 +38,12 @@ from symmerge_jax.autoencoders._losses import (
     render,
     weight_loss,
 )
+from symmerge_jax.autoencoders._model_files import (
+    ModelFormat,
+    SavedModel,
+    load_model,
+    save_model,
+)
 from symmerge_jax.autoencoders._predictor import MLPHead, Predictor, predictor
 from symmerge_jax.autoencoders._probe import ProbeEncoder
 
@@ -49,9 +55,11 @@ __all__ = [
     "Encoder",
     "MLPDecoder",
     "MLPHead",
+    "ModelFormat",
     "NodeEncoder",
     "Predictor",
     "ProbeEncoder",
+    "SavedModel",
     "Statistics",
     "Variables",
     "autoencoder",
@@ -63,6 +71,7 @@ __all__ = [
     "encoder_keys",
     "functional_loss",
     "load_canonicalizer",
+    "load_model",
     "map_batches",
     "moments_of",
     "node_encoder",
@@ -71,6 +80,7 @@ __all__ = [
     "psnr",
     "render",
     "save_canonicalizer",
+    "save_model",
     "tensor_shapes",
     "weight_loss",
 ]

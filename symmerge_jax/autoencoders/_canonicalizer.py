@@ -9,12 +9,7 @@ A saved canonicaliser is a folder with two files:
 
 import dataclasses
 import functools
-import hashlib
-import json
 import os
-import pathlib
-import shutil
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,12 +17,18 @@ import jax
 import numpy as np
 
 from symmerge_jax import symmetry
-from symmerge_jax.autoencoders import _autoencoder, _batches, _build, _encoder
+from symmerge_jax.autoencoders import (
+    _autoencoder,
+    _batches,
+    _build,
+    _encoder,
+    _model_files,
+)
 from symmerge_jax.typing import Array, Params
 
-FORMAT = "symmerge_jax.canonicalizer"
-VERSION = 1
-FILES = ("canonicalizer.json", "weights.safetensors")
+FORMAT = _model_files.ModelFormat(
+    "canonicalizer", "canonicaliser", ("architecture", "encoder", "decoder")
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -145,44 +146,16 @@ def save_canonicalizer(path: str | os.PathLike, canonicalizer: Canonicalizer) ->
       canonicalizer: what to write.
 
     Raises:
-      ValueError: if `path` holds anything but a canonicaliser: it would be lost.
+      ValueError: if `path` holds anything but a canonicaliser: it would be lost; or a
+        parameter is not finite.
     """
-    import safetensors.numpy
-
-    path = pathlib.Path(path)
-    if path.exists() and not _is_replaceable(path):
-        raise ValueError(
-            f"'{path}' holds more than a canonicaliser, so it is not replaced. Choose"
-            " another folder."
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    description = {
-        "format": FORMAT,
-        "version": VERSION,
-        "architecture": dict(canonicalizer.architecture),
-        "encoder": dict(canonicalizer.encoder),
-        "decoder": dict(canonicalizer.decoder),
-        "statistics": {
-            "/".join(name): list(pair)
-            for name, pair in canonicalizer.statistics.items()
-        },
-        "metadata": dict(canonicalizer.metadata),
-    }
-    leaves = {
-        "/".join(name): np.asarray(leaf, order="C")
-        for name, leaf in symmetry.flatten(canonicalizer.variables).items()
-    }
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as temporary:
-        folder = pathlib.Path(temporary) / "new"
-        folder.mkdir()
-        weights = safetensors.numpy.save(leaves)
-        (folder / "weights.safetensors").write_bytes(weights)
-        description["weights_sha256"] = hashlib.sha256(weights).hexdigest()
-        text = json.dumps(description, indent=2, sort_keys=True)
-        (folder / "canonicalizer.json").write_text(text + "\n")
-        if path.exists():
-            path.rename(pathlib.Path(temporary) / "old")
-        shutil.move(folder, path)
+    model = _model_files.SavedModel(
+        {name: getattr(canonicalizer, name) for name in FORMAT.parts},
+        canonicalizer.statistics,
+        canonicalizer.variables,
+        canonicalizer.metadata,
+    )
+    _model_files.save_model(path, FORMAT, model)
 
 
 def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
@@ -196,82 +169,19 @@ def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
 
     Raises:
       FileNotFoundError: if there is none; says where training puts it.
-      ValueError: if a file is damaged, of an unknown format, or does not fit the other.
+      ValueError: if a file is damaged, of an unknown format, or does not fit the other,
+        or a parameter is not finite.
     """
-    import safetensors
-    import safetensors.numpy
-
-    path = pathlib.Path(path)
-    folder = path if (path / "canonicalizer.json").exists() else path / "canonicalizer"
-    for name in FILES:
-        if not (folder / name).exists():
-            raise FileNotFoundError(
-                f"No canonicaliser in '{path}': '{folder / name}' does not exist. Give"
-                " the workdir of a finished launch/train.py run, or its"
-                " 'canonicalizer' folder."
-            )
-    try:
-        description = json.loads((folder / "canonicalizer.json").read_text())
-        weights = (folder / "weights.safetensors").read_bytes()
-        leaves = safetensors.numpy.load(weights)
-        _check_description(description)
-    except (ValueError, safetensors.SafetensorError) as error:
-        raise ValueError(
-            f"The canonicaliser in '{folder}' is damaged ({error}); export it again by"
-            " rerunning launch/train.py on its workdir, or copy it again."
-        ) from error
-    if (description.get("format"), description.get("version")) != (FORMAT, VERSION):
-        raise ValueError(
-            f"'{folder / 'canonicalizer.json'}' has format"
-            f" {description.get('format')!r} version {description.get('version')!r};"
-            f" this release reads {FORMAT!r} version {VERSION}."
-        )
-    if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
-        raise ValueError(
-            f"'{folder / 'weights.safetensors'}' is damaged: it is not the file that"
-            " canonicalizer.json was written with. Copy or export both again."
-        )
-    canonicalizer = Canonicalizer(
-        architecture=description["architecture"],
-        encoder=description["encoder"],
-        decoder=description["decoder"],
-        statistics={
-            tuple(name.split("/")): (pair[0], pair[1])
-            for name, pair in description["statistics"].items()
-        },
-        variables=symmetry.unflatten(
-            {tuple(name.split("/")): leaf for name, leaf in leaves.items()}
-        ),
-        metadata=description["metadata"],
+    model = _model_files.load_model(
+        path, FORMAT, lambda model: _canonicalizer(model).autoencoder.init
     )
-    expected = jax.eval_shape(canonicalizer.autoencoder.init, jax.random.key(0))
-    shapes = {"/".join(n): x.shape for n, x in symmetry.flatten(expected).items()}
-    for name in sorted(shapes.keys() | leaves.keys()):
-        got = leaves[name].shape if name in leaves else None
-        if got != shapes.get(name):
-            raise ValueError(
-                f"'{folder / 'weights.safetensors'}': tensor '{name}' has shape {got},"
-                f" canonicalizer.json describes {shapes.get(name)}."
-            )
-    return canonicalizer
+    return _canonicalizer(model)
 
 
-def _check_description(description: Any) -> None:
-    """Refuse a description of this version with parts missing or of another kind."""
-    if not isinstance(description, dict):
-        raise ValueError("canonicalizer.json holds no object")
-    if (description.get("format"), description.get("version")) != (FORMAT, VERSION):
-        return
-    for name in ("architecture", "encoder", "decoder", "statistics", "metadata"):
-        if not isinstance(description.get(name), dict):
-            raise ValueError(f"canonicalizer.json has no object {name!r}")
-    if not isinstance(description.get("weights_sha256"), str):
-        raise ValueError("canonicalizer.json has no string 'weights_sha256'")
-    for name, pair in description["statistics"].items():
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise ValueError(f"statistics of {name!r} are no pair but {pair!r}")
-
-
-def _is_replaceable(path: pathlib.Path) -> bool:
-    """Whether a path is a folder with nothing but a canonicaliser, damaged or not."""
-    return path.is_dir() and {file.name for file in path.iterdir()} <= set(FILES)
+def _canonicalizer(model: _model_files.SavedModel) -> Canonicalizer:
+    return Canonicalizer(
+        **model.parts,
+        statistics=model.statistics,
+        variables=model.variables,
+        metadata=model.metadata,
+    )

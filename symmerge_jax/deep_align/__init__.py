@@ -2,6 +2,11 @@
 
 from symmerge_jax.deep_align._aligner import DeepAlign
 from symmerge_jax.deep_align._augment import distort
+from symmerge_jax.deep_align._files import (
+    TrainedMatcher,
+    load_matcher,
+    save_matcher,
+)
 from symmerge_jax.deep_align._losses import (
     alignment_loss,
     move_softly,
@@ -16,11 +21,14 @@ __all__ = [
     "DeepAlign",
     "Matcher",
     "ProbeFeatures",
+    "TrainedMatcher",
     "alignment_loss",
     "build",
     "distort",
+    "load_matcher",
     "matcher",
     "move_softly",
+    "save_matcher",
     "supervised_loss",
     "task_loss",
 ]

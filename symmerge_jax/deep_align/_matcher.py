@@ -29,6 +29,7 @@ class Matcher(NamedTuple):
     Attributes:
       network: architecture of the networks that are compared.
       signed: whether a negative similarity means that a neuron is to be flipped.
+      sizes: neurons of every space whose number is built in.
       init: `init(key) -> variables`.
       similarities: `similarities(variables, params_a, params_b) -> {space: [N, n, n]}`
         for batches `[N]` of networks, rows for `a`; in [-s^2, s^2].
@@ -36,6 +37,7 @@ class Matcher(NamedTuple):
 
     network: networks.Network
     signed: bool
+    sizes: Mapping[str, int]
     init: Callable[[Key], Variables]
     similarities: Callable[[Variables, Params, Params], dict[str, Array]]
 
@@ -72,7 +74,10 @@ def build(
         except TypeError as error:
             raise ValueError(f"Features of kind 'probes': {error}") from error
         return matcher(
-            network, _from_module(network, module), signed=_has_signs(network.spec)
+            network,
+            _from_module(network, module),
+            signed=_has_signs(network.spec),
+            any_width=True,
         )
     encoder = autoencoders.build_node_encoder(architecture, options, statistics)
     signed = options["kind"] == "scale_gmn" and _has_signs(network.spec)
@@ -82,7 +87,11 @@ def build(
 
 
 def matcher(
-    network: networks.Network, encoder: autoencoders.NodeEncoder, *, signed: bool
+    network: networks.Network,
+    encoder: autoencoders.NodeEncoder,
+    *,
+    signed: bool,
+    any_width: bool = False,
 ) -> Matcher:
     """Join an encoder of neurons with the comparison.
 
@@ -90,6 +99,7 @@ def matcher(
       network: architecture of the networks.
       encoder: of their neurons.
       signed: whether features change their sign with their neuron.
+      any_width: whether the encoder takes hidden layers of any width.
 
     Returns:
       The matcher. Unless signed, it compares what is left of features when their mean
@@ -117,7 +127,11 @@ def matcher(
             name: scale * (of_a[name] @ jnp.swapaxes(of_b[name], 1, 2)) for name in of_a
         }
 
-    return Matcher(network, signed, init, similarities)
+    sizes = network.spec.sizes(jax.eval_shape(network.init, jax.random.key(0)))
+    if any_width:
+        fixed = symmetry.Group.TRIVIAL
+        sizes = {s.name: sizes[s.name] for s in network.spec.spaces if s.group is fixed}
+    return Matcher(network, signed, sizes, init, similarities)
 
 
 def _from_module(

@@ -1,0 +1,219 @@
+"""A trained model as a folder: what it is in JSON, its parameters as safetensors.
+
+NAME.json             format, version, the parts that describe the model,
+                      statistics of its population, free metadata, and the digest
+                      of the other file
+weights.safetensors   the parameters
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from symmerge_jax import symmetry
+from symmerge_jax.typing import Key, Path
+
+VERSION = 1
+
+
+class ModelFormat(NamedTuple):
+    """How the folders of one kind of model are called.
+
+    Attributes:
+      name: of the JSON file, and of the folder in the workdir of a training run.
+      title: what messages call the model.
+      parts: names of the descriptions from which the model is built.
+    """
+
+    name: str
+    title: str
+    parts: tuple[str, ...]
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """Names of both files."""
+        return f"{self.name}.json", "weights.safetensors"
+
+    @property
+    def stamp(self) -> tuple[str, int]:
+        """Format and version that are written, and that can be read."""
+        return f"symmerge_jax.{self.name}", VERSION
+
+
+class SavedModel(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+      parts: description by the name of the part.
+      statistics: mean and standard deviation of every tensor over a population.
+      variables: parameters of the model.
+      metadata: JSON values.
+    """
+
+    parts: Mapping[str, Mapping[str, Any]]
+    statistics: Mapping[Path, tuple[float, float]]
+    variables: Any
+    metadata: Mapping[str, Any]
+
+
+def save_model(path: str | os.PathLike, form: ModelFormat, model: SavedModel) -> None:
+    """Write a model to the folder `path`, replacing an older one of its kind.
+
+    The folder appears complete or not at all: it is written under a temporary name.
+
+    Args:
+      path: the folder.
+      form: the kind of model.
+      model: what to write.
+
+    Raises:
+      ValueError: if `path` holds anything else, which would be lost, or a parameter is
+        not finite.
+    """
+    import safetensors.numpy
+
+    path = pathlib.Path(path)
+    if path.exists() and not _is_replaceable(path, form):
+        raise ValueError(
+            f"'{path}' holds more than a {form.title}, so it is not replaced. Choose"
+            " another folder."
+        )
+    symmetry.check_finite(model.variables)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file_format, version = form.stamp
+    description = {
+        "format": file_format,
+        "version": version,
+        **{name: dict(part) for name, part in model.parts.items()},
+        "statistics": {
+            "/".join(name): list(pair) for name, pair in model.statistics.items()
+        },
+        "metadata": dict(model.metadata),
+    }
+    leaves = {
+        "/".join(name): np.asarray(leaf, order="C")
+        for name, leaf in symmetry.flatten(model.variables).items()
+    }
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as temporary:
+        folder = pathlib.Path(temporary) / "new"
+        folder.mkdir()
+        weights = safetensors.numpy.save(leaves)
+        (folder / "weights.safetensors").write_bytes(weights)
+        description["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+        text = json.dumps(description, indent=2, sort_keys=True)
+        (folder / form.files[0]).write_text(text + "\n")
+        if path.exists():
+            path.rename(pathlib.Path(temporary) / "old")
+        shutil.move(folder, path)
+
+
+def load_model(
+    path: str | os.PathLike,
+    form: ModelFormat,
+    init_of: Callable[[SavedModel], Callable[[Key], Any]],
+) -> SavedModel:
+    """Read a model that `save_model` wrote.
+
+    Args:
+      path: its folder, or the workdir of the training run.
+      form: the kind of model.
+      init_of: returns `init(key) -> variables` of what the folder describes; the shapes
+        of its variables are those that the weights must have.
+
+    Returns:
+      What the folder holds.
+
+    Raises:
+      FileNotFoundError: if there is none; says where training puts it.
+      ValueError: if a file is damaged, of an unknown format, or does not fit the other,
+        or a parameter is not finite.
+    """
+    import safetensors
+    import safetensors.numpy
+
+    path, (name_json, name_weights) = pathlib.Path(path), form.files
+    folder = path if (path / name_json).exists() else path / form.name
+    for name in form.files:
+        if not (folder / name).exists():
+            raise FileNotFoundError(
+                f"No {form.title} in '{path}': '{folder / name}' does not exist. Give"
+                f" the workdir of a finished launch/train.py run, or its '{form.name}'"
+                " folder."
+            )
+    try:
+        description = json.loads((folder / name_json).read_text())
+        weights = (folder / name_weights).read_bytes()
+        leaves = safetensors.numpy.load(weights)
+        _check_description(description, form)
+    except (ValueError, safetensors.SafetensorError) as error:
+        raise ValueError(
+            f"The {form.title} in '{folder}' is damaged ({error}); export it again by"
+            " rerunning launch/train.py on its workdir, or copy it again."
+        ) from error
+    stamp = description.get("format"), description.get("version")
+    if stamp != form.stamp:
+        raise ValueError(
+            f"'{folder / name_json}' has format {stamp[0]!r} version {stamp[1]!r};"
+            f" this release reads {form.stamp[0]!r} version {form.stamp[1]}."
+        )
+    if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
+        raise ValueError(
+            f"'{folder / name_weights}' is damaged: it is not the file that"
+            f" {name_json} was written with. Copy or export both again."
+        )
+    statistics = {
+        tuple(name.split("/")): (pair[0], pair[1])
+        for name, pair in description["statistics"].items()
+    }
+    flat = {tuple(name.split("/")): leaf for name, leaf in leaves.items()}
+    model = SavedModel(
+        {name: description[name] for name in form.parts},
+        statistics,
+        symmetry.unflatten(flat),
+        description["metadata"],
+    )
+    expected = jax.eval_shape(init_of(model), jax.random.key(0))
+    shapes = {"/".join(n): x.shape for n, x in symmetry.flatten(expected).items()}
+    for name in sorted(shapes.keys() | leaves.keys()):
+        got = leaves[name].shape if name in leaves else None
+        if got != shapes.get(name):
+            raise ValueError(
+                f"'{folder / name_weights}': tensor '{name}' has shape {got},"
+                f" {name_json} describes {shapes.get(name)}."
+            )
+        if not np.isfinite(leaves[name]).all():
+            raise ValueError(
+                f"'{folder / name_weights}': tensor '{name}' has entries that are not"
+                " finite. Train the model again."
+            )
+    return model
+
+
+def _check_description(description: Any, form: ModelFormat) -> None:
+    """Refuse a description of this version with parts missing or of another kind."""
+    file = form.files[0]
+    if not isinstance(description, dict):
+        raise ValueError(f"{file} holds no object")
+    if (description.get("format"), description.get("version")) != form.stamp:
+        return
+    for name in (*form.parts, "statistics", "metadata"):
+        if not isinstance(description.get(name), dict):
+            raise ValueError(f"{file} has no object {name!r}")
+    if not isinstance(description.get("weights_sha256"), str):
+        raise ValueError(f"{file} has no string 'weights_sha256'")
+    for name, pair in description["statistics"].items():
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError(f"statistics of {name!r} are no pair but {pair!r}")
+
+
+def _is_replaceable(path: pathlib.Path, form: ModelFormat) -> bool:
+    """Whether a path is a folder with nothing but such a model, damaged or not."""
+    return path.is_dir() and {file.name for file in path.iterdir()} <= set(form.files)

@@ -1,0 +1,149 @@
+"""A trained matcher as a value that can be used, saved and loaded.
+
+A saved matcher is a folder with two files:
+
+    matcher.json          format, version, architecture, features, statistics, and free
+                          metadata (such as held-out errors)
+    weights.safetensors   the parameters of the matcher
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from symmerge_jax import autoencoders, networks, symmetry
+from symmerge_jax.deep_align import _aligner, _matcher
+
+FORMAT = autoencoders.ModelFormat("matcher", "matcher", ("architecture", "features"))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainedMatcher:
+    """A trained matcher of one architecture.
+
+    Attributes:
+      architecture: see `networks.build`.
+      features: see `deep_align.build`.
+      statistics: of the population that it was trained on.
+      variables: parameters of the matcher.
+      metadata: JSON values, such as the barrier of held-out pairs.
+    """
+
+    architecture: Mapping[str, Any]
+    features: Mapping[str, Any]
+    statistics: autoencoders.Statistics
+    variables: _matcher.Variables
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def matcher(self) -> _matcher.Matcher:
+        """The matcher as pure functions, for the networks that it was trained on."""
+        return _matcher.build(self.architecture, self.features, self.statistics)
+
+    def aligner(
+        self, *, num_sweeps: int = 2, architecture: Mapping[str, Any] | None = None
+    ) -> _aligner.DeepAlign:
+        """Return the matcher as a solver.
+
+        Args:
+          num_sweeps: see `DeepAlign`.
+          architecture: of the networks to be aligned, where it is not that of training:
+            the same but for the widths of hidden layers: no parameter depends on those.
+
+        Returns:
+          The solver.
+
+        Raises:
+          ValueError: an architecture that differs in more; names both.
+        """
+        matcher = self.matcher
+        if architecture is not None:
+            matcher = self._for(architecture)
+        return _aligner.DeepAlign(
+            matcher=matcher, variables=self.variables, num_sweeps=num_sweeps
+        )
+
+    def _for(self, architecture: Mapping[str, Any]) -> _matcher.Matcher:
+        """Return the matcher of other hidden widths with the same parameters."""
+        network = networks.build(architecture)
+        if _form(network) != _form(self.matcher.network):
+            raise ValueError(
+                f"The matcher was trained on {dict(self.architecture)}, the networks"
+                f" are {dict(architecture)}: they may differ in the widths of hidden"
+                " layers only. Train a matcher of this architecture."
+            )
+        return _matcher.build(architecture, self.features, self.statistics)
+
+
+def save_matcher(path: str | os.PathLike, trained: TrainedMatcher) -> None:
+    """Write a matcher to the folder `path`, replacing an older one.
+
+    The folder appears complete or not at all: it is written under a temporary name.
+
+    Args:
+      path: the folder.
+      trained: what to write.
+
+    Raises:
+      ValueError: if `path` holds anything but a matcher: it would be lost; or a
+        parameter is not finite.
+    """
+    model = autoencoders.SavedModel(
+        {name: getattr(trained, name) for name in FORMAT.parts},
+        trained.statistics,
+        trained.variables,
+        trained.metadata,
+    )
+    autoencoders.save_model(path, FORMAT, model)
+
+
+def load_matcher(path: str | os.PathLike) -> TrainedMatcher:
+    """Read a matcher that `save_matcher` or a training run wrote.
+
+    Args:
+      path: its folder, or the workdir of the training run.
+
+    Returns:
+      The matcher.
+
+    Raises:
+      FileNotFoundError: if there is none; says where training puts it.
+      ValueError: if a file is damaged, of an unknown format, or does not fit the other,
+        or a parameter is not finite.
+    """
+    model = autoencoders.load_model(
+        path, FORMAT, lambda model: _trained(model).matcher.init
+    )
+    return _trained(model)
+
+
+def _trained(model: autoencoders.SavedModel) -> TrainedMatcher:
+    return TrainedMatcher(
+        **model.parts,
+        statistics=model.statistics,
+        variables=model.variables,
+        metadata=model.metadata,
+    )
+
+
+def _form(network: networks.Network) -> tuple[Any, ...]:
+    """Return all of an architecture but the widths of its hidden layers."""
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    inputs = jax.ShapeDtypeStruct((1, *network.input_shape), "float32")
+    hidden = jax.eval_shape(network.features, params, inputs)
+    grids = {name: x.shape[:-1] for name, x in hidden.items()}
+    leaves, fixed = symmetry.flatten(params), []
+    for path, axes in network.spec.axes:
+        lengths = zip(leaves[path].shape, axes, strict=True)
+        fixed.append([n for n, axis in lengths if not _is_hidden(axis, network.spec)])
+    return network.spec, dict(network.activations), inputs.shape, grids, fixed
+
+
+def _is_hidden(axis: symmetry.Axis | None, spec: symmetry.SymmetrySpec) -> bool:
+    return (
+        axis is not None and spec.space(axis.space).group is not symmetry.Group.TRIVIAL
+    )
