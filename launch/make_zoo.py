@@ -1,6 +1,7 @@
-"""Make, import or inspect a zoo of image networks or classifiers.
+"""Make, import or inspect a zoo of image or signal networks, or of classifiers.
 
 python launch/make_zoo.py --config=launch/configs/zoo_digits.py --out=digits.zoo
+python launch/make_zoo.py --config=launch/configs/zoo_waves.py --out=waves.zoo
 python launch/make_zoo.py --config=launch/configs/zoo_cnn.py:mnist_relu --out=relu.zoo
 python launch/make_zoo.py --config=launch/configs/zoo_mlp.py:mnist --out=mlps.zoo
 python launch/make_zoo.py --import_dws=FOLDER --out=mnist_inrs.zoo

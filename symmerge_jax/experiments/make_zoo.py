@@ -1,4 +1,4 @@
-"""Make a zoo of image networks from a config, import one, or look into one."""
+"""Make a zoo of image or signal networks from a config, import or inspect one."""
 
 import os
 from collections.abc import Sequence
@@ -16,8 +16,9 @@ def default_config() -> _config.Config:
     """Return every key that exists, with the values of the digits zoo.
 
     The keys are arguments of `zoo.load_images` (`data`), `networks.siren`
-    (`architecture`, where `hidden_sizes` are `layer_sizes` without the 2 inputs and the
-    output), `zoo.FitOptions` (`fit`) and `zoo.generate_siren_zoo` (the others).
+    (`architecture`, where `hidden_sizes` are `layer_sizes` without the inputs, 2 for
+    images and 1 for signals, and the output), `zoo.FitOptions` (`fit`) and
+    `zoo.generate_siren_zoo` (the others).
     """
     return ConfigDict(
         {
@@ -113,7 +114,8 @@ def _arguments(config: _config.Config) -> tuple[zoo.ImageSet, dict[str, Any]]:
     values = _config.check_config(config, default_config()).to_dict()
     data, architecture = values["data"], values["architecture"]
     image_set = zoo.load_images(data.pop("source"), data_dir=data.pop("dir"), **data)
-    layer_sizes = [2, *architecture.pop("hidden_sizes"), 1]
+    grid = networks.coordinate_grid(*image_set.images.shape[1:])
+    layer_sizes = [grid.shape[1], *architecture.pop("hidden_sizes"), 1]
     return image_set, {
         "seed": values["seed"],
         "architecture": {"kind": "siren", "layer_sizes": layer_sizes, **architecture},

@@ -73,17 +73,22 @@ def siren(
 
 
 def coordinate_grid(height: int, width: int) -> np.ndarray:
-    """Return the pixel coordinates of an image, row by row.
+    """Return the pixel coordinates of an image, row by row, or those of a signal.
+
+    An image of one row is a signal, and its networks read the column alone.
 
     Args:
-      height: number of rows.
-      width: number of columns.
+      height: number of rows; 1 for a signal.
+      width: number of columns, or of samples of the signal.
 
     Returns:
       `[height * width, 2]` float32: column and row, each from -1 to 1 inclusive; pixel
-      `row * width + column` comes from `(linspace[column], linspace[row])`.
+      `row * width + column` comes from `(linspace[column], linspace[row])`. For a
+      signal `[width, 1]`, the columns.
     """
     columns = np.linspace(-1, 1, width, dtype=np.float32)
+    if height == 1:
+        return columns[:, None]
     rows = np.linspace(-1, 1, height, dtype=np.float32)
     return np.stack([np.tile(columns, height), np.repeat(rows, width)], axis=1)
 

@@ -1,4 +1,4 @@
-"""Fit many SIRENs to many images at once.
+"""Fit many SIRENs to many images, or signals, at once.
 
 Each network starts from its own random initialisation and takes Adam steps (Kingma &
 Ba, arXiv 1412.6980, with Nesterov momentum) on a random sub-grid of pixels; in the end
@@ -81,7 +81,7 @@ def fit_sirens(
     architecture: Mapping[str, Any],
     options: FitOptions,
 ) -> tuple[Params, dict[str, Array]]:
-    """Fit one SIREN to each image.
+    """Fit one SIREN to each image, or to each signal, an image of one row.
 
     The initialisation of a network follows from `key` and its index alone; the
     sub-grids follow from `key` and are those of all networks.
@@ -90,7 +90,8 @@ def fit_sirens(
       key: key of the zoo.
       indices: `[N]` numbers of the networks in their zoo.
       images: `[N, H, W]` pixels, as a rule in [0, 1].
-      architecture: what `networks.build` takes; a SIREN with 2 inputs and 1 output.
+      architecture: what `networks.build` takes; a SIREN with 1 output, and the 2
+        inputs of images or the 1 input of signals.
       options: how to fit.
 
     Returns:

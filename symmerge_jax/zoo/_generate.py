@@ -1,4 +1,4 @@
-"""Make zoos of SIRENs from images: chunk by chunk, on all devices, resumable.
+"""Make zoos of SIRENs from images or signals, in chunks, on all devices, resumable.
 
 A chunk of networks is one call of one compiled program. Each finished chunk may be kept
 in a part file; a generator that is started again with the same arguments takes up the
@@ -21,6 +21,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
+from symmerge_jax import networks
 from symmerge_jax.zoo import _chunks, _fit_siren, _images, _zoo, _zoo_file
 
 SIREN = {"kind": "siren", "layer_sizes": [2, 32, 32, 1], "w0": 30.0}
@@ -42,12 +43,13 @@ def generate_siren_zoo(
     """Fit SIRENs to images and return them as a zoo.
 
     Network `i` is fitted to image `i // fits_per_image`, from an initialisation of its
-    own.
+    own. An image of one row is a signal, fitted by networks with one input.
 
     Args:
       image_set: the images; uint8 pixels are divided by 255.
       seed: seed of the zoo.
-      architecture: a SIREN with two inputs and one output.
+      architecture: a SIREN with one output, and two inputs for images or one for
+        signals.
       options: how to fit; the defaults of `FitOptions` if None.
       fits_per_image: networks per image, with different initialisations.
       chunk_size: networks per call of the compiled program, rounded up to what the
@@ -65,7 +67,7 @@ def generate_siren_zoo(
         zoo, or a fit that diverged.
     """
     options = _fit_siren.FitOptions() if options is None else options
-    architecture = _check_architecture(architecture)
+    architecture = _check_architecture(architecture, image_set)
     recipe = _recipe(image_set, seed, architecture, options, fits_per_image)
     devices = jax.devices() if devices is None else list(devices)
     images = image_set.images
@@ -137,7 +139,7 @@ def load_or_generate(
     recipe = _recipe(
         image_set,
         arguments.get("seed", 0),
-        _check_architecture(arguments.get("architecture", SIREN)),
+        _check_architecture(arguments.get("architecture", SIREN), image_set),
         arguments.get("options") or _fit_siren.FitOptions(),
         arguments.get("fits_per_image", 1),
     )
@@ -178,13 +180,15 @@ def load_or_make(
     return _zoo_file.load(path)
 
 
-def _check_architecture(architecture):
+def _check_architecture(architecture, image_set):
     complete = _zoo.complete_architecture(architecture)
-    sizes = complete["layer_sizes"]
-    if complete["kind"] != "siren" or len(sizes) < 3 or (sizes[0], sizes[-1]) != (2, 1):
+    size = image_set.images.shape[1:]
+    ends = (networks.coordinate_grid(*size).shape[1], 1)
+    sizes = complete.get("layer_sizes", ())
+    if complete["kind"] != "siren" or len(sizes) < 3 or (sizes[0], sizes[-1]) != ends:
         raise ValueError(
-            "Images are fitted by SIRENs with layer_sizes [2, ..., 1] and at least one"
-            f" hidden layer, got {dict(architecture)}."
+            f"Images of {size} pixels are fitted by SIRENs with layer_sizes [{ends[0]},"
+            f" ..., 1] and at least one hidden layer, got {dict(architecture)}."
         )
     return complete
 

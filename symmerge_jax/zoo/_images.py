@@ -2,7 +2,8 @@
 
 Sources: the handwritten digits that scikit-learn ships (no files needed), MNIST (LeCun
 & Cortes) and Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747) in their idx files from
-a folder or downloaded, CIFAR-10 in grey, and any folder of image files.
+a folder or downloaded, CIFAR-10 in grey, and any folder of image files. Sine waves come
+the same way, as images of one row.
 """
 
 import gzip
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from symmerge_jax.zoo import _cifar10, _image_folder
+from symmerge_jax.zoo import _cifar10, _image_folder, _waves
 
 _PREFIX = {"train": "train", "test": "t10k"}
 _SHA256 = {
@@ -32,14 +33,15 @@ _MIRRORS = {
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
     ),
 }
-SOURCES = ("cifar10", "digits", "fashion_mnist", "folder", "mnist")
+SOURCES = ("cifar10", "digits", "fashion_mnist", "folder", "mnist", "waves")
 
 
 class ImageSet(NamedTuple):
-    """Grey images with their labels.
+    """Grey images, or signals, with their labels.
 
     Attributes:
-      images: `[M, H, W]`, uint8 in 0..255 or float32 in [0, 1].
+      images: `[M, H, W]`, uint8 in 0..255 or float32 in [0, 1]; signals of `W` samples
+        are `[M, 1, W]`.
       labels: `[M]` int32 classes.
       name: where they come from, as "mnist/train".
     """
@@ -63,8 +65,9 @@ def load_images(
 
     Args:
       source: "digits" (8 x 8, the 1,797 of scikit-learn), "mnist", "fashion_mnist" (28
-        x 28), "cifar10" (32 x 32, grey: the mean of the channels) or "folder" (image
-        files; a subfolder is a class).
+        x 28), "cifar10" (32 x 32, grey: the mean of the channels), "folder" (image
+        files; a subfolder is a class) or "waves" (the 10,000 signals of
+        `_waves.sine_waves`).
       split: "train" or "test" for MNIST, Fashion-MNIST and CIFAR-10; the other sources
         have none and take "all" or "train" for everything.
       data_dir: for MNIST, a folder with `mnist/train-images-idx3-ubyte.gz` and so on
@@ -74,7 +77,7 @@ def load_images(
       to_grey: for "folder": turn colour into grey (ITU-R 601 luma) and do not refuse.
       centre_crop: for "folder": cut the largest central square and do not refuse.
       size: for "folder": side in pixels to scale to, or None to leave images as they
-        are.
+        are; for "waves": samples of each wave, or None for 256.
 
     Returns:
       The images and labels.
@@ -94,6 +97,8 @@ def load_images(
         raise ValueError(f"Source {source!r} has no split {split!r}; take 'all'.")
     elif source == "digits":
         found = _load_digits()
+    elif source == "waves":
+        found = ImageSet(*_waves.sine_waves(256 if size is None else size), "waves/all")
     elif data_dir is None:
         raise ValueError("Source 'folder' needs data_dir, the folder of images.")
     else:

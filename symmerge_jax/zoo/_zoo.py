@@ -28,7 +28,8 @@ class Zoo:
       image_index: `[N]` int32 number of each network's image within its subset.
       subset_index: `[N]` int32 position in `subsets`.
       subsets: names of the data sets that the images come from, as "train".
-      images: `[M, H, W]` the images, uint8 in 0..255 or float32 in [0, 1], or None.
+      images: `[M, H, W]` the images, uint8 in 0..255 or float32 in [0, 1], or None;
+        signals are images of one row.
       image_row: `[N]` int32 row of each network's image in `images`, or None.
       metrics: `[N]` float32 arrays by name, as `psnr` in dB.
       provenance: where the zoo comes from; anything that JSON can hold.

@@ -30,6 +30,19 @@ def test_smoke_config_makes_a_zoo_and_finds_it_again(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_smoke_config_of_waves_makes_two_networks_of_each(tmp_path):
+    config = config_of("zoo_waves", "smoke")
+    config.architecture.hidden_sizes = (5,)
+    planned = make_zoo.plan(config)
+    made = make_zoo.run(config, tmp_path / "a.zoo")
+    assert made.architecture["layer_sizes"] == [1, 5, 1]
+    np.testing.assert_array_equal(made.image_row, np.repeat(np.arange(8), 2))
+    assert made.images.shape == (8, 1, 256)
+    assert planned.architecture == made.architecture
+    np.testing.assert_array_equal(planned.images, made.images)
+    assert "waves/all 16" in make_zoo.describe(tmp_path / "a.zoo")
+
+
 @pytest.mark.slow
 def test_mnist_smoke_config_runs(tmp_path, data_dir):
     made = make_zoo.run(config_of("zoo_mnist", "smoke"), tmp_path / "a.zoo")
@@ -45,7 +58,7 @@ def test_unknown_key_is_refused_with_the_nearest(tmp_path):
 
 
 def test_unknown_variants_are_refused():
-    for name in ("zoo_digits", "zoo_mnist"):
+    for name in ("zoo_digits", "zoo_mnist", "zoo_waves"):
         with pytest.raises(ValueError, match="Variants"):
             config_of(name, "huge")
 

@@ -77,6 +77,12 @@ def test_coordinate_grid_runs_along_rows():
         np.testing.assert_allclose((x, y), (columns[column], rows[row]), atol=1e-7)
 
 
+def test_a_signal_is_an_image_of_one_row_and_has_one_coordinate():
+    grid = networks.coordinate_grid(1, 5)
+    assert grid.dtype == np.float32
+    np.testing.assert_array_equal(grid, [[-1], [-0.5], [0], [0.5], [1]])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

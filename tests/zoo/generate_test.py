@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from symmerge_jax import zoo
+from symmerge_jax import networks, zoo
 
 SMALL = {"kind": "siren", "layer_sizes": [2, 6, 1]}
 OPTIONS = zoo.FitOptions(num_steps=6, stride=2)
@@ -131,7 +131,48 @@ def test_digits_reach_the_psnr_of_their_config():
     assert made.metrics["psnr"].mean() > 26
 
 
-def test_bad_requests_are_refused(image_set):
+@pytest.fixture(scope="module")
+def waves():
+    return zoo.load_images("waves", "all", num_images=3, size=40)
+
+
+SIGNALS = {"kind": "siren", "layer_sizes": [1, 6, 1], "first_w0": 90.0}
+
+
+def test_signals_are_fitted_by_networks_with_one_input(waves, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(done, total, stats):
+        if done:
+            raise Killed
+
+    path = tmp_path / "a.zoo"
+    arguments = {
+        "architecture": SIGNALS,
+        "options": zoo.FitOptions(num_steps=50, target_psnr=20.0, check_every=10),
+        "fits_per_image": 2,
+        "chunk_size": 4,
+    }
+    with pytest.raises(Killed):
+        zoo.load_or_generate(path, waves, on_chunk=kill, **arguments)
+    made = zoo.load_or_generate(path, waves, **arguments)
+    assert_same_weights(made, zoo.generate_siren_zoo(waves, **arguments))
+    assert len(made) == 6 and made.images.dtype == np.float32
+    np.testing.assert_array_equal(made.images, waves.images)
+    psnr, stopped = made.metrics["psnr"], made.metrics["num_steps"] < 50
+    assert stopped.any() and (psnr[stopped] >= 20).all()
+    assert (psnr[made.labels == 0] > 20).all()  # half a period; a flat line has 9 dB
+    network = networks.build(SIGNALS)
+    x = np.linspace(-1, 1, 40, dtype=np.float32)[:, None]
+    drawn = jax.jit(jax.vmap(lambda params: network.apply(params, x)))(made.params)
+    wanted = waves.images[made.image_row].reshape(6, 40, 1)
+    mse = np.mean((np.asarray(drawn) - wanted) ** 2, axis=(1, 2))
+    np.testing.assert_allclose(psnr, -10 * np.log10(mse), atol=0.01)
+    assert "3x1x40 float32 stored" in zoo.summary(made)
+
+
+def test_bad_requests_are_refused(image_set, waves):
     for message, changes in [
         ("at least one hidden", {"architecture": {**SMALL, "layer_sizes": [2, 1]}}),
         (r"\[2, ..., 1\]", {"architecture": {**SMALL, "layer_sizes": [3, 4, 1]}}),
@@ -141,6 +182,10 @@ def test_bad_requests_are_refused(image_set):
     ]:
         with pytest.raises(ValueError, match=message):
             generate(image_set, **changes)
+    with pytest.raises(ValueError, match=r"\(1, 40\) pixels .* \[1, ..., 1\]"):
+        generate(waves)
+    with pytest.raises(ValueError, match=r"\(8, 8\) pixels .* \[2, ..., 1\]"):
+        generate(image_set, architecture=SIGNALS)
     with pytest.raises(ValueError, match="zero"):
         generate(zoo.ImageSet(image_set.images[:0], image_set.labels[:0], "none"))
 
