@@ -116,16 +116,16 @@ def split(inrs: zoo.Zoo, config: _config.Config) -> dict[str, np.ndarray]:
 
 
 def coordinates(data: InrData, pixel_expansion: int) -> np.ndarray:
-    """Return the grid `[S, 2]` of the images, finer by a whole factor."""
-    return networks.coordinate_grid(
-        data.height * pixel_expansion, data.width * pixel_expansion
-    )
+    """Return the grid `[S, I]` of the images or signals, finer by a whole factor."""
+    # The one row of a signal is no axis that could be finer.
+    rows = data.height if data.height == 1 else data.height * pixel_expansion
+    return networks.coordinate_grid(rows, data.width * pixel_expansion)
 
 
 def render_all(
     network: networks.Network, params_batch: Params, points: np.ndarray
 ) -> np.ndarray:
-    """Return the outputs `[N, S, 1]` of many networks at points `[S, 2]`."""
+    """Return the outputs `[N, S, 1]` of many networks at points `[S, I]`."""
     render = jax.jit(lambda params: autoencoders.render(network, params, points))
     return autoencoders.map_batches(render, params_batch, 256)
 
@@ -135,6 +135,31 @@ def true_images(inrs: zoo.Zoo) -> np.ndarray | None:
     if inrs.images is None or inrs.image_row is None:
         return None
     return zoo.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
+
+
+def targets(inrs: zoo.Zoo) -> tuple[np.ndarray, np.ndarray]:
+    """Return what each network should draw, and where.
+
+    The task loss of network `n` is the mean of `(network.apply(params, grid) -
+    values[n])^2`.
+
+    Args:
+      inrs: a zoo with images or signals, `S` pixels or samples each.
+
+    Returns:
+      The grid `[S, I]` of coordinates in [-1, 1] and the values `[N, S, 1]` in [0, 1],
+      both float32.
+
+    Raises:
+      ValueError: a zoo that has no images.
+    """
+    if (images := true_images(inrs)) is None:
+        raise ValueError(
+            "The zoo has no images, so that it is not known what its networks should"
+            " draw. Make one with launch/make_zoo.py; imported ones have none."
+        )
+    grid = networks.coordinate_grid(*images.shape[1:])
+    return grid, images.reshape(len(images), len(grid), 1)
 
 
 def find_images(

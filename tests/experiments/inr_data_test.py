@@ -37,6 +37,43 @@ def test_rendering_is_that_of_each_network(path):
     np.testing.assert_allclose(images[17], network.apply(one, points), atol=1e-5)
 
 
+def test_targets_are_what_the_networks_were_fitted_to(path):
+    """Their squared error is the one that the fit reports."""
+    inrs = zoo.select(zoo.load(path), np.array([7, 3, 7]))
+    waves = zoo.load_images("waves", "all", num_images=2, size=30)
+    signals = zoo.generate_siren_zoo(
+        waves,
+        architecture={"kind": "siren", "layer_sizes": [1, 4, 1]},
+        options=zoo.FitOptions(num_steps=2),
+        fits_per_image=2,
+    )
+    for some, num_points, num_inputs in ((inrs, 64, 2), (signals, 30, 1)):
+        grid, values = _inr_data.targets(some)
+        assert grid.shape == (num_points, num_inputs)
+        assert values.shape == (len(some), num_points, 1)
+        drawn = _inr_data.render_all(
+            networks.build(some.architecture), some.params, grid
+        )
+        mse = np.mean((drawn - values) ** 2, axis=(1, 2))
+        np.testing.assert_allclose(some.metrics["psnr"], -10 * np.log10(mse), atol=1e-3)
+    np.testing.assert_array_equal(values[1::2], waves.images.reshape(2, 30, 1))
+
+
+def test_networks_without_images_have_no_targets(path):
+    inrs = zoo.load(path)
+    bare = zoo.create(inrs.architecture, inrs.params)
+    with pytest.raises(ValueError, match=r"no images.*launch/make_zoo\.py"):
+        _inr_data.targets(bare)
+
+
+def test_grids_are_finer_along_axes_that_have_an_extent():
+    for size, shape in (((3, 4), (48, 2)), ((1, 4), (8, 1))):
+        data = _inr_data.InrData(None, {}, {}, *size)
+        grid = _inr_data.coordinates(data, 2)
+        assert grid.shape == shape
+        np.testing.assert_array_equal(grid[:8, 0], np.linspace(-1, 1, 8, dtype="f4"))
+
+
 def test_a_test_subset_is_held_out_as_a_whole(path, config):
     inrs = zoo.load(path)
     held_out = np.arange(len(inrs)) % 4 == 0
