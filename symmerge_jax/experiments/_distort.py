@@ -1,10 +1,10 @@
-"""Small changes of INRs that leave the class of their image as it is.
+"""Small changes of INRs: their images, or signals, are turned, scaled and moved.
 
 An INR whose first layer reads transformed coordinates draws the transformed image:
-`f(A x + t)` has the kernel `A^T W` and the bias `b + t W` there, exactly. So an image
-can be turned, scaled and moved without fitting it again, as in the public code of
-Navon et al. 2023, arXiv 2301.12780. Outside of the square [-1, 1]^2 an INR draws what
-it was never fitted to.
+`f(A x + t)` has the kernel `A^T W` and the bias `b + t W` there, exactly. So nothing is
+fitted again, as in the public code of Navon et al. 2023, arXiv 2301.12780. A small
+change leaves the class of an image as it is. Outside of [-1, 1] along each axis an INR
+draws what it was never fitted to.
 """
 
 from typing import Any
@@ -22,14 +22,18 @@ def default_options() -> dict[str, Any]:
     """Return the keys of `config.distort`, all zero: no change.
 
     Each is the largest value of a uniform distribution around zero: `rotation` in
-    degrees, `scale` of the logarithm of the factor along each axis, `shift` along each
-    axis in coordinates, of which the image has 2.
+    degrees, for images alone, `scale` of the logarithm of the factor along each axis,
+    `shift` along each axis in coordinates, of which an image or signal is 2 long.
     """
     return {"rotation": 0.0, "scale": 0.0, "shift": 0.0}
 
 
 def check_options(config: _config.Config, architecture: Any) -> None:
-    """Refuse negative values, and coordinates where networks read none.
+    """Refuse negative values, coordinates where networks read none, turned signals.
+
+    Args:
+      config: `distort` as in `default_options`.
+      architecture: that of the networks.
 
     Raises:
       ValueError: names the keys.
@@ -37,14 +41,15 @@ def check_options(config: _config.Config, architecture: Any) -> None:
     given = config.distort.to_dict()
     if negative := sorted(name for name, value in given.items() if value < 0):
         raise ValueError(f"config.distort: {', '.join(negative)} must be >= 0.")
-    of_image = sorted(name for name, value in given.items() if value)
-    if of_image and (
-        architecture["kind"] != "siren" or architecture["layer_sizes"][0] != 2
-    ):
+    changes = sorted(name for name, value in given.items() if value)
+    if not changes:
+        return
+    if architecture["kind"] != "siren":
         raise ValueError(
-            f"config.distort: {', '.join(of_image)} change the coordinates of images,"
-            f" which networks of kind {architecture['kind']!r} do not read."
+            f"config.distort: {', '.join(changes)} change the coordinates of images or"
+            f" signals, which networks of kind {architecture['kind']!r} do not read."
         )
+    _check_rotation(config.distort, architecture["layer_sizes"][0])
 
 
 def distort(key: Key, params_batch: Params, config: _config.Config) -> Params:
@@ -54,13 +59,17 @@ def distort(key: Key, params_batch: Params, config: _config.Config) -> Params:
       key: random key.
       params_batch: `[N]` networks.
       config: `distort` as in `default_options`.
+
+    Raises:
+      ValueError: a rotation of networks that do not read two coordinates.
     """
     options = config.distort
     if not (options.rotation or options.scale or options.shift):
         return params_batch
-    num_networks = len(jax.tree.leaves(params_batch)[0])
+    num_networks, num_inputs, _ = params_batch[_FIRST]["kernel"].shape
+    _check_rotation(options, num_inputs)
     return transform_coordinates(
-        params_batch, *_random_affine(key, num_networks, options)
+        params_batch, *_random_affine(key, num_networks, num_inputs, options)
     )
 
 
@@ -69,8 +78,8 @@ def transform_coordinates(params_batch: Params, matrix: Array, offset: Array) ->
 
     Args:
       params_batch: `[N]` networks whose first layer is "dense_0".
-      matrix: `[N, 2, 2]`, `A`.
-      offset: `[N, 2]`, `t`.
+      matrix: `[N, I, I]`, `A`.
+      offset: `[N, I]`, `t`.
     """
     kernel, bias = params_batch[_FIRST]["kernel"], params_batch[_FIRST]["bias"]
     first = {
@@ -80,7 +89,17 @@ def transform_coordinates(params_batch: Params, matrix: Array, offset: Array) ->
     return {**params_batch, _FIRST: first}
 
 
-def _random_affine(key: Key, num_networks: int, options) -> tuple[Array, Array]:
+def _check_rotation(options, num_inputs: int) -> None:
+    if options.rotation and num_inputs != 2:
+        raise ValueError(
+            "config.distort: rotation turns images, whose networks read 2 coordinates;"
+            f" these read {num_inputs}. Set rotation=0."
+        )
+
+
+def _random_affine(
+    key: Key, num_networks: int, num_inputs: int, options
+) -> tuple[Array, Array]:
     """Return `A`, a rotation after a scale along each axis, and `t`."""
     keys = jax.random.split(key, 3)
 
@@ -88,8 +107,10 @@ def _random_affine(key: Key, num_networks: int, options) -> tuple[Array, Array]:
         shape = (num_networks, *shape)
         return jax.random.uniform(key, shape, minval=-largest, maxval=largest)
 
-    angle = uniform(keys[0], jnp.deg2rad(options.rotation))
-    cosine, sine = jnp.cos(angle), jnp.sin(angle)
-    rotation = jnp.stack([cosine, -sine, sine, cosine], axis=-1).reshape(-1, 2, 2)
-    scale = jnp.exp(uniform(keys[1], options.scale, 2))
-    return rotation * scale[:, None, :], uniform(keys[2], options.shift, 2)
+    rotation = jnp.eye(num_inputs)[None]
+    if options.rotation:
+        angle = uniform(keys[0], jnp.deg2rad(options.rotation))
+        cosine, sine = jnp.cos(angle), jnp.sin(angle)
+        rotation = jnp.stack([cosine, -sine, sine, cosine], axis=-1).reshape(-1, 2, 2)
+    scale = jnp.exp(uniform(keys[1], options.scale, num_inputs))
+    return rotation * scale[:, None, :], uniform(keys[2], options.shift, num_inputs)
