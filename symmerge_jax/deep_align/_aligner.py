@@ -1,6 +1,7 @@
 """A trained matcher as a solver: one pass of both networks, then assignments."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,11 @@ class DeepAlign:
       variables: its parameters.
       num_sweeps: sweeps of weight matching that finish what the model has found; 0 for
         the model alone. Signs that the model does not know are found there.
+
+    Raises:
+      ValueError: a negative number of sweeps; when called, networks that the matcher
+        does not take, or, where values are known, with NaN. Activations of one group
+        look the same here: `TrainedMatcher.aligner` tells them apart.
     """
 
     matcher: _matcher.Matcher
@@ -34,6 +40,7 @@ class DeepAlign:
 
     def similarities(self, params_a: Params, params_b: Params) -> dict[str, Array]:
         """Return `{space: [n, n]}` for one pair; fits `alignment.SinkhornRebasin`."""
+        self._check_networks(params_a, params_b, self.matcher.network.spec)
         a, b = (jax.tree.map(lambda x: x[None], p) for p in (params_a, params_b))
         found = self.matcher.similarities(self.variables, a, b)
         return {name: x[0] for name, x in found.items()}
@@ -41,6 +48,7 @@ class DeepAlign:
     def __call__(
         self, key: Key, problem: alignment.AlignmentProblem
     ) -> alignment.AlignmentResult:
+        self._check_networks(problem.params_a, problem.params_b, problem.spec)
         if self.num_sweeps:
             start = dataclasses.replace(self, num_sweeps=0)
             solver = alignment.WeightMatching(
@@ -53,7 +61,8 @@ class DeepAlign:
             name: alignment.project(x, groups[name], rescale=self.matcher.signed)
             for name, x in found.items()
         }
-        objective = -_mean_similarity(found, element, self.variables["scale"] ** 2)
+        scale = jnp.asarray(self.variables["scale"]) ** 2
+        objective = -_mean_similarity(found, element, scale)
         return alignment.AlignmentResult(
             element=element,
             objective=objective[None],
@@ -61,6 +70,35 @@ class DeepAlign:
             num_iters=jnp.asarray(0, jnp.int32),
             start_objectives=objective[None],
         )
+
+    def _check_networks(self, params_a: Params, params_b: Params, spec) -> None:
+        """Refuse networks that the matcher was not made for, before any work."""
+        alignment.check_networks({"params_a": params_a, "params_b": params_b}, spec)
+        sizes, known = spec.sizes(params_a), self.matcher.sizes
+        fits = all(sizes.get(name) == n for name, n in known.items())
+        if not fits or spec != self.matcher.network.spec:
+            raise ValueError(
+                "The matcher compares networks with"
+                f" {_describe(self.matcher.network.spec, known)}, these have"
+                f" {_describe(spec, sizes)}. For other hidden widths build it with"
+                " TrainedMatcher.aligner(architecture=...); for anything else train"
+                " another one."
+            )
+
+
+def _describe(spec: symmetry.SymmetrySpec, sizes: Mapping[str, int]) -> str:
+    """Return the layers of a network in words, "any" where a size does not matter."""
+
+    def space(space: symmetry.Space) -> str:
+        words = [space.name, str(sizes.get(space.name, "any"))]
+        if space.group is not symmetry.Group.TRIVIAL:
+            words.append(space.group.value)
+        if space.frequency is not None:
+            words.append(f"w0={space.frequency:g}")
+        return " ".join(words)
+
+    layers = ", ".join(map(space, spec.spaces))
+    return f"layers ({layers}) in {len(spec.paths)} tensors"
 
 
 def _mean_similarity(found, element: symmetry.GroupElement, scale: Array) -> Array:

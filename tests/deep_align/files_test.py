@@ -7,12 +7,21 @@ import jax
 import numpy as np
 import pytest
 
-from symmerge_jax import deep_align, networks, symmetry, testing
+import symmerge_jax
+from symmerge_jax import alignment, deep_align, networks, symmetry
 
 ARCHITECTURE = {"kind": "mlp", "layer_sizes": [3, 5, 4, 2], "activation": "relu"}
 PROBES = {"kind": "probes", "num_probes": 6, "feature_size": 4, "width": 3}
 DWS = {"kind": "deep_weight_space", "width": 2, "num_layers": 1, "feature_size": 4}
 FILES = ["matcher.json", "weights.safetensors"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    """Compile without optimisations: these programs run once, on a few numbers."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def make(features, architecture=ARCHITECTURE):
@@ -29,6 +38,15 @@ def make(features, architecture=ARCHITECTURE):
     return deep_align.TrainedMatcher(
         architecture, features, statistics, variables, {"barrier": {"mean": 0.25}}
     )
+
+
+def pair_of(**changes):
+    """Return two networks of an architecture, and its spec."""
+    network = networks.build({**ARCHITECTURE, **changes})
+    shapes, random = jax.eval_shape(network.init, jax.random.key(0)), np.random
+    draw = lambda x: random.default_rng(0).normal(size=x.shape)  # noqa: E731
+    one = jax.tree.map(lambda x: np.abs(draw(x)).astype(np.float32), shapes)
+    return one, jax.tree.map(lambda x: x + 1, one), network.spec
 
 
 @pytest.fixture(params=[PROBES, DWS], ids=lambda features: features["kind"])
@@ -59,12 +77,8 @@ def test_round_trip_is_bitwise(tmp_path, trained):
         assert old.keys() == new.keys()
         for name, leaf in old.items():
             assert np.asarray(leaf).tobytes() == np.asarray(new[name]).tobytes()
-    params = testing.random_params(jax.random.key(0), trained.matcher.network)
-    one, other = (
-        jax.device_get(jax.jit(x.aligner(num_sweeps=0).similarities)(params, params))
-        for x in (trained, loaded)
-    )
-    jax.tree.map(np.testing.assert_array_equal, one, other)
+    assert loaded.aligner().num_sweeps == 2
+    assert loaded.aligner(num_sweeps=0).matcher is loaded.matcher
 
 
 def test_a_matcher_is_replaced_and_nothing_else(saved):
@@ -126,19 +140,15 @@ def test_parameters_that_are_not_finite_are_refused(tmp_path, monkeypatch):
 def test_hidden_widths_may_be_others(saved):
     trained = deep_align.load_matcher(saved)
     wide = {**ARCHITECTURE, "layer_sizes": (3, 9, 8, 2)}
-    network = networks.build(wide)
-    params = testing.random_params(jax.random.key(0), network)
-    element = symmetry.sample(
-        jax.random.key(1), network.spec, network.spec.sizes(params)
-    )
-    twin = symmetry.act(element, params, network.spec)
-    aligner = trained.aligner(architecture=wide)
-    found = jax.jit(aligner.similarities)(params, twin)
-    assert {name: x.shape for name, x in found.items()} == {
-        "hidden_0": (9, 9),
-        "hidden_1": (8, 8),
+    one, _, spec = pair_of(**wide)
+    element = {
+        name: symmetry.Monomial(np.roll(np.arange(n, dtype=np.int32), 1), np.ones(n))
+        for name, n in {"hidden_0": 9, "hidden_1": 8}.items()
     }
-    assert aligner.num_sweeps == 2
+    twin = symmetry.act(element, one, spec)
+    aligner = trained.aligner(architecture=wide, num_sweeps=0)
+    found = symmerge_jax.align(one, twin, spec, aligner=aligner)
+    jax.tree.map(np.testing.assert_array_equal, found.params, one)
 
 
 @pytest.mark.parametrize(
@@ -166,5 +176,58 @@ def test_convolutions_of_another_geometry_are_refused(change):
     assert (
         trained.aligner(architecture={**cnn, "channels": [6]}).matcher.signed is False
     )
-    with pytest.raises(ValueError, match="trained on .* the networks are"):
+    with pytest.raises(ValueError, match=r"trained on .* the networks are"):
         trained.aligner(architecture={**cnn, **change})
+
+
+@pytest.mark.parametrize(("num_sweeps", "batched"), [(0, False), (2, True)])
+@pytest.mark.parametrize(
+    ("changes", "theirs"),
+    [
+        ({"layer_sizes": [3, 5, 2]}, r"in 3, hidden_0 5 scale, out 2\) in 4 tensors"),
+        (
+            {"layer_sizes": [7, 5, 4, 2]},
+            r"in 7, hidden_0 5 scale, hidden_1 4 scale, ou",
+        ),
+        ({"activation": "tanh"}, "in 3, hidden_0 5 sign, hidden_1 4 sign, out 2"),
+        ({"use_bias": False}, r"out 2\) in 3 tensors"),
+    ],
+    ids=str,
+)
+def test_networks_of_another_spec_are_refused(num_sweeps, batched, changes, theirs):
+    a, b, spec = pair_of(**changes)
+    if batched:
+        a, b = jax.tree.map(lambda x: np.stack([x, x]), (a, b))
+    aligner = make(PROBES).aligner(num_sweeps=num_sweeps)
+    with pytest.raises(
+        ValueError, match=rf"The matcher compares .*these have.*{theirs}"
+    ):
+        symmerge_jax.align(a, b, spec, aligner=aligner)
+
+
+def test_other_widths_are_refused_where_they_are_built_in():
+    a, b, spec = pair_of(layer_sizes=[3, 6, 4, 2])
+    with pytest.raises(ValueError, match=r"hidden_0 5 .*hidden_0 6 .*architecture="):
+        symmerge_jax.align(a, b, spec, aligner=make(DWS).aligner())
+    with pytest.raises(ValueError, match=r"hidden_0 5 .*hidden_0 6 .*architecture="):
+        make(DWS).aligner().similarities(a, b)
+
+
+def test_bad_pairs_are_refused_before_any_work():
+    aligner = make(PROBES).aligner()
+    one, other, spec = pair_of()
+    broken = jax.tree.map(np.array, other)
+    broken["dense_1"]["bias"][2] = np.nan
+    wide, _, _ = pair_of(layer_sizes=[3, 5, 6, 2])
+    for bad, message in (
+        (
+            broken,
+            r"params_b: Parameter 'dense_1/bias' is not finite: nan at index \(2,",
+        ),
+        (wide, r"'dense_1/bias' has shape \(6,\) .* in params_b"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            symmerge_jax.align(one, bad, spec, aligner=aligner)
+        problem = alignment.AlignmentProblem(params_a=one, params_b=bad, spec=spec)
+        with pytest.raises(ValueError, match=message):
+            aligner(jax.random.key(0), problem)
