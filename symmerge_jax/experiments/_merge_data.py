@@ -11,6 +11,7 @@ import numpy as np
 
 import symmerge_jax
 from symmerge_jax import networks, zoo
+from symmerge_jax.experiments import _image_splits
 
 _BATCH_SIZE = 4  # networks at once
 
@@ -73,7 +74,7 @@ def load(
                 f"Unknown data {source!r}: name an .npz file with x and y, or one of"
                 f" {known}."
             )
-        split = "all" if source == "digits" else "test"
+        split = "test" if source in _image_splits.WITH_TEST_SPLIT else "all"
         folder = data_dir or os.environ.get("SYMMERGE_DATA_DIR")
         images = zoo.load_images(source, split, folder and pathlib.Path(folder))
         x = zoo.to_unit_range(images.images).reshape(len(images.images), -1)
