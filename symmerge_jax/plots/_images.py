@@ -1,4 +1,4 @@
-"""Rows of small images under each other, e.g. originals above reconstructions."""
+"""Rows of small images, or signals, e.g. originals above reconstructions."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -23,13 +23,16 @@ def image_rows(
 ) -> "Figure":
     """Draw grey images in rows; column ``j`` shows the same thing in every row.
 
+    An image of one row of pixels is a signal and drawn as a curve.
+
     Args:
-      rows: one array ``[M, H, W]`` for each row, pixels where ``vmin`` is black and
-        ``vmax`` white. All rows have the same ``M``; sizes may differ.
+      rows: one array ``[M, H, W]`` for each row, pixels where ``vmin`` is black (a
+        curve at the bottom) and ``vmax`` white (at the top). All rows have the same
+        ``M``; sizes may differ.
       row_labels: text at the left of each row.
       column_labels: text above each column.
-      vmin: value shown black.
-      vmax: value shown white.
+      vmin: value shown black, or at the bottom.
+      vmax: value shown white, or at the top.
 
     Returns:
       The figure.
@@ -69,7 +72,13 @@ def image_rows(
     for i, row in enumerate(images):
         for j, image in enumerate(row):
             axis = axes[i, j]
-            axis.imshow(image, cmap="gray", vmin=vmin, vmax=vmax)
+            if len(image) == 1:
+                axis.plot(image[0], color="black", linewidth=0.8)
+                # Curves that touch the ends are drawn whole.
+                margin = 0.05 * (vmax - vmin)
+                axis.set_ylim(vmin - margin, vmax + margin)
+            else:
+                axis.imshow(image, cmap="gray", vmin=vmin, vmax=vmax)
             axis.grid(False)
             axis.set_xticks([])
             axis.set_yticks([])

@@ -18,6 +18,14 @@ def test_each_image_has_its_place():
     assert figure.axes[2].get_title() == "c"
 
 
+def test_signals_are_curves():
+    signals = np.linspace(0, 1, 10).reshape(2, 1, 5)
+    figure = plots.image_rows([signals], vmax=2.0)
+    [curve] = figure.axes[1].lines
+    np.testing.assert_array_equal(curve.get_ydata(), signals[1, 0])
+    np.testing.assert_allclose(figure.axes[1].get_ylim(), (-0.1, 2.1))
+
+
 @pytest.mark.parametrize(
     ("rows", "labels", "message"),
     [
