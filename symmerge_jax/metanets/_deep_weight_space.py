@@ -1,10 +1,11 @@
 """Deep weight space networks (DWSNets): encoders by equivariant linear layers.
 
 Navon et al. 2023 (arXiv 2301.12780), in the form of Deep-Align (Navon et al. 2024,
-arXiv 2310.13397).
+arXiv 2310.13397): smaller and simpler, or with the layers of its published code.
 """
 
 import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -17,11 +18,16 @@ from symmerge_jax.metanets import (
     _affine,
     _dropout,
     _dws,
+    _dws_published,
     _fourier_features,
     _options,
     _weight_tensors,
 )
-from symmerge_jax.typing import Array
+from symmerge_jax.typing import Array, Params
+
+_Values = tuple[Array, ...]
+_Layer = tuple[Callable[..., Params], Callable[[Params, _Values], _Values]]
+"""Init and application of a layer."""
 
 
 class DeepWeightSpace(nn.Module):
@@ -30,18 +36,31 @@ class DeepWeightSpace(nn.Module):
     Invariant to permutations of hidden neurons; knows nothing of signs and scales. Its
     number of parameters grows with that of weight tensors, and of inputs and outputs.
 
+    With `faithful=True` and the other options at their defaults it has the layers of
+    Deep-Align's code. For an MLP 784-128-128-128-10 these have 31,873,904 parameters
+    (published: 31,873,905, with the scale of the similarities). The 12,789,656 of the
+    last layer that make features of weights, which nothing reads, are left out here:
+    19,084,248 remain. Our own are the norm, which sees one network instead of a batch
+    (see `_dws_published`), and the readout of latents.
+
     Attributes:
       topology: nodes and edges of the architecture (static).
       width: channels per tensor, times its fixed neurons (published: 64).
       latent_size: size of the latent; None for `feature_size`.
       feature_size: channels of the neurons after the last layer; None for `2 * width`.
       num_layers: number of layers, >= 1 (published: 5).
-      pool: how axes are summed up: "mean", "max" (published) or "attention".
+      pool: how axes are summed up: "mean", "max" (published) or "attention", the last
+        not with `faithful`.
       max_fixed: where more neurons than these are fixed, as the pixels of an image,
-        they are mapped to so many in the first layer.
+        they are mapped to so many in the first layer; with `faithful` only inputs are,
+        inside every layer (published: 8).
+      faithful: whether layers are those of Deep-Align's code, with set attention and
+        BatchNorm-like norms, instead of linear maps and LayerNorms.
+      num_heads: attention heads with `faithful`, divides `width`; the last layer has
+        one (published: 8).
       dropout: probability to drop a channel after every layer but the last.
       input_moments: what raw weights and biases are standardised by, see
-        `input_moments`; None to leave them as they are.
+        `input_moments`; None to leave them as they are (published).
       remat: whether the backward pass computes each layer again instead of storing it.
     """
 
@@ -52,6 +71,8 @@ class DeepWeightSpace(nn.Module):
     num_layers: int = 5
     pool: str = "max"
     max_fixed: int = 8
+    faithful: bool = False
+    num_heads: int = 8
     dropout: float = 0.0
     input_moments: _fourier_features.InputMoments | None = None
     remat: bool = False
@@ -122,9 +143,7 @@ class DeepWeightSpace(nn.Module):
         self, graph: jraph.GraphsTuple, deterministic: bool
     ) -> tuple[Array, ...]:
         """Return the values of every space that is written, after the last layer."""
-        _options.check_sizes(self)
-        if self.pool not in _dws.POOLS:
-            raise ValueError(f"pool must be one of {_dws.POOLS}, got {self.pool!r}.")
+        self._check()
         nodes, edges = _options.features(self.topology, graph)
         nodes_by_space, edges_by_block = _fourier_features.standardised(
             self.topology,
@@ -134,34 +153,95 @@ class DeepWeightSpace(nn.Module):
         )
         tensors = _weight_tensors.weight_tensors(self.topology)
         values = _weight_tensors.split(self.topology, nodes_by_space, edges_by_block)
-        sizes = [x.shape[-1] for x in values]
+        make_layers = self._linear_layers
+        if self.faithful:
+            make_layers = self._published_layers
+            values = tuple(
+                x.reshape(*x.shape[:-1], tensor.fixed, -1)
+                for x, tensor in zip(values, tensors, strict=True)
+            )
+        layers = make_layers(tensors, tuple(x.shape[-1] for x in values))
+        for k, (init, step) in enumerate(layers):
+            params = self.param(f"layer_{k}", init)
+            values = (jax.checkpoint(step) if self.remat else step)(params, values)
+            if self.dropout and k + 1 < self.num_layers and not deterministic:
+                key = self.make_rng("dropout")
+                values = _dropout.drop(key, values, self.dropout)
+        if self.faithful:
+            values = tuple(x.reshape(*x.shape[:-2], -1) for x in values)
+        return values
+
+    @nn.nowrap
+    def _check(self) -> None:
+        _options.check_sizes(self)
+        if self.pool not in (pools := _pools(self.faithful)):
+            raise ValueError(
+                f"pool must be one of {pools} with faithful={self.faithful}, got"
+                f" {self.pool!r}."
+            )
+        if self.faithful and self.width % self.num_heads:
+            raise ValueError(
+                f"width={self.width} must be a multiple of num_heads={self.num_heads}."
+            )
+
+    @nn.nowrap
+    def _targets(self, tensors: _dws.Tensors) -> Iterator[tuple[int, ...]]:
+        """Yield what every layer makes: all tensors, the last one only biases."""
+        everything = tuple(range(len(tensors)))
         for k in range(self.num_layers):
             last = k + 1 == self.num_layers
-            targets = tuple(
-                range(len(self.topology.blocks) if last else 0, len(values))
-            )
+            yield everything[len(self.topology.blocks) :] if last else everything
+
+    @nn.nowrap
+    def _linear_layers(
+        self, tensors: _dws.Tensors, sizes: tuple[int, ...]
+    ) -> Iterator[_Layer]:
+        for targets in self._targets(tensors):
+            last = len(targets) < len(tensors)
             width = self._feature_size() if last else self.width
             new_sizes = {
                 t: width * min(tensors[t].fixed, self.max_fixed) for t in targets
             }
-            params = self.param(
-                f"layer_{k}",
-                functools.partial(
-                    _dws.init_dws,
-                    tensors=tensors,
-                    sizes=tuple(sizes),
-                    new_sizes=new_sizes,
-                    pool=self.pool,
-                ),
+            init = functools.partial(
+                _dws.init_dws,
+                tensors=tensors,
+                sizes=sizes,
+                new_sizes=new_sizes,
+                pool=self.pool,
             )
-            step = _dws.dws
-            if self.remat:
-                step = jax.checkpoint(step, static_argnums=(1, 2, 3))
-            values = step(params, tensors, targets, self.pool, values)
-            if not last:
-                values = _dws.activate(params, values)
-                if self.dropout and not deterministic:
-                    key = self.make_rng("dropout")
-                    values = _dropout.drop(key, values, self.dropout)
-                sizes = [new_sizes[t] for t in targets]
-        return values
+
+            def step(params, values, targets=targets, last=last):
+                values = _dws.dws(params, tensors, targets, self.pool, values)
+                return values if last else _dws.activate(params, values)
+
+            yield init, step
+            sizes = tuple(new_sizes.values())
+
+    @nn.nowrap
+    def _published_layers(
+        self, tensors: _dws.Tensors, sizes: tuple[int, ...]
+    ) -> Iterator[_Layer]:
+        for targets in self._targets(tensors):
+            last = len(targets) < len(tensors)
+            width = self._feature_size() if last else self.width
+            heads = 1 if last else self.num_heads
+            options = _dws_published.Options(
+                tensors, targets, self.max_fixed, heads, self.pool
+            )
+            init = functools.partial(
+                _dws_published.init_layer,
+                options=options,
+                sizes=sizes,
+                new_size=width,
+                last=last,
+            )
+
+            def step(params, values, options=options):
+                return _dws_published.layer(params, options, values)
+
+            yield init, step
+            sizes = (width,) * len(targets)
+
+
+def _pools(faithful: bool) -> tuple[str, ...]:
+    return _dws_published.POOLS if faithful else _dws.POOLS

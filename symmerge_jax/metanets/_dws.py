@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax.metanets import _affine, _equivariant, _weight_tensors
+from symmerge_jax.metanets import _affine, _equivariant, _largest, _weight_tensors
 from symmerge_jax.typing import Array, Key, Params
 
 POOLS = ("mean", "max", "attention")
@@ -136,7 +136,7 @@ def _pool(pool: str, x: Array, axes: tuple[int, ...], score: Array | None) -> Ar
     if pool == "mean":
         return jnp.mean(x, axis=axes)
     if score is None:
-        return jnp.max(x, axis=axes)
+        return _largest.largest(x, axes)
     weights = jax.nn.softmax(x @ score, axis=axes)
     return jnp.sum(weights[..., None] * x, axis=axes)
 

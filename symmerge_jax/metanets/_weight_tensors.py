@@ -22,13 +22,13 @@ class WeightTensor(NamedTuple):
       spaces: indices of the spaces that it runs over.
       free: those of them that are hidden: its axes, in this order.
       fixed: number of fixed neurons (or pairs of them) in its channels.
-      num_features: numbers per entry.
+      reads_inputs: whether one of its spaces holds the inputs.
     """
 
     spaces: tuple[int, ...]
     free: tuple[int, ...]
     fixed: int
-    num_features: int
+    reads_inputs: bool
 
 
 def weight_tensors(topology: graphs.Topology) -> tuple[WeightTensor, ...]:
@@ -37,15 +37,16 @@ def weight_tensors(topology: graphs.Topology) -> tuple[WeightTensor, ...]:
     The latter hold the biases, zeros where there are none.
     """
 
-    def describe(spaces: tuple[int, ...], num_features: int) -> WeightTensor:
+    def describe(*spaces: int) -> WeightTensor:
         free = tuple(i for i in spaces if topology.spaces[i].role == "hidden")
-        sizes = [topology.spaces[i].size for i in spaces if i not in free]
-        return WeightTensor(spaces, free, math.prod(sizes), num_features)
+        fixed = math.prod(topology.spaces[i].size for i in spaces if i not in free)
+        reads_inputs = any(topology.spaces[i].role == "input" for i in spaces)
+        return WeightTensor(spaces, free, fixed, reads_inputs)
 
     return (
-        *(describe((b.source, b.target), b.num_features) for b in topology.blocks),
+        *(describe(block.source, block.target) for block in topology.blocks),
         *(
-            describe((i,), 1)
+            describe(i)
             for i, space in enumerate(topology.spaces)
             if space.role != "input"
         ),
@@ -55,7 +56,7 @@ def weight_tensors(topology: graphs.Topology) -> tuple[WeightTensor, ...]:
 def split(
     topology: graphs.Topology, nodes: Sequence[Array], edges: Sequence[Array]
 ) -> tuple[Array, ...]:
-    """Return the values of every tensor, `[N, *free, fixed * num_features]`.
+    """Return the values of every tensor, `[N, *free, fixed * F]`; `F` is 1 for biases.
 
     Args:
       topology: nodes and edges.

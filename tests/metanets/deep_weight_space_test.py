@@ -34,14 +34,25 @@ def make(network, **options):
     return encoder, params, graph, cases.make_variables(encoder, graph, dtype)
 
 
+FAITHFUL = {"faithful": True, "num_heads": 2, "max_fixed": 2}
+
+
 @pytest.mark.parametrize(
-    ("architecture", "pool"),
-    [("mlp", "max"), ("cnn", "attention"), ("residual", "mean")],
+    ("architecture", "options"),
+    [
+        ("mlp", {"pool": "max"}),
+        ("cnn", {"pool": "attention"}),
+        ("residual", {"pool": "mean"}),
+        ("mlp", FAITHFUL),
+        ("cnn", FAITHFUL),
+        ("residual", {"pool": "mean", **FAITHFUL}),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "-".join(x),
 )
-def test_features_move_with_the_neurons_and_latents_stay(architecture, pool):
+def test_features_move_with_the_neurons_and_latents_stay(architecture, options):
     network = NETWORKS[architecture]
     with jax.enable_x64(True):
-        encoder, params, graph, variables = make(network, pool=pool)
+        encoder, params, graph, variables = make(network, **options)
         topology = encoder.topology
 
         @jax.jit
