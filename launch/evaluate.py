@@ -1,6 +1,10 @@
 """Measure the trained model of a workdir again and print the table.
 
 python launch/evaluate.py --workdir=runs/digits_inr
+python launch/evaluate.py --config=launch/configs/deep_align_mlp.py
+
+With --config the workdir is the one of launch/train.py for that config. Keys that say
+what is compared, and not what is trained, may differ from those of the training.
 """
 
 import pathlib
@@ -9,14 +13,18 @@ from absl import flags
 
 from symmerge_jax import experiments
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
-flags.mark_flag_as_required("workdir")
+CONFIG = experiments.define_config_flag()
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of a finished run; by default that of the config."
+)
 
 
 def main(argv):
     if len(argv) > 1:
         raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
-    workdir = pathlib.Path(WORKDIR.value or "")
+    if WORKDIR.value is None and not CONFIG.name:
+        raise flags.Error("Say which run: --workdir=FOLDER or --config=file.py.")
+    workdir = pathlib.Path(WORKDIR.value or pathlib.Path("runs", CONFIG.name))
     name = experiments.load_config(workdir / "config.json").get("experiment")
     experiment = experiments.find_experiment(name)
     if not hasattr(experiment, "evaluate"):
@@ -24,6 +32,9 @@ def main(argv):
             f"{workdir} is a run of {name!r}, which leaves no model to measure again:"
             f" see {workdir / 'results.json'}."
         )
+    if CONFIG.name:
+        may_change = getattr(experiment, "MAY_CHANGE", ())
+        experiments.update_workdir(workdir, CONFIG.value, may_change=may_change)
     print(experiment.table(experiment.evaluate(workdir)))  # noqa: T201
 
 

@@ -10,7 +10,11 @@ from symmerge_jax.experiments._config import (
 )
 from symmerge_jax.experiments._main import define_config_flag, run_main
 from symmerge_jax.experiments._registry import EXPERIMENTS, find_experiment
-from symmerge_jax.experiments._workdir import open_workdir, versions
+from symmerge_jax.experiments._workdir import (
+    open_workdir,
+    update_workdir,
+    versions,
+)
 
 __all__ = [
     "EXPERIMENTS",
@@ -24,5 +28,6 @@ __all__ = [
     "override_config",
     "run_main",
     "save_config",
+    "update_workdir",
     "versions",
 ]

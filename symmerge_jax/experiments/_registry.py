@@ -7,6 +7,7 @@ from typing import Any
 EXPERIMENTS = (
     "autoencode",
     "autoencode_classifiers",
+    "deep_align",
     "failure_mode",
     "interpolate",
     "map_latents",

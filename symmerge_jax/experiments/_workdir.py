@@ -70,6 +70,31 @@ def open_workdir(
     return path
 
 
+def update_workdir(
+    workdir: PathLike,
+    config: ml_collections.ConfigDict,
+    *,
+    may_change: Collection[str] = (),
+) -> None:
+    """Give a run other values of keys that do not change what was trained.
+
+    Args:
+      workdir: folder of a run.
+      config: keys and values; those of the run that it does not have stay.
+      may_change: keys that may differ from those of the run, as for `open_workdir`.
+
+    Raises:
+      FileNotFoundError: when there is no run.
+      ValueError: when another key differs; names it, with both values.
+    """
+    file = pathlib.Path(workdir) / "config.json"
+    old = _config.load_config(file)
+    new = _config.ConfigDict(old.to_dict())
+    new.update(_config.plain_config(config))
+    _check_same(pathlib.Path(workdir), old, new, {*MAY_CHANGE, *may_change})
+    _config.save_config(file, new)
+
+
 def versions() -> dict[str, Any]:
     """Return versions of the packages, the devices, and the git commit if any."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}

@@ -1,0 +1,48 @@
+"""Learn to align MLP classifiers, and compare with every other way (Deep-Align).
+
+python launch/train.py --config=launch/configs/deep_align_mlp.py
+python launch/evaluate.py --config=launch/configs/deep_align_mlp.py
+
+Navon et al. 2024 (arXiv 2310.13397), section 5. Variants: `digits` (default), 500
+networks 64-64-64-10 of scikit-learn's 8 x 8 digits, trained first; `mnist`, the
+published 784-128-128-128-10, 1,000 of them (their zoo can be made before, with
+zoo_mlp.py:mnist, and named by --config.zoo); `smoke` ends in seconds. Images of MNIST
+are read from $SYMMERGE_DATA_DIR, or are downloaded.
+"""
+
+import pathlib
+
+from symmerge_jax import experiments
+from symmerge_jax.experiments import deep_align
+
+VARIANTS = ("digits", "mnist", "smoke")
+ZOO = pathlib.Path(__file__).with_name("zoo_mlp.py")
+
+
+def get_config(variant: str = "digits"):
+    if variant not in VARIANTS:
+        raise ValueError(f"Variants are {VARIANTS}, not {variant!r}.")
+    config = deep_align.default_config()
+    config.population = experiments.load_config_file(f"{ZOO}:{variant}")
+    config.rotated = True
+    for model in (config.deep_align, config.ours):
+        model.batch_size, model.weight_decay = 16, 5e-4
+        model.clip_norm, model.learning_rate = 1.0, 1e-3
+        model.num_steps = 1000
+    config.deep_align.features.update(width=16, feature_size=64)
+    config.other_width.hidden_sizes = (96, 96)
+    if variant == "mnist":
+        config.num_train_inputs, config.num_test_inputs = 10_000, 2_000
+        config.other_data.source = "fashion_mnist/test"
+        config.other_width.hidden_sizes = (192, 192, 192)
+    if variant == "smoke":
+        config.population.num_networks, config.seeds = 20, (0,)
+        config.num_pairs, config.num_points, config.num_random_starts = 2, 3, 1
+        config.other_width.hidden_sizes, config.num_val_pairs = (), 1
+        config.rotated = False
+        for model in (config.deep_align, config.ours):
+            model.num_steps, model.batch_size, model.warmup_steps = 3, 2, 1
+            model.log_every = model.evaluate_every = model.checkpoint_every = 2
+        config.deep_align.features.update(width=4, num_layers=2)
+        config.sinkhorn.update(num_steps=2, eval_every=2)
+    return config

@@ -1,0 +1,368 @@
+"""Learn to align the networks of a population, and compare with every other way.
+
+Deep-Align (Navon et al. 2024, arXiv 2310.13397): a matcher learns from many networks of
+one kind which neurons of two of them do the same, and aligns new pairs in one pass.
+Two matchers are trained, with the published encoder of weights and with ours, which
+watches what neurons do on learned inputs. Everything a run leaves is in its workdir:
+
+    config.json, versions.json   what was run, and on what
+    *.zoo                        the populations, unless the config names files
+    models/NAME_SEED/            metrics, checkpoints, and `matcher`, for `load_matcher`
+    cells/POPULATION/            paths of aligned pairs, by method and seed
+    results.json, results.npz    the numbers; all curves
+    paths, curves_*              as .png and .pdf, like all figures
+"""
+
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict, config_dict
+
+from symmerge_jax import deep_align, training
+from symmerge_jax.experiments import (
+    _align_evaluation,
+    _align_methods,
+    _align_population,
+    _align_report,
+    _align_training,
+    _arrays,
+    _autoencoder_fit,
+    _config,
+    _distort,
+    _workdir,
+)
+
+MAY_CHANGE = (
+    "methods",
+    "chunk_size",
+    "rotated",
+    "other_data.source",
+    "other_data.zoo",
+    "other_data.num_networks",
+    "other_width.hidden_sizes",
+    "other_width.zoo",
+    "other_width.num_networks",
+)
+"""Keys that add rows or tables, or leave some out, and change none."""
+
+
+def default_config(
+    kind: str = "mlp", features: dict[str, str] | None = None
+) -> _config.Config:
+    """Return every key that exists; see `launch/configs` for complete runs.
+
+    `networks` is the kind of networks and `population` a config of the maker of their
+    zoo, which is used if `zoo` names no file; `population.data` are the images that the
+    networks were trained on in both cases. `deep_align` and `ours` describe the
+    matchers, see `_align_training.default_options`; `models` are those that are
+    trained, each with every one of `seeds`. `augment` and, for INRs, `distort` change
+    the copies that they are to recognise. No `methods` are all that apply.
+
+    Tables: `num_pairs` pairs of held-out networks for each seed, on `num_test_inputs`
+    images; methods with data see `num_train_inputs` (None for all). Further tables are
+    added by `rotated` (images turned by 90 degrees, MLPs only), by `other_data.source`
+    (networks trained on those images) and by `other_width.hidden_sizes` (or channels);
+    their networks are read from `zoo`, or `num_networks` are made.
+
+    Args:
+      kind: of networks, "mlp", "cnn" or "siren".
+      features: kind of features by matcher, where it is not the usual.
+
+    Returns:
+      The config.
+
+    Raises:
+      ValueError: an unknown kind.
+    """
+    if kind not in _align_population.KINDS:
+        raise ValueError(
+            f"config.networks is {kind!r}, known are {_align_population.KINDS}."
+        )
+    kinds = _align_training.KINDS | (features or {})
+    count = config_dict.placeholder(int)
+    other = {"zoo": config_dict.placeholder(str), "num_networks": 40}
+    return ConfigDict(
+        {
+            "experiment": "deep_align",
+            "networks": kind,
+            "seeds": (0, 1, 2),
+            "zoo": config_dict.placeholder(str),
+            "population": _align_population.zoo_config(kind),
+            "split": {"val_fraction": 0.1, "test_fraction": 0.1, "seed": 0},
+            "models": _align_training.MODELS,
+            **{
+                name: _align_training.default_options(kinds[name])
+                for name in _align_training.MODELS
+            },
+            "augment": {"noise": 0.01, "dropout": 0.05, "prune": 0.1, "scale": 0.1},
+            "distort": _distort.default_options(),
+            "num_val_pairs": 64,
+            "num_val_inputs": 256,
+            "methods": (),
+            "num_pairs": 32,
+            "num_points": 25,
+            "num_train_inputs": count,
+            "num_test_inputs": count,
+            "num_random_starts": 8,
+            "sinkhorn": {
+                "cost": "random_lambda",
+                "num_steps": 1000,
+                "learning_rate": 0.1,
+                "batch_size": 100,
+                "eval_size": 500,
+                "eval_every": 50,
+            },
+            "chunk_size": 16,
+            "rotated": False,
+            "other_data": {"source": config_dict.placeholder(str), **other},
+            "other_width": {"hidden_sizes": (), **other},
+        }
+    )
+
+
+def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
+    """Make the population, train the matchers, and compare all methods.
+
+    A run that was stopped goes on where it was. Methods and other populations may be
+    added between starts.
+
+    Args:
+      config: keys of `default_config`.
+      workdir: folder of the run.
+
+    Returns:
+      What `results.json` holds, see `_align_report.write`.
+
+    Raises:
+      ValueError: unknown keys or values, networks of another kind, that are not finite
+        or too few, or a workdir of another config.
+      FileNotFoundError: missing images or zoo.
+      FloatingPointError: a loss that is not finite; names the step.
+    """
+    config = _checked(config)
+    mesh = training.make_mesh()
+    planned = _align_population.plan(config)
+    for name in config.models:
+        _check_model(config, name, planned, mesh)
+    for _ in _align_population.others(config, planned, None):
+        pass
+    may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
+    folder = _workdir.open_workdir(workdir, config, may_change=may_change)
+    population = _align_population.load(config, folder)
+    for name in config.models:
+        for seed in config.seeds:
+            _train(config, name, seed, population, folder, mesh)
+    return _compare(config, population, folder)
+
+
+def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
+    """Compare all methods with the trained matchers of a workdir.
+
+    What was measured before is kept.
+
+    Args:
+      workdir: folder of a finished run.
+
+    Returns:
+      The results of `run`.
+
+    Raises:
+      FileNotFoundError: if a matcher has not been trained.
+      ValueError: if a file of the run is damaged.
+    """
+    folder = pathlib.Path(workdir)
+    config = _checked(_config.load_config(folder / "config.json"))
+    for name in config.models:
+        for seed in config.seeds:
+            deep_align.load_matcher(_model_folder(folder, name, seed) / "matcher")
+    return _compare(config, _align_population.load(config, folder), folder)
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the results of `run` as lines of text, a table for each population."""
+    return _align_report.table(results)
+
+
+def complete_config(config: _config.Config) -> _config.Config:
+    """Return a config with the defaults of its kinds of networks and features.
+
+    Raises:
+      ValueError: an unknown key or kind.
+      TypeError: a value of another type.
+    """
+    kinds = {
+        name: config.get(name, {}).get("features", {}).get("kind", kind)
+        for name, kind in _align_training.KINDS.items()
+    }
+    defaults = default_config(config.get("networks", "mlp"), kinds)
+    return _config.check_config(config, defaults)
+
+
+def _checked(config: _config.Config) -> _config.Config:
+    """Return the complete config, after checking what needs no data."""
+    config = complete_config(config)
+    if not config.models or set(config.models) - set(_align_training.MODELS):
+        raise ValueError(
+            f"config.models must name some of {_align_training.MODELS}, got"
+            f" {config.models}."
+        )
+    if not config.seeds or len(set(config.seeds)) != len(config.seeds):
+        raise ValueError(f"config.seeds must be different, got {config.seeds}.")
+    if config.num_points < 3 or config.num_points % 2 == 0:
+        raise ValueError(
+            "config.num_points must be odd and >= 3, so that the midpoint is one of"
+            f" them, got {config.num_points}."
+        )
+    for key in ("num_pairs", "chunk_size", "num_val_pairs", "num_val_inputs"):
+        if config[key] < 1:
+            raise ValueError(f"config.{key} must be >= 1, got {config[key]}.")
+    if config.rotated and config.networks != "mlp":
+        raise ValueError(
+            "config.rotated turns images for MLPs, config.networks is"
+            f" {config.networks!r}."
+        )
+    if config.networks == "siren":
+        if config.other_data.source is not None:
+            raise ValueError("config.other_data is for classifiers, not for SIRENs.")
+    elif any(config.distort.values()):
+        raise ValueError("config.distort changes INRs, not classifiers.")
+    _align_methods.choose(tuple(config.methods), tuple(config.models))
+    return config
+
+
+def _check_model(config, name, population, mesh) -> None:
+    """Raise what a training would raise on its first step, without computing it."""
+    losses = config[name].losses
+    if not any(losses.values()) or min(losses.values()) < 0:
+        raise ValueError(
+            f"config.{name}.losses must be >= 0 and not all zero, got {dict(losses)}."
+        )
+    matcher = _align_training.make_matcher(config, name, population)
+    fit = _align_training.fit_config(config, name, 0)
+    loss_fn = _align_training.make_loss(config, name, matcher)
+    _autoencoder_fit.make_step(fit, loss_fn, mesh)
+    _autoencoder_fit.check_run(fit, len(population.parts["train"]), mesh)
+    batch = _align_training.make_batches(config, name, 0, population)(0)
+    variables = jax.eval_shape(matcher.init, jax.random.key(0))
+    jax.eval_shape(loss_fn, variables, batch, jax.random.key(0))
+
+
+def _model_folder(folder: pathlib.Path, name: str, seed: int) -> pathlib.Path:
+    return folder / "models" / f"{name}_{seed}"
+
+
+def _train(config, name, seed, population, folder, mesh) -> None:
+    """Train one matcher and save the best, unless that is done."""
+    folder = _model_folder(folder, name, seed)
+    if (folder / "matcher").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    matcher = _align_training.make_matcher(config, name, population)
+    fit = _align_training.fit_config(config, name, seed)
+    loss_fn = _align_training.make_loss(config, name, matcher)
+    _autoencoder_fit.fit(
+        fit,
+        matcher,
+        *_autoencoder_fit.make_step(fit, loss_fn, mesh),
+        _align_training.make_batches(config, name, seed, population),
+        _align_training.make_evaluator(config, matcher, population),
+        folder,
+        mesh,
+        best=_align_training.BEST,
+    )
+    variables, metadata = _autoencoder_fit.load_best(
+        fit, folder, best=_align_training.BEST
+    )
+    _autoencoder_fit.draw_curves(
+        folder, label="validation loss at midpoints", best=_align_training.BEST
+    )
+    trained = deep_align.TrainedMatcher(
+        architecture=population.architecture,
+        features=_align_training.features(config, name),
+        statistics=population.statistics,
+        variables=variables,
+        metadata=metadata,
+    )
+    deep_align.save_matcher(folder / "matcher", trained)
+
+
+def _compare(config, population, folder) -> dict[str, Any]:
+    """Measure what no file holds yet, and report."""
+    models = {
+        (name, seed): deep_align.load_matcher(
+            _model_folder(folder, name, seed) / "matcher"
+        )
+        for name in config.models
+        for seed in config.seeds
+    }
+    populations = {"held_out": population}
+    populations |= dict(_align_population.others(config, population, folder))
+    methods = _align_methods.choose(tuple(config.methods), tuple(config.models))
+    work = [
+        (name, method, seed)
+        for name in populations
+        for method in methods
+        for seed in config.seeds
+    ]
+    files = {job: _cell_file(config, folder, *job) for job in work}
+    todo = [job for job in work if not files[job].exists()]
+    programs: dict[Any, Any] = {}
+    with training.Progress(
+        len(work), "align", "cell", initial=len(work) - len(todo)
+    ) as progress:
+        for name, method, seed in todo:
+            cell = _cell(config, models, populations[name], programs, method, seed)
+            files[name, method, seed].parent.mkdir(parents=True, exist_ok=True)
+            _arrays.save_arrays(files[name, method, seed], cell)
+            progress.update()
+    cells = {job: _arrays.load_arrays(file) for job, file in files.items()}
+    held_out = _align_population.pick(population.params, population.parts["test"])
+    twins = {
+        name: [
+            _align_evaluation.recovered(
+                config,
+                _align_training.make_matcher(config, name, population),
+                models[name, seed].variables,
+                held_out,
+            )
+            for seed in config.seeds
+        ]
+        for name in config.models
+    }
+    return _align_report.write(folder, config, populations, cells, models, twins)
+
+
+def _cell_file(config, folder, name, method, seed) -> pathlib.Path:
+    """Return where a cell is; another source of other networks is another cell."""
+    group = config[name].to_dict() if name in ("other_data", "other_width") else {}
+    mark = _config.config_hash(ConfigDict(group))
+    return folder / "cells" / f"{name}_{mark}" / f"{method}_{seed}.npz"
+
+
+def _cell(config, models, population, programs, method, seed) -> dict[str, np.ndarray]:
+    """Return the curves of one method on the pairs of one seed, and what it cost.
+
+    `programs` keeps what is compiled, by architecture and method.
+    """
+    network, model = population.network, _align_methods.METHODS[method].model
+    which = str(population.architecture)
+    if (which, method) not in programs:
+        matcher = None
+        if model is not None:
+            matcher = _align_training.make_matcher(config, model, population)
+        programs[which, method] = _align_methods.make_solver(
+            config, method, matcher, network
+        )
+    if which not in programs:
+        programs[which] = _align_evaluation.path_measurer(network, config.num_points)
+    pairs = _align_population.draw_pairs(population, "test", config.num_pairs, seed)
+    variables = None if model is None else models[model, seed].variables
+    solved = programs[which, method](variables, population, pairs, seed)
+    return {
+        **programs[which](population, pairs, solved.params),
+        "function_error": solved.function_error,
+        "seconds": np.asarray(solved.seconds),
+    }
