@@ -56,6 +56,7 @@ def default_options() -> dict[str, Any]:
             "feature_size": config_dict.placeholder(int),
             "pool": "max",
             "max_fixed": 8,
+            "faithful": False,
             "remat": False,
         },
         "decoder": {"hidden_multipliers": (4, 8), "head": "affine"},

@@ -73,6 +73,22 @@ class NeuralGraphs(nn.Module):
         Raises:
           ValueError: if the graph does not fit the topology, or an option is unknown.
         """
+        return _read(self, self._features(graph, deterministic), graph)
+
+    def node_features(
+        self, graph: jraph.GraphsTuple, *, deterministic: bool = True
+    ) -> Array:
+        """Return the node features after the last layer, `[*N, V, width]`.
+
+        Permuted with the hidden neurons. Called as `encoder.apply(variables, graph,
+        method="node_features")`.
+        """
+        return _join(self._features(graph, deterministic), graph)
+
+    @nn.compact
+    def _features(
+        self, graph: jraph.GraphsTuple, deterministic: bool
+    ) -> tuple[Array, ...]:
         _options.check_sizes(self)
         if self.norm not in _pna.NORMS:
             raise ValueError(f"norm must be one of {_pna.NORMS}, got {self.norm!r}.")
@@ -87,7 +103,7 @@ class NeuralGraphs(nn.Module):
             x, e = step(params, self.topology, self.norm, x, e)
             if self.dropout and not (last or deterministic):
                 x = _dropout.drop(self.make_rng("dropout"), x, self.dropout)
-        return _read(self, x, graph)
+        return x
 
 
 class RelationalTransformer(nn.Module):
@@ -136,6 +152,22 @@ class RelationalTransformer(nn.Module):
         Raises:
           ValueError: if the graph does not fit the topology, or a size is impossible.
         """
+        return _read(self, self._features(graph, deterministic), graph)
+
+    def node_features(
+        self, graph: jraph.GraphsTuple, *, deterministic: bool = True
+    ) -> Array:
+        """Return the node features after the last layer, `[*N, V, width]`.
+
+        Permuted with the hidden neurons. Called as `encoder.apply(variables, graph,
+        method="node_features")`.
+        """
+        return _join(self._features(graph, deterministic), graph)
+
+    @nn.compact
+    def _features(
+        self, graph: jraph.GraphsTuple, deterministic: bool
+    ) -> tuple[Array, ...]:
         _options.check_sizes(self)
         if self.width % 2 or 2 * self.width % self.num_heads:
             raise ValueError(
@@ -160,7 +192,7 @@ class RelationalTransformer(nn.Module):
             x, pairs = step(params, self.topology, self.num_heads, x, pairs)
             if self.dropout and not (last or deterministic):
                 x = _dropout.drop(self.make_rng("dropout"), x, self.dropout)
-        return _read(self, x, graph)
+        return x
 
 
 def _embed(module, graph: jraph.GraphsTuple, edge_size: int, init_affine):
@@ -212,3 +244,10 @@ def _read(module, nodes: tuple[Array, ...], graph: jraph.GraphsTuple) -> Array:
         x = _affine.affine(module.param("readout", init), x)
     raw: Any = graph.nodes
     return x.reshape(*raw.shape[:-2], -1)
+
+
+def _join(nodes: tuple[Array, ...], graph: jraph.GraphsTuple) -> Array:
+    """Return the features of all neurons, `[*N, V, D]`."""
+    x = jnp.concatenate(nodes, axis=1)
+    raw: Any = graph.nodes
+    return x.reshape(*raw.shape[:-2], *x.shape[1:])

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from symmerge_jax import autoencoders, metanets
+from symmerge_jax import autoencoders, metanets, networks
 
 PUBLISHED = (
     {"kind": "siren", "layer_sizes": [2, 32, 32, 1]},
@@ -166,6 +166,38 @@ def test_neural_graphs_standardise_and_choose_their_latent(describe, kind):
     build = autoencoders.build(architecture, encoder, decoder, statistics)
     shapes = jax.eval_shape(build.init, jax.random.key(0))
     assert shapes["encoder"]["constants"]["frequencies"]["edges"].shape == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "size"),
+    [
+        ("neural_graphs", {}, 8),
+        ("relational_transformer", {"num_heads": 2}, 8),
+        ("scale_gmn", {}, 8),
+        ("deep_weight_space", {}, 16),
+        ("deep_weight_space", {"faithful": True, "num_heads": 2, "max_fixed": 1}, 16),
+    ],
+)
+def test_encoders_of_weights_have_features_of_neurons(describe, kind, options, size):
+    architecture, _, _, statistics = describe()
+    encoder = {"kind": kind, "width": 8, "num_layers": 2, **options}
+    assert set(encoder) <= set(autoencoders.encoder_keys(kind))
+    built = autoencoders.build_node_encoder(architecture, encoder, statistics)
+    network = networks.build(architecture)
+
+    def run(key):
+        keys = jax.random.split(key, 3)
+        return built.features(built.init(key), jax.vmap(network.init)(keys))
+
+    found = jax.eval_shape(run, jax.random.key(0))
+    hidden = architecture["layer_sizes"][1:-1]
+    assert [x.shape for x in found.values()] == [(3, n, size) for n in hidden]
+
+
+def test_a_probe_has_no_features_of_neurons(describe):
+    architecture, _, _, statistics = describe()
+    with pytest.raises(ValueError, match="'probe' has no features of neurons"):
+        autoencoders.build_node_encoder(architecture, {"kind": "probe"}, statistics)
 
 
 def test_an_encoder_names_its_keys():

@@ -300,8 +300,14 @@ def test_permutations_change_nothing_and_signs_do(name, architecture):
     with jax.enable_x64(True):
         params = random_params(network, 2)
         encoder, graph, variables = make(name, network, params)
-        apply = jax.jit(encoder.apply)
-        latents = apply(variables, graph)
+
+        @jax.jit
+        def apply(variables, graph):
+            nodes = encoder.apply(variables, graph, method="node_features")
+            return encoder.apply(variables, graph), nodes
+
+        latents, nodes = apply(variables, graph)
+        assert nodes.shape == (2, encoder.topology.num_nodes, SMALL["width"])
 
         def moved_by(scale):
             sizes = network.spec.sizes(jax.tree.map(lambda x: x[0], params))
@@ -315,8 +321,17 @@ def test_permutations_change_nothing_and_signs_do(name, architecture):
             moved = jax.vmap(lambda p: symmetry.act(element, p, network.spec))(params)
             return apply(variables, graphs.params_to_graph(moved, encoder.topology))
 
-        assert deviation(latents, moved_by(1.0)) < 1e-10
-        assert deviation(latents, moved_by(-1.0)) > 1e-3
+        moved_latents, moved_nodes = moved_by(1.0)
+        assert deviation(latents, moved_latents) < 1e-10
+        for space, where in zip(
+            encoder.topology.spaces, encoder.topology.node_slices, strict=True
+        ):
+            hidden = space.role == "hidden"
+            expected = nodes[:, where][:, :: -1 if hidden else 1]
+            assert deviation(expected, moved_nodes[:, where]) < 1e-10
+            if hidden:
+                assert deviation(expected, nodes[:, where]) > 1e-3
+        assert deviation(latents, moved_by(-1.0)[0]) > 1e-3
 
 
 @pytest.mark.parametrize("norm", ["graph", "node", "batch"])
