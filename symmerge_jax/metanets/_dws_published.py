@@ -44,6 +44,10 @@ POOLS = ("mean", "max")
 Tensors = tuple[_weight_tensors.WeightTensor, ...]
 
 
+_Shape = tuple[int, int, int]
+"""Inputs and outputs of an affine map, and how many of them lie side by side."""
+
+
 class Options(NamedTuple):
     """What a layer is made of, besides its parameters.
 
@@ -99,14 +103,15 @@ def init_layer(
       shift of the norms. All affine maps have normal weights of standard deviation
       `2 sqrt(I / (O (I + O)))`, as published, except for those around many inputs.
     """
-    names = {"attention": "qkvo", "exchange": "0123", "affine": "0"}
-    shapes: dict[str, dict[str, tuple[int, int]]] = {}
+    shapes: dict[str, dict[str, _Shape]] = {}
     for m in _maps(options):
         size = sizes[m.source] * (1 if m.entries else _fixed(options, m.source))
         out = new_size * m.copies
-        shapes[_name(m)] = {
-            name: (out if name == "o" else size, out) for name in names[m.kind]
-        }
+        if m.kind == "attention":
+            shapes[_name(m)] = {"qkv": (size, out, 3), "out": (out, out, 1)}
+        else:
+            names = "0123" if m.kind == "exchange" else "0"
+            shapes[_name(m)] = {name: (size, out, 1) for name in names}
     keys = iter(jax.random.split(key, 1 + 3 * len(sizes)))
     params: dict[str, Any] = dict(_init_scaled(next(keys), shapes))
     for s, tensor in enumerate(options.tensors):
@@ -162,17 +167,18 @@ def attend(params: Params, num_heads: int, x: Array) -> Array:
     Equivariant to permutations of the rows.
 
     Args:
-      params: affine maps `q`, `k`, `v` `[I, O]` and `o` `[O, O]`.
+      params: affine maps `qkv` `[I, 3 O]` and `out` `[O, O]`.
       num_heads: divides `O`.
       x: the rows.
     """
-    q, k, v = (_affine.affine(params[name], x) for name in "qkv")
-    size = q.shape[-1]
-    q, k, v = (y.reshape(*y.shape[:-1], num_heads, -1) for y in (q, k, v))
+    size = params["out"]["b"].size
+    qkv = _affine.affine(params["qkv"], x)
+    qkv = qkv.reshape(*qkv.shape[:-1], 3, num_heads, -1)
+    q, k, v = (qkv[:, :, i] for i in range(3))
     scores = jnp.einsum("nihd,njhd->nhij", q, k) / math.sqrt(size)
     h = q + jnp.einsum("nhij,njhd->nihd", jax.nn.softmax(scores, axis=-1), v)
     h = h.reshape(*h.shape[:2], size)
-    return h + jax.nn.relu(_affine.affine(params["o"], h))
+    return h + jax.nn.relu(_affine.affine(params["out"], h))
 
 
 def _maps(options: Options) -> Iterator[_Map]:
@@ -281,21 +287,20 @@ def _pool(
 
 
 def _init_scaled(key: Key, shapes: Params) -> Params:
-    """Return affine maps `{"w", "b"}` for a tree of pairs `(size, new_size)`."""
-    pairs, tree = jax.tree.flatten(shapes, is_leaf=lambda x: isinstance(x, tuple))
-    stds = [2 * math.sqrt(size / (out * (size + out))) for size, out in pairs]
+    """Return affine maps `{"w", "b"}` for a tree of shapes."""
+    found, tree = jax.tree.flatten(shapes, is_leaf=lambda x: isinstance(x, tuple))
     # Two draws for all maps: a program with one per matrix takes minutes to compile.
     keys = jax.random.split(key)
-    weight_ends = list(itertools.accumulate(size * out for size, out in pairs))
-    bias_ends = list(itertools.accumulate(out for _, out in pairs))
+    weight_ends = list(itertools.accumulate(math.prod(x) for x in found))
+    bias_ends = list(itertools.accumulate(math.prod(x[1:]) for x in found))
     normal = jax.random.normal(keys[0], weight_ends[-1:], jnp.float32)
     uniform = jax.random.uniform(keys[1], bias_ends[-1:], jnp.float32, -1e-4, 1e-4)
     weights = jnp.split(normal, weight_ends[:-1])
     biases = jnp.split(uniform, bias_ends[:-1])
-    maps = [
-        {"w": std * w.reshape(pair), "b": b}
-        for pair, std, w, b in zip(pairs, stds, weights, biases, strict=True)
-    ]
+    maps = []
+    for (size, out, num), w, b in zip(found, weights, biases, strict=True):
+        std = 2 * math.sqrt(size / (out * (size + out)))
+        maps.append({"w": std * w.reshape(size, num * out), "b": b})
     return jax.tree.unflatten(tree, maps)
 
 

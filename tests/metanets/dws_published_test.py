@@ -50,13 +50,13 @@ def affine(params, x):
 
 
 def attention(params, x, num_heads=2):
-    q, k, v = (affine(params[name], x) for name in "qkv")
+    q, k, v = np.split(affine(params["qkv"], x), 3, axis=1)
     columns = np.split(np.arange(q.shape[1]), num_heads)
     h = np.zeros_like(q)
     for c in columns:
         scores = np.exp(q[:, c] @ k[:, c].T / np.sqrt(q.shape[1]))
         h[:, c] = q[:, c] + scores / scores.sum(axis=1, keepdims=True) @ v[:, c]
-    return h + np.maximum(affine(params["o"], h), 0)
+    return h + np.maximum(affine(params["out"], h), 0)
 
 
 def along_inputs(params, x):
