@@ -61,7 +61,8 @@ class DeepWeightSpace(nn.Module):
       dropout: probability to drop a channel after every layer but the last.
       input_moments: what raw weights and biases are standardised by, see
         `input_moments`; None to leave them as they are (published).
-      remat: whether the backward pass computes each layer again instead of storing it.
+      remat: whether the backward pass computes each layer again instead of storing it;
+        with `faithful`, whose layers are large, one network after the other.
     """
 
     topology: graphs.Topology
@@ -163,7 +164,9 @@ class DeepWeightSpace(nn.Module):
         layers = make_layers(tensors, tuple(x.shape[-1] for x in values))
         for k, (init, step) in enumerate(layers):
             params = self.param(f"layer_{k}", init)
-            values = (jax.checkpoint(step) if self.remat else step)(params, values)
+            if self.remat:
+                step = _one_by_one(step) if self.faithful else jax.checkpoint(step)
+            values = step(params, values)
             if self.dropout and k + 1 < self.num_layers and not deterministic:
                 key = self.make_rng("dropout")
                 values = _dropout.drop(key, values, self.dropout)
@@ -241,6 +244,19 @@ class DeepWeightSpace(nn.Module):
 
             yield init, step
             sizes = (width,) * len(targets)
+
+
+def _one_by_one(
+    step: Callable[[Params, _Values], _Values],
+) -> Callable[[Params, _Values], _Values]:
+    """Return a layer that takes a batch network by network and stores its input."""
+
+    @jax.checkpoint
+    def one(params: Params, values: _Values) -> _Values:
+        new = step(params, tuple(x[None] for x in values))
+        return tuple(x[0] for x in new)
+
+    return lambda params, values: jax.lax.map(lambda x: one(params, x), values)
 
 
 def _pools(faithful: bool) -> tuple[str, ...]:

@@ -127,8 +127,9 @@ def test_a_norm_sees_one_network():
     network = networks.mlp((3, 4, 2), "relu")
     topology = make_topology(network)
     encoder = metanets.DeepWeightSpace(
-        topology, width=4, num_layers=2, faithful=True, num_heads=2, remat=True
+        topology, width=4, num_layers=2, faithful=True, num_heads=2
     )
+    one_by_one = encoder.clone(remat=True)
     generator = np.random.default_rng(0)
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     draw = lambda x: generator.normal(size=(2, *x.shape)).astype(x.dtype)  # noqa: E731
@@ -142,12 +143,14 @@ def test_a_norm_sees_one_network():
             latents = encoder.apply(variables, to_graph(params))
             return jnp.sum(latents**2), latents
 
-        return jax.grad(loss, has_aux=True)(variables)
+        gradients, latents = jax.grad(loss, has_aux=True)(variables)
+        return gradients, latents, one_by_one.apply(variables, to_graph(params))
 
-    gradients, latents = jax.device_get(run(params))
+    gradients, latents, same_latents = jax.device_get(run(params))
+    np.testing.assert_allclose(same_latents, latents, rtol=0, atol=1e-5)
     # Constant weights: no variance of channels.
     others = jax.tree.map(lambda x: np.stack([x[0], np.ones_like(x[1])]), params)
-    other_gradients, other_latents = jax.device_get(run(others))
+    other_gradients, other_latents, _ = jax.device_get(run(others))
     np.testing.assert_allclose(latents[0], other_latents[0], rtol=0, atol=1e-5)
     assert np.abs(latents[0] - latents[1]).max() > 1e-3
     for tree in (gradients, other_gradients):
