@@ -2,6 +2,7 @@
 
 from symmerge_jax.deep_align._aligner import DeepAlign
 from symmerge_jax.deep_align._augment import distort
+from symmerge_jax.deep_align._build import FEATURES, build
 from symmerge_jax.deep_align._files import (
     TrainedMatcher,
     load_matcher,
@@ -13,8 +14,9 @@ from symmerge_jax.deep_align._losses import (
     supervised_loss,
     task_loss,
 )
-from symmerge_jax.deep_align._matcher import FEATURES, Matcher, build, matcher
+from symmerge_jax.deep_align._matcher import Matcher, matcher
 from symmerge_jax.deep_align._probe_features import ProbeFeatures
+from symmerge_jax.deep_align._refine import refined
 
 __all__ = [
     "FEATURES",
@@ -28,6 +30,7 @@ __all__ = [
     "load_matcher",
     "matcher",
     "move_softly",
+    "refined",
     "save_matcher",
     "supervised_loss",
     "task_loss",

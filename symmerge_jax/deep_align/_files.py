@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from symmerge_jax import autoencoders, networks, symmetry
-from symmerge_jax.deep_align import _aligner, _matcher
+from symmerge_jax.deep_align import _aligner, _build, _matcher
 
 FORMAT = autoencoders.ModelFormat("matcher", "matcher", ("architecture", "features"))
 
@@ -42,7 +42,7 @@ class TrainedMatcher:
     @functools.cached_property
     def matcher(self) -> _matcher.Matcher:
         """The matcher as pure functions, for the networks that it was trained on."""
-        return _matcher.build(self.architecture, self.features, self.statistics)
+        return _build.build(self.architecture, self.features, self.statistics)
 
     def aligner(
         self, *, num_sweeps: int = 2, architecture: Mapping[str, Any] | None = None
@@ -76,7 +76,7 @@ class TrainedMatcher:
                 f" are {dict(architecture)}: they may differ in the widths of hidden"
                 " layers only. Train a matcher of this architecture."
             )
-        return _matcher.build(architecture, self.features, self.statistics)
+        return _build.build(architecture, self.features, self.statistics)
 
 
 def save_matcher(path: str | os.PathLike, trained: TrainedMatcher) -> None:

@@ -110,7 +110,11 @@ def move_softly(
     groups = {space.name: space.group for space in spec.spaces}
     matrices = {
         name: alignment.relax(
-            similarity, groups[name], rescale=signed, num_iters=num_iters
+            similarity,
+            groups[name],
+            rescale=signed,
+            num_iters=num_iters,
+            gradient="unrolled",
         )
         for name, similarity in similarities.items()
     }

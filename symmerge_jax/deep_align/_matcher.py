@@ -13,17 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import autoencoders, networks, symmetry
-from symmerge_jax.deep_align import _probe_features
 from symmerge_jax.typing import Array, Key, Params
-
-FEATURES = (
-    "probes",
-    "deep_weight_space",
-    "scale_gmn",
-    "neural_graphs",
-    "relational_transformer",
-)
-"""Kinds of encoders of neurons."""
 
 Variables = Any
 """Parameters of the matcher: an entry "features", and "scale"."""
@@ -46,50 +36,6 @@ class Matcher(NamedTuple):
     sizes: Mapping[str, int]
     init: Callable[[Key], Variables]
     similarities: Callable[[Variables, Params, Params], dict[str, Array]]
-
-
-def build(
-    architecture: Mapping[str, Any],
-    features: Mapping[str, Any],
-    statistics: autoencoders.Statistics,
-) -> Matcher:
-    """Return the matcher that plain descriptions name.
-
-    Args:
-      architecture: of the networks, see `networks.build`.
-      features: `kind`, one of `FEATURES`; for "probes" the options of `ProbeFeatures`,
-        for the others those of `autoencoders.build_node_encoder`.
-      statistics: of the population that the matcher is trained on.
-
-    Returns:
-      The matcher.
-
-    Raises:
-      ValueError: unknown kind or option, or statistics of another architecture.
-    """
-    options = dict(features)
-    if options.get("kind") not in FEATURES:
-        raise ValueError(
-            f"Unknown kind of features {options.get('kind')!r}; known are {FEATURES}."
-        )
-    network = networks.build(architecture)
-    if options["kind"] == "probes":
-        del options["kind"]
-        try:
-            module = _probe_features.ProbeFeatures(network, **options)
-        except TypeError as error:
-            raise ValueError(f"Features of kind 'probes': {error}") from error
-        return matcher(
-            network,
-            _from_module(network, module),
-            signed=_has_signs(network.spec),
-            any_width=True,
-        )
-    encoder = autoencoders.build_node_encoder(architecture, options, statistics)
-    signed = options["kind"] == "scale_gmn" and _has_signs(network.spec)
-    signed &= options.get("symmetry") != "permutation"
-    signed &= not options.get("ablate_symmetry", False)
-    return matcher(network, encoder, signed=signed)
 
 
 def matcher(
@@ -138,23 +84,6 @@ def matcher(
         fixed = symmetry.Group.TRIVIAL
         sizes = {s.name: sizes[s.name] for s in network.spec.spaces if s.group is fixed}
     return Matcher(network, signed, sizes, init, similarities)
-
-
-def _from_module(
-    network: networks.Network, module: _probe_features.ProbeFeatures
-) -> autoencoders.NodeEncoder:
-    def init(key: Key) -> Variables:
-        return module.init(key, jax.tree.map(lambda x: x[None], network.init(key)))
-
-    def features(variables: Variables, params_batch: Params) -> dict[str, Array]:
-        found: Any = module.apply(variables, params_batch)
-        return found
-
-    return autoencoders.NodeEncoder(init, features)
-
-
-def _has_signs(spec: symmetry.SymmetrySpec) -> bool:
-    return any(space.group is symmetry.Group.SIGN for space in spec.spaces)
 
 
 def _unit(x: Array) -> Array:
