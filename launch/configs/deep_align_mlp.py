@@ -26,10 +26,11 @@ def get_config(variant: str = "digits"):
     config.population = experiments.load_config_file(f"{ZOO}:{variant}")
     config.rotated = True
     for model in (config.deep_align, config.ours):
-        model.batch_size, model.weight_decay = 16, 5e-4
-        model.clip_norm, model.learning_rate = 1.0, 1e-3
-        model.num_steps = 1000
+        model.batch_size, model.weight_decay, model.clip_norm = 16, 5e-4, 1.0
+    config.deep_align.update(num_steps=500, learning_rate=1e-3)
     config.deep_align.features.update(width=16, feature_size=64)
+    config.ours.update(num_steps=1000, learning_rate=3e-3)
+    config.ours.features.num_rounds = 1
     config.other_width.hidden_sizes = (96, 96)
     if variant == "mnist":
         config.num_train_inputs, config.num_test_inputs = 10_000, 2_000
