@@ -23,6 +23,9 @@ ALIGNER = flags.DEFINE_enum(
 NUM_RANDOM_STARTS = flags.DEFINE_integer(
     "num_random_starts", None, "Further starts of weight_matching."
 )
+MATCHER = flags.DEFINE_string(
+    "matcher", None, "Workdir of a trained matcher, which the alignment starts from."
+)
 WEIGHTS = flags.DEFINE_list("weights", None, "Weights of the mean, as 0.3,0.7.")
 DATA = flags.DEFINE_string(
     "data", None, "Measure losses on .npz with x and y, digits, mnist or fashion_mnist."
@@ -44,6 +47,7 @@ def main(argv):
         architecture=ARCHITECTURE.value,
         aligner=ALIGNER.value or "",
         num_random_starts=NUM_RANDOM_STARTS.value,
+        matcher=MATCHER.value,
         weights=WEIGHTS.value,
         data=DATA.value,
         data_dir=DATA_DIR.value,

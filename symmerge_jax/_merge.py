@@ -62,7 +62,8 @@ def merge(
       spec: symmetry of the architecture.
       aligner: `alignment.MergeMany` or `alignment.Universe`, which bring any number of
         networks together; or a solver for pairs, to be used by `MergeMany`; None for
-        `MergeMany(aligner=WeightMatching())`.
+        `MergeMany(aligner=WeightMatching())`. A learned solver compares networks, not
+        their means: use it as `MergeMany(init=learned)`.
       weights: one per network, above zero, sum 1; None for equal ones.
       key: random key of the solver; None for `jax.random.key(0)`.
       data: see `align`.

@@ -256,3 +256,15 @@ def test_anything_but_a_list_of_single_networks_is_refused(unchecked):
     batch = jax.tree.map(lambda x: np.stack([x, x]), make_twins("siren", 1)[0])
     with pytest.raises(ValueError, match=r"one network per entry .* axes \(2,\)"):
         symmerge_jax.merge([batch, batch], SIREN.spec)
+
+
+@pytest.mark.parametrize("kind", [alignment.MergeMany, alignment.Universe])
+def test_crowds_start_from_the_frame_that_is_given(kind):
+    twins = make_twins("siren", 3)
+    start = alignment.WeightMatching(starts=("outward",))
+    solver = kind(aligner=stand_still, init=start)
+    found = symmerge_jax.merge(twins, SIREN.spec, aligner=solver)
+    before, *after = found.result.objective
+    assert before > 1e-3 and max(after) < 1e-6 * before
+    for leaf in jax.tree.leaves(found.aligned):
+        np.testing.assert_allclose(leaf, np.stack([leaf[0]] * 3), rtol=0, atol=1e-5)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _base, _many, _starts
+from symmerge_jax.alignment import _base, _frame, _many, _starts
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -26,6 +26,8 @@ def solve(
     *,
     min_sweeps: int,
     max_sweeps: int,
+    init: _base.Aligner | None = None,
+    init_key: Key | None = None,
 ) -> _many.ManyResult:
     """Repeat a sweep from several starts until the spread stops falling.
 
@@ -39,6 +41,9 @@ def solve(
         the number of sweeps that came before.
       min_sweeps: number of sweeps that are done in any case.
       max_sweeps: upper bound on the number of sweeps from each start.
+      init: moves every network onto the first one, before all sweeps, where that lowers
+        the spread; None to start from the networks as given.
+      init_key: its random key; needed with `init` only.
 
     Returns:
       The best of the starts.
@@ -47,10 +52,14 @@ def solve(
       ValueError: fewer than two networks, or parameters that do not fit the spec.
     """
     balanced, scales = _balance(problem)
+    crowd = _as_given(balanced)
+    if init is not None:
+        assert init_key is not None
+        crowd = _onto_first(init, init_key, crowd, balanced)
 
     def descend(start) -> _State:
         step = lambda count, crowd: sweep(start, count, crowd, balanced)  # noqa: E731
-        return _descend(step, balanced, min_sweeps, max_sweeps)
+        return _descend(step, crowd, balanced, min_sweeps, max_sweeps)
 
     final = jax.lax.map(descend, starts)  # one after the other, to save memory
     reached = final.objective[:, -1]
@@ -148,11 +157,12 @@ class _State(NamedTuple):
 
 def _descend(
     sweep: Callable[[Array, Crowd], Crowd],
+    first: Crowd,
     problem: _many.ManyProblem,
     min_sweeps: int,
     max_sweeps: int,
 ) -> _State:
-    params, weights = dict(problem.params_batch), problem.weights
+    weights = problem.weights
 
     def step(state: _State) -> _State:
         crowd = sweep(state.sweeps, state.crowd)
@@ -171,12 +181,32 @@ def _descend(
         more = state.improved | (state.sweeps < min_sweeps)
         return more & (state.sweeps < max_sweeps)
 
-    elements = jax.vmap(lambda x: _starts.identity(x, problem.spec))(params)
-    objective = jnp.full(max_sweeps + 1, spread(params, weights))
-    start = _State(
-        Crowd(elements, params), objective, jnp.ones((), bool), jnp.zeros((), int)
-    )
+    objective = jnp.full(max_sweeps + 1, spread(first.moved, weights))
+    objective = objective.at[0].set(spread(dict(problem.params_batch), weights))
+    start = _State(first, objective, jnp.ones((), bool), jnp.zeros((), int))
     return jax.lax.while_loop(unfinished, step, start)
+
+
+def _as_given(problem: _many.ManyProblem) -> Crowd:
+    params = dict(problem.params_batch)
+    return Crowd(jax.vmap(lambda x: _starts.identity(x, problem.spec))(params), params)
+
+
+def _onto_first(
+    aligner: _base.Aligner, key: Key, given: Crowd, problem: _many.ManyProblem
+) -> Crowd:
+    """Move each network onto the first one; keep all unless that lowers the spread."""
+    spec, first = problem.spec, _take(given.moved, 0)
+
+    def align(key, params):
+        found = aligner(key, _pair(first, params, problem)).element
+        return _frame.without_scales(found, spec), symmetry.act(found, params, spec)
+
+    keys = jax.random.split(key, len(problem.weights))
+    elements, moved = jax.vmap(align)(keys, given.moved)
+    found = Crowd({**given.elements, **elements}, moved)
+    closer = spread(moved, problem.weights) < spread(given.moved, problem.weights)
+    return jax.tree.map(lambda a, b: jnp.where(closer, a, b), found, given)
 
 
 def _balance(

@@ -16,8 +16,8 @@ class MergeMany:
     a sweep visits all networks in random order; the search ends after a sweep that does
     not lower the spread. Differs from the publication in three points: means are
     weighted, signs and balanced scales are part of the problem, and a network only
-    moves if that brings it closer to the mean. The first networks of the order meet a
-    mean of networks that are not aligned yet (compare `Universe`).
+    moves if that brings it closer to the mean. Without `init`, the first networks of
+    the order meet a mean of networks that are not aligned yet (compare `Universe`).
 
     Of two networks the second is aligned to the first, once, and what the aligner finds
     is taken as it is: its own objective need not be the spread.
@@ -25,6 +25,9 @@ class MergeMany:
     Attributes:
       aligner: solver for the pairs (network, mean of the others), which reads `data`
         and functions of the problem.
+      init: solver that moves every network onto the first one before all sweeps, such
+        as a learned one; kept where it lowers the spread. With it, two networks pass
+        the same search as more do.
       num_starts: number of random orders of three or more networks to try; the best
         spread wins.
       max_sweeps: upper bound on the number of sweeps from each start.
@@ -36,6 +39,7 @@ class MergeMany:
     aligner: _base.Aligner = dataclasses.field(
         default_factory=_weight_matching.WeightMatching
     )
+    init: _base.Aligner | None = None
     num_starts: int = 1
     max_sweeps: int = 100
 
@@ -43,7 +47,7 @@ class MergeMany:
         _crowd.check_counts(self.num_starts, self.max_sweeps)
 
     def __call__(self, key: Key, problem: _many.ManyProblem) -> _many.ManyResult:
-        if len(problem.weights) == 2:
+        if len(problem.weights) == 2 and self.init is None:
             return _crowd.solve_pair(self.aligner, key, problem)
         return _crowd.solve(
             problem,
@@ -51,6 +55,8 @@ class MergeMany:
             self._sweep,
             min_sweeps=1,
             max_sweeps=self.max_sweeps,
+            init=self.init,
+            init_key=jax.random.fold_in(key, self.num_starts),
         )
 
     def _sweep(self, key, count, crowd, problem) -> _crowd.Crowd:

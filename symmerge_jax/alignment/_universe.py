@@ -26,6 +26,7 @@ class Universe:
     Attributes:
       aligner: solver for the pairs (network, reference), which reads `data` and
         functions of the problem.
+      init: see `MergeMany`.
       num_starts: number of networks, drawn at random, that serve as first reference in
         a search of their own; the best spread wins. At most one per network.
       max_sweeps: upper bound on the number of sweeps from each start.
@@ -37,6 +38,7 @@ class Universe:
     aligner: _base.Aligner = dataclasses.field(
         default_factory=_weight_matching.WeightMatching
     )
+    init: _base.Aligner | None = None
     num_starts: int = 1
     max_sweeps: int = 100
 
@@ -58,6 +60,8 @@ class Universe:
             self._sweep,
             min_sweeps=2,
             max_sweeps=self.max_sweeps,
+            init=self.init,
+            init_key=jax.random.fold_in(key, self.num_starts),
         )
 
     def _sweep(self, start, count, crowd, problem) -> _crowd.Crowd:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 import symmerge_jax
-from symmerge_jax import alignment, networks, zoo
+from symmerge_jax import alignment, deep_align, networks, zoo
 from symmerge_jax.experiments import _merge_data, _weight_file
 
 ALIGNERS: dict[str, Callable[[], alignment.Aligner]] = {
@@ -39,6 +39,7 @@ def run(
     architecture: Mapping[str, Any] | str | None = None,
     aligner: str = "weight_matching",
     num_random_starts: int | None = None,
+    matcher: str | os.PathLike | None = None,
     weights: Sequence[float | str] | None = None,
     data: str | None = None,
     data_dir: str | os.PathLike | None = None,
@@ -60,6 +61,8 @@ def run(
       aligner: a key of `ALIGNERS`. Those in `USE_DATA` need `data`, which the losses
         are then measured on too: measure again on other data before you believe them.
       num_random_starts: further starts of "weight_matching".
+      matcher: folder of a trained matcher (`deep_align.load_matcher`), which brings the
+        networks together first; `aligner` then goes on from there. None for none.
       weights: of the mean, one per file, sum 1; None for equal ones.
       data: `.npz` with `x` and `y`, or a source of images (`_merge_data.load`); None to
         measure no losses.
@@ -74,8 +77,8 @@ def run(
 
     Raises:
       FileNotFoundError: a missing file.
-      ValueError: damaged files, networks that do not fit together, wrong options, or a
-        spec that does not fit the network.
+      ValueError: damaged files, networks that do not fit together, a matcher of another
+        architecture, wrong options, or a spec that does not fit the network.
     """
     target = _weight_file.check_writable(out)
     solver = _make_aligner(aligner, num_random_starts)
@@ -86,6 +89,9 @@ def run(
     network = networks.build(description)
     for file in files:
         _weight_file.check(file, network, description)
+    if matcher is not None:
+        init = deep_align.load_matcher(matcher).aligner(architecture=description)
+        solver = alignment.MergeMany(aligner=solver, init=init)
     losses = None if data is None else _merge_data.load(data, network, data_dir)
     if aligner in USE_DATA and losses is None:
         raise ValueError(f"aligner {aligner!r} looks at data: name some with --data.")

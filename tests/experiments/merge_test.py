@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import symmerge_jax
-from symmerge_jax import networks, symmetry, testing
+from symmerge_jax import deep_align, networks, symmetry, testing
 from symmerge_jax.experiments import merge
 
 MLP = {"kind": "mlp", "layer_sizes": [4, 6, 3], "activation": "tanh"}
@@ -209,3 +209,39 @@ def test_data_that_do_not_fit_are_refused(arrays, message, tmp_path, files):
     with pytest.raises(ValueError, match=message):
         merge.run(files, tmp_path / "out.npz", data=str(tmp_path / "data.npz"))
     assert not (tmp_path / "out.npz").exists()
+
+
+def save_matcher(folder, architecture):
+    """Write an untrained matcher of probes; nothing is compiled."""
+    network = networks.build(architecture)
+    shapes = symmetry.flatten(jax.eval_shape(network.init, jax.random.key(0)))
+    features = {"kind": "probes", "num_probes": 8, "feature_size": 8, "width": 0}
+    statistics = dict.fromkeys(shapes, (0.0, 1.0))
+    matcher = deep_align.build(architecture, features, statistics)
+    random = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda x: random.normal(size=x.shape).astype(x.dtype),
+        jax.eval_shape(matcher.init, jax.random.key(0)),
+    )
+    trained = deep_align.TrainedMatcher(architecture, features, statistics, variables)
+    deep_align.save_matcher(folder, trained)
+
+
+def test_a_trained_matcher_starts_the_search(tmp_path, files):
+    wider = {**MLP, "layer_sizes": [4, 9, 3]}  # hidden widths may be others
+    save_matcher(tmp_path / "run" / "matcher", wider)
+    report = merge.run(
+        files, tmp_path / "out.npz", aligner="identity", matcher=tmp_path / "run"
+    )
+    assert report["certificate"] < 1e-12
+    assert report["spread_after"] < 1e-10 < report["spread_before"]
+
+
+def test_matchers_that_do_not_fit_are_refused(tmp_path, files):
+    save_matcher(tmp_path / "matcher", {**MLP, "activation": "relu"})
+    out = tmp_path / "out.npz"
+    with pytest.raises(ValueError, match=r"trained on .*relu.* networks are .*tanh"):
+        merge.run(files, out, matcher=tmp_path / "matcher")
+    with pytest.raises(FileNotFoundError, match="No matcher in"):
+        merge.run(files, out, matcher=tmp_path / "nothing")
+    assert not out.exists()
