@@ -187,6 +187,33 @@ def choose(names: tuple[str, ...], models: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
+def make_aligner(
+    config: _config.Config,
+    name: str,
+    matcher: deep_align.Matcher | None,
+    variables: Any,
+) -> alignment.Aligner | None:
+    """Return the solver of a method; None if it leaves networks alone.
+
+    Args:
+      config: keys of `deep_align.default_config`.
+      name: a key of `METHODS`.
+      matcher: of the method's model, or None.
+      variables: its parameters.
+
+    Raises:
+      ValueError: an option that the solver refuses.
+    """
+
+    def learned(num_sweeps: int) -> alignment.Aligner:
+        assert matcher is not None
+        return deep_align.DeepAlign(
+            matcher=matcher, variables=variables, num_sweeps=num_sweeps
+        )
+
+    return METHODS[name].make(config, learned)
+
+
 def make_solver(
     config: _config.Config,
     name: str,
@@ -209,15 +236,6 @@ def make_solver(
     method, task = METHODS[name], _align_population.make_loss(network)
     compiled: dict[Any, Any] = {}
 
-    def make(variables: Any) -> alignment.Aligner | None:
-        def learned(num_sweeps: int) -> alignment.Aligner:
-            assert matcher is not None
-            return deep_align.DeepAlign(
-                matcher=matcher, variables=variables, num_sweeps=num_sweeps
-            )
-
-        return method.make(config, learned)
-
     def align(variables, shared, key_data, a, b, own) -> symmetry.GroupElement:
         uses_data = method.block == "data"
         problem = alignment.AlignmentProblem(
@@ -228,13 +246,13 @@ def make_solver(
             features_fn=lambda params, data: network.features(params, data["inputs"]),
             loss_fn=lambda params, data: task(params, data)["loss"],
         )
-        aligner = make(variables)
+        aligner = make_aligner(config, name, matcher, variables)
         assert aligner is not None
         return aligner(jax.random.wrap_key_data(key_data), problem).element
 
     def solve(variables, population, pairs: np.ndarray, seed: int) -> Solved:
         a, b = (_align_population.pick(population.params, pairs[:, i]) for i in (0, 1))
-        if make(variables) is None:
+        if make_aligner(config, name, matcher, variables) is None:
             return Solved(b, 0.0, np.zeros(len(pairs)))
         keys = jax.random.key_data(jax.random.split(jax.random.key(seed), len(pairs)))
         own = _align_population.pick(population.own, pairs[:, 0])

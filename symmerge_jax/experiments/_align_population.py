@@ -108,13 +108,24 @@ def others(
 
     Yields:
       A key of `OTHERS`, and the population, all of it in the part "test".
+
+    Raises:
+      ValueError: as `load`, or images that are not square and cannot be turned.
+      FileNotFoundError: as `load`.
     """
     if config.rotated:
         yield "rotated", _rotated(population)
     for name in ("other_data", "other_width"):
         if (other := _other_config(config, name)) is not None:
-            path = None if folder is None else folder / f"{name}.zoo"
+            file = f"{name}_{mark(config, name)}.zoo"
+            path = None if folder is None else folder / file
             yield name, _whole(other, _open(other, path), name)
+
+
+def mark(config: _config.Config, name: str) -> str:
+    """Return text that differs for another population of the same name."""
+    group = config[name].to_dict() if name in ("other_data", "other_width") else {}
+    return _config.config_hash(ConfigDict(group))
 
 
 def draw_pairs(population: Population, part: str, num: int, seed: int) -> np.ndarray:
@@ -201,15 +212,19 @@ def _divided(config: _config.Config, networks_zoo: zoo.Zoo) -> Population:
 def _whole(config: _config.Config, networks_zoo: zoo.Zoo, name: str) -> Population:
     zoo.check_finite(networks_zoo)
     rows = np.arange(len(networks_zoo))
-    if len(rows) < 2:
-        raise ValueError(f"The population config.{name} has {len(rows)} networks.")
-    return _population(config, networks_zoo, {"train": rows, "test": rows})
+    population = _population(config, networks_zoo, {"train": rows, "test": rows})
+    if not len(draw_pairs(population, "test", 1, 0)):
+        why = " that draw one image" if population.group is not None else ""
+        raise ValueError(
+            f"The population config.{name} has {len(rows)} networks, of which there are"
+            f" no two{why}: use more."
+        )
+    return population
 
 
 def _population(config, networks_zoo: zoo.Zoo, parts) -> Population:
     network = networks.build(networks_zoo.architecture)
     params = jax.tree.map(np.asarray, dict(networks_zoo.params))
-    train, test = parts["train"], parts["test"]
     group, own = None, {}
     if config.networks == "siren":
         # Phases are no part of the group: separate fits need not agree on them.
@@ -220,9 +235,8 @@ def _population(config, networks_zoo: zoo.Zoo, parts) -> Population:
         train_data = test_data = {"inputs": grid}
     else:
         train_data, test_data = _images(config, network)
-    del train, test
     return Population(
-        architecture=networks_zoo.architecture,
+        architecture=dict(networks_zoo.architecture),
         network=network,
         params=params,
         parts=parts,
@@ -273,6 +287,11 @@ def _rotated(population: Population) -> Population:
     """
     size = math.prod(population.network.input_shape)
     side = math.isqrt(size)
+    if side**2 != size:
+        raise ValueError(
+            f"config.rotated turns square images, these have {size} pixels: set it to"
+            " False."
+        )
     order = np.rot90(np.arange(size).reshape(side, side)).ravel()
     first = dict(population.params[_FIRST])
     first["kernel"] = first["kernel"][:, order]

@@ -70,11 +70,11 @@ def write(
             source=config.other_data.source,
             sizes=", ".join(map(str, config.other_width.hidden_sizes)),
         )
-        num_pairs = len(next(iter(cells.values()))["loss"])
+        counts = [len(rows[0]["loss"]) for _, rows in _by_method(cells, name)]
         results["populations"][name] = {
             "title": title,
             "num_networks": len(population.parts["test"]),
-            "num_pairs": num_pairs,
+            "num_pairs": counts[0],
             "methods": found,
         }
         _draw(folder, config, name, population, cells)

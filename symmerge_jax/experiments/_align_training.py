@@ -1,5 +1,6 @@
 """The parts of the training of a matcher: model, losses, batches, validation."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -25,7 +26,7 @@ KINDS = {"deep_align": "deep_weight_space", "ours": "probes"}
 BEST = "val/loss"
 """Mean task loss at the midpoints of validation pairs, by which the best is kept."""
 
-_PROBES = {"num_probes": 64, "feature_size": 64, "width": 128}
+_PROBES = {"num_probes": 64, "feature_size": 64, "width": 128, "num_rounds": 0}
 
 
 def default_features(kind: str) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def default_features(kind: str) -> dict[str, Any]:
     options = _autoencoder_fit.default_options()["encoder"]
     unread = {"latent_size", "num_probes"}
     kept = {k: v for k, v in options.items() if k in known and k not in unread}
-    return kept | {"kind": kind}
+    return kept | {"kind": kind, "num_rounds": 0}
 
 
 def default_options(kind: str) -> ConfigDict:
@@ -84,12 +85,30 @@ def default_options(kind: str) -> ConfigDict:
 
 
 def make_matcher(
-    config: _config.Config, name: str, population: _align_population.Population
+    config: _config.Config,
+    name: str,
+    population: _align_population.Population,
+    architecture: Mapping[str, Any] | None = None,
 ) -> deep_align.Matcher:
-    """Return the matcher of a config group for the networks of a population."""
-    return deep_align.build(
-        population.architecture, features(config, name), population.statistics
+    """Return the matcher of a config group that is trained on a population.
+
+    Args:
+      config: keys of `deep_align.default_config`.
+      name: one of `MODELS`.
+      population: of training.
+      architecture: of the networks that it compares, if it is not that of training.
+
+    Raises:
+      ValueError: an unknown option of the features, or an architecture that differs in
+        more than the widths of hidden layers.
+    """
+    untrained = deep_align.TrainedMatcher(
+        architecture=population.architecture,
+        features=features(config, name),
+        statistics=population.statistics,
+        variables=None,
     )
+    return untrained.aligner(architecture=architecture).matcher
 
 
 def features(config: _config.Config, name: str) -> dict[str, Any]:

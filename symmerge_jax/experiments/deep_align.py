@@ -10,7 +10,7 @@ watches what neurons do on learned inputs. Everything a run leaves is in its wor
     models/NAME_SEED/            metrics, checkpoints, and `matcher`, for `load_matcher`
     cells/POPULATION/            paths of aligned pairs, by method and seed
     results.json, results.npz    the numbers; all curves
-    paths, curves_*              as .png and .pdf, like all figures
+    paths_POPULATION             losses along paths, as .png and .pdf
 """
 
 import os
@@ -82,8 +82,6 @@ def default_config(
             f"config.networks is {kind!r}, known are {_align_population.KINDS}."
         )
     kinds = _align_training.KINDS | (features or {})
-    count = config_dict.placeholder(int)
-    other = {"zoo": config_dict.placeholder(str), "num_networks": 40}
     return ConfigDict(
         {
             "experiment": "deep_align",
@@ -104,8 +102,8 @@ def default_config(
             "methods": (),
             "num_pairs": 32,
             "num_points": 25,
-            "num_train_inputs": count,
-            "num_test_inputs": count,
+            "num_train_inputs": config_dict.placeholder(int),
+            "num_test_inputs": config_dict.placeholder(int),
             "num_random_starts": 8,
             "sinkhorn": {
                 "cost": "random_lambda",
@@ -117,8 +115,8 @@ def default_config(
             },
             "chunk_size": 16,
             "rotated": False,
-            "other_data": {"source": config_dict.placeholder(str), **other},
-            "other_width": {"hidden_sizes": (), **other},
+            "other_data": {"source": config_dict.placeholder(str), **_made_or_read()},
+            "other_width": {"hidden_sizes": (), **_made_or_read()},
         }
     )
 
@@ -142,13 +140,14 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
       FileNotFoundError: missing images or zoo.
       FloatingPointError: a loss that is not finite; names the step.
     """
-    config = _checked(config)
+    config = check_config(config)
     mesh = training.make_mesh()
     planned = _align_population.plan(config)
     for name in config.models:
         _check_model(config, name, planned, mesh)
-    for _ in _align_population.others(config, planned, None):
-        pass
+    for _, other in _align_population.others(config, planned, None):
+        for name in config.models:
+            _align_training.make_matcher(config, name, planned, other.architecture)
     may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
     folder = _workdir.open_workdir(workdir, config, may_change=may_change)
     population = _align_population.load(config, folder)
@@ -174,7 +173,7 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
       ValueError: if a file of the run is damaged.
     """
     folder = pathlib.Path(workdir)
-    config = _checked(_config.load_config(folder / "config.json"))
+    config = check_config(_config.load_config(folder / "config.json"))
     for name in config.models:
         for seed in config.seeds:
             deep_align.load_matcher(_model_folder(folder, name, seed) / "matcher")
@@ -201,8 +200,13 @@ def complete_config(config: _config.Config) -> _config.Config:
     return _config.check_config(config, defaults)
 
 
-def _checked(config: _config.Config) -> _config.Config:
-    """Return the complete config, after checking what needs no data."""
+def check_config(config: _config.Config) -> _config.Config:
+    """Return the complete config, after checking what needs no data.
+
+    Raises:
+      ValueError: an unknown key or value.
+      TypeError: a value of another type.
+    """
     config = complete_config(config)
     if not config.models or set(config.models) - set(_align_training.MODELS):
         raise ValueError(
@@ -229,8 +233,25 @@ def _checked(config: _config.Config) -> _config.Config:
             raise ValueError("config.other_data is for classifiers, not for SIRENs.")
     elif any(config.distort.values()):
         raise ValueError("config.distort changes INRs, not classifiers.")
-    _align_methods.choose(tuple(config.methods), tuple(config.models))
+    if not 0 <= config.augment.scale < 1:
+        raise ValueError(
+            f"config.augment.scale must lie in [0, 1), got {config.augment.scale}."
+        )
+    for group, key in (("other_data", "source"), ("other_width", "hidden_sizes")):
+        if config[group].zoo is not None and not config[group][key]:
+            raise ValueError(
+                f"config.{group}.zoo {config[group].zoo!r} goes with"
+                f" config.{group}.{key}, which says what the networks are."
+            )
+    for name in _align_methods.choose(tuple(config.methods), tuple(config.models)):
+        if _align_methods.METHODS[name].model is None:
+            _align_methods.make_aligner(config, name, None, None)
     return config
+
+
+def _made_or_read() -> dict[str, Any]:
+    """Return the keys of other networks, new: keys that share a placeholder are one."""
+    return {"zoo": config_dict.placeholder(str), "num_networks": 40}
 
 
 def _check_model(config, name, population, mesh) -> None:
@@ -240,7 +261,11 @@ def _check_model(config, name, population, mesh) -> None:
         raise ValueError(
             f"config.{name}.losses must be >= 0 and not all zero, got {dict(losses)}."
         )
+    _distort.check_options(config, population.architecture)
     matcher = _align_training.make_matcher(config, name, population)
+    for method in _align_methods.choose(tuple(config.methods), tuple(config.models)):
+        if _align_methods.METHODS[method].model == name:
+            _align_methods.make_aligner(config, method, matcher, None)
     fit = _align_training.fit_config(config, name, 0)
     loss_fn = _align_training.make_loss(config, name, matcher)
     _autoencoder_fit.make_step(fit, loss_fn, mesh)
@@ -337,8 +362,7 @@ def _compare(config, population, folder) -> dict[str, Any]:
 
 def _cell_file(config, folder, name, method, seed) -> pathlib.Path:
     """Return where a cell is; another source of other networks is another cell."""
-    group = config[name].to_dict() if name in ("other_data", "other_width") else {}
-    mark = _config.config_hash(ConfigDict(group))
+    mark = _align_population.mark(config, name)
     return folder / "cells" / f"{name}_{mark}" / f"{method}_{seed}.npz"
 
 
@@ -352,7 +376,8 @@ def _cell(config, models, population, programs, method, seed) -> dict[str, np.nd
     if (which, method) not in programs:
         matcher = None
         if model is not None:
-            matcher = _align_training.make_matcher(config, model, population)
+            trained = models[model, seed]
+            matcher = trained.aligner(architecture=population.architecture).matcher
         programs[which, method] = _align_methods.make_solver(
             config, method, matcher, network
         )
