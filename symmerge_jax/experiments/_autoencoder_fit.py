@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
-from symmerge_jax import autoencoders, plots, symmetry, training, zoo
+from symmerge_jax import autoencoders, deep_align, plots, symmetry, training, zoo
 from symmerge_jax.experiments import _config, _unused
 from symmerge_jax.typing import Key, Params
 
@@ -181,7 +181,7 @@ def check_run(config: _config.Config, num_train: int, mesh) -> None:
 
 def fit(
     config: _config.Config,
-    model: autoencoders.Autoencoder | autoencoders.Predictor,
+    model: autoencoders.Autoencoder | autoencoders.Predictor | deep_align.Matcher,
     optimizer: Any,
     step_fn: Callable[..., Any],
     batch_fn: Callable[[int], Any],
