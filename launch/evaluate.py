@@ -33,8 +33,12 @@ def main(argv):
             f" see {workdir / 'results.json'}."
         )
     if CONFIG.name:
-        may_change = getattr(experiment, "MAY_CHANGE", ())
-        experiments.update_workdir(workdir, CONFIG.value, may_change=may_change)
+        experiments.update_workdir(
+            workdir,
+            CONFIG.value,
+            may_change=getattr(experiment, "MAY_CHANGE", ()),
+            check=getattr(experiment, "check_config", None),
+        )
     print(experiment.table(experiment.evaluate(workdir)))  # noqa: T201
 
 

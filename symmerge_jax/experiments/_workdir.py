@@ -5,7 +5,7 @@ import os
 import pathlib
 import platform
 import subprocess
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -75,6 +75,7 @@ def update_workdir(
     config: ml_collections.ConfigDict,
     *,
     may_change: Collection[str] = (),
+    check: Callable[[ml_collections.ConfigDict], Any] | None = None,
 ) -> None:
     """Give a run other values of keys that do not change what was trained.
 
@@ -82,16 +83,21 @@ def update_workdir(
       workdir: folder of a run.
       config: keys and values; those of the run that it does not have stay.
       may_change: keys that may differ from those of the run, as for `open_workdir`.
+      check: raises ValueError for a config that the experiment refuses; nothing is
+        written then.
 
     Raises:
       FileNotFoundError: when there is no run.
-      ValueError: when another key differs; names it, with both values.
+      ValueError: when another key differs; names it, with both values. Or what `check`
+        raises.
     """
     file = pathlib.Path(workdir) / "config.json"
     old = _config.load_config(file)
     new = _config.ConfigDict(old.to_dict())
     new.update(_config.plain_config(config))
     _check_same(pathlib.Path(workdir), old, new, {*MAY_CHANGE, *may_change})
+    if check is not None:
+        check(new)
     _config.save_config(file, new)
 
 

@@ -84,3 +84,50 @@ def test_other_folders_are_refused(config, tmp_path):
     with pytest.raises(ValueError, match="is a file"):
         experiments.open_workdir(tmp_path / "thesis.tex", config)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_takes_other_values_of_keys_that_change_no_training(config, tmp_path):
+    config.update({"methods": ("a", "b"), "other": {"source": None, "zoo": "x.zoo"}})
+    path = experiments.open_workdir(tmp_path, config)
+    given = ConfigDict({"methods": ("c",), "log_every": 5})
+    given.other = ConfigDict({"source": "digits", "zoo": None})
+    may_change = ("methods", "other.source", "other.zoo")
+    experiments.update_workdir(tmp_path, given, may_change=may_change)
+    kept = experiments.load_config(path / "config.json")
+    assert kept.to_dict() == {
+        "num_steps": 100, "log_every": 5, "model": {"layer_sizes": [2, 8, 1]},
+        "methods": ["c"], "other": {"source": "digits", "zoo": None},
+    }  # fmt: skip
+    experiments.open_workdir(tmp_path, kept)  # the next start knows them
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"num_steps": 7}, "num_steps was 100 and is now 7"),
+        ({"model": {"layer_sizes": (3,)}}, r"layer_sizes was \[2, 8, 1\] and is now"),
+        ({"extra": "x"}, "extra was 'absent' and is now 'x'"),
+        ({"methods": ("magic",)}, "unknown method"),
+    ],
+)
+def test_a_refused_update_changes_nothing(given, message, config, tmp_path):
+    config.methods = ("a",)
+    path = experiments.open_workdir(tmp_path, config)
+    before = (path / "config.json").read_text()
+    given = ConfigDict({"log_every": 5, **given})
+
+    def check(config):
+        if "magic" in config.methods:
+            raise ValueError("unknown method")
+
+    with pytest.raises(ValueError, match=message):
+        experiments.update_workdir(
+            tmp_path, given, may_change=("methods",), check=check
+        )
+    assert (path / "config.json").read_text() == before
+
+
+def test_without_a_run_there_is_nothing_to_update(config, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config\.json: .* or train first"):
+        experiments.update_workdir(tmp_path / "nowhere", config)
+    assert not (tmp_path / "nowhere").exists()
