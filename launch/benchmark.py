@@ -11,6 +11,7 @@ train       steps of the autoencoder, against a plain flat-edge implementation
 encoders    steps of the autoencoder with ScaleGMN, Neural Graphs and the others
 assignment  solvers of assignment problems, against scipy and optax
 alignment   what weight matching finds and how fast, against loops in numpy and scipy
+deep_align  pairs per second of learned aligners, against weight matching
 """
 
 import importlib.util
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "encoders": ("metanets", "encoders"),
     "assignment": ("assignment", "run"),
     "alignment": ("alignment", "run"),
+    "deep_align": ("deep_align", "run"),
 }
 
 
@@ -67,7 +69,11 @@ def _lines(rows) -> str:
         [f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in line]
         for line in table
     ]
-    return "\n".join("".join(f"{cell:>12}" for cell in line) for line in cells)
+    widths = [max(12, 2 + max(map(len, column))) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "".join(f"{cell:>{n}}" for cell, n in zip(line, widths, strict=True))
+        for line in cells
+    )
 
 
 def _draw(edges, path):

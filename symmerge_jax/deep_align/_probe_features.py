@@ -80,29 +80,31 @@ class ProbeFeatures(nn.Module):
     @nn.nowrap
     def _probe(self, params: Params, probes: Array, weights: Array):
         """Return values and slopes `{space: [n, K]}` of one network."""
-        spec = self.network.spec
-        found = self.network.features(params, probes)
-        values = {
-            name: jnp.mean(x.reshape(len(x), -1, x.shape[-1]), axis=1).T
-            for name, x in found.items()
-        }
-        topology = graphs.topology(spec, params)
+        network, flat = self.network, symmetry.flatten(params)
+        shapes = jax.eval_shape(network.features, params, probes)
         biases = {
             space.name: space.bias
-            for space in topology.spaces
-            if space.name in values and space.bias is not None
+            for space in graphs.topology(network.spec, params).spaces
+            if space.name in shapes and space.bias is not None
         }
-        flat = symmetry.flatten(params)
 
-        def output(biases_now, probe, weight):
+        def run(biases_now, probe, weight):
             moved = symmetry.unflatten(flat | biases_now)
-            return jnp.vdot(self.network.apply(moved, probe[None])[0], weight)
+            found = network.features(moved, probe[None])
+            output = jnp.vdot(network.apply(moved, probe[None])[0], weight)
+            return output, {
+                name: jnp.mean(x.reshape(-1, x.shape[-1]), axis=0)
+                for name, x in found.items()
+            }
 
         start = {path: flat[path] for path in biases.values()}
-        gradients = jax.vmap(jax.grad(output), in_axes=(None, 0, 0))(
-            start, probes, weights
+        # One pass forward and back: the values are a by-product of the derivatives.
+        pull = jax.vmap(jax.grad(run, has_aux=True), in_axes=(None, 0, 0))
+        gradients, values = pull(start, probes, weights)
+        return (
+            {name: x.T for name, x in values.items()},
+            {name: gradients[path].T for name, path in biases.items()},
         )
-        return values, {name: gradients[path].T for name, path in biases.items()}
 
     @nn.nowrap
     def _map(self, space: symmetry.Space, parts: Sequence[Array]) -> Array:

@@ -231,3 +231,25 @@ def test_bad_pairs_are_refused_before_any_work():
         problem = alignment.AlignmentProblem(params_a=one, params_b=bad, spec=spec)
         with pytest.raises(ValueError, match=message):
             aligner(jax.random.key(0), problem)
+
+
+def test_every_pair_of_a_batch_gets_its_own_element():
+    """Three pairs: the last chunk is not full."""
+    one, _, spec = pair_of()
+    random = np.random.default_rng(1)
+    draw = lambda x: np.abs(random.normal(size=(3, *x.shape)))  # noqa: E731
+    params = jax.tree.map(lambda x: draw(x).astype(np.float32), one)
+    element = {
+        name: symmetry.Monomial(
+            random.permuted(np.tile(np.arange(n, dtype=np.int32), (3, 1)), axis=1),
+            np.ones((3, n), np.float32),
+        )
+        for name, n in {"hidden_0": 5, "hidden_1": 4}.items()
+    }
+    twins = jax.vmap(lambda e, x: symmetry.act(e, x, spec))(element, params)
+    aligner = make(PROBES).aligner(num_sweeps=0)
+    found = symmerge_jax.align(params, twins, spec, aligner=aligner)
+    inverse = jax.vmap(symmetry.inverse)(element)
+    for name, (perm, _) in found.result.element.items():
+        np.testing.assert_array_equal(perm, inverse[name].perm)
+    jax.tree.map(np.testing.assert_array_equal, found.params, params)
