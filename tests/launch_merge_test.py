@@ -64,7 +64,7 @@ def test_files_are_merged_and_a_wrong_description_writes_nothing(tmp_path):
     [
         (["a.npz", "--out=b.npz"], "Name at least two weight files"),
         (["a.npz", "b.npz"], "--out"),
-        (["a.npz", "b.npz", "--out=c.npz"], "No such file: 'a.npz'"),
+        (["a.npz", "b.npz", "--out=c.npz", "--matcher=x"], "No such file: 'a.npz'"),
     ],
 )
 def test_errors_are_one_line(arguments, message):
