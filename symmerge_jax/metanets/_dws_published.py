@@ -253,10 +253,21 @@ def _map_fixed(params: Params, x: Array) -> Array:
     For every channel, `x_i W + b - (sum_j p_j x_j) V` with `p = softmax(x @ query)`
     over the `n` neurons.
     """
-    weights = jax.nn.softmax(_times(params["query"][:, None], x), axis=1)
+    own, common, query = params["own"], params["common"], params["query"][:, None]
+    size, new_size = common.shape
+    # Both ways pass over the larger of the two arrays once; it has most of all numbers.
+    if new_size < size:
+        matrix = jnp.concatenate([own["w"], common, query], axis=1)
+        parts = jnp.split(_times(matrix, x), [new_size, 2 * new_size], axis=2)
+        weights = jax.nn.softmax(parts[2], axis=1)
+        mean = jnp.sum(weights * parts[1], axis=1, keepdims=True)
+        return parts[0] + own["b"].reshape(1, 1, -1, 1) - mean
+    weights = jax.nn.softmax(_times(query, x), axis=1)
     mean = jnp.sum(weights * x, axis=1, keepdims=True)
-    own = _times(params["own"]["w"], x) + params["own"]["b"].reshape(1, 1, -1, 1)
-    return own - _times(params["common"], mean)
+    mean = jnp.broadcast_to(mean, x.shape)
+    rows = jnp.concatenate([x, mean, jnp.ones_like(x[:, :, :1])], axis=2)
+    matrix = jnp.concatenate([own["w"], -common, own["b"][None]], axis=0)
+    return _times(matrix, rows)
 
 
 def _times(matrix: Array, x: Array) -> Array:
