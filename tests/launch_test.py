@@ -13,7 +13,7 @@ import sys
 import pytest
 
 import symmerge_jax
-from symmerge_jax import zoo
+from symmerge_jax import experiments, zoo
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -56,6 +56,8 @@ def run_scripts(folder, commands):
 
 
 SMOKE = ["--config=launch/configs/paper_smoke.py", "--workdir={}/run"]
+DEEP_ALIGN = "--config=launch/configs/deep_align_mlp.py:smoke"
+TRAINED = [DEEP_ALIGN, "--workdir={}/trained"]
 ERRORS = [
     (["train", "more"], "Unknown argument 'more'"),
     (["train", "--config.num_step=3"], "did you mean 'num_steps'"),
@@ -66,6 +68,13 @@ ERRORS = [
     (["train", "--config.loss=x", "--workdir={}/run"], "config.loss is 'x', known are"),
     (["evaluate"], "workdir"),
     (["evaluate", "--workdir={}/nowhere"], "no config in"),
+    (["evaluate", DEEP_ALIGN, "--workdir={}/nowhere"], "check the path, or train fir"),
+    (["evaluate", *TRAINED, "--config.num_points=5"], "num_points was 3 and is now 5"),
+    (
+        ["evaluate", *TRAINED, "--config.methods=('x',)"],
+        "config.methods has 'x', known",
+    ),
+    (["evaluate", *TRAINED, "--config.methods=('naive',)"], "deep_align_0/matcher"),
     (["canonicalize", "--weights=a.npz"], "out"),
     (["canonicalize", "--weights=a.npz", "--out={}/b.npz"], "No such file: 'a.npz'"),
     (
@@ -87,6 +96,8 @@ SCRIPTS = ["train", "evaluate", "canonicalize", "make_zoo", "reproduce"]
 
 @pytest.mark.slow
 def test_help_works_and_errors_are_one_line(tmp_path):
+    smoke = experiments.load_config_file(ROOT / DEEP_ALIGN.partition("=")[2])
+    trained = experiments.open_workdir(tmp_path / "trained", smoke)
     commands = [[text.format(tmp_path) for text in command] for command, _ in ERRORS]
     commands += [[name, "--help"] for name in SCRIPTS]
     done = run_scripts(tmp_path, commands)
@@ -98,6 +109,10 @@ def test_help_works_and_errors_are_one_line(tmp_path):
         assert "Traceback" not in stderr
         assert f"launch/{name}.py" in stdout and "--" in stdout
     assert not (tmp_path / "run").exists()
+    # What was refused left no trace, what was not is in the config.
+    smoke.methods = ("naive",)
+    kept = experiments.load_config(trained / "config.json")
+    assert experiments.config_hash(kept) == experiments.config_hash(smoke)
 
 
 @pytest.mark.slow

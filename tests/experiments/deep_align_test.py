@@ -349,10 +349,9 @@ def test_configs_know_their_variants(file):
 @pytest.mark.slow
 def test_every_method_aligns(mlps, tmp_path):
     config = small.config("mlp", mlps, methods=(), num_pairs=1)
-    config.models = ("deep_align", "ours")
     results = deep_align.run(config, tmp_path / "run")
     methods = results["populations"]["held_out"]["methods"]
-    assert set(methods) == set(_align_methods.METHODS)
+    assert tuple(methods) == _align_methods.choose((), ("ours",))
     for name, method in methods.items():
         assert method["function_error"] < 1e-6, name
         assert np.isfinite(method["barrier"]), name
