@@ -33,6 +33,8 @@ def get_config(variant: str = "digits"):
     config.ours.features.num_rounds = 1
     config.other_width.hidden_sizes = (96, 96)
     if variant == "mnist":
+        config.deep_align.update(num_steps=600, batch_size=8)
+        config.ours.num_steps = 600
         config.num_train_inputs, config.num_test_inputs = 10_000, 2_000
         config.other_data.source = "fashion_mnist/test"
         config.other_width.hidden_sizes = (192, 192, 192)

@@ -14,7 +14,6 @@ barriers, where weight matching minimises a distance of weights.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,11 +25,15 @@ from symmerge_jax.typing import Array, Key, Params
 _POWERS = (1, -1)
 """Uses of a space that are compared: weights into its neurons, and out of them."""
 
+_NUM_ITERS = 5
+"""Sinkhorn iterations of a round, which needs no better matrix and takes most of its
+time for them."""
+
 
 def refined(matcher: _matcher.Matcher, num_rounds: int) -> _matcher.Matcher:
     """Return a matcher whose similarities are refined by rounds of matching.
 
-    Equivariant as before. Positive scales are balanced away first.
+    Equivariant as before. Positive scales are normalised away first.
 
     Args:
       matcher: gives the first similarities `Q_0`.
@@ -62,7 +65,7 @@ def refined(matcher: _matcher.Matcher, num_rounds: int) -> _matcher.Matcher:
         first = matcher.similarities(variables, params_a, params_b)
 
         def one(first, params_a, params_b):
-            a, b = (_balanced(params, spec) for params in (params_a, params_b))
+            a, b = (_normalised(params, spec) for params in (params_a, params_b))
             found = first
             for index in range(num_rounds):
                 gains = {name: x[index] for name, x in variables["gains"].items()}
@@ -87,7 +90,11 @@ def _round(
     """Return the similarities `[n, n]` of one pair after one more round."""
     matrices = {
         name: alignment.relax(
-            x, spec.space(name).group, rescale=signed, gradient="unrolled"
+            x,
+            spec.space(name).group,
+            rescale=signed,
+            num_iters=_NUM_ITERS,
+            gradient="unrolled",
         )
         for name, x in found.items()
     }
@@ -118,6 +125,17 @@ def _compare(params_a, params_b, spec, space: str, power: int) -> tuple[Array, A
     return products / mean, products / norms
 
 
-def _balanced(params: Params, spec: symmetry.SymmetrySpec) -> Params:
-    element: Any = symmetry.balance_scales(params, spec, tolerance=1e-3, max_sweeps=20)
-    return symmetry.act(element, params, spec)
+def _normalised(params: Params, spec: symmetry.SymmetrySpec) -> Params:
+    """Return a network of the same function, the same for all positive scales.
+
+    Neurons that can be scaled get incoming weights of length one, layer by layer from
+    the inputs on. Unlike balanced scales that takes one pass.
+    """
+    for space in spec.spaces:
+        if space.group is symmetry.Group.SCALE:
+            uses = symmetry.unfold_uses(params, spec, space.name, 1)
+            squares = sum(jnp.sum(x**2, axis=1) for x in uses)
+            scale = jax.lax.rsqrt(jnp.where(squares > 0, squares, 1.0))
+            monomial = symmetry.Monomial(jnp.arange(len(scale)), scale)
+            params = symmetry.act({space.name: monomial}, params, spec)
+    return params

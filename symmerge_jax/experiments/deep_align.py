@@ -36,6 +36,8 @@ from symmerge_jax.experiments import (
 )
 
 MAY_CHANGE = (
+    "models",
+    "seeds",
     "methods",
     "chunk_size",
     "rotated",

@@ -1,0 +1,41 @@
+"""Learn to align CNN classifiers, and compare with every other way (Deep-Align).
+
+python launch/train.py --config=launch/configs/deep_align_cnn.py
+
+The networks of zoo_cnn.py, as those of the Small CNN Zoo, each with hyper-parameters of
+its own. Variants: `digits_relu` (default) and `digits_tanh`, 1,000 networks, trained
+first; `mnist_relu` and `mnist_tanh`, 1,200 (their zoos can be made before and named by
+--config.zoo); `smoke` ends in seconds.
+"""
+
+import pathlib
+
+from symmerge_jax import experiments
+from symmerge_jax.experiments import deep_align
+
+VARIANTS = ("digits_relu", "digits_tanh", "mnist_relu", "mnist_tanh", "smoke")
+ZOO = pathlib.Path(__file__).with_name("zoo_cnn.py")
+
+
+def get_config(variant: str = "digits_relu"):
+    if variant not in VARIANTS:
+        raise ValueError(f"Variants are {VARIANTS}, not {variant!r}.")
+    config = deep_align.default_config("cnn")
+    config.population = experiments.load_config_file(f"{ZOO}:{variant}")
+    config.num_train_inputs = config.num_test_inputs = 2000
+    for model in (config.deep_align, config.ours):
+        model.num_steps, model.learning_rate = 1000, 1e-3
+        model.weight_decay, model.clip_norm = 5e-4, 1.0
+    config.deep_align.features.update(width=16, feature_size=64)
+    # As published: neither scales nor pruning for CNNs.
+    config.augment.update(scale=0.0, prune=0.0)
+    if variant == "smoke":
+        config.population.num_networks, config.seeds = 20, (0,)
+        config.num_pairs, config.num_points, config.num_random_starts = 1, 3, 1
+        config.num_val_pairs, config.num_val_inputs = 1, 16
+        for model in (config.deep_align, config.ours):
+            model.num_steps, model.batch_size, model.warmup_steps = 3, 2, 1
+            model.log_every = model.evaluate_every = model.checkpoint_every = 2
+        config.deep_align.features.update(width=4, num_layers=2)
+        config.sinkhorn.update(num_steps=2, eval_every=2)
+    return config
