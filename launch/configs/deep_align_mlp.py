@@ -16,6 +16,16 @@ from symmerge_jax import experiments
 from symmerge_jax.experiments import deep_align
 
 VARIANTS = ("digits", "mnist", "smoke")
+OTHER_METHODS = (
+    "naive",
+    "matching_p",
+    "matching_best",
+    "deep_align",
+    "deep_align_sweeps",
+    "ours",
+    "ours_sweeps",
+    "activation_matching",
+)
 ZOO = pathlib.Path(__file__).with_name("zoo_mlp.py")
 
 
@@ -33,8 +43,9 @@ def get_config(variant: str = "digits"):
     config.ours.features.num_rounds = 1
     config.other_width.hidden_sizes = (96, 96)
     if variant == "mnist":
-        config.deep_align.update(num_steps=600, batch_size=8)
-        config.ours.num_steps = 600
+        config.deep_align.num_steps = config.ours.num_steps = 600
+        # Sinkhorn takes a minute for ten pairs of this size: not on every population.
+        config.other_methods = OTHER_METHODS
         config.num_train_inputs, config.num_test_inputs = 10_000, 2_000
         config.other_data.source = "fashion_mnist/test"
         config.other_width.hidden_sizes = (192, 192, 192)

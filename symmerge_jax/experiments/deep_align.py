@@ -39,6 +39,7 @@ MAY_CHANGE = (
     "models",
     "seeds",
     "methods",
+    "other_methods",
     "chunk_size",
     "rotated",
     "other_data.source",
@@ -61,7 +62,8 @@ def default_config(
     networks were trained on in both cases. `deep_align` and `ours` describe the
     matchers, see `_align_training.default_options`; `models` are those that are
     trained, each with every one of `seeds`. `augment` and, for INRs, `distort` change
-    the copies that they are to recognise. No `methods` are all that apply.
+    the copies that they are to recognise. No `methods` are all that apply, and no
+    `other_methods`, those of the further tables, are `methods`.
 
     Tables: `num_pairs` pairs of held-out networks for each seed, on `num_test_inputs`
     images; methods with data see `num_train_inputs` (None for all). Further tables are
@@ -102,6 +104,7 @@ def default_config(
             "num_val_pairs": 64,
             "num_val_inputs": 256,
             "methods": (),
+            "other_methods": (),
             "num_pairs": 32,
             "num_points": 25,
             "num_train_inputs": config_dict.placeholder(int),
@@ -245,7 +248,7 @@ def check_config(config: _config.Config) -> _config.Config:
                 f"config.{group}.zoo {config[group].zoo!r} goes with"
                 f" config.{group}.{key}, which says what the networks are."
             )
-    for name in _align_methods.choose(tuple(config.methods), tuple(config.models)):
+    for name in _all_methods(config):
         if _align_methods.METHODS[name].model is None:
             _align_methods.make_aligner(config, name, None, None)
     return config
@@ -265,7 +268,7 @@ def _check_model(config, name, population, mesh) -> None:
         )
     _distort.check_options(config, population.architecture)
     matcher = _align_training.make_matcher(config, name, population)
-    for method in _align_methods.choose(tuple(config.methods), tuple(config.models)):
+    for method in _all_methods(config):
         if _align_methods.METHODS[method].model == name:
             _align_methods.make_aligner(config, method, matcher, None)
     fit = _align_training.fit_config(config, name, 0)
@@ -275,6 +278,18 @@ def _check_model(config, name, population, mesh) -> None:
     batch = _align_training.make_batches(config, name, 0, population)(0)
     variables = jax.eval_shape(matcher.init, jax.random.key(0))
     jax.eval_shape(loss_fn, variables, batch, jax.random.key(0))
+
+
+def _methods(config, population: str) -> tuple[str, ...]:
+    """Return the methods of the table of a population."""
+    names = tuple(config.methods)
+    if population != "held_out" and config.other_methods:
+        names = tuple(config.other_methods)
+    return _align_methods.choose(names, tuple(config.models))
+
+
+def _all_methods(config) -> dict[str, None]:
+    return dict.fromkeys(_methods(config, "held_out") + _methods(config, "other"))
 
 
 def _model_folder(folder: pathlib.Path, name: str, seed: int) -> pathlib.Path:
@@ -327,11 +342,10 @@ def _compare(config, population, folder) -> dict[str, Any]:
     }
     populations = {"held_out": population}
     populations |= dict(_align_population.others(config, population, folder))
-    methods = _align_methods.choose(tuple(config.methods), tuple(config.models))
     work = [
         (name, method, seed)
         for name in populations
-        for method in methods
+        for method in _methods(config, name)
         for seed in config.seeds
     ]
     files = {job: _cell_file(config, folder, *job) for job in work}
