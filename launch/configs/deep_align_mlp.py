@@ -43,8 +43,10 @@ def get_config(variant: str = "digits"):
     config.ours.features.num_rounds = 1
     config.other_width.hidden_sizes = (96, 96)
     if variant == "mnist":
-        config.deep_align.num_steps = config.ours.num_steps = 600
-        # Sinkhorn takes a minute for ten pairs of this size: not on every population.
+        config.deep_align.update(num_steps=400, batch_size=8)
+        config.ours.num_steps = 600
+        config.sinkhorn.update(num_steps=300, eval_every=50)
+        # Sinkhorn takes seconds for each pair of this size: not on every population.
         config.other_methods = OTHER_METHODS
         config.num_train_inputs, config.num_test_inputs = 10_000, 2_000
         config.other_data.source = "fashion_mnist/test"

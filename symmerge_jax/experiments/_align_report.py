@@ -19,6 +19,16 @@ from symmerge_jax.experiments import (
 
 Cells = dict[tuple[str, str, int], dict[str, np.ndarray]]
 
+_AVERAGED = (
+    "num_steps",
+    "best_step",
+    "val_loss",
+    "seconds_per_step",
+    "twins",
+    "changed_twins",
+)
+"""What is known of the training of a matcher; a run of one step has no seconds."""
+
 _TITLES = {
     "held_out": "held-out networks",
     "rotated": "images turned by 90 degrees",
@@ -33,7 +43,6 @@ def write(
     populations: Mapping[str, _align_population.Population],
     cells: Cells,
     models: Mapping[tuple[str, int], Any],
-    twins: Mapping[str, list[dict[str, float]]],
 ) -> dict[str, Any]:
     """Write `results.json`, `results.npz` and the figure of paths.
 
@@ -44,7 +53,6 @@ def write(
       cells: curves `[N, T]`, `seconds` and `function_error`, by population, method and
         seed.
       models: trained matchers by name and seed.
-      twins: numbers of `_align_evaluation.recovered` by name, of every seed.
 
     Returns:
       What `results.json` holds: `models`, with sizes, steps, seconds per step and the
@@ -58,7 +66,7 @@ def write(
         "num_train": len(populations["held_out"].parts["train"]),
         "seeds": list(config.seeds),
         "num_points": config.num_points,
-        "models": {name: _model(config, name, models, twins) for name in config.models},
+        "models": {name: _model(config, name, models) for name in config.models},
         "populations": {},
     }
     for name, population in populations.items():
@@ -96,7 +104,7 @@ def table(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _model(config, name, models, twins) -> dict[str, Any]:
+def _model(config, name, models) -> dict[str, Any]:
     trained = [models[name, seed] for seed in config.seeds]
     weights = jax.tree.leaves(trained[0].variables)
     metadata = [one.metadata for one in trained]
@@ -105,12 +113,8 @@ def _model(config, name, models, twins) -> dict[str, Any]:
         "num_parameters": sum(int(np.size(x)) for x in weights),
         **{
             key: float(np.mean([one[key] for one in metadata]))
-            for key in ("num_steps", "best_step", "val_loss", "seconds_per_step")
+            for key in _AVERAGED
             if key in metadata[0]
-        },
-        **{
-            key: float(np.mean([one[key] for one in twins[name]]))
-            for key in twins[name][0]
         },
     }
 

@@ -18,17 +18,16 @@ import pathlib
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 from symmerge_jax import deep_align, training
 from symmerge_jax.experiments import (
+    _align_comparison,
     _align_evaluation,
     _align_methods,
     _align_population,
     _align_report,
     _align_training,
-    _arrays,
     _autoencoder_fit,
     _config,
     _distort,
@@ -159,7 +158,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     for name in config.models:
         for seed in config.seeds:
             _train(config, name, seed, population, folder, mesh)
-    return _compare(config, population, folder)
+    return _align_comparison.compare(config, population, folder)
 
 
 def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
@@ -181,8 +180,9 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     config = check_config(_config.load_config(folder / "config.json"))
     for name in config.models:
         for seed in config.seeds:
-            deep_align.load_matcher(_model_folder(folder, name, seed) / "matcher")
-    return _compare(config, _align_population.load(config, folder), folder)
+            _align_comparison.load_matcher(folder, name, seed)
+    population = _align_population.load(config, folder)
+    return _align_comparison.compare(config, population, folder)
 
 
 def table(results: dict[str, Any]) -> str:
@@ -248,7 +248,7 @@ def check_config(config: _config.Config) -> _config.Config:
                 f"config.{group}.zoo {config[group].zoo!r} goes with"
                 f" config.{group}.{key}, which says what the networks are."
             )
-    for name in _all_methods(config):
+    for name in _align_comparison.all_methods(config):
         if _align_methods.METHODS[name].model is None:
             _align_methods.make_aligner(config, name, None, None)
     return config
@@ -268,7 +268,7 @@ def _check_model(config, name, population, mesh) -> None:
         )
     _distort.check_options(config, population.architecture)
     matcher = _align_training.make_matcher(config, name, population)
-    for method in _all_methods(config):
+    for method in _align_comparison.all_methods(config):
         if _align_methods.METHODS[method].model == name:
             _align_methods.make_aligner(config, method, matcher, None)
     fit = _align_training.fit_config(config, name, 0)
@@ -280,25 +280,9 @@ def _check_model(config, name, population, mesh) -> None:
     jax.eval_shape(loss_fn, variables, batch, jax.random.key(0))
 
 
-def _methods(config, population: str) -> tuple[str, ...]:
-    """Return the methods of the table of a population."""
-    names = tuple(config.methods)
-    if population != "held_out" and config.other_methods:
-        names = tuple(config.other_methods)
-    return _align_methods.choose(names, tuple(config.models))
-
-
-def _all_methods(config) -> dict[str, None]:
-    return dict.fromkeys(_methods(config, "held_out") + _methods(config, "other"))
-
-
-def _model_folder(folder: pathlib.Path, name: str, seed: int) -> pathlib.Path:
-    return folder / "models" / f"{name}_{seed}"
-
-
 def _train(config, name, seed, population, folder, mesh) -> None:
     """Train one matcher and save the best, unless that is done."""
-    folder = _model_folder(folder, name, seed)
+    folder = _align_comparison.model_folder(folder, name, seed)
     if (folder / "matcher").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -321,89 +305,13 @@ def _train(config, name, seed, population, folder, mesh) -> None:
     _autoencoder_fit.draw_curves(
         folder, label="validation loss at midpoints", best=_align_training.BEST
     )
+    held_out = _align_population.pick(population.params, population.parts["test"])
     trained = deep_align.TrainedMatcher(
         architecture=population.architecture,
         features=_align_training.features(config, name),
         statistics=population.statistics,
         variables=variables,
-        metadata=metadata,
+        metadata=metadata
+        | _align_evaluation.recovered(config, matcher, variables, held_out),
     )
     deep_align.save_matcher(folder / "matcher", trained)
-
-
-def _compare(config, population, folder) -> dict[str, Any]:
-    """Measure what no file holds yet, and report."""
-    models = {
-        (name, seed): deep_align.load_matcher(
-            _model_folder(folder, name, seed) / "matcher"
-        )
-        for name in config.models
-        for seed in config.seeds
-    }
-    populations = {"held_out": population}
-    populations |= dict(_align_population.others(config, population, folder))
-    work = [
-        (name, method, seed)
-        for name in populations
-        for method in _methods(config, name)
-        for seed in config.seeds
-    ]
-    files = {job: _cell_file(config, folder, *job) for job in work}
-    todo = [job for job in work if not files[job].exists()]
-    programs: dict[Any, Any] = {}
-    with training.Progress(
-        len(work), "align", "cell", initial=len(work) - len(todo)
-    ) as progress:
-        for name, method, seed in todo:
-            cell = _cell(config, models, populations[name], programs, method, seed)
-            files[name, method, seed].parent.mkdir(parents=True, exist_ok=True)
-            _arrays.save_arrays(files[name, method, seed], cell)
-            progress.update()
-    cells = {job: _arrays.load_arrays(file) for job, file in files.items()}
-    held_out = _align_population.pick(population.params, population.parts["test"])
-    twins = {
-        name: [
-            _align_evaluation.recovered(
-                config,
-                _align_training.make_matcher(config, name, population),
-                models[name, seed].variables,
-                held_out,
-            )
-            for seed in config.seeds
-        ]
-        for name in config.models
-    }
-    return _align_report.write(folder, config, populations, cells, models, twins)
-
-
-def _cell_file(config, folder, name, method, seed) -> pathlib.Path:
-    """Return where a cell is; another source of other networks is another cell."""
-    mark = _align_population.mark(config, name)
-    return folder / "cells" / f"{name}_{mark}" / f"{method}_{seed}.npz"
-
-
-def _cell(config, models, population, programs, method, seed) -> dict[str, np.ndarray]:
-    """Return the curves of one method on the pairs of one seed, and what it cost.
-
-    `programs` keeps what is compiled, by architecture and method.
-    """
-    network, model = population.network, _align_methods.METHODS[method].model
-    which = str(population.architecture)
-    if (which, method) not in programs:
-        matcher = None
-        if model is not None:
-            trained = models[model, seed]
-            matcher = trained.aligner(architecture=population.architecture).matcher
-        programs[which, method] = _align_methods.make_solver(
-            config, method, matcher, network
-        )
-    if which not in programs:
-        programs[which] = _align_evaluation.path_measurer(network, config.num_points)
-    pairs = _align_population.draw_pairs(population, "test", config.num_pairs, seed)
-    variables = None if model is None else models[model, seed].variables
-    solved = programs[which, method](variables, population, pairs, seed)
-    return {
-        **programs[which](population, pairs, solved.params),
-        "function_error": solved.function_error,
-        "seconds": np.asarray(solved.seconds),
-    }

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from symmerge_jax import deep_align as deep_align_lib, networks, symmetry
 from symmerge_jax.experiments import (
+    _align_comparison,
     _align_evaluation,
     _align_methods,
     _align_population,
@@ -214,7 +215,7 @@ def test_a_matcher_that_was_not_exported_is_exported_and_not_trained(copy, monke
     shutil.rmtree(matcher)
     with pytest.raises(FileNotFoundError, match="ours_0/matcher"):
         deep_align.evaluate(workdir)
-    monkeypatch.setattr(deep_align, "_compare", lambda *_: {"made": 1})
+    monkeypatch.setattr(_align_comparison, "compare", lambda *_: {"made": 1})
     assert deep_align.run(config, workdir) == {"made": 1}
     assert (matcher / "weights.safetensors").read_bytes() == before
     assert (workdir / "models/ours_0/metrics.jsonl").read_text() == steps
@@ -325,7 +326,7 @@ def test_other_widths_are_compared_by_the_statistics_of_training(
 
     monkeypatch.setattr(_align_methods, "make_solver", make_solver)
     with pytest.raises(RuntimeError):
-        deep_align._cell(config, models, wide, {}, "deep_align", 0)
+        _align_comparison._cell(config, models, wide, {}, "deep_align", 0)
     trained = models["deep_align", 0]
     expected = trained.aligner(architecture=wide.architecture).matcher
     few = _align_population.pick(wide.params, np.arange(2))

@@ -1,0 +1,117 @@
+"""Every method on every pair of a comparison: cells of work, each kept in a file."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from symmerge_jax import deep_align, training
+from symmerge_jax.experiments import (
+    _align_evaluation,
+    _align_methods,
+    _align_population,
+    _align_report,
+    _arrays,
+    _config,
+)
+
+
+def methods(config: _config.Config, population: str) -> tuple[str, ...]:
+    """Return the methods of the table of a population."""
+    names = tuple(config.methods)
+    if population != "held_out" and config.other_methods:
+        names = tuple(config.other_methods)
+    return _align_methods.choose(names, tuple(config.models))
+
+
+def all_methods(config: _config.Config) -> tuple[str, ...]:
+    """Return the methods of all tables, each once."""
+    return tuple(dict.fromkeys(methods(config, "held_out") + methods(config, "other")))
+
+
+def model_folder(folder: pathlib.Path, name: str, seed: int) -> pathlib.Path:
+    """Return the folder of the training of a matcher."""
+    return folder / "models" / f"{name}_{seed}"
+
+
+def load_matcher(
+    folder: pathlib.Path, name: str, seed: int
+) -> deep_align.TrainedMatcher:
+    """Return a trained matcher of a run; errors as in `deep_align.load_matcher`."""
+    return deep_align.load_matcher(model_folder(folder, name, seed) / "matcher")
+
+
+def compare(
+    config: _config.Config,
+    population: _align_population.Population,
+    folder: pathlib.Path,
+) -> dict[str, Any]:
+    """Measure what no file holds yet, and report.
+
+    Args:
+      config: keys of `deep_align.default_config`.
+      population: that the matchers were trained on.
+      folder: of the run.
+
+    Returns:
+      What `results.json` holds, see `_align_report.write`.
+    """
+    models = {
+        (name, seed): load_matcher(folder, name, seed)
+        for name in config.models
+        for seed in config.seeds
+    }
+    populations = {"held_out": population}
+    populations |= dict(_align_population.others(config, population, folder))
+    work = [
+        (name, method, seed)
+        for name in populations
+        for method in methods(config, name)
+        for seed in config.seeds
+    ]
+    files = {job: _cell_file(config, folder, *job) for job in work}
+    todo = [job for job in work if not files[job].exists()]
+    programs: dict[Any, Any] = {}
+    with training.Progress(
+        len(work), "align", "cell", initial=len(work) - len(todo)
+    ) as progress:
+        for name, method, seed in todo:
+            cell = _cell(config, models, populations[name], programs, method, seed)
+            files[name, method, seed].parent.mkdir(parents=True, exist_ok=True)
+            _arrays.save_arrays(files[name, method, seed], cell)
+            progress.update()
+    cells = {job: _arrays.load_arrays(file) for job, file in files.items()}
+    return _align_report.write(folder, config, populations, cells, models)
+
+
+def _cell_file(config, folder, name, method, seed) -> pathlib.Path:
+    """Return where a cell is; another source of other networks is another cell."""
+    mark = _align_population.mark(config, name)
+    return folder / "cells" / f"{name}_{mark}" / f"{method}_{seed}.npz"
+
+
+def _cell(config, models, population, programs, method, seed) -> dict[str, np.ndarray]:
+    """Return the curves of one method on the pairs of one seed, and what it cost.
+
+    `programs` keeps what is compiled, by architecture and method.
+    """
+    network, model = population.network, _align_methods.METHODS[method].model
+    which = str(population.architecture)
+    if (which, method) not in programs:
+        matcher = None
+        if model is not None:
+            trained = models[model, seed]
+            matcher = trained.aligner(architecture=population.architecture).matcher
+        programs[which, method] = _align_methods.make_solver(
+            config, method, matcher, network
+        )
+    if which not in programs:
+        programs[which] = _align_evaluation.path_measurer(network, config.num_points)
+    pairs = _align_population.draw_pairs(population, "test", config.num_pairs, seed)
+    variables = None if model is None else models[model, seed].variables
+    solved = programs[which, method](variables, population, pairs, seed)
+    return {
+        **programs[which](population, pairs, solved.params),
+        "function_error": solved.function_error,
+        "seconds": np.asarray(solved.seconds),
+    }
