@@ -89,13 +89,7 @@ def _round(
 ) -> dict[str, Array]:
     """Return the similarities `[n, n]` of one pair after one more round."""
     matrices = {
-        name: alignment.relax(
-            x,
-            spec.space(name).group,
-            rescale=signed,
-            num_iters=_NUM_ITERS,
-            gradient="unrolled",
-        )
+        name: _relaxed(x, spec.space(name).group, signed=signed)
         for name, x in found.items()
     }
     refined = {}
@@ -103,22 +97,45 @@ def _round(
         others = {other: x for other, x in matrices.items() if other != name}
         moved = symmetry.act_dense(others, params_b, spec)
         seen = [
-            x for power in _POWERS for x in _compare(params_a, moved, spec, name, power)
+            x
+            for power in _POWERS
+            for x in _compare((params_a, params_b, moved), spec, name, power)
         ]
         refined[name] = start + jnp.einsum("k,kij->ij", gains[name], jnp.stack(seen))
     return refined
 
 
-def _compare(params_a, params_b, spec, space: str, power: int) -> tuple[Array, Array]:
+def _relaxed(similarity: Array, group: symmetry.Group, *, signed: bool) -> Array:
+    """Return a relaxed element `[n, n]` that is transposed with the similarity.
+
+    Sinkhorn iterations end with the rows, so that they are done from both sides.
+    """
+
+    def relax(x):
+        return alignment.relax(
+            x, group, rescale=signed, num_iters=_NUM_ITERS, gradient="unrolled"
+        )
+
+    return (relax(similarity) + relax(similarity.T).T) / 2
+
+
+def _compare(
+    networks: tuple[Params, Params, Params],
+    spec: symmetry.SymmetrySpec,
+    space: str,
+    power: int,
+) -> tuple[Array, Array]:
     """Return inner products `[n, n]` of rows: in units of the mean square, and cosine.
 
-    Rows are all weights of a neuron of one kind, incoming ones with its bias.
+    Rows are all weights of a neuron of one kind, incoming ones with its bias; those of
+    the first network and of the second when moved. Their units are those of the second
+    before that, so that swapping the networks transposes the result.
     """
-    a, b = (
+    a, b, moved = (
         jnp.concatenate(symmetry.unfold_uses(params, spec, space, power), axis=1)
-        for params in (params_a, params_b)
+        for params in networks
     )
-    products = a @ b.T
+    products = a @ moved.T
     squares_a, squares_b = (jnp.sum(x**2, axis=1) for x in (a, b))
     mean = jnp.sqrt(jnp.mean(squares_a) * jnp.mean(squares_b) + 1e-12)
     norms = jnp.sqrt(squares_a[:, None] * squares_b[None] + 1e-12)
