@@ -54,6 +54,7 @@ def get_config(variant: str = "digits"):
     config.ours.update(num_steps=1000, learning_rate=3e-3)
     config.ours.features.num_rounds = 1
     config.other_width.hidden_sizes = (96, 96)
+    config.crowds.sizes = (3, 5, 10)
     if variant == "mnist_published":
         config.population.num_networks = 10_000
         config.deep_align = published(config.deep_align)
@@ -72,7 +73,7 @@ def get_config(variant: str = "digits"):
         config.population.num_networks, config.seeds = 20, (0,)
         config.num_pairs, config.num_points, config.num_random_starts = 2, 3, 1
         config.other_width.hidden_sizes, config.num_val_pairs = (), 1
-        config.rotated = False
+        config.rotated, config.crowds.sizes = False, ()
         for model in (config.deep_align, config.ours):
             model.num_steps, model.batch_size, model.warmup_steps = 3, 2, 1
             model.log_every = model.evaluate_every = model.checkpoint_every = 2

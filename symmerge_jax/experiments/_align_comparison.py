@@ -7,6 +7,7 @@ import numpy as np
 
 from symmerge_jax import deep_align, training
 from symmerge_jax.experiments import (
+    _align_crowds,
     _align_evaluation,
     _align_methods,
     _align_population,
@@ -81,7 +82,10 @@ def compare(
             _arrays.save_arrays(files[name, method, seed], cell)
             progress.update()
     cells = {job: _arrays.load_arrays(file) for job, file in files.items()}
-    return _align_report.write(folder, config, populations, cells, models)
+    crowds = {}
+    if config.crowds.sizes:
+        crowds = _align_crowds.compare(config, population, models, folder)
+    return _align_report.write(folder, config, populations, cells, models, crowds)
 
 
 def _cell_file(config, folder, name, method, seed) -> pathlib.Path:

@@ -1,6 +1,6 @@
 """What aligned pairs are judged by, and whether a matcher undoes twins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -105,9 +105,14 @@ def summarize(
         if "error" in seed:
             kept["accuracy"] = 1 - _curves.summarize(seed["error"])["middle"]
         by_seed.append(kept)
+    return over_seeds(by_seed)
+
+
+def over_seeds(numbers: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """Return means over seeds, and standard deviations `..._std`, None for one seed."""
     found: dict[str, float | None] = {}
-    for key in by_seed[0]:
-        values = np.array([numbers[key] for numbers in by_seed])
+    for key in numbers[0]:
+        values = np.array([one[key] for one in numbers])
         found[key] = float(values.mean())
         found[f"{key}_std"] = float(values.std(ddof=1)) if len(values) > 1 else None
     return found

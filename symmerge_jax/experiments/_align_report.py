@@ -9,6 +9,7 @@ import numpy as np
 
 from symmerge_jax import plots
 from symmerge_jax.experiments import (
+    _align_crowds,
     _align_evaluation,
     _align_methods,
     _align_population,
@@ -43,6 +44,7 @@ def write(
     populations: Mapping[str, _align_population.Population],
     cells: Cells,
     models: Mapping[tuple[str, int], Any],
+    crowds: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write `results.json`, `results.npz` and the figure of paths.
 
@@ -53,6 +55,7 @@ def write(
       cells: curves `[N, T]`, `seconds` and `function_error`, by population, method and
         seed.
       models: trained matchers by name and seed.
+      crowds: what `_align_crowds.compare` returns, or nothing.
 
     Returns:
       What `results.json` holds: `models`, with sizes, steps, seconds per step and the
@@ -68,6 +71,7 @@ def write(
         "num_points": config.num_points,
         "models": {name: _model(config, name, models) for name in config.models},
         "populations": {},
+        "crowds": dict(crowds),
     }
     for name, population in populations.items():
         found = {
@@ -101,6 +105,8 @@ def table(results: Mapping[str, Any]) -> str:
     lines = list(_model_lines(results))
     for population in results["populations"].values():
         lines += ["", *_population_lines(population, len(results["seeds"]))]
+    if results["crowds"]:
+        lines += ["", *_align_crowds.lines(results["crowds"])]
     return "\n".join(lines)
 
 

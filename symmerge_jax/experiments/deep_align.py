@@ -23,6 +23,7 @@ from ml_collections import ConfigDict, config_dict
 from symmerge_jax import deep_align, training
 from symmerge_jax.experiments import (
     _align_comparison,
+    _align_crowds,
     _align_evaluation,
     _align_methods,
     _align_population,
@@ -39,6 +40,7 @@ MAY_CHANGE = (
     "seeds",
     "methods",
     "other_methods",
+    "crowds.sizes",
     "chunk_size",
     "rotated",
     "other_data.source",
@@ -68,7 +70,8 @@ def default_config(
     images; methods with data see `num_train_inputs` (None for all). Further tables are
     added by `rotated` (images turned by 90 degrees, MLPs only), by `other_data.source`
     (networks trained on those images) and by `other_width.hidden_sizes` (or channels);
-    their networks are read from `zoo`, or `num_networks` are made.
+    their networks are read from `zoo`, or `num_networks` are made. `crowds` are of more
+    than two held-out classifiers, whose mean is measured.
 
     Args:
       kind: of networks, "mlp", "cnn" or "siren".
@@ -117,6 +120,7 @@ def default_config(
                 "eval_size": 500,
                 "eval_every": 50,
             },
+            "crowds": {"sizes": (), "num_crowds": 20},
             "chunk_size": 16,
             "rotated": False,
             "other_data": {"source": config_dict.placeholder(str), **_made_or_read()},
@@ -147,6 +151,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     config = check_config(config)
     mesh = training.make_mesh()
     planned = _align_population.plan(config)
+    _align_crowds.check(config, planned)
     for name in config.models:
         _check_model(config, name, planned, mesh)
     for _, other in _align_population.others(config, planned, None):
