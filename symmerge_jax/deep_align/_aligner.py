@@ -28,7 +28,9 @@ class DeepAlign:
       matcher: the trained model.
       variables: its parameters.
       num_sweeps: sweeps of weight matching that finish what the model has found; 0 for
-        the model alone. Signs that the model does not know are found there.
+        the model alone. Signs that the model does not know are found there. Sweeps make
+        the weights alike: they help networks unlike those of training, and cost others
+        some of the low barrier that the model has learned.
 
     Raises:
       ValueError: a negative number of sweeps; when called, networks that the matcher
