@@ -20,6 +20,7 @@ NETWORKS = {
 }
 FEATURES = {
     "probes": {"kind": "probes"},
+    "probes_1_round": {"kind": "probes", "num_rounds": 1},
     "dws_16": {"kind": "deep_weight_space", "width": 16},
 }
 BATCH_SIZES = (1, 64)
