@@ -25,9 +25,8 @@ def get_config(variant: str = "waves"):
     config.population = experiments.load_config_file(f"{HERE}/zoo_{file}")
     config.distort.update(scale=0.2, shift=0.25)
     if variant == "mnist":
-        config.population.data.num_images = 1000
-        config.population.fits_per_image = 2
-        config.population.fit.num_steps = 600
+        fits = {"data": {"num_images": 1000}, "fits_per_image": 2}
+        config.population.update({**fits, "fit": {"num_steps": 600}})
         config.distort.rotation = 45.0
     for model in (config.deep_align, config.ours):
         model.num_steps, model.learning_rate = 2000, 1e-3
