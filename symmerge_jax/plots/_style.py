@@ -65,6 +65,19 @@ METHOD_STYLES = {
     "Sinkhorn re-basin": (_VIOLET, 0),
     "straight-through": (_BROWN, 0),
     "Frank-Wolfe": (_BLACK, 0),
+    "Deep-Align": (_VERMILION, 0),
+    "Deep-Align + sweeps": (_VERMILION, 1),
+    "Deep-Align + matching P, best start": (_VERMILION, 2),
+    "Deep-Align + matching P + scale, best start": (_VERMILION, 2),
+    "Deep-Align + matching P + sign, best start": (_VERMILION, 2),
+    "ours": (_GREEN, 0),
+    "ours + sweeps": (_GREEN, 1),
+    "ours + matching P, best start": (_GREEN, 2),
+    "ours + matching P + scale, best start": (_GREEN, 2),
+    "ours + matching P + sign, best start": (_GREEN, 2),
+    "matching P (published) + Sinkhorn": (_VIOLET, 1),
+    "Deep-Align + Sinkhorn": (_ORANGE, 1),
+    "ours + Sinkhorn": (_BLACK, 1),
 }
 """Colour and dash pattern of each method by its label, the same in all figures: the
 colour tells the idea, the dashes its variant."""
