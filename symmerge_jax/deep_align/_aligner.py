@@ -67,12 +67,8 @@ class DeepAlign:
                 starts=(), init=start, max_sweeps=self.num_sweeps
             )
             return solver(key, problem)
-        groups = {space.name: space.group for space in problem.spec.spaces}
         found = self.similarities(problem.params_a, problem.params_b)
-        element = {
-            name: alignment.project(x, groups[name], rescale=self.matcher.signed)
-            for name, x in found.items()
-        }
+        element = _matcher.assign(found, problem.spec, signed=self.matcher.signed)
         scale = jnp.asarray(self.variables["scale"]) ** 2
         objective = -_mean_similarity(found, element, scale)
         return alignment.AlignmentResult(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax import autoencoders, networks, symmetry
+from symmerge_jax import alignment, autoencoders, networks, symmetry
 from symmerge_jax.typing import Array, Key, Params
 
 Variables = Any
@@ -84,6 +84,22 @@ def matcher(
         fixed = symmetry.Group.TRIVIAL
         sizes = {s.name: sizes[s.name] for s in network.spec.spaces if s.group is fixed}
     return Matcher(network, signed, sizes, init, similarities)
+
+
+def assign(
+    similarities: Mapping[str, Array], spec: symmetry.SymmetrySpec, *, signed: bool
+) -> symmetry.GroupElement:
+    """Return the element that similarities of one pair speak for, exactly.
+
+    Args:
+      similarities: `[n, n]` per space, rows for the network that stays.
+      spec: of the networks.
+      signed: whether negative similarities mean flipped neurons.
+    """
+    return {
+        name: alignment.project(x, spec.space(name).group, rescale=signed)
+        for name, x in similarities.items()
+    }
 
 
 def _unit(x: Array) -> Array:

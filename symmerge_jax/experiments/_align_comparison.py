@@ -35,16 +35,26 @@ def model_folder(folder: pathlib.Path, name: str, seed: int) -> pathlib.Path:
     return folder / "models" / f"{name}_{seed}"
 
 
-def load_matcher(
-    folder: pathlib.Path, name: str, seed: int
-) -> deep_align.TrainedMatcher:
-    """Return a trained matcher of a run; errors as in `deep_align.load_matcher`."""
-    return deep_align.load_matcher(model_folder(folder, name, seed) / "matcher")
+def load_matchers(
+    config: _config.Config, folder: pathlib.Path
+) -> dict[tuple[str, int], deep_align.TrainedMatcher]:
+    """Return the trained matchers of a run by name and seed.
+
+    Errors are those of `deep_align.load_matcher`.
+    """
+    return {
+        (name, seed): deep_align.load_matcher(
+            model_folder(folder, name, seed) / "matcher"
+        )
+        for name in config.models
+        for seed in config.seeds
+    }
 
 
 def compare(
     config: _config.Config,
     population: _align_population.Population,
+    models: dict[tuple[str, int], deep_align.TrainedMatcher],
     folder: pathlib.Path,
 ) -> dict[str, Any]:
     """Measure what no file holds yet, and report.
@@ -52,16 +62,12 @@ def compare(
     Args:
       config: keys of `deep_align.default_config`.
       population: that the matchers were trained on.
+      models: from `load_matchers`.
       folder: of the run.
 
     Returns:
       What `results.json` holds, see `_align_report.write`.
     """
-    models = {
-        (name, seed): load_matcher(folder, name, seed)
-        for name in config.models
-        for seed in config.seeds
-    }
     populations = {"held_out": population}
     populations |= dict(_align_population.others(config, population, folder))
     work = [

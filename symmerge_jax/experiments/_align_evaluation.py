@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax import alignment, deep_align, merging, networks
+from symmerge_jax import deep_align, merging, networks
 from symmerge_jax.experiments import (
     _align_population,
     _align_training,
@@ -120,7 +120,7 @@ def over_seeds(numbers: Sequence[Mapping[str, float]]) -> dict[str, float | None
 
 def _fraction_found(options: _config.Config, matcher: deep_align.Matcher):
     """Return the program that makes twins and says how many neurons are found."""
-    groups = {space.name: space.group for space in matcher.network.spec.spaces}
+    spec = matcher.network.spec
 
     def fraction(variables, params, key):
         twins, elements = _align_training.make_twins(options, matcher, params, key)
@@ -128,10 +128,8 @@ def _fraction_found(options: _config.Config, matcher: deep_align.Matcher):
 
         def one(similarities, element):
             hits = []
-            for name, matrix in similarities.items():
-                perm, scale = alignment.project(
-                    matrix, groups[name], rescale=matcher.signed
-                )
+            chosen = deep_align.assign(similarities, spec, signed=matcher.signed)
+            for name, (perm, scale) in chosen.items():
                 hit = perm == element[name].perm
                 if matcher.signed:
                     hit &= jnp.sign(scale) == jnp.sign(element[name].scale)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from symmerge_jax import alignment, autoencoders, deep_align, symmetry, training, zoo
+from symmerge_jax import autoencoders, deep_align, symmetry, training, zoo
 from symmerge_jax.experiments import (
     _align_population,
     _autoencoder_fit,
@@ -279,16 +279,12 @@ def make_evaluator(
 def align_batch(matcher: deep_align.Matcher):
     """Return `align(variables, a, b) -> moved`: `[N]` pairs, by the matcher alone."""
     spec = matcher.network.spec
-    groups = {space.name: space.group for space in spec.spaces}
 
     def align(variables, a: Params, b: Params) -> Params:
         found = matcher.similarities(variables, a, b)
 
         def move(similarities, params):
-            element = {
-                name: alignment.project(x, groups[name], rescale=matcher.signed)
-                for name, x in similarities.items()
-            }
+            element = deep_align.assign(similarities, spec, signed=matcher.signed)
             return symmetry.act(element, params, spec)
 
         return jax.vmap(move)(found, b)

@@ -163,7 +163,8 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     for name in config.models:
         for seed in config.seeds:
             _train(config, name, seed, population, folder, mesh)
-    return _align_comparison.compare(config, population, folder)
+    models = _align_comparison.load_matchers(config, folder)
+    return _align_comparison.compare(config, population, models, folder)
 
 
 def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
@@ -183,11 +184,9 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     """
     folder = pathlib.Path(workdir)
     config = check_config(_config.load_config(folder / "config.json"))
-    for name in config.models:
-        for seed in config.seeds:
-            _align_comparison.load_matcher(folder, name, seed)
+    models = _align_comparison.load_matchers(config, folder)
     population = _align_population.load(config, folder)
-    return _align_comparison.compare(config, population, folder)
+    return _align_comparison.compare(config, population, models, folder)
 
 
 def table(results: dict[str, Any]) -> str:
