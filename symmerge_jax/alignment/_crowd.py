@@ -225,7 +225,7 @@ def _balance(
     balanced = dataclasses.replace(
         problem,
         params_batch=jax.vmap(act)(scales, problem.params_batch),
-        spec=_without_scales(problem.spec),
+        spec=problem.spec.without_scales(),
     )
     return balanced, scales
 
@@ -239,16 +239,6 @@ def _pair(params_a: Params, params_b: Params, problem: _many.ManyProblem):
         features_fn=problem.features_fn,
         loss_fn=problem.loss_fn,
     )
-
-
-def _without_scales(spec: symmetry.SymmetrySpec) -> symmetry.SymmetrySpec:
-    """Return the symmetry that is left when all scales are balanced."""
-    groups = {symmetry.Group.SCALE: symmetry.Group.PERMUTATION}
-    spaces = tuple(
-        dataclasses.replace(space, group=groups.get(space.group, space.group))
-        for space in spec.spaces
-    )
-    return dataclasses.replace(spec, spaces=spaces)
 
 
 def _compose_each(

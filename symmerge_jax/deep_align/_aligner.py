@@ -86,7 +86,7 @@ class DeepAlign:
         fits = all(sizes.get(name) == n for name, n in known.items())
         own = self.matcher.network.spec
         # Crowds are merged in balanced scales, by a spec that has none.
-        if not fits or spec not in (own, _without_scales(own)):
+        if not fits or spec not in (own, own.without_scales()):
             raise ValueError(
                 "The matcher compares networks with"
                 f" {_describe(own, known)}, these have"
@@ -122,15 +122,6 @@ def _lifted_in_chunks(function):
         return found, jax.tree.map(lambda _: True, found)
 
     return lifted
-
-
-def _without_scales(spec: symmetry.SymmetrySpec) -> symmetry.SymmetrySpec:
-    groups = {symmetry.Group.SCALE: symmetry.Group.PERMUTATION}
-    spaces = tuple(
-        dataclasses.replace(space, group=groups.get(space.group, space.group))
-        for space in spec.spaces
-    )
-    return dataclasses.replace(spec, spaces=spaces)
 
 
 def _describe(spec: symmetry.SymmetrySpec, sizes: Mapping[str, int]) -> str:

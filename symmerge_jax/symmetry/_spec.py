@@ -221,6 +221,15 @@ class SymmetrySpec:
             f"Unknown space {name!r}; the spaces are {[s.name for s in self.spaces]}."
         )
 
+    def without_scales(self) -> "SymmetrySpec":
+        """Return the symmetry that is left when all positive scales are balanced."""
+        groups = {Group.SCALE: Group.PERMUTATION}
+        spaces = tuple(
+            dataclasses.replace(space, group=groups.get(space.group, space.group))
+            for space in self.spaces
+        )
+        return dataclasses.replace(self, spaces=spaces)
+
     def uses(self, space: str, *powers: int) -> Iterator[tuple[Path, int, Axis]]:
         """Yield (path, axis number, axis) wherever `space` occurs with these powers."""
         for path, axes in self.axes:
