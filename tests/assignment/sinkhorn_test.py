@@ -123,6 +123,15 @@ def test_implicit_gradients_stay_finite_at_permutations():
         assert np.abs(grad).max() < 10 + 1e-5 / temperature
 
 
+@pytest.mark.parametrize("scale", [1e-13, 1e-17, 1e-25])
+def test_implicit_gradients_stay_finite_for_small_weights(scale):
+    options = {"temperature": 0.03, "gradient": "implicit"}
+    run = jax.jit(jax.vmap(jax.grad(functools.partial(weighted, **options))))
+    similarity, weights = similarities(64, 12, 12), similarities(64, 12, 12, seed=1)
+    large, small = run(similarity, weights), run(similarity, scale * weights)
+    np.testing.assert_allclose(small / scale, large, rtol=0.05, atol=0.05)
+
+
 def test_tolerance_ends_the_iteration():
     similarity = similarities(3, 7, 7)
     run = functools.partial(
