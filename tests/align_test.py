@@ -16,11 +16,7 @@ NETWORKS = {
 SIREN, RELU = NETWORKS["siren"], NETWORKS["relu"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compile_fast")
 
 
 @functools.cache

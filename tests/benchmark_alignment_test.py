@@ -13,12 +13,7 @@ FOLDER = pathlib.Path(__file__).parents[1] / "launch" / "benchmarks"
 NETWORK = networks.mlp((3, 6, 5, 2), "tanh")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compile_fast")
 
 
 def load(name):

@@ -10,11 +10,7 @@ SIREN = {"kind": "siren", "layer_sizes": [2, 4, 1]}
 ENCODER = {"kind": "scale_gmn", "width": 4, "num_layers": 1, "num_probes": 2}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compile_fast")
 
 
 def network_of(description=SIREN):

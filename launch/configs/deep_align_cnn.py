@@ -24,18 +24,14 @@ def get_config(variant: str = "digits_relu"):
     config.population = experiments.load_config_file(f"{ZOO}:{variant}")
     config.num_train_inputs = config.num_test_inputs = 2000
     for model in (config.deep_align, config.ours):
-        model.num_steps, model.learning_rate = 1000, 1e-3
         model.weight_decay, model.clip_norm = 5e-4, 1.0
+    config.deep_align.update(num_steps=1000, learning_rate=1e-3)
     config.deep_align.features.update(width=16, feature_size=64)
+    config.ours.update(num_steps=600, batch_size=16, learning_rate=3e-3)
+    config.ours.features.num_rounds = 1
     # As published: neither scales nor pruning for CNNs.
     config.augment.update(scale=0.0, prune=0.0)
     if variant == "smoke":
-        config.population.num_networks, config.seeds = 20, (0,)
-        config.num_pairs, config.num_points, config.num_random_starts = 1, 3, 1
-        config.num_val_pairs, config.num_val_inputs = 1, 16
-        for model in (config.deep_align, config.ours):
-            model.num_steps, model.batch_size, model.warmup_steps = 3, 2, 1
-            model.log_every = model.evaluate_every = model.checkpoint_every = 2
-        config.deep_align.features.update(width=4, num_layers=2)
-        config.sinkhorn.update(num_steps=2, eval_every=2)
+        config = deep_align.shorten(config)
+        config.population.num_networks = 20
     return config

@@ -28,18 +28,17 @@ def get_config(variant: str = "waves"):
         fits = {"data": {"num_images": 1000}, "fits_per_image": 2}
         config.population.update({**fits, "fit": {"num_steps": 600}})
         config.distort.rotation = 45.0
+    else:
+        config.sinkhorn.eval_size = 256  # all points of a wave
     for model in (config.deep_align, config.ours):
-        model.num_steps, model.learning_rate = 2000, 1e-3
-        model.inputs_per_pair, model.weight_decay, model.clip_norm = 64, 5e-4, 1.0
+        model.learning_rate, model.inputs_per_pair = 1e-3, 64
+        model.weight_decay, model.clip_norm = 5e-4, 1.0
+    config.deep_align.num_steps, config.ours.num_steps = 1000, 600
+    config.ours.features.num_rounds = 1
     config.deep_align.features.update(width=16, feature_size=64)
     config.augment.scale = 0.0  # sine neurons have signs, no scales
     if variant == "smoke":
-        config.seeds, config.num_pairs, config.num_points = (0,), 1, 3
+        config = deep_align.shorten(config)
         config.split.update(val_fraction=0.25, test_fraction=0.25)
-        config.num_random_starts, config.num_val_pairs = 1, 1
-        for model in (config.deep_align, config.ours):
-            model.num_steps, model.batch_size, model.warmup_steps = 3, 2, 1
-            model.log_every = model.evaluate_every = model.checkpoint_every = 2
-        config.deep_align.features.update(width=4, num_layers=2)
-        config.sinkhorn.update(num_steps=2, eval_every=2)
+        config.num_pairs = 1
     return config

@@ -70,13 +70,8 @@ def get_config(variant: str = "digits"):
         config.other_data.source = "fashion_mnist/test"
         config.other_width.hidden_sizes = (192, 192, 192)
     if variant == "smoke":
-        config.population.num_networks, config.seeds = 20, (0,)
-        config.num_pairs, config.num_points, config.num_random_starts = 2, 3, 1
-        config.other_width.hidden_sizes, config.num_val_pairs = (), 1
-        config.rotated, config.crowds.sizes = False, ()
-        for model in (config.deep_align, config.ours):
-            model.num_steps, model.batch_size, model.warmup_steps = 3, 2, 1
-            model.log_every = model.evaluate_every = model.checkpoint_every = 2
-        config.deep_align.features.update(width=4, num_layers=2)
-        config.sinkhorn.update(num_steps=2, eval_every=2)
+        config = deep_align.shorten(config)
+        config.population.num_networks = 20
+        config.rotated, config.other_width.hidden_sizes = False, ()
+        config.crowds.sizes = ()
     return config

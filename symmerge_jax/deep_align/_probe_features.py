@@ -134,6 +134,12 @@ class ProbeFeatures(nn.Module):
 
 
 def _unit(x: Array) -> Array:
-    """Return rows of length one, whatever their scale; rows of zeros stay."""
+    """Return rows of length one, whatever their scale; rows of zeros stay.
+
+    Rows are brought near 1 first: neurons that a penalty has driven to 1e-15 have
+    squares, and derivatives of roots of squares, that float32 does not.
+    """
+    largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
+    x = x / jax.lax.stop_gradient(jnp.maximum(largest, 1e-30))
     squares = jnp.sum(x**2, axis=-1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.where(squares > 0, squares, 1))

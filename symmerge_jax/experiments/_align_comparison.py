@@ -78,12 +78,23 @@ def compare(
     ]
     files = {job: _cell_file(config, folder, *job) for job in work}
     todo = [job for job in work if not files[job].exists()]
-    programs: dict[Any, Any] = {}
+    solvers: dict[tuple[str, str], Any] = {}
+    measurers: dict[str, Any] = {}
     with training.Progress(
         len(work), "align", "cell", initial=len(work) - len(todo)
     ) as progress:
         for name, method, seed in todo:
-            cell = _cell(config, models, populations[name], programs, method, seed)
+            other, model = populations[name], _align_methods.METHODS[method].model
+            trained = None if model is None else models[model, seed]
+            which = str(other.architecture)
+            if which not in measurers:
+                measurers[which] = _align_evaluation.path_measurer(
+                    other.network, config.num_points
+                )
+            if (which, method) not in solvers:
+                solvers[which, method] = _solver(config, method, trained, other)
+            programs = solvers[which, method], measurers[which]
+            cell = _cell(config, trained, other, *programs, seed)
             files[name, method, seed].parent.mkdir(parents=True, exist_ok=True)
             _arrays.save_arrays(files[name, method, seed], cell)
             progress.update()
@@ -100,28 +111,20 @@ def _cell_file(config, folder, name, method, seed) -> pathlib.Path:
     return folder / "cells" / f"{name}_{mark}" / f"{method}_{seed}.npz"
 
 
-def _cell(config, models, population, programs, method, seed) -> dict[str, np.ndarray]:
-    """Return the curves of one method on the pairs of one seed, and what it cost.
+def _solver(config, method, trained, population):
+    matcher = None
+    if trained is not None:
+        matcher = trained.aligner(architecture=population.architecture).matcher
+    return _align_methods.make_solver(config, method, matcher, population.network)
 
-    `programs` keeps what is compiled, by architecture and method.
-    """
-    network, model = population.network, _align_methods.METHODS[method].model
-    which = str(population.architecture)
-    if (which, method) not in programs:
-        matcher = None
-        if model is not None:
-            trained = models[model, seed]
-            matcher = trained.aligner(architecture=population.architecture).matcher
-        programs[which, method] = _align_methods.make_solver(
-            config, method, matcher, network
-        )
-    if which not in programs:
-        programs[which] = _align_evaluation.path_measurer(network, config.num_points)
+
+def _cell(config, trained, population, solve, measure, seed) -> dict[str, np.ndarray]:
+    """Return the curves of one method on the pairs of one seed, and what it cost."""
     pairs = _align_population.draw_pairs(population, "test", config.num_pairs, seed)
-    variables = None if model is None else models[model, seed].variables
-    solved = programs[which, method](variables, population, pairs, seed)
+    variables = None if trained is None else trained.variables
+    solved = solve(variables, population, pairs, seed)
     return {
-        **programs[which](population, pairs, solved.params),
+        **measure(population, pairs, solved.params),
         "function_error": solved.function_error,
         "seconds": np.asarray(solved.seconds),
     }

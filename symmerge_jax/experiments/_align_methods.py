@@ -187,6 +187,25 @@ def choose(names: tuple[str, ...], models: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
+def check_samples(
+    config: _config.Config,
+    names: tuple[str, ...],
+    population: _align_population.Population,
+) -> None:
+    """Refuse to draw more training examples than there are.
+
+    Raises:
+      ValueError: names the key.
+    """
+    num = len(population.train_data["inputs"])
+    for key in ("batch_size", "eval_size"):
+        if any("sinkhorn" in name for name in names) and config.sinkhorn[key] > num:
+            raise ValueError(
+                f"config.sinkhorn.{key} must be at most {num}, the training examples"
+                f" of a network, got {config.sinkhorn[key]}."
+            )
+
+
 def make_aligner(
     config: _config.Config,
     name: str,

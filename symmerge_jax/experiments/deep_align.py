@@ -129,6 +129,27 @@ def default_config(
     )
 
 
+def shorten(config: _config.Config) -> _config.Config:
+    """Let a run end in seconds, with matchers that learn nothing; in place.
+
+    Args:
+      config: keys of `default_config`.
+
+    Returns:
+      The config.
+    """
+    config.seeds = (0,)
+    config.num_pairs, config.num_points, config.num_random_starts = 2, 3, 1
+    config.num_val_pairs, config.num_val_inputs = 1, 16
+    for name in _align_training.MODELS:
+        model = config[name]
+        model.num_steps, model.batch_size, model.warmup_steps = 3, 2, 1
+        model.log_every = model.evaluate_every = model.checkpoint_every = 2
+    config.deep_align.features.update(width=4, num_layers=2)
+    config.sinkhorn.update(num_steps=2, eval_every=2)
+    return config
+
+
 def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Make the population, train the matchers, and compare all methods.
 
@@ -154,12 +175,16 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     _align_crowds.check(config, planned)
     for name in config.models:
         _check_model(config, name, planned, mesh)
-    for _, other in _align_population.others(config, planned, None):
+    check_samples = _align_methods.check_samples
+    check_samples(config, _align_comparison.methods(config, "held_out"), planned)
+    for name, other in _align_population.others(config, planned, None):
+        check_samples(config, _align_comparison.methods(config, name), other)
         for name in config.models:
             _align_training.make_matcher(config, name, planned, other.architecture)
     may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
     folder = _workdir.open_workdir(workdir, config, may_change=may_change)
-    population = _align_population.load(config, folder)
+    made = config.zoo is None
+    population = _align_population.load(config, folder) if made else planned
     for name in config.models:
         for seed in config.seeds:
             _train(config, name, seed, population, folder, mesh)

@@ -91,7 +91,9 @@ def mean_curves(
         axis.margins(x=0.01)
     for axis in axes.flat[max(len(panels) - num_columns, 0) : len(panels)]:
         axis.set_xlabel(xlabel)
-    if ylabel is not None:
+    if ylabel is not None and num_rows == 1:
+        axes.flat[0].set_ylabel(ylabel)  # beside the axes, not beside the legend too
+    elif ylabel is not None:
         figure.supylabel(ylabel)
     ordered = sorted(handles, key=names.index)
     figure.legend(

@@ -1,10 +1,6 @@
-import jax
 import pytest
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def _compile_fast(compile_fast):
+    """Use it in every test of this folder."""

@@ -8,12 +8,9 @@ SIREN = {"kind": "siren", "layer_sizes": [2, 4, 4, 1]}
 ENCODER = {"kind": "scale_gmn", "width": 4, "num_layers": 1}
 
 
-@pytest.fixture(autouse=True, scope="package")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast(compile_fast):
+    """Use it in every test of this folder."""
 
 
 def statistics_of(architecture):

@@ -23,14 +23,6 @@ ROUNDS = {"num_rounds": 2}
 DWS = {"kind": "deep_weight_space", "width": 4, "num_layers": 2, "feature_size": 8}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def make(name, features, num=2, dtype=np.float32):
     """Return a matcher, its variables, and random networks."""
     network = networks.build(ARCHITECTURES[name])
@@ -115,6 +107,24 @@ def test_untrained_probes_undo_every_twin(name):
             if matcher.signed:
                 np.testing.assert_array_equal(scale, inverse[space].scale)
         assert -1.001 < result.objective[-1] < -0.5
+
+
+def test_neurons_that_hardly_speak_have_gradients():
+    """As a penalty leaves them: squares of 1e-20 are zero in float32."""
+    matcher, variables, params = make("relu", PROBES)
+    faint = np.asarray([1, 1e-10, 1e-15, 1e-20, 1e-35, 0, 1], np.float32)
+    params["dense_0"] = {
+        name: np.asarray(x) * faint for name, x in params["dense_0"].items()
+    }
+
+    @jax.jit
+    @jax.grad
+    def run(variables):
+        found = matcher.similarities(variables, params, params)
+        return sum(jnp.sum(x**2) for x in found.values())
+
+    norms = jax.tree.map(lambda x: float(jnp.linalg.norm(x)), run(variables))
+    assert all(np.isfinite(x) and x > 0 for x in jax.tree.leaves(norms)), norms
 
 
 def test_parameters_do_not_depend_on_widths():

@@ -16,14 +16,6 @@ DWS = {"kind": "deep_weight_space", "width": 2, "num_layers": 1, "feature_size":
 FILES = ["matcher.json", "weights.safetensors"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def make(features, architecture=ARCHITECTURE):
     """Return an untrained matcher with generic parameters; nothing is compiled."""
     network = networks.build(architecture)

@@ -2,20 +2,11 @@
 
 import jax
 import numpy as np
-import pytest
 
 import symmerge_jax
 from symmerge_jax import alignment, deep_align, networks, symmetry
 
 ARCHITECTURE = {"kind": "mlp", "layer_sizes": [3, 6, 5, 2], "activation": "relu"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def test_noisy_twins_are_merged_exactly():

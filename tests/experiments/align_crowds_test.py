@@ -13,14 +13,6 @@ from symmerge_jax.experiments import (
 from tests.experiments import populations as small
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Twins of one network, and a matcher that has learned nothing but tells all."""

@@ -13,14 +13,6 @@ from tests.experiments import populations as small
 KINDS = _align_population.KINDS
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
     """The config and the population of each kind of networks."""

@@ -19,14 +19,6 @@ from symmerge_jax.experiments import (
 CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def smoke_config(**changes):
     """The smoke config with an encoder that compiles in no time."""
     file = CONFIGS / "cnn_autoencoder.py"

@@ -10,13 +10,6 @@ SIREN = {"kind": "siren", "layer_sizes": [2, 4, 1]}
 FULL = {**SIREN, "w0": 30.0, "first_w0": None, "output_offset": 0.5}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def twins():
     network = networks.build(SIREN)

@@ -8,13 +8,6 @@ from tests.experiments import cnns
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (30, 8, 8, 1)).astype(np.float32)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def compiled(network):
     """Return `moments(params)` and `repaired(params, target)` by kind."""
     moments = jax.jit(lambda params: _cnn_repair.moments(network, params, IMAGES))

@@ -35,6 +35,10 @@ BAD = [
     ({"num_random_starts": -1}, "num_random_starts"),
     ({"sinkhorn.cost": "low", "methods": ("sinkhorn",)}, "cost must be one of"),
     ({"sinkhorn.num_steps": 0, "methods": ("ours_sinkhorn",)}, "num_steps"),
+    (
+        {"sinkhorn.eval_size": 10_000, "methods": ("sinkhorn",)},
+        r"config\.sinkhorn\.eval_size must be at most \d+, the training",
+    ),
     ({"ours.losses.task": -1.0}, r"config\.ours\.losses must be >= 0"),
     (
         {f"ours.losses.{name}": 0.0 for name in ("supervised", "alignment", "task")},

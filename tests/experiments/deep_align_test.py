@@ -33,14 +33,6 @@ FILES = {
 METHODS = ("naive", "matching_best", "deep_align", "ours")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def mlps(tmp_path_factory):
     return small.save_zoo(tmp_path_factory.mktemp("zoos") / "mlps.zoo", "mlp")
@@ -310,9 +302,7 @@ def test_other_widths_are_compared_by_the_statistics_of_training(
 ):
     """A matcher reads weights in units of the networks that it was trained on."""
     config, workdir, _ = finished
-    models = {
-        ("deep_align", 0): deep_align_lib.load_matcher(workdir / "models/deep_align_0")
-    }
+    trained = deep_align_lib.load_matcher(workdir / "models/deep_align_0")
     sizes = [64, 7, 10]
     config = config.copy_and_resolve_references()
     config.zoo = small.save_zoo(tmp_path / "wide.zoo", "mlp", layer_sizes=sizes)
@@ -326,8 +316,7 @@ def test_other_widths_are_compared_by_the_statistics_of_training(
 
     monkeypatch.setattr(_align_methods, "make_solver", make_solver)
     with pytest.raises(RuntimeError):
-        _align_comparison._cell(config, models, wide, {}, "deep_align", 0)
-    trained = models["deep_align", 0]
+        _align_comparison._solver(config, "deep_align", trained, wide)
     expected = trained.aligner(architecture=wide.architecture).matcher
     few = _align_population.pick(wide.params, np.arange(2))
     for name, found in jax.jit(seen[0].similarities)(

@@ -16,13 +16,6 @@ FILES = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     return encoders.save_two_runs(tmp_path_factory.mktemp("runs"))

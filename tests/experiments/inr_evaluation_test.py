@@ -10,14 +10,6 @@ NETWORK = networks.build(ARCHITECTURE)
 GRID = networks.coordinate_grid(3, 3)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def inrs():
     """Five networks, and an image for each."""

@@ -10,13 +10,6 @@ NETWORK = networks.build(SIREN)
 OPTIONS = {"num_steps": 2, "stride": 1}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def make_zoo(**changes):
     shapes = jax.eval_shape(NETWORK.init, jax.random.key(0))
     each = [testing.random_params(jax.random.key(i), shapes) for i in range(2)]

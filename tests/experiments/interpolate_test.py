@@ -2,7 +2,6 @@ import importlib.util
 import json
 import pathlib
 
-import jax
 import numpy as np
 import pytest
 
@@ -22,13 +21,6 @@ FILES = {
 }
 EXACT = {"matching_best", "closed_form", "template"}
 DECODED = {"reconstruct", "latent"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def load_config(name, *variant):

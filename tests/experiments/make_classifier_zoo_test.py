@@ -22,14 +22,6 @@ from symmerge_jax.experiments import (
 CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def config_of(variant, **changes):
     get_config = runpy.run_path(str(CONFIGS / "zoo_mlp.py"))["get_config"]
     config = get_config(variant)

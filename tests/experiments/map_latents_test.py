@@ -3,7 +3,6 @@ import json
 import pathlib
 import shutil
 
-import jax
 import numpy as np
 import pytest
 import threadpoolctl
@@ -19,11 +18,10 @@ FILES = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    with threadpoolctl.threadpool_limits(1):  # threads that wait for each other
+def _one_thread():
+    """Let no threads wait for each other."""
+    with threadpoolctl.threadpool_limits(1):
         yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

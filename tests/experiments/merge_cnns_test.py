@@ -23,14 +23,6 @@ FILES = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def get_config(variant):
     file = CONFIGS / "merge_cnns.py"
     spec = importlib.util.spec_from_file_location("merge_cnns_config", file)

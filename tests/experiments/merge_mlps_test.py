@@ -2,7 +2,6 @@ import importlib.util
 import json
 import pathlib
 
-import jax
 import numpy as np
 import pytest
 
@@ -23,14 +22,6 @@ FILES = {
     "results.npz",
     "versions.json",
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def get_config(variant):

@@ -12,13 +12,6 @@ MLP = {"kind": "mlp", "layer_sizes": [4, 6, 3], "activation": "tanh"}
 NETWORK = networks.build(MLP)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def twins():
     params = testing.random_params(jax.random.key(0), NETWORK, std=1.0)

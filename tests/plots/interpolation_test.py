@@ -22,7 +22,7 @@ def test_every_panel_draws_means_and_bands():
     assert colors(one)[1] == colors(two)[0] != colors(one)[0]
     assert one.get_ylim() == two.get_ylim()
     assert (one.get_xlabel(), two.get_xlabel()) == ("x", "x")
-    assert figure.get_supylabel() == "y"
+    assert (one.get_ylabel(), figure.get_supylabel()) == ("y", "")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
 
 
@@ -39,6 +39,7 @@ def test_panels_fill_rows_and_points_are_marked():
     panels = {str(i): {"a": A} for i in range(5)}
     figure = plots.mean_curves(panels, "x", "y", num_columns=2, markers=True)
     assert len(figure.axes) == 5
+    assert (figure.axes[0].get_ylabel(), figure.get_supylabel()) == ("", "y")
     assert [bool(axis.get_xlabel()) for axis in figure.axes] == [0, 0, 0, 1, 1]
     assert figure.axes[0].lines[0].get_marker() == "o"
     plain = plots.mean_curves(panels, "x", "y", num_columns=2)

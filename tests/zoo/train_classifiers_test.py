@@ -8,12 +8,7 @@ from symmerge_jax import networks, training, zoo
 NETWORK = networks.mlp((2, 8, 2))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast():
-    """Compile without optimisations: these programs run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compile_fast")
 
 
 @pytest.fixture(scope="module")
