@@ -47,8 +47,8 @@ class Canonicalizer:
     architecture: Mapping[str, Any]
     encoder: Mapping[str, Any]
     decoder: Mapping[str, Any]
-    statistics: _build.Statistics
-    variables: _encoder.Variables
+    statistics: _build.Statistics = dataclasses.field(repr=False)
+    variables: _encoder.Variables = dataclasses.field(repr=False)
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property

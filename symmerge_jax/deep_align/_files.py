@@ -35,8 +35,8 @@ class TrainedMatcher:
 
     architecture: Mapping[str, Any]
     features: Mapping[str, Any]
-    statistics: autoencoders.Statistics
-    variables: _matcher.Variables
+    statistics: autoencoders.Statistics = dataclasses.field(repr=False)
+    variables: _matcher.Variables = dataclasses.field(repr=False)
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property

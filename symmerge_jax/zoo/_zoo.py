@@ -49,6 +49,12 @@ class Zoo:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return (
+            f"<Zoo of {len(self)} networks, architecture={dict(self.architecture)},"
+            f" subsets={self.subsets}>"
+        )
+
 
 def create(
     architecture: Mapping[str, Any],

@@ -55,6 +55,11 @@ def test_networks_that_do_not_fit_are_refused(canonicalizer, population, key):
         canonicalizer.reconstruct(broken)
 
 
+def test_it_is_shown_without_its_numbers(canonicalizer):
+    assert "architecture={'kind': " in repr(canonicalizer)
+    assert "variables" not in repr(canonicalizer)
+
+
 def test_round_trip_is_bitwise(saved, canonicalizer, population):
     assert sorted(file.name for file in saved.iterdir()) == FILES
     for path in (saved, str(saved.parent)):  # the folder, or the workdir

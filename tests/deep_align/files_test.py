@@ -73,6 +73,11 @@ def test_round_trip_is_bitwise(tmp_path, trained):
     assert loaded.aligner(num_sweeps=0).matcher is loaded.matcher
 
 
+def test_it_is_shown_without_its_numbers(trained):
+    assert "architecture={'kind': " in repr(trained)
+    assert "variables" not in repr(trained)
+
+
 def test_a_matcher_is_replaced_and_nothing_else(saved):
     changed = dataclasses.replace(deep_align.load_matcher(saved), metadata={"n": 2})
     deep_align.save_matcher(saved, changed)

@@ -177,6 +177,11 @@ def test_statistics_are_mean_and_deviation_of_each_tensor():
     assert std == pytest.approx(kernel.std(), rel=1e-5)
 
 
+def test_it_is_shown_in_a_line():
+    assert repr(make(6)).startswith("<Zoo of 6 networks, architecture={'kind': ")
+    assert len(repr(make(6))) == len(repr(make(7))) < 300
+
+
 def test_summary_tells_what_is_in_the_zoo():
     text = zoo.summary(full())
     for words in ("networks      6", "3 distinct", "dense_1/kernel", "psnr", "a test"):
