@@ -47,6 +47,8 @@ def get_config(variant: str = "digits"):
     source = "mnist" if variant == "mnist_published" else variant
     config.population = experiments.load_config_file(f"{ZOO}:{source}")
     config.rotated = True
+    # Sinkhorn takes a second for each pair: not on every population.
+    config.other_methods = OTHER_METHODS
     for model in (config.deep_align, config.ours):
         model.batch_size, model.weight_decay, model.clip_norm = 16, 5e-4, 1.0
     config.deep_align.update(num_steps=500, learning_rate=1e-3)
@@ -64,8 +66,6 @@ def get_config(variant: str = "digits"):
         config.ours.num_steps = 600
         config.sinkhorn.update(num_steps=300, eval_every=50)
     if source == "mnist":
-        # Sinkhorn takes seconds for each pair of this size: not on every population.
-        config.other_methods = OTHER_METHODS
         config.num_train_inputs, config.num_test_inputs = 10_000, 2_000
         config.other_data.source = "fashion_mnist/test"
         config.other_width.hidden_sizes = (192, 192, 192)

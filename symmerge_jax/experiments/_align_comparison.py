@@ -19,10 +19,10 @@ from symmerge_jax.experiments import (
 
 def methods(config: _config.Config, population: str) -> tuple[str, ...]:
     """Return the methods of the table of a population."""
-    names = tuple(config.methods)
+    key = "methods"
     if population != "held_out" and config.other_methods:
-        names = tuple(config.other_methods)
-    return _align_methods.choose(names, tuple(config.models))
+        key = "other_methods"
+    return _align_methods.choose(tuple(config[key]), tuple(config.models), key)
 
 
 def all_methods(config: _config.Config) -> tuple[str, ...]:

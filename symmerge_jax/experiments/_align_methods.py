@@ -156,27 +156,31 @@ def label_of(name: str, spec: symmetry.SymmetrySpec) -> str:
     return METHODS[name].label.format(group=_GROUPS.get(group, "P"))
 
 
-def choose(names: tuple[str, ...], models: tuple[str, ...]) -> tuple[str, ...]:
+def choose(
+    names: tuple[str, ...], models: tuple[str, ...], key: str = "methods"
+) -> tuple[str, ...]:
     """Return the methods that are asked for, in the order of tables.
 
     Args:
       names: keys of `METHODS`; none for all that the models allow.
       models: matchers that a run trains.
+      key: of the config that names them.
 
     Raises:
       ValueError: an unknown or repeated name, or a method of a model that is not
         trained.
     """
     if len(set(names)) != len(names):
-        raise ValueError(f"config.methods must name each method once, got {names}.")
+        raise ValueError(f"config.{key} must name each method once, got {names}.")
     for name in names:
         if name not in METHODS:
             raise ValueError(
-                f"config.methods has {name!r}, known are {', '.join(METHODS)}."
+                f"config.{key} has {name!r}, known are {', '.join(METHODS)}."
             )
         if (model := METHODS[name].model) is not None and model not in models:
             raise ValueError(
-                f"config.methods has {name!r}, but config.models has no {model!r}."
+                f"config.{key} has {name!r}, but config.models has no {model!r}: name"
+                " methods of models that are trained."
             )
     return tuple(
         name

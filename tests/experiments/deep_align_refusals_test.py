@@ -23,6 +23,7 @@ BAD = [
     ({"methods": ("magic",)}, "has 'magic', known are naive"),
     ({"methods": ("naive", "naive")}, "each method once"),
     ({"methods": ("deep_align",)}, "but config.models has no 'deep_align'"),
+    ({"other_methods": ("ours", "deep_align")}, "config.other_methods has 'deep_al"),
     ({"ours.features.kind": "magic"}, "Features are of kind 'magic', known are"),
     ({"seeds": ()}, "config.seeds must be different"),
     ({"seeds": (1, 1)}, "config.seeds must be different"),
