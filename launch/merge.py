@@ -24,7 +24,10 @@ NUM_RANDOM_STARTS = flags.DEFINE_integer(
     "num_random_starts", None, "Further starts of weight_matching."
 )
 MATCHER = flags.DEFINE_string(
-    "matcher", None, "Workdir of a trained matcher, which the alignment starts from."
+    "matcher",
+    None,
+    "Folder of a trained matcher, which the alignment starts from:"
+    " models/ours_0 in the workdir of a deep_align run.",
 )
 WEIGHTS = flags.DEFINE_list("weights", None, "Weights of the mean, as 0.3,0.7.")
 DATA = flags.DEFINE_string(

@@ -143,10 +143,15 @@ def load_model(
     folder = path if (path / name_json).exists() else path / form.name
     for name in form.files:
         if not (folder / name).exists():
+            several = sorted(map(str, path.glob(f"models/*/{form.name}")))
             raise FileNotFoundError(
                 f"No {form.title} in '{path}': '{folder / name}' does not exist. Give"
-                f" the workdir of a finished launch/train.py run, or its '{form.name}'"
-                " folder."
+                + (
+                    f" one of {', '.join(several)}."
+                    if several
+                    else " the workdir of a finished launch/train.py run, or its"
+                    f" '{form.name}' folder."
+                )
             )
     try:
         description = json.loads((folder / name_json).read_text())

@@ -105,7 +105,7 @@ def load_matcher(path: str | os.PathLike) -> TrainedMatcher:
     """Read a matcher that `save_matcher` or a training run wrote.
 
     Args:
-      path: its folder, or the workdir of the training run.
+      path: its folder, `models/NAME_SEED` in the workdir of `launch/train.py`.
 
     Returns:
       The matcher.

@@ -2,7 +2,9 @@
 
 import functools
 import pathlib
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -85,17 +87,34 @@ def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
     # Not `using_default_value`, which absl has changed by the time main is called.
     if not flags.FLAGS["verbosity"].present and not flags.FLAGS.debug:
         logging.set_verbosity(logging.WARNING)  # JAX and orbax report much as info
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return main(argv)
     except training.Interrupted as stop:
         sys.stderr.write(f"{stop}\n")
         return 128 + stop.signal_number
+    except KeyboardInterrupt as stop:
+        number = signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT
+        sys.stderr.write(
+            f"stopped by {number.name}: no file is half written, and what was finished"
+            " is kept where the same command goes on\n"
+        )
+        return 128 + number
     except flags.Error as error:
         return _fail(error)
     except (ValueError, TypeError, FloatingPointError, OSError) as error:
         if flags.FLAGS.debug or not (isinstance(error, OSError) or _is_ours(error)):
             raise
         return _fail(error)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, outside of a training loop."""
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise _Terminated
 
 
 def _parse_flags(argv: Sequence[str]) -> Sequence[str]:

@@ -312,7 +312,7 @@ def _check_model(config, name, population, mesh) -> None:
 def _train(config, name, seed, population, folder, mesh) -> None:
     """Train one matcher and save the best, unless that is done."""
     folder = _align_comparison.model_folder(folder, name, seed)
-    if (folder / "matcher").exists():
+    if _is_exported(folder):
         return
     folder.mkdir(parents=True, exist_ok=True)
     matcher = _align_training.make_matcher(config, name, population)
@@ -344,3 +344,12 @@ def _train(config, name, seed, population, folder, mesh) -> None:
         | _align_evaluation.recovered(config, matcher, variables, held_out),
     )
     deep_align.save_matcher(folder / "matcher", trained)
+
+
+def _is_exported(folder: pathlib.Path) -> bool:
+    """Whether a matcher can be read; one that is damaged is to be exported again."""
+    try:
+        deep_align.load_matcher(folder / "matcher")
+    except (FileNotFoundError, ValueError):
+        return False
+    return True

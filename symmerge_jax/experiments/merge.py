@@ -62,7 +62,8 @@ def run(
         are then measured on too: measure again on other data before you believe them.
       num_random_starts: further starts of "weight_matching".
       matcher: folder of a trained matcher (`deep_align.load_matcher`), which brings the
-        networks together first; `aligner` then goes on from there. None for none.
+        networks together first; `aligner` goes on from there with what lowers their
+        spread, so it must be one without data. None for none.
       weights: of the mean, one per file, sum 1; None for equal ones.
       data: `.npz` with `x` and `y`, or a source of images (`_merge_data.load`); None to
         measure no losses.
@@ -82,6 +83,10 @@ def run(
     """
     target = _weight_file.check_writable(out)
     solver = _make_aligner(aligner, num_random_starts)
+    if matcher is not None and aligner in USE_DATA:
+        raise ValueError(
+            f"A matcher has no effect on aligner {aligner!r}: leave one of them out."
+        )
     files = [_weight_file.read(path) for path in paths]
     if target.resolve() in {pathlib.Path(path).resolve() for path in paths}:
         raise ValueError(f"'{out}' is one of the networks to merge: choose another.")
@@ -109,6 +114,7 @@ def run(
     report = {
         "networks": len(files),
         "aligner": aligner,
+        **({} if matcher is None else {"matcher": str(matcher)}),
         "sweeps": int(merged.result.num_sweeps),
         "converged": bool(merged.result.converged),
         "spread_before": float(merged.result.objective[0]),

@@ -199,13 +199,19 @@ def test_a_run_goes_on_with_what_is_missing(copy, monkeypatch):
     }
 
 
-def test_a_matcher_that_was_not_exported_is_exported_and_not_trained(copy, monkeypatch):
+@pytest.mark.parametrize("how", ["absent", "damaged"])
+def test_a_matcher_that_cannot_be_read_is_exported_and_not_trained(
+    copy, monkeypatch, how
+):
     config, workdir, _ = copy
     matcher = workdir / "models/ours_0/matcher"
     before = (matcher / "weights.safetensors").read_bytes()
     steps = (workdir / "models/ours_0/metrics.jsonl").read_text()
-    shutil.rmtree(matcher)
-    with pytest.raises(FileNotFoundError, match="ours_0/matcher"):
+    if how == "absent":
+        shutil.rmtree(matcher)
+    else:
+        (matcher / "weights.safetensors").write_bytes(before[:100])
+    with pytest.raises((FileNotFoundError, ValueError), match="ours_0/matcher"):
         deep_align.evaluate(workdir)
     monkeypatch.setattr(_align_comparison, "compare", lambda *_: {"made": 1})
     assert deep_align.run(config, workdir) == {"made": 1}

@@ -18,7 +18,7 @@ def get_config():
 
 # One process forks for each case, because importing jax is what takes the time.
 SCRIPT = """
-import json, logging, os, pathlib, sys
+import json, logging, os, pathlib, signal, sys, time
 import jax
 from symmerge_jax import experiments, training
 folder = pathlib.Path(__file__).parent
@@ -35,6 +35,9 @@ def main(argv):
         open("/nowhere/at/all")
     elif config.what == "code":
         return 7
+    elif config.what.startswith("SIG"):
+        os.kill(os.getpid(), signal.Signals[config.what])
+        time.sleep(5)
     elif config.what == "log":
         logging.getLogger("jax._src.xla_bridge").info("a backend is missing")
         logging.getLogger("orbax").warning("a disk is full")
@@ -60,6 +63,8 @@ CASES = [
     (["--config.what=log"], 0, "a disk is full", ""),
     (["--config.what=log", "--verbosity=0"], 0, "a backend is missing", ""),
     (["--config.what=log", "--debug"], 0, "a backend is missing", ""),
+    (["--config.what=SIGINT"], 130, "stopped by SIGINT: no file is half", ""),
+    (["--config.what=SIGTERM"], 143, "stopped by SIGTERM: no file is half", ""),
     (["--config.what=bug"], 1, "Traceback", ""),
     (["--config.what=ours", "--debug"], 1, "Traceback", ""),
 ]

@@ -237,4 +237,15 @@ def test_matchers_that_do_not_fit_are_refused(tmp_path, files):
         merge.run(files, out, matcher=tmp_path / "matcher")
     with pytest.raises(FileNotFoundError, match="No matcher in"):
         merge.run(files, out, matcher=tmp_path / "nothing")
+    with pytest.raises(ValueError, match="no effect on aligner 'activation_matching'"):
+        merge.run(
+            files,
+            out,
+            aligner="activation_matching",
+            matcher=tmp_path / "matcher",
+            data="digits",
+        )
+    save_matcher(tmp_path / "run/models/ours_0/matcher", {**MLP, "activation": "relu"})
+    with pytest.raises(FileNotFoundError, match=r"Give one of .*models/ours_0/matcher"):
+        merge.run(files, out, matcher=tmp_path / "run")
     assert not out.exists()
