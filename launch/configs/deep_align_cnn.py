@@ -29,6 +29,7 @@ def get_config(variant: str = "digits_relu"):
     config.deep_align.features.update(width=16, feature_size=64)
     config.ours.update(num_steps=600, batch_size=16, learning_rate=3e-3)
     config.ours.features.num_rounds = 1
+    config.sinkhorn.num_steps = 300
     # As published: neither scales nor pruning for CNNs.
     config.augment.update(scale=0.0, prune=0.0)
     if variant == "smoke":

@@ -36,6 +36,7 @@ def get_config(variant: str = "waves"):
     config.deep_align.num_steps, config.ours.num_steps = 1000, 600
     config.ours.features.num_rounds = 1
     config.deep_align.features.update(width=16, feature_size=64)
+    config.sinkhorn.num_steps = 300
     config.augment.scale = 0.0  # sine neurons have signs, no scales
     if variant == "smoke":
         config = deep_align.shorten(config)
