@@ -3,6 +3,8 @@
 python launch/evaluate.py --workdir=runs/digits_inr
 python launch/evaluate.py --config=launch/configs/deep_align_mlp.py
 
+Experiments that keep what they measured in the folder `cells` of the workdir measure
+what is missing there; delete it to measure all again.
 With --config the workdir is the one of launch/train.py for that config. Keys that say
 what is compared, and not what is trained, may differ from those of the training.
 """

@@ -115,8 +115,8 @@ def check_options(aligner, data, features_fn, loss_fn, apply, inputs) -> None:
     """Refuse arguments that cannot work, or would have no effect."""
     if isinstance(aligner, type) or not callable(aligner):
         raise TypeError(
-            "aligner must be a solver such as alignment.WeightMatching(), got"
-            f" {aligner!r}."
+            "aligner must be a solver, as alignment.WeightMatching() is, or what"
+            f" TrainedMatcher.aligner() returns, got {aligner!r}."
         )
     if data is not None and features_fn is None and loss_fn is None:
         raise ValueError("data is read by features_fn or loss_fn only: pass one.")

@@ -253,7 +253,7 @@ def test_a_false_element_is_refused():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"aligner": alignment.WeightMatching}, TypeError, "must be a solver such as"),
+        ({"aligner": alignment.WeightMatching}, TypeError, "must be a solver, as"),
         ({"aligner": "weight_matching"}, TypeError, "got 'weight_matching'"),
         ({"data": np.ones((2, 2))}, ValueError, "features_fn or loss_fn only"),
         ({"inputs": np.ones((2, 2))}, ValueError, "needs apply"),
