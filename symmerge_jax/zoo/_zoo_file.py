@@ -85,8 +85,8 @@ def load(path: str | os.PathLike, *, validate: bool = True) -> _zoo.Zoo:
     if not path.is_file():
         raise FileNotFoundError(
             f"No zoo at {path}. Make one: python launch/make_zoo.py"
-            " --config=launch/configs/zoo_digits.py --out=PATH for SIRENs; for classifiers"
-            " zoo_mlp.py or zoo_cnn.py."
+            " --config=launch/configs/zoo_digits.py --out=PATH for SIRENs; zoo_mlp.py,"
+            " zoo_cnn.py for classifiers."
         )
     header, start = _read_header(path)
     metadata = header.pop("__metadata__", {})
