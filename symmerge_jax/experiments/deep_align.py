@@ -175,10 +175,10 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     _align_crowds.check(config, planned)
     for name in config.models:
         _check_model(config, name, planned, mesh)
-    check_samples = _align_methods.check_samples
-    check_samples(config, _align_comparison.methods(config, "held_out"), planned)
-    for name, other in _align_population.others(config, planned, None):
-        check_samples(config, _align_comparison.methods(config, name), other)
+    others = dict(_align_population.others(config, planned, None))
+    for title, other in {"held_out": planned, **others}.items():
+        names = _align_comparison.methods(config, title)
+        _align_methods.check_samples(config, names, other)
         for name in config.models:
             _align_training.make_matcher(config, name, planned, other.architecture)
     may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
