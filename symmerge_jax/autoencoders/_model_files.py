@@ -143,15 +143,15 @@ def load_model(
     folder = path if (path / name_json).exists() else path / form.name
     for name in form.files:
         if not (folder / name).exists():
-            several = sorted(map(str, path.glob(f"models/*/{form.name}")))
+            give = (
+                "the workdir of a finished launch/train.py run, or its"
+                f" '{form.name}' folder"
+            )
+            if several := sorted(map(str, path.glob(f"models/*/{form.name}"))):
+                give = f"one of {', '.join(several)}"
             raise FileNotFoundError(
                 f"No {form.title} in '{path}': '{folder / name}' does not exist. Give"
-                + (
-                    f" one of {', '.join(several)}."
-                    if several
-                    else " the workdir of a finished launch/train.py run, or its"
-                    f" '{form.name}' folder."
-                )
+                f" {give}."
             )
     try:
         description = json.loads((folder / name_json).read_text())

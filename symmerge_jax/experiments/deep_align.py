@@ -176,19 +176,21 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     for name in config.models:
         _check_model(config, name, planned, mesh)
     others = dict(_align_population.others(config, planned, None))
-    for title, other in {"held_out": planned, **others}.items():
+    for title, one in {"held_out": planned, **others}.items():
         names = _align_comparison.methods(config, title)
-        _align_methods.check_samples(config, names, other)
+        _align_methods.check_samples(config, names, one)
+    for other in others.values():
         for name in config.models:
             _align_training.make_matcher(config, name, planned, other.architecture)
     may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
     folder = _workdir.open_workdir(workdir, config, may_change=may_change)
     made = config.zoo is None
     population = _align_population.load(config, folder) if made else planned
-    for name in config.models:
-        for seed in config.seeds:
-            _train(config, name, seed, population, folder, mesh)
-    models = _align_comparison.load_matchers(config, folder)
+    models = {
+        (name, seed): _trained(config, name, seed, population, folder, mesh)
+        for name in config.models
+        for seed in config.seeds
+    }
     return _align_comparison.compare(config, population, models, folder)
 
 
@@ -309,11 +311,13 @@ def _check_model(config, name, population, mesh) -> None:
     jax.eval_shape(loss_fn, variables, batch, jax.random.key(0))
 
 
-def _train(config, name, seed, population, folder, mesh) -> None:
-    """Train one matcher and save the best, unless that is done."""
+def _trained(config, name, seed, population, folder, mesh) -> deep_align.TrainedMatcher:
+    """Return one matcher, trained and saved unless a file can be read."""
     folder = _align_comparison.model_folder(folder, name, seed)
-    if _is_exported(folder):
-        return
+    try:
+        return deep_align.load_matcher(folder / "matcher")
+    except (FileNotFoundError, ValueError):
+        pass  # not there, or damaged: it is exported (again)
     folder.mkdir(parents=True, exist_ok=True)
     matcher = _align_training.make_matcher(config, name, population)
     fit = _align_training.fit_config(config, name, seed)
@@ -344,12 +348,4 @@ def _train(config, name, seed, population, folder, mesh) -> None:
         | _align_evaluation.recovered(config, matcher, variables, held_out),
     )
     deep_align.save_matcher(folder / "matcher", trained)
-
-
-def _is_exported(folder: pathlib.Path) -> bool:
-    """Whether a matcher can be read; one that is damaged is to be exported again."""
-    try:
-        deep_align.load_matcher(folder / "matcher")
-    except (FileNotFoundError, ValueError):
-        return False
-    return True
+    return trained

@@ -233,7 +233,6 @@ def test_each_population_counts_its_own_pairs(finished, mlps, tmp_path, monkeypa
     config.other_width.zoo = other
     trained = deep_align_lib.load_matcher(finished[1] / "models/ours_0")
     monkeypatch.setattr(deep_align_lib, "load_matcher", lambda _: trained)
-    monkeypatch.setattr(deep_align, "_train", lambda *_: None)
     numbers = {"twins": 1.0, "changed_twins": 0.5}
     monkeypatch.setattr(_align_evaluation, "recovered", lambda *_: numbers)
     results = deep_align.run(config, tmp_path / "run")
