@@ -103,4 +103,5 @@ def assign(
 
 
 def _unit(x: Array) -> Array:
+    """Return rows of length one, but for features that are equal up to rounding."""
     return x * jax.lax.rsqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-12)

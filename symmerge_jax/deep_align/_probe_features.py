@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from symmerge_jax import graphs, networks, symmetry
+from symmerge_jax import graphs, metanets, networks, symmetry
 from symmerge_jax.typing import Array, Params
 
 
@@ -109,7 +109,11 @@ class ProbeFeatures(nn.Module):
     @nn.nowrap
     def _map(self, space: symmetry.Space, parts: Sequence[Array]) -> Array:
         signed = space.group is symmetry.Group.SIGN
-        x = jnp.concatenate([_unit(x) for x in parts], axis=-1)
+        x = jnp.concatenate(
+            # Exact for neurons that a penalty has driven to 1e-15, too.
+            [x * metanets.inverse_norm(x) for x in parts],
+            axis=-1,
+        )
         if not signed:
             # What all neurons have in common tells none from another.
             x = x - jnp.mean(x, axis=1, keepdims=True)
@@ -131,15 +135,3 @@ class ProbeFeatures(nn.Module):
         return y + nn.Dense(self.feature_size, name=f"{space.name}_out")(
             nn.silu(hidden)
         )
-
-
-def _unit(x: Array) -> Array:
-    """Return rows of length one, whatever their scale; rows of zeros stay.
-
-    Rows are brought near 1 first: neurons that a penalty has driven to 1e-15 have
-    squares, and derivatives of roots of squares, that float32 does not.
-    """
-    largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
-    x = x / jax.lax.stop_gradient(jnp.maximum(largest, 1e-30))
-    squares = jnp.sum(x**2, axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.where(squares > 0, squares, 1))

@@ -27,7 +27,7 @@ ALLOWED = {
     "metanets": "symmetry graphs",
     "merging": "symmetry alignment",
     "autoencoders": "symmetry networks graphs metanets",
-    "deep_align": "symmetry networks graphs autoencoders alignment",
+    "deep_align": "symmetry networks graphs metanets autoencoders alignment",
 }
 TOP = {"root", "testing", "experiments"}  # import anything above
 LAUNCH = {"experiments", "root"}
