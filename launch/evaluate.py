@@ -1,12 +1,13 @@
 """Measure the trained model of a workdir again and print the table.
 
-python launch/evaluate.py --workdir=runs/digits_inr
+python launch/evaluate.py --workdir=runs/digits_inr [--config.x=y]
 python launch/evaluate.py --config=launch/configs/deep_align_mlp.py
 
 Experiments that keep what they measured in the folder `cells` of the workdir measure
 what is missing there; delete it to measure all again.
-With --config the workdir is the one of launch/train.py for that config. Keys that say
-what is compared, and not what is trained, may differ from those of the training.
+With --config the workdir is the one of launch/train.py for that config, else the config
+is that of the run. Keys that say what is compared, and not what is trained, may differ
+from those of the training.
 """
 
 import pathlib
@@ -27,20 +28,20 @@ def main(argv):
     if WORKDIR.value is None and not CONFIG.name:
         raise flags.Error("Say which run: --workdir=FOLDER or --config=file.py.")
     workdir = pathlib.Path(WORKDIR.value or pathlib.Path("runs", CONFIG.name))
-    name = experiments.load_config(workdir / "config.json").get("experiment")
+    trained = experiments.load_config(workdir / "config.json")
+    name = trained.get("experiment")
     experiment = experiments.find_experiment(name)
     if not hasattr(experiment, "evaluate"):
         raise flags.Error(
             f"{workdir} is a run of {name!r}, which leaves no model to measure again:"
             f" see {workdir / 'results.json'}."
         )
-    if CONFIG.name:
-        experiments.update_workdir(
-            workdir,
-            CONFIG.value,
-            may_change=getattr(experiment, "MAY_CHANGE", ()),
-            check=getattr(experiment, "check_config", None),
-        )
+    experiments.update_workdir(
+        workdir,
+        CONFIG.value if CONFIG.name else CONFIG.override(trained),
+        may_change=getattr(experiment, "MAY_CHANGE", ()),
+        check=getattr(experiment, "check_config", None),
+    )
     print(experiment.table(experiment.evaluate(workdir)))  # noqa: T201
 
 

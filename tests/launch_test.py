@@ -75,6 +75,8 @@ ERRORS = [
         "config.methods has 'x', known",
     ),
     (["evaluate", *TRAINED, "--config.methods=('naive',)"], "deep_align_0/matcher"),
+    (["evaluate", "--workdir={}/trained", "--config.num_points=5"], "is now 5"),
+    (["evaluate", "--workdir={}/trained", "--config.num_point=5"], "did you mean"),
     (["canonicalize", "--weights=a.npz"], "out"),
     (["canonicalize", "--weights=a.npz", "--out={}/b.npz"], "No such file: 'a.npz'"),
     (

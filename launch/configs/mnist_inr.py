@@ -3,7 +3,8 @@
 python launch/train.py --config=launch/configs/mnist_inr.py --config.zoo=mnist-inrs
 
 `config.zoo` names the MNIST-INRs of Navon et al. 2023 (arXiv 2301.12780): the folder of
-checkpoints, by default `mnist-inrs`, or a zoo file. In their place, 60,000 SIRENs:
+checkpoints, by default `mnist-inrs`, or a zoo file. In their place, 70,000 SIRENs, of
+which those of the test images are held out:
 
 python launch/make_zoo.py --config=launch/configs/zoo_mnist.py:all --out=mnist.zoo
 

@@ -4,7 +4,8 @@ python launch/reproduce.py --config=launch/configs/paper_cpu.py --workdir=runs/p
 
 Boufalis et al. 2025, arXiv 2511.12601, and what its encoders were published with. About
 3 hours of two quiet cores; INRs are encoded from weights alone. MNIST and
-Fashion-MNIST are read from $SYMMERGE_DATA_DIR, or downloaded.
+Fashion-MNIST are read from $SYMMERGE_DATA_DIR, or downloaded. `paper_cpu.py:umap` draws
+latents with UMAP, too, as published (pip install 'symmerge_jax[umap]').
 """
 
 import pathlib
@@ -61,7 +62,10 @@ PREDICTIONS = {  # by name: label, config, steps, what it needs
 DECODED = ("scale_gmn", "neural_graphs", "ablated")
 
 
-def get_config():
+def get_config(variant: str = "default"):
+    maps = {"default": "('tsne',)", "umap": "('tsne', 'umap')"}
+    if variant not in maps:
+        raise ValueError(f"Variants are {sorted(maps)}, not {variant!r}.")
     stage = reproduce.stage
     stages = {
         "mnist_inrs": stage(
@@ -99,9 +103,11 @@ def get_config():
             label=f"outputs at points, {label}",
         )
     labels = {name: label for name, (label, _) in ENCODERS.items()}
-    stages |= reproduce.comparisons(
-        labels, DECODED, {"orbit_interpolation": ("num_members=128",)}
-    )
+    options = {
+        "latent_maps": (f"maps={maps[variant]}",),
+        "orbit_interpolation": ("num_members=128",),
+    }
+    stages |= reproduce.comparisons(labels, DECODED, options)
     for kind in ("relu", "tanh"):
         stages[f"cnn_{kind}"] = stage(
             f"cnn_autoencoder.py:mnist_{kind}",
@@ -115,6 +121,12 @@ def get_config():
             needs={"zoo": f"cnns_{kind}", "canonicalizer": f"cnn_{kind}"},
             section="cnns",
             label=f"{kind}, merged",
+        )
+        stages[f"merge_{kind}_single"] = stage(
+            "merge_cnns.py:single",
+            needs={"zoo": f"cnns_{kind}", "canonicalizer": f"cnn_{kind}"},
+            section="cnns",
+            label=f"{kind}, one pair",
         )
     for name, (label, config, num_steps, needs) in PREDICTIONS.items():
         stages[name] = stage(

@@ -94,6 +94,7 @@ def override_config(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
       config: the config; not changed.
       overrides: text by dotted key. Text for a string is taken as it is, other text
         is read as a Python literal; ``true``, ``false`` and ``none`` may be lower case.
+        ``none`` empties a key of any type, which the experiment may then refuse.
 
     Returns:
       A new config.
@@ -107,9 +108,12 @@ def override_config(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
       >>> override_config(config, {"model.sizes": "2,8,1"}).model.sizes
       (2, 8, 1)
     """
-    given = ConfigDict()
+    given, emptied = ConfigDict(), []
     for key, text in overrides.items():
         check_key(key, config)
+        if text.lower() == "none" and not _is_free(key, config):
+            emptied.append(key)
+            continue
         value: Any = text
         if not _is_free(key, config):
             typed, name = _group(config, key)
@@ -121,7 +125,12 @@ def override_config(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
         for part in reversed(key.split(".")):
             value = {part: value}
         given.update(value)
-    return check_config(given, config)
+    result = check_config(given, config)
+    with result.ignore_type():
+        for key in emptied:
+            group, name = _group(result, key)
+            group[name] = None
+    return result
 
 
 def flatten(

@@ -12,7 +12,8 @@ from symmerge_jax.experiments import _config, _unused, make_zoo
 from symmerge_jax.typing import Params
 
 TEST_SUBSETS = ("test", "testing")
-"""Names of subsets that are held out as a whole where a zoo has them."""
+"""Names of subsets, alone or behind that of a source ("mnist/test"), that are held out
+as a whole where a zoo has others, too."""
 
 
 class InrData(NamedTuple):
@@ -102,15 +103,14 @@ def split(inrs: zoo.Zoo, config: _config.Config) -> dict[str, np.ndarray]:
       ValueError: fractions out of range, or a part that would be empty.
     """
     fractions = {"val": config.val_fraction, "test": config.test_fraction}
-    if held_out := [name for name in TEST_SUBSETS if name in inrs.subsets]:
-        is_test = inrs.subset_index == inrs.subsets.index(held_out[0])
-        if is_test.any() and not is_test.all():
-            rest = np.flatnonzero(~is_test)
-            fractions.pop("test")
-            fractions["train"] = 1 - sum(fractions.values())
-            inner = zoo.split(zoo.select(inrs, rest), fractions, seed=config.seed)
-            parts = {name: rest[numbers] for name, numbers in inner.items()}
-            return parts | {"test": np.flatnonzero(is_test)}
+    is_test = _is_test(inrs)
+    if is_test.any() and not is_test.all():
+        rest = np.flatnonzero(~is_test)
+        fractions.pop("test")
+        fractions["train"] = 1 - sum(fractions.values())
+        inner = zoo.split(zoo.select(inrs, rest), fractions, seed=config.seed)
+        parts = {name: rest[numbers] for name, numbers in inner.items()}
+        return parts | {"test": np.flatnonzero(is_test)}
     fractions["train"] = 1 - sum(fractions.values())
     return zoo.split(inrs, fractions, seed=config.seed)
 
@@ -193,8 +193,7 @@ def find_images(
     if source is None:
         return None
     found = []
-    for subset, index in zip(inrs.subset_index, inrs.image_index, strict=True):
-        is_test = inrs.subsets[subset] in TEST_SUBSETS
+    for is_test, index in zip(_is_test(inrs), inrs.image_index, strict=True):
         loaded = zoo.load_images(
             source, "test" if is_test else "train", config.images.dir
         )
@@ -206,6 +205,12 @@ def find_images(
             f" the networks render {size}."
         )
     return images
+
+
+def _is_test(inrs: zoo.Zoo) -> np.ndarray:
+    """Return which networks belong to a test split, `[N]`."""
+    names = [name.rpartition("/")[2] in TEST_SUBSETS for name in inrs.subsets]
+    return np.array(names)[inrs.subset_index]
 
 
 def _open_zoo(config: _config.Config, workdir: pathlib.Path) -> zoo.Zoo:

@@ -59,6 +59,22 @@ def orbit_numbers(
     }
 
 
+def distances(orbits: np.ndarray, networks: np.ndarray) -> np.ndarray:
+    """Return distances between all twins, in units of that between two networks.
+
+    Args:
+      orbits: `[R, K, D]` latents of `K` twins each of `R` networks.
+      networks: `[N, D]` latents of networks.
+
+    Returns:
+      `[R K, R K]`.
+    """
+    from scipy.spatial import distance
+
+    flat = np.asarray(orbits, np.float64).reshape(-1, orbits.shape[-1])
+    return distance.cdist(flat, flat) / (mean_distance(networks) or 1.0)
+
+
 def mean_distance(x: np.ndarray) -> float:
     """Return the mean Euclidean distance between two of `[N, D]` different rows."""
     from scipy.spatial import distance

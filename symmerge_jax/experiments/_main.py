@@ -40,7 +40,10 @@ class ConfigFlag:
         """The config of the file, with the overrides of the command line."""
         if flags.FLAGS.config is None:
             raise ValueError("no config: give --config=file.py")
-        config = _config.load_config_file(flags.FLAGS.config)
+        return self.override(_config.load_config_file(flags.FLAGS.config))
+
+    def override(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+        """Return another config with the overrides of the command line."""
         pairs = (text.partition("=")[::2] for text in flags.FLAGS.config_override)
         return _config.override_config(config, dict(pairs))
 

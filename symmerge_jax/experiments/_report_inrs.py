@@ -69,6 +69,7 @@ def _latents(found: Found) -> Iterator[_report.Block]:
     captions = {
         "maps": "held-out networks in the plane",
         "orbits": "the same with the twins of one network",
+        "distances": "distances of latents, twins of one network side by side",
     }
     for name, results in found.of("latents", "map_latents").items():
         yield from _map_tables(found, name, results)

@@ -118,7 +118,7 @@ def comparisons(
     paths = {"canonicalizer": next(iter(encoders)), **drawn}
     stages = {  # by name: needs, section, label
         "latent_maps": (named, "latents", "latents of all encoders"),
-        "failure_mode": (drawn, "failure", "twins that look least alike"),
+        "failure_mode": (named, "failure", "twins that look least alike"),
         "orbit_interpolation": (paths, "interpolation", "twins"),
         "independent_inrs": (paths, "interpolation", "separate fits"),
     }

@@ -103,7 +103,7 @@ def plan(config: _config.Config) -> zoo.Zoo:
         arguments["architecture"],
         zeros,
         labels=image_set.labels[image_row],
-        image_index=image_row,
+        **image_set.origin(image_row),
         images=image_set.images,
         image_row=image_row,
     )

@@ -39,6 +39,9 @@ from symmerge_jax.typing import Params
 BASELINES = ("closed form", "raw weights")
 """What is measured beside encoders: all weights of a network, as they are or moved."""
 
+_NUM_DRAWN = 32
+"""Twins of each network whose distances are drawn."""
+
 _MAY_CHANGE = ("maps", "batch_size")
 """Keys that add maps or leave some out, and do not change any."""
 
@@ -112,6 +115,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
         "baselines": {},
     }
     maps: dict[str, dict[str, _latent_maps.Map]] = {name: {} for name in config.maps}
+    apart: dict[str, np.ndarray] = {}
     features = _features(config, compared)
     total = len(features) + len(compared.encoders) * (1 + len(maps))
     with training.Progress(total, "map", "piece") as progress:
@@ -122,6 +126,9 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
                 functools.partial(_encode, config, given, features[encoder.name]),
             )
             progress.update()
+            apart[encoder.name] = _latent_numbers.distances(
+                latents[config.families[0]][:, :_NUM_DRAWN], latents["test"]
+            )
             results["encoders"][encoder.name] = {
                 "workdir": str(encoder.folder),
                 "error": encoder.results.get("mse", encoder.results.get("test_kl")),
@@ -142,6 +149,12 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
             results["baselines"][name] = _numbers(config, given, file, make)
             progress.update()
     _config.write_json(folder / "results.json", results)
+    figure = plots.distance_panels(
+        apart,
+        min(_NUM_DRAWN, config.num_twins),
+        label="distance of latents (mean of networks: 1)",
+    )
+    plots.save_figure(figure, folder / "distances")
     _draw(folder, config, given, maps)
     return results
 

@@ -2,6 +2,7 @@
 
 from symmerge_jax.plots._confusion import confusion_matrix
 from symmerge_jax.plots._curves import scaling, scaling_panels, training_curves
+from symmerge_jax.plots._distances import distance_panels
 from symmerge_jax.plots._images import image_rows
 from symmerge_jax.plots._interpolation import mean_curves
 from symmerge_jax.plots._latents import map_panels
@@ -10,6 +11,7 @@ from symmerge_jax.plots._style import new_figure, save_figure, styled
 
 __all__ = [
     "confusion_matrix",
+    "distance_panels",
     "image_rows",
     "map_panels",
     "mean_curves",

@@ -82,6 +82,17 @@ METHOD_STYLES = {
 """Colour and dash pattern of each method by its label, the same in all figures: the
 colour tells the idea, the dashes its variant."""
 
+ENCODER_COLORS = {
+    "ScaleGMN": _VERMILION,
+    "ScaleGMN without canonicaliser": _BROWN,
+    "GMN, permutations only": _BLACK,
+    "Neural Graphs": _PURPLE,
+    "Neural Graphs with random twins": _ORANGE,
+    "Relational transformer": _VIOLET,
+}
+"""Colour of each encoder by its label, also of what it decodes: "decoded weights
+(ScaleGMN)" has the dashes of "decoded weights"."""
+
 _SETTINGS: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -112,24 +123,35 @@ def method_styles(names: Iterable[str]) -> dict[str, tuple[str, int, str]]:
     """Return how methods are drawn: the known ones the same in every figure.
 
     Args:
-      names: labels; those that `METHOD_STYLES` does not know get, in this order, the
-        colours that are left.
+      names: labels; those that neither `METHOD_STYLES` nor `ENCODER_COLORS` knows get,
+        in this order, the colours that are left.
 
     Returns:
       By label the colour, the number of one of `DASHES`, and the marker.
     """
     names = list(names)
-    known = [METHOD_STYLES[name][0] for name in names if name in METHOD_STYLES]
-    others = [color for color in COLORS if color not in known] or list(COLORS)
+    known = {name: style for name in names if (style := _known_style(name)) is not None}
+    taken = {color for color, _ in known.values()}
+    others = [color for color in COLORS if color not in taken] or list(COLORS)
     styles, place = {}, 0
     for index, name in enumerate(names):
-        if name in METHOD_STYLES:
-            color, dash = METHOD_STYLES[name]
+        if name in known:
+            color, dash = known[name]
         else:
             color, dash = others[place % len(others)], place % len(DASHES)
             place += 1
         styles[name] = (color, dash, MARKERS[index % len(MARKERS)])
     return styles
+
+
+def _known_style(name: str) -> tuple[str, int] | None:
+    """Return colour and dashes of a method, an encoder, or a method with an encoder."""
+    if name in ENCODER_COLORS:
+        return ENCODER_COLORS[name], 0
+    method, _, encoder = name.removesuffix(")").partition(" (")
+    if method in METHOD_STYLES and encoder in ENCODER_COLORS:
+        return ENCODER_COLORS[encoder], METHOD_STYLES[method][1]
+    return METHOD_STYLES.get(name)
 
 
 def legend_columns(labels: Iterable[str], width: float) -> int:

@@ -10,7 +10,7 @@ import gzip
 import os
 import pathlib
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,7 @@ _MIRRORS = {
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
     ),
 }
+WITH_SPLITS = ("cifar10", *_MIRRORS)
 SOURCES = ("cifar10", "digits", "fashion_mnist", "folder", "mnist", "waves")
 
 
@@ -44,11 +45,34 @@ class ImageSet(NamedTuple):
         are `[M, 1, W]`.
       labels: `[M]` int32 classes.
       name: where they come from, as "mnist/train".
+      num_train: of a set with both splits, how many images are of the training split;
+        the others follow them. None for one split.
     """
 
     images: np.ndarray
     labels: np.ndarray
     name: str
+    num_train: int | None = None
+
+    def origin(self, rows: np.ndarray) -> dict[str, Any]:
+        """Return where images come from, as arguments of `create`.
+
+        Args:
+          rows: `[N]` numbers of images of the set.
+
+        Returns:
+          `subsets`, the names of the splits, and `[N]` `subset_index` and
+          `image_index`, the numbers of the split and of the image within it.
+        """
+        if self.num_train is None:
+            return {"image_index": rows, "subsets": (self.name,)}
+        source = self.name.partition("/")[0]
+        is_test = rows >= self.num_train
+        return {
+            "image_index": rows - self.num_train * is_test,
+            "subset_index": is_test.astype(np.int32),
+            "subsets": (f"{source}/train", f"{source}/test"),
+        }
 
 
 def load_images(
@@ -68,8 +92,8 @@ def load_images(
         x 28), "cifar10" (32 x 32, grey: the mean of the channels), "folder" (image
         files; a subfolder is a class) or "waves" (the 10,000 signals of
         `_waves.sine_waves`).
-      split: "train" or "test" for MNIST, Fashion-MNIST and CIFAR-10; the other sources
-        have none and take "all" or "train" for everything.
+      split: "train", "test" or, for both, "all" for MNIST, Fashion-MNIST and CIFAR-10;
+        the other sources have none and take "all" or "train" for everything.
       data_dir: for MNIST, a folder with `mnist/train-images-idx3-ubyte.gz` and so on
         (also without `.gz`), or None to download into the user's cache; for CIFAR-10
         see `_cifar10.load_cifar10`; for "folder", the folder itself.
@@ -89,7 +113,9 @@ def load_images(
     """
     if source not in SOURCES:
         raise ValueError(f"Unknown image source {source!r}; known are {SOURCES}.")
-    if source in _MIRRORS:
+    if source in WITH_SPLITS and split == "all":
+        found = _both_splits(source, data_dir)
+    elif source in _MIRRORS:
         found = _load_idx(source, split, data_dir)
     elif source == "cifar10":
         found = ImageSet(*_cifar10.load_cifar10(split, data_dir), f"cifar10/{split}")
@@ -113,7 +139,9 @@ def load_images(
             f"num_images must lie in 1..{len(found.images)}, what {found.name} has, got"
             f" {num_images}."
         )
-    return ImageSet(found.images[:num_images], found.labels[:num_images], found.name)
+    return found._replace(
+        images=found.images[:num_images], labels=found.labels[:num_images]
+    )
 
 
 def to_unit_range(images: np.ndarray) -> np.ndarray:
@@ -157,6 +185,16 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 
 
+def _both_splits(source, data_dir):
+    train, test = (load_images(source, part, data_dir) for part in ("train", "test"))
+    return ImageSet(
+        np.concatenate([train.images, test.images]),
+        np.concatenate([train.labels, test.labels]),
+        f"{source}/all",
+        len(train.images),
+    )
+
+
 def _load_digits():
     from sklearn import datasets
 
@@ -168,7 +206,7 @@ def _load_digits():
 def _load_idx(source, split, data_dir):
     if split not in _PREFIX:
         raise ValueError(
-            f"Source {source!r} has the splits {tuple(_PREFIX)}, not {split!r}."
+            f"Source {source!r} has the splits {(*_PREFIX, 'all')}, not {split!r}."
         )
     names = [
         f"{source}/{_PREFIX[split]}-{kind}-ubyte.gz"

@@ -105,6 +105,17 @@ def test_overrides_are_typed_by_the_config(defaults):
         experiments.override_config(defaults, {"model": "x"})
 
 
+def test_none_empties_a_key_that_was_set():
+    defaults = ConfigDict({"zoo": config_dict.placeholder(str), "seed": 0})
+    given = ConfigDict({"zoo": "a.zoo", "seed": 1})
+    emptied = experiments.override_config(given, {"zoo": "none"})
+    assert emptied.zoo is None and given.zoo == "a.zoo"
+    assert experiments.check_config(emptied, defaults).zoo is None
+    emptied = experiments.override_config(given, {"seed": "None"})
+    with pytest.raises(TypeError, match="'seed' must be of type int, got None"):
+        experiments.check_config(emptied, defaults)
+
+
 def test_an_empty_group_takes_text_under_any_names():
     defaults = ConfigDict({"num_steps": 1, "runs": {}})
     given = ConfigDict({"runs": {"Neural Graphs": "a", "b": "c"}})

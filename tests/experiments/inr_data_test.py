@@ -74,11 +74,15 @@ def test_grids_are_finer_along_axes_that_have_an_extent():
         np.testing.assert_array_equal(grid[:8, 0], np.linspace(-1, 1, 8, dtype="f4"))
 
 
-def test_a_test_subset_is_held_out_as_a_whole(path, config):
+@pytest.mark.parametrize("source", ["", "mnist/"])
+def test_a_test_subset_is_held_out_as_a_whole(path, config, source):
     inrs = zoo.load(path)
     held_out = np.arange(len(inrs)) % 4 == 0
     inrs = zoo.create(
-        inrs.architecture, inrs.params, subsets=("train", "test"), subset_index=held_out
+        inrs.architecture,
+        inrs.params,
+        subsets=(f"{source}train", f"{source}test"),
+        subset_index=held_out,
     )
     parts = _inr_data.split(inrs, config)
     np.testing.assert_array_equal(parts["test"], np.flatnonzero(held_out))

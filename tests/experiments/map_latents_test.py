@@ -12,7 +12,8 @@ from symmerge_jax.experiments import _latent_maps, _latent_numbers, map_latents
 from tests.experiments import encoders
 
 FILES = {
-    *("config.json", "latents", "maps", "maps.pdf", "maps.png", "numbers"),
+    *("config.json", "distances.pdf", "distances.png", "latents", "maps", "maps.pdf"),
+    *("maps.png", "numbers"),
     *("orbits.pdf", "orbits.png", "results.json", "versions.json"),
 }
 

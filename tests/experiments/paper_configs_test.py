@@ -88,6 +88,7 @@ def check(plan, stage):
         _predict_training.check_options(config, stage.module.default_config())
         if config.task == "label":
             config = with_its_own_zoo(plan, stage)
+            config.pretrained = None  # not trained here
             _predict_training.check_step(config, _predict_training.plan(config), mesh)
     else:
         checks = {

@@ -1,3 +1,4 @@
+import pathlib
 import subprocess
 import sys
 
@@ -10,10 +11,13 @@ from symmerge_jax import plots
 from symmerge_jax.experiments import (
     _cnn_crowds,
     _cnn_methods,
+    _config,
     _interpolation_methods,
     _mlp_methods,
 )
 from symmerge_jax.plots import _style
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 
 
 @pytest.fixture
@@ -53,6 +57,20 @@ def test_other_endings_are_refused(figure, tmp_path):
 
 def test_the_users_settings_are_left_alone(figure):
     assert matplotlib.rcParams["axes.grid"] == matplotlib.rcParamsDefault["axes.grid"]
+
+
+def test_an_encoder_has_its_colour_in_what_it_decodes():
+    names = ["naive", "decoded weights (Neural Graphs)", "Neural Graphs"]
+    names += ["decoded latents (Neural Graphs)", "decoded weights (unknown)"]
+    styles = _style.method_styles(names)
+    color = _style.ENCODER_COLORS["Neural Graphs"]
+    assert [styles[name][:2] for name in names[1:4]] == [(color, k) for k in (0, 0, 1)]
+    assert styles[names[4]][0] not in {color, styles["naive"][0]}
+    assert len(set(_style.ENCODER_COLORS.values())) == len(_style.ENCODER_COLORS)
+    stages = _config.load_config_file(CONFIGS / "paper_cpu.py").stages.values()
+    labels = {x.label for x in stages if x.section in ("reconstruction", "ablation")}
+    encoders = {x for x in labels if not x.startswith("outputs at points")}
+    assert encoders == _style.ENCODER_COLORS.keys()
 
 
 def test_a_method_looks_the_same_whatever_is_drawn_with_it():

@@ -51,6 +51,15 @@ def test_zoo_tells_what_each_network_was_fitted_to(image_set):
     assert "psnr" in calls[-1][2] and calls[0][2] == {}
 
 
+def test_a_zoo_of_both_splits_has_two_subsets(image_set):
+    both = image_set._replace(name="digits/all", num_train=3)
+    made = generate(both)
+    assert made.subsets == ("digits/train", "digits/test")
+    np.testing.assert_array_equal(made.subset_index, [0] * 6 + [1] * 4)
+    np.testing.assert_array_equal(made.image_index, [0, 0, 1, 1, 2, 2, 0, 0, 1, 1])
+    np.testing.assert_array_equal(made.image_row, np.repeat(np.arange(5), 2))
+
+
 def test_fits_of_one_image_start_apart(image_set):
     kernel = generate(image_set).params["dense_0"]["kernel"]
     assert np.abs(kernel[0] - kernel[1]).max() > 0.01

@@ -36,6 +36,20 @@ def test_idx_files_are_read_packed_or_not(mnist_like):
     assert found.name == "mnist/train"
 
 
+def test_both_splits_follow_each_other(mnist_like):
+    write_idx(mnist_like / "mnist/t10k-images-idx3-ubyte", np.full((2, 4, 4), 9))
+    write_idx(mnist_like / "mnist/t10k-labels-idx1-ubyte", np.array([5, 6]))
+    found = zoo.load_images("mnist", "all", mnist_like, num_images=4)
+    np.testing.assert_array_equal(found.labels, [7, 1, 2, 5])
+    assert found.images[2, 0, 0] == 32 and np.all(found.images[3] == 9)
+    origin = found.origin(np.array([0, 2, 3, 3]))
+    assert origin["subsets"] == ("mnist/train", "mnist/test")
+    np.testing.assert_array_equal(origin["subset_index"], [0, 0, 1, 1])
+    np.testing.assert_array_equal(origin["image_index"], [0, 2, 0, 0])
+    with pytest.raises(ValueError, match=r"1\.\.5, what mnist/all has"):
+        zoo.load_images("mnist", "all", mnist_like, num_images=6)
+
+
 @pytest.mark.parametrize("source", ["mnist", "fashion_mnist"])
 def test_real_files_are_read(data_dir, source):
     found = zoo.load_images(source, "test", data_dir)
