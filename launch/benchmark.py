@@ -2,7 +2,9 @@
 
 python launch/benchmark.py NAME [--out=launch/results/FILE.json]
 
-With `--out`, `encode` and `alignment` also draw time against size beside the file.
+Each also measures the float32 products of the machine: `matmul_gflops` at the size of
+an encoder, `peak_gflops` at a large one. With `--out`, `encode` and `alignment` also
+draw time against size beside the file.
 
 zoo         fitting SIRENs to MNIST and digits, against one network at a time
 classifiers training CNNs of MNIST, against one network at a time
@@ -43,8 +45,16 @@ def main(argv):
         )
     file, function = BENCHMARKS[argv[1]]
     module = _load(file)
+    matmul_rates = _load("machine").matmul_rates
+    before = matmul_rates()
     result = getattr(module, function)()
-    record = {"benchmark": argv[1], **result, "versions": experiments.versions()}
+    rates = {name: max(before[name], now) for name, now in matmul_rates().items()}
+    record = {"benchmark": argv[1], **result, **rates}
+    if reached := [name for name in result if name.endswith("gflops")]:
+        record["share_of_peak"] = {
+            name: result[name] / rates["peak_gflops"] for name in reached
+        }
+    record["versions"] = experiments.versions()
     text = json.dumps(record, indent=2)
     print(text)  # noqa: T201
     if "table" in result:

@@ -1,7 +1,6 @@
 """Speed and memory of the encoders (SIREN 2-32-32-1, D = 128, float32).
 
-Rates are best of several runs. `flops` are XLA's own count of the compiled program;
-`matmul_gflops` is what the same machine reaches on `[1120, 128] @ [128, 128]`.
+Rates are best of several runs. `flops` are XLA's own count of the compiled program.
 """
 
 import pathlib
@@ -64,7 +63,6 @@ def encode(num_networks: int = 32) -> dict:
         return jax.jit(fn).lower(variables, graph.nodes, graph.edges).compile()
 
     program = run(ENCODE_CHUNK)
-    matmul = matmul_rate()
     seconds = _best(program, variables, graph.nodes, graph.edges)
     flops = _flops(
         lambda v, n, e: encoder.apply(v, graph._replace(nodes=n, edges=e)),
@@ -78,7 +76,6 @@ def encode(num_networks: int = 32) -> dict:
         "times_published": rate / PUBLISHED_ENCODE,
         "gflop_per_network": flops / 1e9,
         "gflops": rate * flops / 1e9,
-        "matmul_gflops": max(matmul, matmul_rate()),
         "chunk": ENCODE_CHUNK,
         "temporary_mib": _memory(program),
         "edges": [_edges(size) for size in (9, 30, 98, 315)],
@@ -86,7 +83,10 @@ def encode(num_networks: int = 32) -> dict:
 
 
 def train(batch_size: int = 64, with_oracle: bool = True) -> dict:
-    """Measure a training step, the batch axis, and the plain flat-edge step."""
+    """Measure a training step, the batch axis, and steps on plain flat edges.
+
+    Ours and the flat edges are measured in micro-batches and with all networks at once.
+    """
     encoder, graph, variables, params = _setup(batch_size)
     decoder = _Decoder((2 * WIDTH, 4 * WIDTH, 1185))
     head = decoder.init(jax.random.key(5), jnp.zeros((1, WIDTH)))
@@ -129,7 +129,6 @@ def train(batch_size: int = 64, with_oracle: bool = True) -> dict:
 
     batch = (graph.nodes, graph.edges, targets)
     program = step(loss_from(dense), TRAIN_CHUNK).lower(state, *batch).compile()
-    matmul = matmul_rate()
     seconds = _best(program, state, *batch)
     flops = _flops(jax.grad(loss_from(dense)), state, *(x[:TRAIN_CHUNK] for x in batch))
     flops /= TRAIN_CHUNK
@@ -139,7 +138,6 @@ def train(batch_size: int = 64, with_oracle: bool = True) -> dict:
         "times_published": rate / PUBLISHED_TRAIN,
         "gflop_per_network": flops / 1e9,
         "gflops": rate * flops / 1e9,
-        "matmul_gflops": max(matmul, matmul_rate()),
         "batch_size": batch_size,
         "chunk": TRAIN_CHUNK,
         "temporary_mib": _memory(program),
@@ -158,13 +156,14 @@ def train(batch_size: int = 64, with_oracle: bool = True) -> dict:
             one = lambda n, e: oracle(encoder, "sign", variables, n, e)  # noqa: E731
             return jax.vmap(one)(nodes, edges)
 
-        program = step(loss_from(flat), batch_size).lower(state, *batch).compile()
-        seconds = _best(program, state, *batch, repeats=2)
-        result["flat_edges"] = {
-            "networks_per_s": batch_size / seconds,
-            "temporary_mib": _memory(program),
-            "speedup": rate * seconds / batch_size,
-        }
+        result["chunks"] = [
+            {
+                "implementation": name,
+                **_at_once(step(loss_from(fn), chunk), state, batch, chunk),
+            }
+            for name, fn in (("ours", dense), ("flat edges", flat))
+            for chunk in (TRAIN_CHUNK, batch_size)
+        ]
     return result
 
 
@@ -195,14 +194,6 @@ def encoders(batch_size: int = 32) -> dict:
             for name in steps
         ],
     }
-
-
-def matmul_rate() -> float:
-    """Return GFLOP/s of `[1120, 128] @ [128, 128]`, float32, best of five."""
-    x, weight = jnp.ones((1120, WIDTH)), jnp.full((WIDTH, WIDTH), 1 / WIDTH)
-    count = 100
-    fn = jax.jit(lambda x: jax.lax.fori_loop(0, count, lambda _, y: y @ weight, x))
-    return 2 * x.size * WIDTH * count / _best(fn, x, repeats=5) / 1e9
 
 
 def _setup(num_networks, layer_sizes=LAYER_SIZES):
@@ -273,6 +264,17 @@ def _batch(step, state, batch, size):
     return {
         "batch_size": size,
         "seconds": _best(program, state, *part, repeats=3),
+        "temporary_mib": _memory(program),
+    }
+
+
+def _at_once(step, state, batch, chunk):
+    """Return networks per second and temporaries with `chunk` networks at once."""
+    program = step.lower(state, *batch).compile()
+    seconds = _best(program, state, *batch, repeats=2)
+    return {
+        "networks_at_once": chunk,
+        "networks_per_s": len(batch[0]) / seconds,
         "temporary_mib": _memory(program),
     }
 

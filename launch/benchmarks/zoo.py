@@ -6,6 +6,7 @@ rates on the full grid, one network after the other, all its steps in one compil
 program. It is timed for as many steps as it needs to the PSNR that is asked for.
 """
 
+import itertools
 import os
 import time
 from typing import Any
@@ -31,8 +32,8 @@ def run(num_networks: int = 2000) -> dict[str, Any]:
 
     Returns:
       Seconds (with compilation), mean PSNR in dB and networks per second of the MNIST
-      and the digits zoo; networks per second, steps and learning rate of the baseline;
-      and the ratio of the two rates.
+      and the digits zoo, and GFLOP/s of its products; networks per second, steps and
+      learning rate of the baseline; and the ratio of the two rates.
     """
     data_dir = os.environ.get("SYMMERGE_DATA_DIR")
     mnist = zoo.load_images("mnist", "train", data_dir, num_images=num_networks)
@@ -53,12 +54,26 @@ def _measure(name, image_set, options):
         f"{name}_networks": len(made),
         f"{name}_seconds": seconds,
         f"{name}_per_second": len(made) / seconds,
+        f"{name}_gflops": len(made) / seconds * _flops(image_set, options) / 1e9,
         f"{name}_psnr": float(np.mean(made.metrics["psnr"])),
         **{
             f"{name}_std_{'_'.join(path)}": std
             for path, (_, std) in zoo.statistics(made).items()
         },
     }
+
+
+def _flops(image_set, options) -> float:
+    """Return multiplications and additions in the products of one fit.
+
+    Six for each weight, pixel and step: forward, and twice that backward. The sines and
+    cosines, one of each per neuron and pixel, are not counted.
+    """
+    height, width = image_set.images.shape[1:]
+    pixels = -(-height // options.stride) * -(-width // options.stride)
+    sizes = zoo.SIREN["layer_sizes"]
+    num_weights = sum(m * n for m, n in itertools.pairwise(sizes))
+    return 6.0 * num_weights * pixels * options.num_steps
 
 
 def _baseline(images):

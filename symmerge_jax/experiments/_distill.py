@@ -106,11 +106,10 @@ def make_loss(config: _config.Config, model: autoencoders.Autoencoder, images):
     images = jnp.asarray(images)
 
     def loss_fn(variables, batch, key):
-        active = key if config.encoder.dropout else None
         read = _autoencoder_fit.encoder_input(
             config, model.network.spec, batch["params"], jax.random.fold_in(key, 2)
         )
-        decoded = model.decode(variables, model.encode(variables, read, active))
+        decoded = model.decode(variables, model.encode(variables, read, key))
         found = autoencoders.population_logits(
             model.network, decoded, images[batch["rows"][0]]
         )

@@ -155,15 +155,9 @@ def orbit_spread(
       divided by the norm of that mean; the worst of the networks. `between_networks`:
       the same ratio between different networks (mean), for scale.
     """
-    keys = jax.random.split(jax.random.key(seed), _num(params_batch))
-    orbits = jax.vmap(
-        lambda key, params: symmetry.sample_orbit(
-            key, params, canonicalizer.spec, num_twins
-        )
-    )(keys, params_batch)
-    flat = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), orbits)
-    latents = np.asarray(canonicalizer.encode(flat))
-    latents = latents.reshape(len(keys), num_twins, -1).astype(np.float64)
+    twins = random_orbits(params_batch, canonicalizer.spec, num_twins, seed=seed)
+    latents = np.asarray(canonicalizer.encode(twins))
+    latents = latents.reshape(-1, num_twins, latents.shape[-1]).astype(np.float64)
     centres = latents.mean(axis=1)
     norms = np.linalg.norm(centres, axis=-1)
     between = np.linalg.norm(centres - centres.mean(axis=0)[None], axis=-1) / norms
@@ -171,6 +165,21 @@ def orbit_spread(
         "orbit_spread": float(relative_spread(latents).max()),
         "between_networks": float(between.mean()),
     }
+
+
+def random_orbits(
+    params_batch: Params,
+    spec: symmetry.SymmetrySpec,
+    num_twins: int,
+    *,
+    seed: int = 0,
+) -> Params:
+    """Return `num_twins` random twins of each of `[N]` networks, `[N num_twins]`."""
+    keys = jax.random.split(jax.random.key(seed), len(jax.tree.leaves(params_batch)[0]))
+    orbits = jax.vmap(
+        lambda key, params: symmetry.sample_orbit(key, params, spec, num_twins)
+    )(keys, params_batch)
+    return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), orbits)
 
 
 def relative_spread(latents: np.ndarray) -> np.ndarray:
@@ -243,7 +252,3 @@ def flat(params: Params) -> np.ndarray:
 
 def _mse(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.mean((a - b) ** 2))
-
-
-def _num(params_batch: Params) -> int:
-    return len(jax.tree.leaves(params_batch)[0])

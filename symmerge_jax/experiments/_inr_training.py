@@ -1,22 +1,27 @@
 """The parts of the training of an autoencoder of INRs: model, loss, batches, step."""
 
 import functools
+import pathlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax import autoencoders, symmetry, training, zoo
+from symmerge_jax import autoencoders, plots, symmetry, training, zoo
 from symmerge_jax.experiments import (
     _autoencoder_fit,
     _config,
     _inr_data,
+    _inr_evaluation,
     _unused,
 )
 
 LOSSES = ("function", "weights")
 """What may be compared: renderings, or (an ablation) weights in canonical form."""
+
+_NUM_ORBITS, _NUM_TWINS = 4, 8
+"""Of how many validation networks twins are compared while it trains, and how many."""
 
 
 def check_unused(config: _config.Config, defaults: _config.Config) -> None:
@@ -66,11 +71,10 @@ def make_loss(config, model, data):
 
     def loss_fn(variables, batch, key):
         dropout_key, point_key = jax.random.split(key)
-        active = dropout_key if config.encoder.dropout else None
         read = _autoencoder_fit.encoder_input(
             config, model.network.spec, batch["params"], jax.random.fold_in(key, 2)
         )
-        decoded = model.decode(variables, model.encode(variables, read, active))
+        decoded = model.decode(variables, model.encode(variables, read, dropout_key))
         if config.loss == "weights":
             losses = autoencoders.weight_loss(
                 decoded, batch["params"], model.network.spec, stds
@@ -103,23 +107,42 @@ def make_batches(config, model, data):
     return batch_fn
 
 
-def make_evaluator(config, model, data):
-    """Return the error on the validation networks as a function of the state."""
+def make_evaluator(config, model, data, folder: pathlib.Path):
+    """Return what is measured on the validation networks, as a function of the state.
+
+    Yields the error, and the largest relative distance of the latent of a twin from the
+    mean of its orbit; draws some of the networks above their reconstructions as
+    `reconstructions.png` into the folder.
+    """
     val = zoo.select(data.zoo, data.parts["val"])
     grid = _inr_data.coordinates(data, 1)
-    targets = _inr_data.render_all(model.network, val.params, grid)
+    few = jax.tree.map(lambda x: x[:_NUM_ORBITS], val.params)
+    twins = _inr_evaluation.random_orbits(few, model.network.spec, _NUM_TWINS)
+    params = jax.tree.map(lambda *x: np.concatenate(x), dict(val.params), twins)
+    targets = _inr_data.render_all(model.network, params, grid)
 
     @jax.jit
-    def errors(variables, batch):
-        decoded = model.reconstruct(variables, batch["params"])
+    def decode(variables, batch):
+        latents = model.encode(variables, batch["params"])
+        decoded = model.decode(variables, latents)
         outputs = autoencoders.render(model.network, decoded, grid)
-        return autoencoders.functional_loss(outputs, batch["targets"])
+        error = autoencoders.functional_loss(outputs, batch["targets"])
+        return {"latents": latents, "outputs": outputs, "error": error}
 
     def evaluator(state):
-        run = functools.partial(errors, training.eval_params(state))
-        batch = {"params": val.params, "targets": targets}
-        squared = autoencoders.map_batches(run, batch, 64)
-        yield "mse", np.mean(squared)
-        yield "psnr", np.mean(autoencoders.psnr(squared))
+        run = functools.partial(decode, training.eval_params(state))
+        batch = {"params": params, "targets": targets}
+        found = autoencoders.map_batches(run, batch, 64)
+        error = found["error"][: len(val)]
+        yield "mse", np.mean(error)
+        yield "psnr", np.mean(autoencoders.psnr(error))
+        latents = found["latents"][len(val) :]
+        orbits = latents.reshape(-1, _NUM_TWINS, latents.shape[-1])
+        yield "orbit_spread", np.max(_inr_evaluation.relative_spread(orbits))
+        shown = [x[: min(10, len(val))] for x in (targets, found["outputs"])]
+        images = [x.reshape(-1, data.height, data.width) for x in shown]
+        labels = ["original", f"step {int(state.step)}"]
+        figure = plots.image_rows(images, labels)
+        plots.save_figure(figure, folder / "reconstructions.png")
 
     return evaluator

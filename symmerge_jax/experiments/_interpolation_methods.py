@@ -1,6 +1,7 @@
 """The ways to bring two INRs together that the interpolation experiment compares."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
@@ -52,15 +53,15 @@ class Method:
 
     Attributes:
       label: name in tables and figures.
-      move: `move(context, pairs) -> (a, b, clean_a, clean_b)`, the ends, and what the
-        same moves make of the networks without noise (None, None if they are no moves);
-        `pairs` are `Latents` if `reads_latents`.
+      move: `move(context, pairs) -> (a, b, again)`, the ends, and a function that
+        moves other networks as it has moved the second ones (None if they were not
+        moved along their orbits); `pairs` are `Latents` if `reads_latents`.
       reads_latents: whether the method starts from the latents of the autoencoder.
       in_latents: whether the ends are latents, to be decoded on the path.
     """
 
     label: str
-    move: Callable[..., tuple[Any, Any, Any, Any]]
+    move: Callable[..., tuple[Any, Any, Callable[[Params], Params] | None]]
     reads_latents: bool = False
     in_latents: bool = False
 
@@ -159,17 +160,19 @@ def find_ends(
     few = jax.tree.map(lambda x: x[: context.chunk_size] if np.ndim(x) else x, given)
     method.move(context, few)  # compiles
     start = time.perf_counter()
-    a, b, clean_a, clean_b = method.move(context, given)
+    a, b, again = method.move(context, given)
     seconds = time.perf_counter() - start
     if method.reads_latents:
         seconds += given.seconds
-    recovered = None if clean_b is None else _are_equal(clean_a, clean_b)
+    recovered = None
+    if again is not None and pairs.clean_b is not None:
+        recovered = _are_equal(a, again(pairs.clean_b))
     return Ends(a, b, recovered, seconds)
 
 
 def _stay(context: Context, pairs: _inr_pairs.Pairs):
     del context
-    return pairs.params_a, pairs.params_b, pairs.params_a, pairs.clean_b
+    return pairs.params_a, pairs.params_b, lambda params: params
 
 
 def _match(make_aligner: Callable[[Context], alignment.Aligner]):
@@ -184,8 +187,7 @@ def _match(make_aligner: Callable[[Context], alignment.Aligner]):
 
         rows = (pairs.params_a, pairs.params_b)
         b, element = autoencoders.map_batches(align, rows, context.chunk_size)
-        clean_b = _moved(element, pairs.clean_b, context.spec)
-        return pairs.params_a, b, pairs.params_a, clean_b
+        return pairs.params_a, b, functools.partial(_act, context.spec, element)
 
     return move
 
@@ -214,7 +216,7 @@ def _canonicalize(mode: str | None):
         size = context.chunk_size
         a, _ = autoencoders.map_batches(form, pairs.params_a, size)
         b, element = autoencoders.map_batches(form, pairs.params_b, size)
-        return a, b, a, _moved(element, pairs.clean_b, context.spec, fold=True)
+        return a, b, functools.partial(_act, context.spec, element, fold=True)
 
     return move
 
@@ -230,18 +232,15 @@ def _decode(context: Context, latents: Latents):
         autoencoders.map_batches(decode_some, some, context.chunk_size)
         for some in (latents.a, latents.b)
     )
-    return a, b, None, None
+    return a, b, None
 
 
 def _keep(context: Context, latents: Latents):
     del context
-    return latents.a, latents.b, None, None
+    return latents.a, latents.b, None
 
 
-def _moved(element, params: Params | None, spec, *, fold: bool = False):
-    if params is None:
-        return None
-
+def _act(spec, element, params: Params, *, fold: bool = False) -> Params:
     def act(element, params):
         params = symmetry.fold_phases(params, spec) if fold else params
         return symmetry.act(element, params, spec)

@@ -180,15 +180,13 @@ def check_step(config: _config.Config, data: PredictData, mesh) -> None:
 
 def make_loss(config: _config.Config, model: autoencoders.Predictor):
     """Return `loss_fn(variables, batch, key)`: cross-entropy in nats, or an error."""
-    has_dropout = config.encoder.dropout or config.head.dropout
 
     def loss_fn(variables, batch, key):
         keys = jax.random.split(key, 3)
         read = _distort.distort(keys[0], batch["params"], config)
         spec = model.network.spec
         read = _autoencoder_fit.encoder_input(config, spec, read, keys[1])
-        active = keys[2] if has_dropout else None
-        outputs = model.predict(variables, read, active)
+        outputs = model.predict(variables, read, keys[2])
         return jnp.mean(losses(config, outputs, batch["targets"])), {}
 
     return loss_fn

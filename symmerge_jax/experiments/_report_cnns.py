@@ -148,7 +148,8 @@ def _predicted(found: Found, name: str, results: Mapping[str, Any]) -> dict[str,
     made: Any = (
         found.plan[stage.needs["zoo"]].config if "zoo" in stage.needs else config
     )
-    encoder = config.encoder.symmetry or config.encoder.kind
+    read: Any = found.plan[stage.needs.get("pretrained", name)].config.encoder
+    encoder = read.symmetry or read.kind
     if results["task"] == "label":
         source = made.data.source.removesuffix("_mnist")
         return {f"{source}_{encoder}": f"{_percent(results['accuracy'])} %"}

@@ -84,7 +84,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
         model,
         *_autoencoder_fit.make_step(config, loss_fn, mesh),
         _inr_training.make_batches(config, model, data),
-        _inr_training.make_evaluator(config, model, data),
+        _inr_training.make_evaluator(config, model, data, folder),
         folder,
         mesh,
         best="val/mse",

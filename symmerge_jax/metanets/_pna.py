@@ -13,6 +13,7 @@ node; edges of a block are a dense `[N, S, T, D]` array, so the four aggregates 
 reductions over an axis and no adjacency matrix is needed.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import graphs
-from symmerge_jax.metanets import _affine, _equivariant
+from symmerge_jax.metanets import _affine, _equivariant, _largest
 from symmerge_jax.typing import Array, Key, Params
 
 Nodes = tuple[Array, ...]
@@ -120,13 +121,14 @@ def _aggregate(params, topology, nodes: Nodes, edges: Edges) -> Iterator[Array]:
             m = scale * (target[i][:, None] + source[block.source][:, :, None]) + shift
             sums.append(jnp.sum(m, axis=1))
             squares.append(jnp.sum(m**2, axis=1))
-            smallest.append(jnp.min(m, axis=1))
-            largest.append(jnp.max(m, axis=1))
+            smallest.append(-_largest.largest(-m, (1,)))
+            largest.append(_largest.largest(m, (1,)))
         mean = sum(sums) / degrees[i]
         variance = sum(squares) / degrees[i] - mean**2
         varies = variance > MIN_VARIANCE
         std = jnp.where(varies, jnp.sqrt(jnp.where(varies, variance, 1.0)), 0.0)
-        low, high = jnp.stack(smallest).min(axis=0), jnp.stack(largest).max(axis=0)
+        low = functools.reduce(jnp.minimum, smallest)
+        high = functools.reduce(jnp.maximum, largest)
         a = jnp.concatenate([mean, low, high, std], axis=-1)
         yield jnp.concatenate([a, a * (math.log(degrees[i] + 1) / delta)], axis=-1)
 

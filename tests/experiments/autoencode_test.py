@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import symmerge_jax
-from symmerge_jax import autoencoders, networks, training, zoo
+from symmerge_jax import autoencoders, networks, plots, training, zoo
 from symmerge_jax.experiments import _autoencoder_fit, _inr_training, autoencode
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
@@ -141,7 +141,29 @@ def test_a_run_writes_its_files_and_finite_results(any_finished):
     assert series["loss"].steps.tolist() == [1, 2, 3, 4, 5, 6]
     assert series["val/mse"].steps.tolist() == [3, 6]
     assert min(series["val/mse"].values) == results["val_mse"]
+    assert max(series["val/orbit_spread"].values) < 1e-5
     assert "mse" in autoencode.table(results)
+
+
+def test_reconstructions_are_drawn_while_it_trains(tmp_path, monkeypatch):
+    config, workdir = probe_config(**ALL_STEPS), tmp_path / "run"
+    drawn = []
+
+    def noted(rows, labels, **options):
+        drawn.append((labels, [np.shape(row) for row in rows]))
+        return image_rows(rows, labels, **options)
+
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    image_rows = plots.image_rows
+    monkeypatch.setattr(plots, "image_rows", noted)
+    monkeypatch.setattr(_autoencoder_fit, "export", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        autoencode.run(config, workdir)
+    shapes = [(10, 8, 8)] * 2
+    assert drawn == [(["original", f"step {k}"], shapes) for k in (3, 6)]
+    assert (workdir / "reconstructions.png").exists()
 
 
 def test_a_run_traces_its_train_step_once(any_finished):

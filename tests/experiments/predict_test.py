@@ -305,6 +305,24 @@ def test_training_starts_from_a_pretrained_encoder(inrs, tmp_path):
     )
 
 
+def test_a_pretrained_encoder_keeps_its_own_dropout(inrs, tmp_path):
+    encoders.save_run(tmp_path / "auto", inrs, dropout=0.5)
+    config = probe_config(inrs)
+    config.encoder = predict.default_config().encoder
+    config.pretrained = str(tmp_path / "auto")
+    data = _predict_training.load(config, tmp_path)
+    description = _predict_training.describe(config, data)
+    model = _predict_training.make_model(config, description)
+    loss_fn = jax.jit(_predict_training.make_loss(config, model))
+    variables = model.init(jax.random.key(0))
+    batch = {
+        "params": jax.tree.map(lambda x: x[:3], data.zoo.params),
+        "targets": data.targets[:3],
+    }
+    found = {float(loss_fn(variables, batch, jax.random.key(i))[0]) for i in range(3)}
+    assert len(found) == 3
+
+
 def test_a_pretrained_encoder_that_does_not_fit_is_refused(inrs, tmp_path):
     config = probe_config(inrs, pretrained=str(tmp_path / "auto"))
     with pytest.raises(ValueError, match=r"pretrained=.*encoder.kind='probe'"):

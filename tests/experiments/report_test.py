@@ -10,6 +10,7 @@ from symmerge_jax.experiments import (
     _config,
     _published,
     _report,
+    _report_cnns,
     _report_parts,
     _reproduce_plan,
     reproduce,
@@ -114,6 +115,21 @@ def test_a_report_of_nothing_says_what_is_missing_section_by_section(name, tmp_p
         assert "> **Missing:**" in section and "**Published, and ours**" in section
     assert f"0 of {len(plan)} stages are done" in text
     Page((tmp_path / "report.html").read_text())
+
+
+def test_a_pretrained_prediction_counts_for_the_encoder_that_it_starts_from(tmp_path):
+    plan = _reproduce_plan.read(
+        _config.load_config_file(CONFIGS / "paper_cpu.py"), tmp_path
+    )
+    found = _report_parts.Found(plan, {}, {}, {}, "", tmp_path)
+    results = {"task": "label", "accuracy": 0.5}
+    known = {line.key for line in _published.PREDICTION}
+    for name, key in {
+        "classify_mnist": "mnist_scale_gmn",
+        "classify_mnist_neural_graphs": "mnist_neural_graphs",
+    }.items():
+        assert _report_cnns._predicted(found, name, results) == {key: "50.0 %"}
+        assert key in known
 
 
 def test_published_numbers_have_keys_of_their_own_and_sources():
