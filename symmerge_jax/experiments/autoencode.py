@@ -72,6 +72,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """
     config = _config.check_config(config, default_config())
     _inr_training.check_unused(config, default_config())
+    _autoencoder_fit.check_counts(config)
     mesh = training.make_mesh()
     if (planned := _inr_data.plan(config)) is not None:
         _inr_training.check_step(config, planned, mesh)

@@ -79,6 +79,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """
     config = _config.check_config(config, default_config())
     _autoencoder_fit.refuse_unused_encoder(config, default_config())
+    _autoencoder_fit.check_counts(config)
     mesh = training.make_mesh()
     planned = _distill.plan(config)
     model = _distill.make_model(config, planned)

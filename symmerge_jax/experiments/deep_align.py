@@ -305,7 +305,12 @@ def _check_model(config, name, population, mesh) -> None:
     fit = _align_training.fit_config(config, name, 0)
     loss_fn = _align_training.make_loss(config, name, matcher)
     _autoencoder_fit.make_step(fit, loss_fn, mesh)
-    _autoencoder_fit.check_run(fit, len(population.parts["train"]), mesh)
+    num_train, prefix = len(population.parts["train"]), f"config.{name}"
+    _autoencoder_fit.check_run(fit, num_train, mesh, prefix)
+    if fit.inputs_per_pair < 1:
+        raise ValueError(
+            f"{prefix}.inputs_per_pair must be >= 1, got {fit.inputs_per_pair}."
+        )
     batch = _align_training.make_batches(config, name, 0, population)(0)
     variables = jax.eval_shape(matcher.init, jax.random.key(0))
     jax.eval_shape(loss_fn, variables, batch, jax.random.key(0))

@@ -232,6 +232,11 @@ def test_a_workdir_of_another_config_is_refused(copied):
         ({"num_step": 3}, "unknown config key 'num_step': did you mean 'num_steps'"),
         ({"encoder.widht": 3}, r"did you mean 'encoder\.width'"),
         ({"pixel_expansion": 0}, r"pixel_expansion must be >= 1, got 0"),
+        ({"batch_size": 0}, r"config\.batch_size must be >= 1, got 0"),
+        ({"num_probe_networks": 0}, r"num_probe_networks must be >= 1, got 0"),
+        ({"num_orbits": 0}, r"num_orbits must be >= 1, got 0"),
+        ({"num_twins": 0}, r"num_twins must be >= 1, got 0"),
+        ({"data.num_images": 0}, r"num_images must lie in 1\.\.1797, .* got 0"),
         (
             {"encoder.num_layers": 3, "encoder.skip": False},
             r"encoder\.kind='probe', .* encoder\.num_layers=3, encoder\.skip=False",
@@ -247,7 +252,8 @@ def test_wrong_values_are_refused_before_any_work(tmp_path, changes, message):
     with config.unlocked():
         config.update_from_flattened_dict(changes)
         for key, value in changes.items():
-            group, name = (config, key) if "." not in key else (config.encoder, key[8:])
+            *groups, name = key.split(".")
+            group = config[groups[0]] if groups else config
             group[name] = value
     with pytest.raises(ValueError, match=message):
         autoencode.run(config, tmp_path / "run")
