@@ -35,7 +35,7 @@ from symmerge_jax.experiments import (
     _workdir,
 )
 
-MAY_CHANGE = (
+MAY_CHANGE: tuple[str, ...] = (
     "models",
     "seeds",
     "methods",
@@ -214,6 +214,21 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     models = _align_comparison.load_matchers(config, folder)
     population = _align_population.load(config, folder)
     return _align_comparison.compare(config, population, models, folder)
+
+
+def check_output(workdir: str | os.PathLike) -> None:
+    """Refuse a finished run of which a matcher cannot be loaded.
+
+    Args:
+      workdir: folder of the run; running it again exports the matcher again.
+
+    Raises:
+      FileNotFoundError: if one is missing.
+      ValueError: if one is damaged.
+    """
+    folder = pathlib.Path(workdir)
+    config = complete_config(_config.load_config(folder / "config.json"))
+    _align_comparison.load_matchers(config, folder)
 
 
 def table(results: dict[str, Any]) -> str:

@@ -33,6 +33,9 @@ from symmerge_jax.experiments import (
     make_zoo,
 )
 
+MAY_CHANGE: tuple[str, ...] = ()
+"""Keys that may differ when a run is resumed, beside those of every run: none."""
+
 _UNUSED = ("decoder", "num_orbits", "num_twins")
 """Keys of autoencoders that nothing reads here."""
 

@@ -187,6 +187,30 @@ def test_an_interrupted_run_goes_on_to_the_same_end(copied):
     assert series["val/mse"].steps.tolist() == [3, 6]
 
 
+def test_a_damaged_checkpoint_is_named_with_the_remedy(copied):
+    config, workdir, _ = copied
+    latest = workdir / "checkpoints/latest/6"
+    largest = max(latest.rglob("*"), key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-1])
+    with pytest.raises(
+        ValueError,
+        match=rf"{latest} is damaged: its file .*{largest.name} has .* bytes .*;"
+        " delete this folder to go on from step 3",
+    ):
+        autoencode.run(config, workdir)
+
+
+def test_a_damaged_canonicalizer_is_an_output_that_is_exported_again(copied):
+    config, workdir, results = copied
+    autoencode.check_output(workdir)
+    weights = workdir / "canonicalizer/weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="canonicalizer' is damaged"):
+        autoencode.check_output(workdir)
+    assert_same_results(autoencode.run(config, workdir), results)
+    autoencode.check_output(workdir)
+
+
 @pytest.mark.slow
 def test_a_signal_saves_the_run_and_it_goes_on(tmp_path, monkeypatch):
     """Stop after the fourth step, between two checkpoints."""
