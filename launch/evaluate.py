@@ -39,7 +39,7 @@ def main(argv):
     experiments.update_workdir(
         workdir,
         CONFIG.value if CONFIG.name else CONFIG.override(trained),
-        may_change=getattr(experiment, "MAY_CHANGE", ()),
+        may_change=experiment.MAY_CHANGE,
         check=getattr(experiment, "check_config", None),
     )
     print(experiment.table(experiment.evaluate(workdir)))  # noqa: T201

@@ -73,6 +73,7 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: if there is no such file.
+      OSError: if it may not be read, or is a folder.
       ValueError: if the file is damaged or of another format.
     """
     return _read(path)[0]
@@ -90,6 +91,8 @@ def _read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any] | Non
     path = _checked(path)
     if not path.exists():
         raise FileNotFoundError(f"No such file: '{path}'.")
+    with path.open("rb"):  # a file that may not be read is not a damaged one
+        pass
     try:
         leaves, note = _readers[path.suffix](path)
         architecture = None if note is None else json.loads(note)

@@ -1,4 +1,5 @@
 import io
+import pathlib
 import zipfile
 
 import jax.numpy as jnp
@@ -114,6 +115,25 @@ def test_truncated_files_are_refused(tmp_path, suffix, kept):
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
     with pytest.raises(ValueError, match="is damaged or no"):
+        symmerge_jax.load(path)
+
+
+@BOTH
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    tmp_path, suffix, monkeypatch
+):
+    path = tmp_path / f"a{suffix}"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError, match=f"a{suffix}"):
+        symmerge_jax.load(path)
+    path.rmdir()
+    symmerge_jax.save(path, params_of())
+
+    def forbidden(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(pathlib.Path, "open", forbidden)
+    with pytest.raises(PermissionError, match=f"a{suffix}"):
         symmerge_jax.load(path)
 
 

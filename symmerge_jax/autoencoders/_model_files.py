@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -110,9 +109,7 @@ def save_model(path: str | os.PathLike, form: ModelFormat, model: SavedModel) ->
         description["weights_sha256"] = hashlib.sha256(weights).hexdigest()
         text = json.dumps(description, indent=2, sort_keys=True)
         (folder / form.files[0]).write_text(text + "\n")
-        if path.exists():
-            path.rename(pathlib.Path(temporary) / "old")
-        shutil.move(folder, path)
+        _replace(path, folder, pathlib.Path(temporary) / "old")
 
 
 def load_model(
@@ -217,6 +214,18 @@ def _check_description(description: Any, form: ModelFormat) -> None:
     for name, pair in description["statistics"].items():
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError(f"statistics of {name!r} are no pair but {pair!r}")
+
+
+def _replace(path: pathlib.Path, new: pathlib.Path, old: pathlib.Path) -> None:
+    """Give a folder its name; one that has it goes to `old`, or stays if that fails."""
+    try:
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise
 
 
 def _is_replaceable(path: pathlib.Path, form: ModelFormat) -> bool:

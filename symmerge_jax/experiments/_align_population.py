@@ -199,7 +199,7 @@ def _divided(config: _config.Config, networks_zoo: zoo.Zoo) -> Population:
     parts = _inr_data.split(networks_zoo, config.split)
     population = _population(config, networks_zoo, parts)
     for part, rows in parts.items():
-        if not len(draw_pairs(population, part, 1, 0)):
+        if not _has_pair(population, part):
             why = "that draw one image" if population.group is not None else "to pair"
             raise ValueError(
                 f"The part {part!r} of {len(networks_zoo)} networks has {len(rows)}, of"
@@ -213,13 +213,22 @@ def _whole(config: _config.Config, networks_zoo: zoo.Zoo, name: str) -> Populati
     zoo.check_finite(networks_zoo)
     rows = np.arange(len(networks_zoo))
     population = _population(config, networks_zoo, {"train": rows, "test": rows})
-    if not len(draw_pairs(population, "test", 1, 0)):
+    if not _has_pair(population, "test"):
         why = " that draw one image" if population.group is not None else ""
         raise ValueError(
             f"The population config.{name} has {len(rows)} networks, of which there are"
             f" no two{why}: use more."
         )
     return population
+
+
+def _has_pair(population: Population, part: str) -> bool:
+    """Whether a part has two networks that may be paired, without listing the pairs."""
+    rows = population.parts[part]
+    if population.group is None:
+        return len(rows) > 1
+    _, counts = np.unique(population.group[rows], return_counts=True)
+    return bool((counts > 1).any())
 
 
 def _population(config, networks_zoo: zoo.Zoo, parts) -> Population:

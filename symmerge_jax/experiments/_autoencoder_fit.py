@@ -15,6 +15,9 @@ from symmerge_jax.typing import Key, Params
 
 INTERVALS = ("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints")
 
+COUNTS = ("num_probe_networks", "num_orbits", "num_twins")
+"""What the evaluation takes of the networks; experiments without it lack the keys."""
+
 
 def default_options() -> dict[str, Any]:
     """Return the keys of every autoencoder experiment with their defaults.
@@ -170,11 +173,26 @@ def check_step(
     )
 
 
-def check_run(config: _config.Config, num_train: int, mesh) -> None:
-    """Refuse intervals below 1, and batches that the networks or devices do not fit."""
-    for name in INTERVALS:
-        if config[name] < 1:
-            raise ValueError(f"config.{name} must be >= 1, got {config[name]}.")
+def check_counts(config: _config.Config, prefix: str = "config") -> None:
+    """Refuse batches, intervals and counts of the evaluation below 1.
+
+    Args:
+      config: keys of `default_options`; those of the evaluation may be missing.
+      prefix: how messages name the config: a group of a larger one has its key in it.
+
+    Raises:
+      ValueError: names the key.
+    """
+    for name in ("batch_size", *INTERVALS, *COUNTS):
+        if name in config and config[name] < 1:
+            raise ValueError(f"{prefix}.{name} must be >= 1, got {config[name]}.")
+
+
+def check_run(
+    config: _config.Config, num_train: int, mesh, prefix: str = "config"
+) -> None:
+    """Refuse counts below 1, and batches that the networks or devices do not fit."""
+    check_counts(config, prefix)
     rows = zoo.batch_indices(config.seed, 0, config.batch_size, num_train)
     training.check_batch({"rows": rows}, mesh.size, config.num_microbatches)
 

@@ -45,8 +45,9 @@ def load(config: _config.Config) -> CnnData:
 
     Raises:
       ValueError: no zoo, one of other networks than CNNs or without `test_accuracy`,
-        fewer networks than asked for, a canonicaliser of another architecture or of
-        another division of the zoo, or images that the networks do not read.
+        fewer networks than asked for, a canonicaliser of another architecture, or of
+        another or an unknown division of the zoo, or images that the networks do not
+        read.
       FileNotFoundError: no such zoo or canonicaliser, or no images.
     """
     if config.zoo is None:
@@ -117,16 +118,28 @@ def _load_canonicalizer(config, cnns: zoo.Zoo) -> autoencoders.Canonicalizer | N
     path = pathlib.Path(config.canonicalizer)
     canonicalizer = autoencoders.load_canonicalizer(path)
     zoo.require_architecture(cnns, canonicalizer.architecture)
-    if (file := path / "config.json").exists():
-        trained = dict(_config.flatten(_config.load_config(file)))
-        for key, value in config.split.items():
-            if trained.get(key, value) != value:
-                raise ValueError(
-                    f"'{path}' was trained with {key}={trained[key]}, but"
-                    f" config.split.{key} is {value}: networks that it has seen would"
-                    " be merged. Give the same value."
-                )
+    trained = dict(_config.flatten(_config.load_config(_find_config(path))))
+    for key, value in config.split.items():
+        if trained.get(key, value) != value:
+            raise ValueError(
+                f"'{path}' was trained with {key}={trained[key]}, but"
+                f" config.split.{key} is {value}: networks that it has seen would be"
+                " merged. Give the same value."
+            )
     return canonicalizer
+
+
+def _find_config(path: pathlib.Path) -> pathlib.Path:
+    """Return the config of the run that a canonicaliser belongs to, given as either."""
+    files = [folder / "config.json" for folder in (path, path.absolute().parent)]
+    for file in files:
+        if file.exists():
+            return file
+    raise ValueError(
+        f"config.canonicalizer is '{path}', but there is neither '{files[0]}' nor"
+        f" '{files[1]}', which says by which split it was trained: networks that it has"
+        " seen could be merged. Give the workdir of its training run."
+    )
 
 
 def _best(config, cnns: zoo.Zoo) -> np.ndarray:

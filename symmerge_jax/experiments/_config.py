@@ -223,9 +223,12 @@ def load_config(path: PathLike) -> ConfigDict:
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no config in {path}: check the path, or train first")
-    content = read_json(path)
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(_damaged(path, f"JSON ({error})")) from None
     if not isinstance(content, dict):
-        raise ValueError(f"config {path} is not a JSON object: repair it")
+        raise ValueError(_damaged(path, "a JSON object"))
     return ConfigDict(content)
 
 
@@ -248,6 +251,13 @@ def write_json(path: PathLike, content: Any) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
     os.replace(temporary, path)
+
+
+def _damaged(path: pathlib.Path, what: str) -> str:
+    return (
+        f"config {path} is not {what}: restore it, or delete its whole folder or choose"
+        " another --workdir, and train again"
+    )
 
 
 def _empty_groups(config: ConfigDict, prefix: str = "") -> Iterator[str]:

@@ -123,8 +123,12 @@ def make_loss(config: _config.Config, model: autoencoders.Autoencoder, images):
 
 def distillation_images(config: _config.Config, data: ClassifierZoo) -> np.ndarray:
     """Return the inputs that are distilled on."""
-    images = data.test[0] if config.distill_on == "test" else data.train[0]
-    return images[: config.num_images]
+    return _candidates(config, data)[: config.num_images]
+
+
+def _candidates(config: _config.Config, data: ClassifierZoo) -> np.ndarray:
+    """Return the inputs that may be distilled on, `num_images` of which are."""
+    return data.test[0] if config.distill_on == "test" else data.train[0]
 
 
 def make_batches(config: _config.Config, data: ClassifierZoo, model, images):
@@ -195,6 +199,16 @@ def check_options(config: _config.Config, data: ClassifierZoo) -> None:
         )
     if not config.temperature > 0:
         raise ValueError(f"config.temperature must be > 0, got {config.temperature}.")
+    count, most = config.num_images, len(_candidates(config, data))
+    if count is not None and not 1 <= count <= most:
+        raise ValueError(
+            f"config.num_images must lie in 1..{most}, the {config.distill_on} images,"
+            f" or be None for all of them, got {count}."
+        )
+    if config.num_val_images < 1:
+        raise ValueError(
+            f"config.num_val_images must be >= 1, got {config.num_val_images}."
+        )
     num_images = len(distillation_images(config, data))
     size = config.images_per_step
     if not 0 <= size <= num_images:

@@ -192,13 +192,15 @@ def find_images(
         return images
     if source is None:
         return None
-    found = []
-    for is_test, index in zip(_is_test(inrs), inrs.image_index, strict=True):
-        loaded = zoo.load_images(
-            source, "test" if is_test else "train", config.images.dir
-        )
-        found.append(zoo.to_unit_range(loaded.images[index]))
-    images = np.stack(found)
+    is_test = _is_test(inrs)
+    loaded = {
+        held_out: zoo.load_images(
+            source, "test" if held_out else "train", config.images.dir
+        ).images
+        for held_out in set(is_test.tolist())
+    }
+    rows = zip(is_test.tolist(), inrs.image_index, strict=True)
+    images = zoo.to_unit_range(np.stack([loaded[part][row] for part, row in rows]))
     if images.shape[1:] != size:
         raise ValueError(
             f"config.images.source {source!r} has images of {images.shape[1:]} pixels,"

@@ -48,11 +48,13 @@ def load(
     """Return data and losses for a network.
 
     Args:
-      source: an `.npz` file with inputs `x`, `[S, I]`, and targets `y`: integer classes
-        `[S]` (cross-entropy in nats and error rate), or numbers `[S, O]` (mean squared
-        error); or a source of `zoo.load_images`: the pixels in [0, 1] of all images of
-        "digits", or of the test images of "mnist" and "fashion_mnist", as rows.
-      network: reads `I` inputs and writes `O` outputs.
+      source: an `.npz` file with inputs `x`, `[S, *input_shape]`, and targets `y`:
+        integer classes `[S]` (cross-entropy in nats and error rate), or numbers
+        `[S, O]` (mean squared error); or a source of `zoo.load_images`: all images of
+        "digits", or the test images of "mnist" and "fashion_mnist". A network of rows
+        reads their pixels in [0, 1], a CNN the images in [-1, 1], as those of
+        `launch/make_zoo.py` do.
+      network: reads inputs of `input_shape` and writes `O` outputs.
       data_dir: where the images are; None for `$SYMMERGE_DATA_DIR`, or to download.
 
     Returns:
@@ -77,7 +79,7 @@ def load(
         split = "test" if source in _image_splits.WITH_TEST_SPLIT else "all"
         folder = data_dir or os.environ.get("SYMMERGE_DATA_DIR")
         images = zoo.load_images(source, split, folder and pathlib.Path(folder))
-        x = zoo.to_unit_range(images.images).reshape(len(images.images), -1)
+        x = _pixels(images.images, network)
         y = images.labels
     x, is_classes = np.asarray(x, np.float32), y.dtype.kind in "iu"
     y = y.astype(np.int32 if is_classes else np.float32)
@@ -131,6 +133,13 @@ def measure(
     return report
 
 
+def _pixels(images: np.ndarray, network: networks.Network) -> np.ndarray:
+    """Return images as a network reads them: rows in [0, 1], or whole in [-1, 1]."""
+    if len(network.input_shape) > 1:
+        return zoo.classifier_inputs(images)
+    return zoo.to_unit_range(images).reshape(len(images), -1)
+
+
 def _classification(network: networks.Network):
     def losses(params, data):
         found = zoo.evaluate_classifier(network.apply, params, data["x"], data["y"])
@@ -149,13 +158,11 @@ def _regression(network: networks.Network):
 def _check(source, network, x, y, is_classes: bool) -> None:
     """Refuse data whose shapes or classes are not those of the network."""
     sizes = network.spec.sizes(jax.eval_shape(network.init, jax.random.key(0)))
-    num_inputs, num_outputs = (
-        sizes[network.spec.spaces[i].name] for i in (0, len(sizes) - 1)
-    )
-    if x.ndim != 2 or x.shape[1] != num_inputs or not len(x):
+    num_outputs = sizes[network.spec.spaces[-1].name]
+    if x.shape[1:] != network.input_shape or not len(x):
+        shape = ", ".join(map(str, ("S", *network.input_shape)))
         raise ValueError(
-            f"Data '{source}': x has shape {x.shape}, the network reads"
-            f" [S, {num_inputs}]."
+            f"Data '{source}': x has shape {x.shape}, the network reads [{shape}]."
         )
     expected = (len(x),) if is_classes else (len(x), num_outputs)
     if y.shape != expected:

@@ -15,8 +15,10 @@ EXPERIMENTS = (
     "merge_mlps",
     "predict",
 )
-"""Modules of this package with `default_config`, `run(config, workdir)` and `table`;
-those that train a model also have `evaluate(workdir)`."""
+"""Modules of this package with `default_config`, `run(config, workdir)`, `table` and
+`MAY_CHANGE`, keys beside those of `_workdir.MAY_CHANGE` that may differ when a run is
+resumed; those that train a model also have `evaluate(workdir)`, and those that export
+one for others `check_output(workdir)`, which raises an error if it is damaged."""
 
 
 def find_experiment(name: Any) -> ModuleType:

@@ -120,8 +120,10 @@ def _complete(stage: Stage) -> Status:
             return Status("unfinished", "has no results.json")
         if not isinstance(_config.read_json(stage.results), dict):
             return Status("corrupt", f"{stage.results} is not a JSON object")
+        if (check := getattr(stage.module, "check_output", None)) is not None:
+            check(stage.output)
         return Status("done")
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         return Status("corrupt", str(error))
 
 
@@ -158,10 +160,11 @@ def _made_with(stage: Stage) -> dict[str, Any]:
 
 
 def _only_add(keys: list[str], stage: Stage) -> bool:
-    adds = getattr(stage.module, "_MAY_CHANGE", ())
-    return not stage.is_zoo and all(
-        key in adds or key.rpartition(".")[2] in adds for key in keys
-    )
+    """Whether the experiment lets a finished run change all of these keys."""
+    if stage.is_zoo:
+        return False
+    adds = set(stage.module.MAY_CHANGE)
+    return all({key, key.rpartition(".")[2]} & adds for key in keys)
 
 
 def relocate(stage: Stage) -> None:

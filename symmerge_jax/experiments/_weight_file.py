@@ -38,7 +38,11 @@ def read(path: str | os.PathLike) -> WeightFile:
     """
     path = pathlib.Path(path)
     if path.suffix == ".pth":
-        params = zoo.params_from_sequential(zoo.load_torch_state_dict(path))
+        state_dict = zoo.load_torch_state_dict(path)
+        try:
+            params = zoo.params_from_sequential(state_dict)
+        except ValueError as error:
+            raise ValueError(f"'{path}': {error}") from error
         return WeightFile(str(path), params, None)
     params, architecture = symmerge_jax.load(path), symmerge_jax.load_architecture(path)
     return WeightFile(str(path), params, architecture)

@@ -30,6 +30,9 @@ from symmerge_jax.experiments import (
     make_zoo,
 )
 
+MAY_CHANGE: tuple[str, ...] = ()
+"""Keys that may differ when a run is resumed, beside those of every run: none."""
+
 
 def default_config() -> _config.Config:
     """Return every key that exists; see `launch/configs` for complete runs.
@@ -72,6 +75,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """
     config = _config.check_config(config, default_config())
     _inr_training.check_unused(config, default_config())
+    _autoencoder_fit.check_counts(config)
     mesh = training.make_mesh()
     if (planned := _inr_data.plan(config)) is not None:
         _inr_training.check_step(config, planned, mesh)
@@ -146,6 +150,19 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     )
     _autoencoder_fit.draw_curves(folder, label="validation MSE", best="val/mse")
     return results
+
+
+def check_output(workdir: str | os.PathLike) -> None:
+    """Refuse a finished run whose canonicaliser cannot be loaded.
+
+    Args:
+      workdir: folder of the run; running it again exports the canonicaliser again.
+
+    Raises:
+      FileNotFoundError: if there is none.
+      ValueError: if it is damaged.
+    """
+    autoencoders.load_canonicalizer(workdir)
 
 
 def table(results: dict[str, Any]) -> str:

@@ -31,6 +31,9 @@ from symmerge_jax.experiments import (
     make_classifier_zoo,
 )
 
+MAY_CHANGE: tuple[str, ...] = ()
+"""Keys that may differ when a run is resumed, beside those of every run: none."""
+
 _BEST = "val/kl"
 
 
@@ -79,6 +82,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """
     config = _config.check_config(config, default_config())
     _autoencoder_fit.refuse_unused_encoder(config, default_config())
+    _autoencoder_fit.check_counts(config)
     mesh = training.make_mesh()
     planned = _distill.plan(config)
     model = _distill.make_model(config, planned)
@@ -170,6 +174,19 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     plots.save_figure(figure, folder / "accuracies")
     _autoencoder_fit.draw_curves(folder, label="validation divergence", best=_BEST)
     return results
+
+
+def check_output(workdir: str | os.PathLike) -> None:
+    """Refuse a finished run whose canonicaliser cannot be loaded.
+
+    Args:
+      workdir: folder of the run; running it again exports the canonicaliser again.
+
+    Raises:
+      FileNotFoundError: if there is none.
+      ValueError: if it is damaged.
+    """
+    autoencoders.load_canonicalizer(workdir)
 
 
 def table(results: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ from symmerge_jax.experiments import (
     _workdir,
 )
 
-MAY_CHANGE = (
+MAY_CHANGE: tuple[str, ...] = (
     "models",
     "seeds",
     "methods",
@@ -216,6 +216,21 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     return _align_comparison.compare(config, population, models, folder)
 
 
+def check_output(workdir: str | os.PathLike) -> None:
+    """Refuse a finished run of which a matcher cannot be loaded.
+
+    Args:
+      workdir: folder of the run; running it again exports the matcher again.
+
+    Raises:
+      FileNotFoundError: if one is missing.
+      ValueError: if one is damaged.
+    """
+    folder = pathlib.Path(workdir)
+    config = complete_config(_config.load_config(folder / "config.json"))
+    _align_comparison.load_matchers(config, folder)
+
+
 def table(results: dict[str, Any]) -> str:
     """Return the results of `run` as lines of text, a table for each population."""
     return _align_report.table(results)
@@ -305,7 +320,12 @@ def _check_model(config, name, population, mesh) -> None:
     fit = _align_training.fit_config(config, name, 0)
     loss_fn = _align_training.make_loss(config, name, matcher)
     _autoencoder_fit.make_step(fit, loss_fn, mesh)
-    _autoencoder_fit.check_run(fit, len(population.parts["train"]), mesh)
+    num_train, prefix = len(population.parts["train"]), f"config.{name}"
+    _autoencoder_fit.check_run(fit, num_train, mesh, prefix)
+    if fit.inputs_per_pair < 1:
+        raise ValueError(
+            f"{prefix}.inputs_per_pair must be >= 1, got {fit.inputs_per_pair}."
+        )
     batch = _align_training.make_batches(config, name, 0, population)(0)
     variables = jax.eval_shape(matcher.init, jax.random.key(0))
     jax.eval_shape(loss_fn, variables, batch, jax.random.key(0))

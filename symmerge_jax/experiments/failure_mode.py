@@ -37,6 +37,9 @@ from symmerge_jax.typing import Params
 
 _METHODS = ("naive", "matching_pd", "matching_best", "reconstruct", "latent")
 
+MAY_CHANGE: tuple[str, ...] = ("chunk_size",)
+"""Keys that change no number."""
+
 
 def default_config() -> _config.Config:
     """Return every key that exists; see `launch/configs/failure_mode.py`.
@@ -93,9 +96,8 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     config = _config.check_config(config, default_config())
     _check_values(config)
     given = _open(config)
-    folder = _workdir.open_workdir(
-        workdir, config, may_change={*_workdir.MAY_CHANGE, "chunk_size"}
-    )
+    may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
+    folder = _workdir.open_workdir(workdir, config, may_change=may_change)
     encoders = given.compared.encoders
     cells = {
         encoder.name: folder / "cells" / f"{encoder.file_name}.npz"

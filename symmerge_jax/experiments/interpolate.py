@@ -35,7 +35,7 @@ from symmerge_jax.experiments import (
     autoencode,
 )
 
-_MAY_CHANGE = ("families", "sigmas", "sweep", "methods", "chunk_size")
+MAY_CHANGE: tuple[str, ...] = ("families", "sigmas", "sweep", "methods", "chunk_size")
 """Keys that add cells or leave some out, and do not change any."""
 
 
@@ -110,7 +110,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
         _unused.refuse_unused(config, default_config(), ("autoencoder",), because)
         given = _open(config, pathlib.Path(source))
     others = _open_others(config)
-    may_change = {*_workdir.MAY_CHANGE, *_MAY_CHANGE}
+    may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
     folder = _workdir.open_workdir(workdir, config, may_change=may_change)
     if given is None:
         autoencode.run(config.autoencoder, folder / "autoencoder")

@@ -42,7 +42,7 @@ BASELINES = ("closed form", "raw weights")
 _NUM_DRAWN = 32
 """Twins of each network whose distances are drawn."""
 
-_MAY_CHANGE = ("maps", "batch_size")
+MAY_CHANGE: tuple[str, ...] = ("maps", "batch_size")
 """Keys that add maps or leave some out, and do not change any."""
 
 
@@ -102,7 +102,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     canonicalizers = config.canonicalizers.to_dict()
     compared = _encoders.open_encoders(canonicalizers, reserved=BASELINES)
     given = _choose(config, compared)
-    may_change = {*_workdir.MAY_CHANGE, *_MAY_CHANGE}
+    may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
     folder = _workdir.open_workdir(workdir, config, may_change=may_change)
     results: dict[str, Any] = {
         "values": given.values_name,

@@ -30,6 +30,8 @@ ALIGNERS: dict[str, Callable[[], alignment.Aligner]] = {
 USE_DATA = ("activation_matching", "sinkhorn_rebasin", "straight_through")
 """Those that look at data, and not at the weights alone."""
 
+_NUM_INPUTS = 64  # of the certificate
+
 
 def run(
     paths: Sequence[str | os.PathLike],
@@ -108,6 +110,7 @@ def run(
         weights=_numbers(weights),
         key=jax.random.key(seed),
         apply=network.apply,
+        inputs=_random_inputs(network, seed),
         **(losses.for_solver() if losses and aligner in USE_DATA else {}),
     )
     assert merged.certificate is not None
@@ -178,6 +181,12 @@ def _numbers(weights: Sequence[float | str] | None) -> list[float] | None:
         return [float(weight) for weight in weights]
     except ValueError as error:
         raise ValueError(f"Weights must be numbers, got {list(weights)}.") from error
+
+
+def _random_inputs(network: networks.Network, seed: int) -> np.ndarray:
+    """Return inputs `[64, *input_shape]` in [-1, 1] for the certificate."""
+    shape = (_NUM_INPUTS, *network.input_shape)
+    return np.random.default_rng(seed).uniform(-1, 1, shape)
 
 
 def _relative(certificate: alignment.Certificate) -> np.ndarray:

@@ -36,7 +36,7 @@ from symmerge_jax.experiments import (
 )
 from symmerge_jax.typing import Params
 
-_MAY_CHANGE = ("methods", "crowd.methods", "crowd.sizes", "chunk_size")
+MAY_CHANGE: tuple[str, ...] = ("methods", "crowd.methods", "crowd.sizes", "chunk_size")
 """Keys that add cells or leave some out, and do not change any."""
 
 
@@ -111,7 +111,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     )
     pairs = _cnn_data.draw_pairs(config, data)
     crowds = _cnn_data.draw_crowds(config, data) if config.crowd.sizes else None
-    may_change = {*_workdir.MAY_CHANGE, *_MAY_CHANGE}
+    may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
     folder = _workdir.open_workdir(workdir, config, may_change=may_change)
     lab = _open_lab(config, data)
     work: dict[str, Callable[[], dict[str, np.ndarray]]] = {

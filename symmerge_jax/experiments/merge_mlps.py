@@ -32,7 +32,12 @@ from symmerge_jax.experiments import (
     _workdir,
 )
 
-_MAY_CHANGE = {"methods", "num_points", *_workdir.MAY_CHANGE}
+MAY_CHANGE: tuple[str, ...] = (
+    "methods",
+    "num_points",
+    *(f"{name}.{key}" for name, keys in _mlp_methods.OPTIONS.items() for key in keys),
+)
+"""Keys that do not touch the training: what is done with the networks."""
 
 
 def default_config() -> _config.Config:
@@ -101,7 +106,8 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     architecture = _mlp_training.architecture_of(config, data)
     network = networks.build(architecture)
     plan = _mlp_training.make_training(config, network, data)
-    folder = _workdir.open_workdir(workdir, config, may_change=_may_change())
+    may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
+    folder = _workdir.open_workdir(workdir, config, may_change=may_change)
     params_batch = _mlp_training.train(config, network, data, plan, folder)
     _mlp_training.save_networks(folder, params_batch, architecture)
 
@@ -139,12 +145,6 @@ def table(results: dict[str, Any]) -> str:
             row = "".join(f"{cell.rstrip('%'):>11}" for cell in cells)
             lines.append(f"{method['label']:<{width}}{row}")
     return "\n".join(lines)
-
-
-def _may_change() -> set[str]:
-    """Return the keys that do not touch the training: what is done with networks."""
-    options = _mlp_methods.OPTIONS.items()
-    return _MAY_CHANGE | {f"{name}.{key}" for name, group in options for key in group}
 
 
 def _check_methods(config) -> dict[str, alignment.Aligner | None]:

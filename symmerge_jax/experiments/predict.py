@@ -33,6 +33,9 @@ from symmerge_jax.experiments import (
     make_zoo,
 )
 
+MAY_CHANGE: tuple[str, ...] = ()
+"""Keys that may differ when a run is resumed, beside those of every run: none."""
+
 _UNUSED = ("decoder", "num_orbits", "num_twins")
 """Keys of autoencoders that nothing reads here."""
 
@@ -88,6 +91,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """
     config = _config.check_config(config, default_config())
     _predict_training.check_options(config, default_config())
+    _autoencoder_fit.check_counts(config)
     mesh = training.make_mesh()
     if (planned := _predict_training.plan(config)) is not None:
         _predict_training.check_step(config, planned, mesh)
@@ -213,6 +217,12 @@ def _load_description(folder: pathlib.Path) -> _predict_training.Description:
             " a finished launch/train.py run."
         )
     found = _config.read_json(file)
+    keys = set(_predict_training.Description._fields)
+    if not isinstance(found, dict) or set(found) != keys:
+        raise ValueError(
+            f"'{file}' is damaged: expected an object with the keys {sorted(keys)}."
+            " Rerun launch/train.py on its workdir, which writes it again."
+        )
     found["statistics"] = {
         tuple(name.split("/")): (pair[0], pair[1])
         for name, pair in found["statistics"].items()

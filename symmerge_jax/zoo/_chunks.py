@@ -94,9 +94,16 @@ def unpack(arrays: Mapping[str, np.ndarray]) -> tuple[Params, dict[str, np.ndarr
 
 
 def num_workers(devices: Sequence[Any]) -> int:
-    """Return how many chunks to compute at a time: one per core of a lone CPU."""
+    """Return how many chunks to compute at a time: one per core, if a CPU is alone."""
     alone = len(devices) == 1 and devices[0].platform == "cpu"
-    return (os.cpu_count() or 1) if alone else 1
+    return _num_cores() if alone else 1
+
+
+def _num_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _run(

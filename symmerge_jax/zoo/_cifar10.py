@@ -7,6 +7,7 @@ Grey is the mean of the three channels, rounded: not the luma that image librari
 import os
 import pathlib
 import tarfile
+import tempfile
 import zipfile
 
 import numpy as np
@@ -111,6 +112,15 @@ def _download() -> pathlib.Path:
             f"Cannot download {URL} ({error}). Unpack it in {cache}, or name a folder"
             f" that has {_FOLDER} as data_dir."
         ) from error
-    with tarfile.open(archive) as tar:
-        tar.extractall(cache, filter="data")
+    _unpack(archive, folder)
     return folder
+
+
+def _unpack(archive: str | os.PathLike, folder: pathlib.Path) -> None:
+    """Unpack an archive; the folder gets its name only when it is complete."""
+    with (
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".tmp-") as temporary,
+        tarfile.open(archive) as tar,
+    ):
+        tar.extractall(temporary, filter="data")
+        os.replace(pathlib.Path(temporary) / folder.name, folder)

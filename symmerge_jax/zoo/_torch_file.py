@@ -106,8 +106,9 @@ def _read_archive(path, archive, key):
             EOFError,
             IndexError,
             KeyError,
+            OverflowError,
             TypeError,
-            UnicodeDecodeError,
+            ValueError,
         ) as error:
             raise ValueError(f"{path}: {error}") from error
     if key is not None:

@@ -235,9 +235,16 @@ def split(
         be empty.
 
     Example:
-      >>> zoo_parts = {"train": 0.9, "validation": 0.05, "test": 0.05}
-      >>> sum(zoo_parts.values())
-      1.0
+      >>> zeros = lambda *shape: np.zeros((20, *shape), np.float32)
+      >>> params = {"dense_0": {"kernel": zeros(2, 1), "bias": zeros(1)}}
+      >>> architecture = {"kind": "mlp", "layer_sizes": [2, 1]}
+      >>> fits = create(architecture, params, image_index=np.arange(20) // 2)
+      >>> parts = split(fits, {"train": 0.7, "validation": 0.2, "test": 0.1})
+      >>> {name: len(numbers) for name, numbers in parts.items()}
+      {'train': 14, 'validation': 4, 'test': 2}
+      >>> one, other = parts["test"] // 2
+      >>> bool(one == other)
+      True
     """
     values = list(fractions.values())
     if not values or min(values) <= 0 or sum(values) > 1 + 1e-9:

@@ -27,6 +27,7 @@ from symmerge_jax.zoo import _zoo
 
 FORMAT = "symmerge_jax.zoo"
 VERSION = "1"
+_AGAIN = "Copy it again, or delete it and give the command that makes it again."
 _DTYPES = {"F32": np.float32, "I32": np.int32, "U8": np.uint8}
 
 
@@ -101,12 +102,12 @@ def load(path: str | os.PathLike, *, validate: bool = True) -> _zoo.Zoo:
     if path.stat().st_size != stop:
         raise ValueError(
             f"{path} is truncated or damaged: {path.stat().st_size} bytes, expected"
-            f" {stop}. Copy or make the zoo again."
+            f" {stop}. {_AGAIN}"
         )
     if validate and "sha256" in metadata:
         _check_sum(path, start, metadata["sha256"])
     arrays = {name: _view(path, start, entry) for name, entry in header.items()}
-    description = json.loads(metadata["zoo"])
+    description = _describe(path, metadata)
     try:
         zoo = _zoo.create(
             description["architecture"],
@@ -167,8 +168,8 @@ def _check_sum(path, start, expected):
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected:
         raise ValueError(
-            f"{path} is damaged: its data do not have the checksum in its header. Copy"
-            " or make the zoo again."
+            f"{path} is damaged: its data do not have the checksum in its header."
+            f" {_AGAIN}"
         )
 
 
@@ -178,12 +179,57 @@ def _read_header(path):
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > size - 8:
-            raise ValueError(f"{path} is no zoo file, or is truncated in its header.")
+            raise ValueError(
+                f"{path} is no zoo file, or is truncated in its header. {_AGAIN}"
+            )
         try:
             header = json.loads(file.read(length))
         except ValueError as error:
-            raise ValueError(f"{path} is no zoo file: no JSON header.") from error
+            raise ValueError(
+                f"{path} is no zoo file: no JSON header. {_AGAIN}"
+            ) from error
+    if not _is_header(header):
+        raise ValueError(f"{path} is no zoo file: no header of arrays. {_AGAIN}")
     return header, 8 + length
+
+
+def _is_header(header) -> bool:
+    """Whether JSON has the form of a safetensors header with at least one array."""
+    if not isinstance(header, dict):
+        return False
+    if not isinstance(header.get("__metadata__", {}), dict):
+        return False
+    entries = [entry for name, entry in header.items() if name != "__metadata__"]
+    return bool(entries) and all(map(_is_entry, entries))
+
+
+def _is_entry(entry) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+        return False
+    lists = entry.get("shape"), entry.get("data_offsets")
+    return (
+        all(
+            isinstance(numbers, list)
+            and all(type(n) is int and n >= 0 for n in numbers)
+            for numbers in lists
+        )
+        and len(entry["data_offsets"]) == 2
+    )
+
+
+def _describe(path, metadata):
+    """Return architecture, subsets and provenance as the metadata hold them."""
+    try:
+        found = json.loads(metadata["zoo"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is no sound zoo: its description is missing or no JSON. {_AGAIN}"
+        ) from error
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{path} is no sound zoo: its description is {found!r}. {_AGAIN}"
+        )
+    return found
 
 
 def _view(path, start, entry):

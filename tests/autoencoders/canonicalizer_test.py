@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -95,6 +96,26 @@ def test_a_failed_write_leaves_the_older_one(saved, canonicalizer, monkeypatch):
         autoencoders.save_canonicalizer(saved, canonicalizer)
     monkeypatch.undo()
     autoencoders.load_canonicalizer(saved)
+    assert [path.name for path in saved.parent.iterdir()] == ["canonicalizer"]
+
+
+def test_an_interrupted_replacement_puts_the_older_one_back(
+    saved, canonicalizer, monkeypatch
+):
+    rename, calls = pathlib.Path.rename, []
+
+    def stop_at_second(path, target):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", stop_at_second)
+    newer = dataclasses.replace(canonicalizer, metadata={"n": 2})
+    with pytest.raises(KeyboardInterrupt):
+        autoencoders.save_canonicalizer(saved, newer)
+    monkeypatch.undo()
+    assert autoencoders.load_canonicalizer(saved).metadata == canonicalizer.metadata
     assert [path.name for path in saved.parent.iterdir()] == ["canonicalizer"]
 
 

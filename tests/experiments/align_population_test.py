@@ -51,6 +51,27 @@ def test_pairs_are_all_of_a_part_each_once(kind, known):
     assert not set(population.parts["test"]) & set(population.parts["train"])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_whether_there_are_pairs_is_told_without_listing_them(
+    kind, known, tmp_path, monkeypatch
+):
+    config, population = known[kind]
+    draw = _align_population.draw_pairs
+    rows = [[], [3], [3, 4], [0, 3], [0, 3, 5, 9]]
+    found, expected = [], []
+    for some in rows:
+        part = population._replace(parts={"val": np.array(some, int)})
+        found.append(_align_population._has_pair(part, "val"))
+        expected.append(len(draw(part, "val", 1, 0)) > 0)
+    assert found == expected and len(set(found)) == 2
+
+    def list_pairs(*_):
+        raise AssertionError("all pairs are listed")
+
+    monkeypatch.setattr(_align_population, "draw_pairs", list_pairs)
+    _align_population.load(config, tmp_path)
+
+
 def test_pairs_depend_on_the_seed_and_the_part_alone(known):
     _, population = known["mlp"]
     draw = _align_population.draw_pairs

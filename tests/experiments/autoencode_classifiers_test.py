@@ -118,6 +118,12 @@ def test_statistics_of_tensors():
         ({"batch_size": 50}, "batch of 50 is larger than the 6 networks"),
         ({"encoder.width": 0}, "must be >= 1"),
         ({"evaluate_every": 0}, "evaluate_every must be >= 1"),
+        ({"num_probe_networks": 0}, "num_probe_networks must be >= 1, got 0"),
+        ({"num_orbits": 0}, "num_orbits must be >= 1, got 0"),
+        ({"num_images": 0}, r"num_images must lie in 1\.\.64, .* got 0"),
+        ({"num_val_images": 0}, "num_val_images must be >= 1, got 0"),
+        ({"num_images": 65}, r"num_images must lie in 1\.\.64, .* got 65"),
+        ({"data.num_images": 0}, r"num_images must lie in 1\.\.1797, .* got 0"),
         ({"architecture.channels": (4, 4, 4)}, "3 x 3 does not fit"),
     ],
 )

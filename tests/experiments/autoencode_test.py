@@ -209,6 +209,30 @@ def test_an_interrupted_run_goes_on_to_the_same_end(copied):
     assert series["val/mse"].steps.tolist() == [3, 6]
 
 
+def test_a_damaged_checkpoint_is_named_with_the_remedy(copied):
+    config, workdir, _ = copied
+    latest = workdir / "checkpoints/latest/6"
+    largest = max(latest.rglob("*"), key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-1])
+    with pytest.raises(
+        ValueError,
+        match=rf"{latest} is damaged: its file .*{largest.name} has .* bytes .*;"
+        " delete this folder to go on from step 3",
+    ):
+        autoencode.run(config, workdir)
+
+
+def test_a_damaged_canonicalizer_is_an_output_that_is_exported_again(copied):
+    config, workdir, results = copied
+    autoencode.check_output(workdir)
+    weights = workdir / "canonicalizer/weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="canonicalizer' is damaged"):
+        autoencode.check_output(workdir)
+    assert_same_results(autoencode.run(config, workdir), results)
+    autoencode.check_output(workdir)
+
+
 @pytest.mark.slow
 def test_a_signal_saves_the_run_and_it_goes_on(tmp_path, monkeypatch):
     """Stop after the fourth step, between two checkpoints."""
@@ -254,6 +278,11 @@ def test_a_workdir_of_another_config_is_refused(copied):
         ({"num_step": 3}, "unknown config key 'num_step': did you mean 'num_steps'"),
         ({"encoder.widht": 3}, r"did you mean 'encoder\.width'"),
         ({"pixel_expansion": 0}, r"pixel_expansion must be >= 1, got 0"),
+        ({"batch_size": 0}, r"config\.batch_size must be >= 1, got 0"),
+        ({"num_probe_networks": 0}, r"num_probe_networks must be >= 1, got 0"),
+        ({"num_orbits": 0}, r"num_orbits must be >= 1, got 0"),
+        ({"num_twins": 0}, r"num_twins must be >= 1, got 0"),
+        ({"data.num_images": 0}, r"num_images must lie in 1\.\.1797, .* got 0"),
         (
             {"encoder.num_layers": 3, "encoder.skip": False},
             r"encoder\.kind='probe', .* encoder\.num_layers=3, encoder\.skip=False",
@@ -269,7 +298,8 @@ def test_wrong_values_are_refused_before_any_work(tmp_path, changes, message):
     with config.unlocked():
         config.update_from_flattened_dict(changes)
         for key, value in changes.items():
-            group, name = (config, key) if "." not in key else (config.encoder, key[8:])
+            *groups, name = key.split(".")
+            group = config[groups[0]] if groups else config
             group[name] = value
     with pytest.raises(ValueError, match=message):
         autoencode.run(config, tmp_path / "run")

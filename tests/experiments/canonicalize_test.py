@@ -5,6 +5,7 @@ import pytest
 import symmerge_jax
 from symmerge_jax import autoencoders, networks, symmetry, testing
 from symmerge_jax.experiments import canonicalize
+from tests.zoo import checkpoints
 
 SIREN = {"kind": "siren", "layer_sizes": [2, 4, 1]}
 FULL = {**SIREN, "w0": 30.0, "first_w0": None, "output_offset": 0.5}
@@ -69,6 +70,30 @@ def test_twins_beside_the_template_of_an_autoencoder(tmp_path, twins, trained):
     assert np.ptp(twins["dense_0"]["kernel"], axis=0).max() > 0.01
 
 
+def test_cnns_read_images(tmp_path, monkeypatch):
+    description = {"kind": "cnn", "image_shape": [6, 6, 1], "channels": [3]}
+    network = networks.build(description)
+    params = testing.random_params(jax.random.key(0), network)
+    weights, out = tmp_path / "a.npz", tmp_path / "b.npz"
+    symmerge_jax.save(weights, params, architecture=description)
+    monkeypatch.setattr(canonicalize, "_NUM_NUMBERS", 6 * 36)
+    report = canonicalize.run(weights, out)
+    assert report["max_output_difference"] < 1e-4 < report["output_std"]
+    assert symmerge_jax.load_architecture(out) == description
+
+
+def test_nothing_is_written_where_the_comparison_fails(tmp_path, twins, monkeypatch):
+    symmerge_jax.save(tmp_path / "a.npz", twins, architecture=SIREN)
+
+    def fail(*_):
+        raise ValueError("no comparison")
+
+    monkeypatch.setattr(canonicalize, "_difference", fail)
+    with pytest.raises(ValueError, match="no comparison"):
+        canonicalize.run(tmp_path / "a.npz", tmp_path / "b.npz")
+    assert not (tmp_path / "b.npz").exists()
+
+
 def test_a_given_architecture_goes_before_the_stored_one(tmp_path, twins):
     symmerge_jax.save(tmp_path / "a.npz", twins, architecture=SIREN)
     given = {**SIREN, "w0": 7.0}
@@ -105,6 +130,14 @@ def test_what_does_not_fit_is_refused(tmp_path, twins, trained):
     with pytest.raises(ValueError, match=r"got suffix '\.txt'"):
         canonicalize.run(weights, tmp_path / "b.txt", architecture=SIREN)
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_a_state_dict_of_another_model_is_named(tmp_path):
+    file = tmp_path / "net.pth"
+    tensor = checkpoints.Tensor("0", np.ones((2, 3), np.float32))
+    checkpoints.write(file, {"norm.gain": tensor})
+    with pytest.raises(ValueError, match=r"net\.pth': 'norm\.gain' is no tensor of"):
+        canonicalize.run(file, tmp_path / "b.npz", architecture=SIREN)
 
 
 def test_a_real_state_dict(tmp_path, data_dir):

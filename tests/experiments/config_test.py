@@ -160,7 +160,9 @@ def test_bad_json_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no config in .*config.json"):
         experiments.load_config(path)
     path.write_text('{"a": ')
-    with pytest.raises(ValueError, match=r"config.json is not JSON .* repair"):
+    with pytest.raises(
+        ValueError, match=r"config.json is not JSON .* delete its whole folder"
+    ):
         experiments.load_config(path)
     path.write_text("[1]")
     with pytest.raises(ValueError, match="not a JSON object"):

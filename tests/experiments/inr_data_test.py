@@ -74,6 +74,33 @@ def test_grids_are_finer_along_axes_that_have_an_extent():
         np.testing.assert_array_equal(grid[:8, 0], np.linspace(-1, 1, 8, dtype="f4"))
 
 
+def test_each_split_of_a_data_set_is_read_once(path, monkeypatch):
+    inrs = zoo.load(path)
+    random = np.random.default_rng(0)
+    is_test, index = np.arange(len(inrs)) % 3 == 0, random.permutation(len(inrs))
+    inrs = zoo.create(
+        inrs.architecture,
+        inrs.params,
+        subsets=("train", "test"),
+        subset_index=is_test,
+        image_index=index,
+    )
+    images = random.integers(0, 256, (2, len(inrs), 4, 4), np.uint8)
+    calls = []
+
+    def load_images(source, split, folder):
+        calls.append(split)
+        part = images[int(split == "test")]
+        return zoo.ImageSet(part, np.zeros(len(part), np.int32), source)
+
+    monkeypatch.setattr(zoo, "load_images", load_images)
+    config = ml_collections.ConfigDict({"images": {"source": "mnist", "dir": "x"}})
+    found = _inr_data.find_images(config, config, inrs, (4, 4))
+    assert sorted(calls) == ["test", "train"]
+    expected = images[is_test.astype(int), index] / np.float32(255)
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("source", ["", "mnist/"])
 def test_a_test_subset_is_held_out_as_a_whole(path, config, source):
     inrs = zoo.load(path)

@@ -50,7 +50,9 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def canonicalizer(tmp_path_factory):
-    return cnns.save_canonicalizer(tmp_path_factory.mktemp("runs") / "canonicalizer")
+    workdir = tmp_path_factory.mktemp("runs")
+    (workdir / "config.json").write_text("{}")
+    return cnns.save_canonicalizer(workdir / "canonicalizer")
 
 
 @pytest.fixture(scope="module")
@@ -239,12 +241,22 @@ def test_autoencoders_that_do_not_fit_are_refused(tmp_path, path, canonicalizer)
     workdir = tmp_path / "run"
     cnns.save_canonicalizer(workdir / "canonicalizer")
     (workdir / "config.json").write_text('{"seed": 0, "test_fraction": 0.3}')
-    with pytest.raises(ValueError, match=r"test_fraction=0\.3, but config\.split"):
-        _cnn_data.load(tiny(path, canonicalizer=str(workdir)))
+    for name in (workdir, workdir / "canonicalizer"):
+        with pytest.raises(ValueError, match=r"test_fraction=0\.3, but config\.split"):
+            _cnn_data.load(tiny(path, canonicalizer=str(name)))
     agreed = {"canonicalizer": str(workdir), "split.test_fraction": 0.3}
     assert _cnn_data.load(tiny(path, **agreed)).canonicalizer is not None
     with pytest.raises(FileNotFoundError, match="No canonicaliser in"):
         _cnn_data.load(tiny(path, canonicalizer=str(tmp_path / "nowhere")))
+
+
+def test_an_autoencoder_whose_split_is_unknown_is_refused(tmp_path, path):
+    alone = cnns.save_canonicalizer(tmp_path / "copied/canonicalizer")
+    with pytest.raises(
+        ValueError,
+        match=r"neither '.*copied/canonicalizer/config\.json' nor '.*copied/config\.js",
+    ):
+        _cnn_data.load(tiny(path, canonicalizer=alone))
 
 
 def test_variants():

@@ -230,6 +230,42 @@ def test_a_trained_matcher_starts_the_search(tmp_path, files):
     assert report["spread_after"] < 1e-10 < report["spread_before"]
 
 
+CNN = {"kind": "cnn", "image_shape": [8, 8, 1], "channels": [6]}
+
+
+@pytest.fixture
+def cnn_files(tmp_path):
+    network = networks.build(CNN)
+    params = testing.random_params(jax.random.key(0), network)
+    twins = symmetry.sample_orbit(jax.random.key(1), params, network.spec, 2)
+    paths = [tmp_path / name for name in ("a.npz", "b.safetensors")]
+    for k, path in enumerate(paths):
+        one = jax.tree.map(lambda x, k=k: np.array(x[k]), twins)
+        symmerge_jax.save(path, one, architecture=CNN)
+    return paths
+
+
+def test_cnns_are_merged_also_from_a_matcher(tmp_path, cnn_files):
+    out = tmp_path / "out.npz"
+    report = merge.run(cnn_files, out)
+    assert report["certificate"] < 1e-12
+    assert report["spread_after"] < 1e-10 < report["spread_before"]
+    assert symmerge_jax.load_architecture(out)["image_shape"] == [8, 8, 1]
+    save_matcher(tmp_path / "matcher", CNN)
+    report = merge.run(cnn_files, out, matcher=tmp_path / "matcher", data="digits")
+    assert report["certificate"] < 1e-12
+    assert report["loss_merged"] == pytest.approx(report["loss_0"], rel=1e-4)
+
+
+def test_a_changed_function_writes_no_cnn(tmp_path, cnn_files, monkeypatch):
+    network = networks.build(CNN)
+    wrong = network._replace(spec=networks.build({**CNN, "activation": "tanh"}).spec)
+    monkeypatch.setattr(networks, "build", lambda description: wrong)
+    with pytest.raises(ValueError, match=r"flipping signs .* space 'hidden_0'"):
+        merge.run(cnn_files, tmp_path / "out.npz")
+    assert not (tmp_path / "out.npz").exists()
+
+
 def test_matchers_that_do_not_fit_are_refused(tmp_path, files):
     save_matcher(tmp_path / "matcher", {**MLP, "activation": "relu"})
     out = tmp_path / "out.npz"

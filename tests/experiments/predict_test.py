@@ -175,6 +175,15 @@ def test_a_folder_without_a_run_is_refused(of_labels, tmp_path):
         predict.evaluate(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", '{"architecture": {}}'])
+def test_a_damaged_description_is_named(of_labels, tmp_path, content):
+    _, workdir, _ = of_labels
+    shutil.copy(workdir / "config.json", tmp_path)
+    (tmp_path / "predictor.json").write_text(content)
+    with pytest.raises(ValueError, match=r"predictor\.json' is damaged: .* Rerun"):
+        predict.evaluate(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -190,6 +199,7 @@ def test_a_folder_without_a_run_is_refused(of_labels, tmp_path):
         ({"distort.scale": -1.0}, "scale must be >= 0"),
         ({"batch_size": 40}, "A batch of 40 is larger than the 36 networks"),
         ({"log_every": 0}, "config.log_every must be >= 1"),
+        ({"num_probe_networks": 0}, "config.num_probe_networks must be >= 1, got 0"),
         ({"encoder.num_probes": 0}, "a probe, or both"),
         ({"data.source": "mnist"}, "beside which"),
     ],

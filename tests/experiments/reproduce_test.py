@@ -24,10 +24,16 @@ from symmerge_jax.experiments import (
     _config,
     _registry,
     _reproduce_plan,
+    _reproduce_state,
     _time_limit,
     _workdir,
+    autoencode,
+    deep_align,
+    failure_mode,
+    merge_mlps,
     reproduce,
 )
+from tests.experiments import cnns
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 COMMAND = "python launch/reproduce.py --config=c.py --workdir=w"
@@ -58,7 +64,7 @@ def stub(monkeypatch, tmp_path):
     """An experiment that notes its calls; `stub.work` is done before its results."""
     module = types.ModuleType("symmerge_jax.experiments.stub")
     module.calls, module.work = [], lambda config, folder: None
-    module.default_config, module._MAY_CHANGE = default_config, ("added",)
+    module.default_config, module.MAY_CHANGE = default_config, ("added",)
 
     def run(config, workdir):
         may_change = (*_workdir.MAY_CHANGE, "added")
@@ -172,6 +178,51 @@ def test_what_only_adds_keeps_the_run(stub, tmp_path, capsys):
     assert stub.calls[2:] == ["second"] and kept.exists()
     assert "is now [4]; it goes on" in capsys.readouterr().err
     assert len(record_of(tmp_path, "second")["sessions"]) == 2
+
+
+def test_a_run_with_a_damaged_model_goes_on(stub, tmp_path, capfd):
+    def work(config, folder):
+        cnns.save_canonicalizer(folder / "canonicalizer")
+
+    stub.work, stub.check_output = work, autoencode.check_output
+    run(tmp_path)
+    weights = tmp_path / "w/runs/first/canonicalizer/weights.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1])
+    assert states(tmp_path) == ["corrupt", "stale"]
+    calls = len(stub.calls)
+    run(tmp_path)
+    assert stub.calls[calls:] == ["first"] and weights.read_bytes() == content
+    assert states(tmp_path) == ["done", "done"]
+    assert re.search(
+        r"canonicaliser .* is damaged .*; it goes on", capfd.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "keys", "adds"),
+    [
+        (autoencode, ["num_orbits"], False),
+        (deep_align, ["methods", "other_data.num_networks"], True),
+        (deep_align, ["methods", "num_points"], False),
+        (failure_mode, ["chunk_size"], True),
+        (merge_mlps, ["num_points", "sinkhorn_rebasin.num_steps"], True),
+        (merge_mlps, ["training.num_epochs"], False),
+    ],
+)
+def test_no_run_is_removed_for_keys_that_it_may_change(tmp_path, module, keys, adds):
+    stage = _reproduce_plan.Stage(
+        name="stage",
+        label="",
+        section="data",
+        source="",
+        overrides=(),
+        needs={},
+        config=module.default_config(),
+        module=module,
+        output=tmp_path,
+    )
+    assert _reproduce_state._only_add(keys, stage) is adds
 
 
 @pytest.mark.parametrize(

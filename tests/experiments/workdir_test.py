@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import pytest
@@ -75,6 +76,19 @@ def test_another_config_is_refused(config, tmp_path):
     assert "extra was 'absent' and is now 'x'" in message
     assert "Choose another --workdir" in message
     assert (path / "config.json").read_text() == before
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", ""])
+def test_the_advice_for_a_damaged_config_works(config, tmp_path, content):
+    path = experiments.open_workdir(tmp_path / "run", config)
+    (path / "config.json").write_text(content)
+    advice = r"config\.json is not .*JSON.*: restore it, or delete its whole folder or"
+    with pytest.raises(ValueError, match=advice):
+        experiments.open_workdir(path, config)
+    with pytest.raises(ValueError, match=advice):
+        experiments.update_workdir(path, config)
+    shutil.rmtree(path)
+    experiments.open_workdir(path, config)
 
 
 def test_other_folders_are_refused(config, tmp_path):

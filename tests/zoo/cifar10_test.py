@@ -1,4 +1,7 @@
+import tarfile
+
 import numpy as np
+import pooch
 import pytest
 
 from symmerge_jax import zoo
@@ -50,3 +53,30 @@ def test_damage_and_absence_are_named(tmp_path):
     (tmp_path / "cifar10/x.npz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"x\.npz is no file of grey"):
         zoo.load_images("cifar10", "test", tmp_path)
+
+
+def test_an_interrupted_unpacking_is_repeated(tmp_path, monkeypatch):
+    rows = write_batches(tmp_path / "made")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    with tarfile.open(cache / "cifar-10-binary.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "made/cifar-10-batches-bin", "cifar-10-batches-bin")
+    monkeypatch.setattr(pooch, "os_cache", lambda name: cache)
+    monkeypatch.setattr(
+        pooch, "retrieve", lambda url, *, fname, path, **_: path / fname
+    )
+    extract_all = tarfile.TarFile.extractall
+
+    def half(tar, path, **options):
+        names = [name for name in tar.getnames() if "test_batch" not in name]
+        extract_all(tar, path, [tar.getmember(name) for name in names], **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile.TarFile, "extractall", half)
+        with pytest.raises(KeyboardInterrupt):
+            zoo.load_images("cifar10", "test", None)
+    assert [file.name for file in cache.iterdir()] == ["cifar-10-binary.tar.gz"]
+    found = zoo.load_images("cifar10", "test", None)
+    np.testing.assert_array_equal(found.labels, rows[10:, 0])
+    assert (cache / "cifar-10-batches-bin").is_dir()

@@ -9,10 +9,19 @@ import numpy as np
 import pytest
 
 from symmerge_jax import networks, zoo
+from symmerge_jax.zoo import _chunks
 
 SMALL = {"kind": "siren", "layer_sizes": [2, 6, 1]}
 OPTIONS = zoo.FitOptions(num_steps=6, stride=2)
 NUM_IMAGES = 5
+
+
+def test_a_worker_for_each_core_that_may_be_used(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1, 4, 5})
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    cpu = jax.devices("cpu")[0]
+    assert _chunks.num_workers([cpu]) == 3
+    assert _chunks.num_workers([cpu, cpu]) == 1
 
 
 @pytest.fixture(scope="module")

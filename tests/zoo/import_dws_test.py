@@ -1,3 +1,4 @@
+import itertools
 import re
 import zipfile
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from symmerge_jax import symmetry, zoo
+from tests.zoo import checkpoints
 
 SHAPES = [(32, 2), (32,), (32, 32), (32,), (1, 32), (1,)]
 
@@ -69,6 +71,40 @@ def test_damaged_file_is_named_or_skipped(some):
     imported = zoo.import_dws(some, on_error="skip")
     assert len(imported) == 2 and imported.provenance["num_skipped"] == 1
     assert "training_5_20" in imported.provenance["skipped"][0]
+
+
+def write_network(folder, sizes, dtype=np.float32, value=0.5):
+    """Write a chain of linear layers as a checkpoint."""
+    tensors, number = {}, 0
+    for i, (num_read, num_written) in enumerate(itertools.pairwise(sizes)):
+        for name, shape in (("weight", (num_written, num_read)), ("bias", num_written)):
+            array = np.full(shape, value, dtype)
+            tensors[f"seq.{i}.{name}"] = checkpoints.Tensor(str(number), array)
+            number += 1
+    (folder / "checkpoints").mkdir(parents=True)
+    checkpoints.write(folder / "checkpoints/model_final.pth", tensors)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"value": np.nan}, "dense_0/kernel has NaN or infinite entries"),
+        ({"value": np.inf}, "dense_0/kernel has NaN or infinite entries"),
+        ({"dtype": np.float64}, "dense_0/kernel is float64, not float32"),
+        ({"sizes": (2, 5, 1)}, r"another architecture .* \[2, 5, 1\] and not \[2, 4"),
+        ({"sizes": (2, 4, 4, 1)}, r"\[2, 4, 4, 1\] and not \[2, 4, 1\]"),
+    ],
+)
+def test_networks_that_are_not_sound_are_named_or_skipped(tmp_path, options, message):
+    write_network(tmp_path / "mnist_png_training_0_0", (2, 4, 1))
+    options = {"sizes": (2, 4, 1), **options}
+    write_network(tmp_path / "mnist_png_training_1_1", **options)
+    with pytest.raises(ValueError, match=message) as error:
+        zoo.import_dws(tmp_path)
+    file = tmp_path / "mnist_png_training_1_1/checkpoints/model_final.pth"
+    assert str(file) in str(error.value)
+    imported = zoo.import_dws(tmp_path, on_error="skip")
+    assert len(imported) == imported.provenance["num_skipped"] == 1
 
 
 def test_foreign_folder_names_are_refused(some):

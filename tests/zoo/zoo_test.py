@@ -1,3 +1,5 @@
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -238,7 +240,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     zoo.save(path, full())
     raw = path.read_bytes()
     for content, message in [
-        (raw[:-3], "truncated"),
+        (raw[:-3], "truncated .* delete it and give the command that makes it again"),
         (raw[:40], "truncated in its header"),
         (raw[:3], "truncated"),
         (b"", "truncated"),
@@ -251,6 +253,45 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
         with pytest.raises(ValueError, match=message) as error:
             zoo.load(path)
         assert str(path) in str(error.value)
+
+
+ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+METADATA = {"format": "symmerge_jax.zoo", "version": "1"}
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ([], "no header of arrays"),
+        ({}, "no header of arrays"),
+        ({"__metadata__": METADATA}, "no header of arrays"),
+        ({"__metadata__": [], "labels": ENTRY}, "no header of arrays"),
+        ({"labels": 3}, "no header of arrays"),
+        ({"labels": {**ENTRY, "data_offsets": [0]}}, "no header of arrays"),
+        ({"labels": {**ENTRY, "shape": [-1]}}, "no header of arrays"),
+        ({"labels": ENTRY}, "holds no zoo"),
+        ({"__metadata__": METADATA, "labels": ENTRY}, "description is missing"),
+        (
+            {"__metadata__": {**METADATA, "zoo": "{"}, "labels": ENTRY},
+            "description is missing or no JSON",
+        ),
+        (
+            {"__metadata__": {**METADATA, "zoo": "[]"}, "labels": ENTRY},
+            r"description is \[\]",
+        ),
+        (
+            {"__metadata__": {**METADATA, "zoo": "{}"}, "labels": ENTRY},
+            "no sound zoo: 'architecture'",
+        ),
+    ],
+)
+def test_headers_of_other_files_are_refused_by_name(tmp_path, header, message):
+    text = json.dumps(header).encode()
+    path = tmp_path / "a.zoo"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    with pytest.raises(ValueError, match=message) as error:
+        zoo.load(path)
+    assert str(path) in str(error.value)
 
 
 def test_parts_that_do_not_fit_are_refused():
