@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from symmerge_jax import merging, training, zoo
+from symmerge_jax import merging, zoo
 from symmerge_jax.experiments import (
     _arrays,
     _config,
@@ -96,22 +96,14 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     folder = _workdir.open_workdir(
         workdir, config, may_change={*_workdir.MAY_CHANGE, "chunk_size"}
     )
-    encoders = given.compared.encoders
-    cells = {
-        encoder.name: folder / "cells" / f"{encoder.file_name}.npz"
-        for encoder in encoders
-    }
-    done = sum(file.exists() for file in cells.values())
-    with training.Progress(
-        len(cells), "failure mode", "encoder", initial=done
-    ) as progress:
-        for encoder in encoders:
-            if not cells[encoder.name].exists():
-                arrays = _measure(config, given, encoder)
-                _arrays.save_arrays(cells[encoder.name], arrays)
-                progress.update()
-    found = {name: _arrays.load_arrays(file) for name, file in cells.items()}
-    return _failure_report.write(folder, config, encoders, found)
+    encoders = {encoder.name: encoder for encoder in given.compared.encoders}
+    found = _arrays.complete(
+        {name: folder / f"cells/{e.file_name}.npz" for name, e in encoders.items()},
+        lambda name: _measure(config, given, encoders[name]),
+        "failure mode",
+        "encoder",
+    )
+    return _failure_report.write(folder, config, given.compared.encoders, found)
 
 
 def table(results: dict[str, Any]) -> str:

@@ -14,7 +14,6 @@ its workdir:
 """
 
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,7 +21,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from symmerge_jax import training
 from symmerge_jax.experiments import (
     _arrays,
     _cnn_crowds,
@@ -128,7 +126,8 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
                 work[f"crowd_{name}_{size}"] = lambda name=name, size=size: (
                     _measure_crowds(lab, name, crowds[:, :size])
                 )
-    cells = _do(work, folder / "cells")
+    files = {name: folder / "cells" / f"{name}.npz" for name in work}
+    cells = _arrays.complete(files, lambda name: work[name](), "merge")
     return _cnn_report.write(folder, config, data, pairs, crowds, cells)
 
 
@@ -194,18 +193,6 @@ def _open_lab(config, data: _cnn_data.CnnData) -> _Lab:
         data.train_inputs[: config.num_repair_images],
     )
     return _Lab(config, data.params, context, evaluator)
-
-
-def _do(work, folder: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
-    """Do the pieces of work that no file holds yet; return what all files hold."""
-    files = {name: folder / f"{name}.npz" for name in work}
-    todo = [name for name, file in files.items() if not file.exists()]
-    done = len(work) - len(todo)
-    with training.Progress(len(work), "merge", "cell", initial=done) as progress:
-        for name in todo:
-            _arrays.save_arrays(files[name], work[name]())
-            progress.update()
-    return {name: _arrays.load_arrays(file) for name, file in files.items()}
 
 
 def _measure_pairs(lab: _Lab, name: str, pairs: np.ndarray) -> dict[str, np.ndarray]:
