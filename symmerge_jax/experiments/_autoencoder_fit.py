@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import config_dict
 
 from symmerge_jax import autoencoders, deep_align, plots, symmetry, training, zoo
-from symmerge_jax.experiments import _config, _unused
+from symmerge_jax.experiments import _checks, _config, _unused
 from symmerge_jax.typing import Key, Params
 
 INTERVALS = ("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints")
@@ -172,9 +172,7 @@ def check_step(
 
 def check_run(config: _config.Config, num_train: int, mesh) -> None:
     """Refuse intervals below 1, and batches that the networks or devices do not fit."""
-    for name in INTERVALS:
-        if config[name] < 1:
-            raise ValueError(f"config.{name} must be >= 1, got {config[name]}.")
+    _checks.at_least(config, **dict.fromkeys(INTERVALS, 1))
     rows = zoo.batch_indices(config.seed, 0, config.batch_size, num_train)
     training.check_batch({"rows": rows}, mesh.size, config.num_microbatches)
 

@@ -23,6 +23,7 @@ from ml_collections import ConfigDict, config_dict
 from symmerge_jax import merging, zoo
 from symmerge_jax.experiments import (
     _arrays,
+    _checks,
     _config,
     _encoders,
     _failure_report,
@@ -139,9 +140,7 @@ def _check_values(config) -> None:
             f"config.num_twins must lie in 2..4096, got {config.num_twins}."
         )
     least = {"num_networks": 1, "num_points": 3, "num_random_starts": 0}
-    for key, value in {**least, "chunk_size": 1}.items():
-        if config[key] < value:
-            raise ValueError(f"config.{key} must be >= {value}, got {config[key]}.")
+    _checks.at_least(config, **least, chunk_size=1)
 
 
 def _open(config) -> _Given:

@@ -24,6 +24,7 @@ from ml_collections import ConfigDict, config_dict
 from symmerge_jax import autoencoders, zoo
 from symmerge_jax.experiments import (
     _arrays,
+    _checks,
     _config,
     _encoders,
     _inr_data,
@@ -160,13 +161,7 @@ def _check_values(config) -> None:
         if not 0 <= sigma < np.inf:
             raise ValueError(f"config.sigmas and .sweep must be >= 0, got {sigma}.")
     least = {"num_networks": 2, "num_members": 2, "num_points": 3, "chunk_size": 1}
-    for key, value in least.items():
-        if config[key] < value:
-            raise ValueError(f"config.{key} must be >= {value}, got {config[key]}.")
-    if config.num_random_starts < 0:
-        raise ValueError(
-            f"config.num_random_starts must be >= 0, got {config.num_random_starts}."
-        )
+    _checks.at_least(config, **least, num_random_starts=0)
 
 
 def _open(config, source: pathlib.Path) -> _Given:

@@ -23,6 +23,7 @@ from ml_collections import ConfigDict, config_dict
 
 from symmerge_jax.experiments import (
     _arrays,
+    _checks,
     _cnn_crowds,
     _cnn_data,
     _cnn_methods,
@@ -156,14 +157,8 @@ def _check_values(config) -> None:
     if not repairs or len(set(repairs)) != len(repairs):
         raise ValueError(f"config.repairs must name some, each once, got {repairs}.")
     least = {"num_pairs": 0, "num_random_starts": 0, "num_repair_images": 1}
-    for key, value in {**least, "chunk_size": 1}.items():
-        if config[key] < value:
-            raise ValueError(f"config.{key} must be >= {value}, got {config[key]}.")
-    if config.num_points < 3 or config.num_points % 2 == 0:
-        raise ValueError(
-            "config.num_points must be odd and >= 3, so that the midpoint is one of"
-            f" them, got {config.num_points}."
-        )
+    _checks.at_least(config, **least, chunk_size=1)
+    _checks.midpoint(config)
     if not config.num_pairs and not config.crowd.sizes:
         raise ValueError(
             "Nothing to do: config.num_pairs is 0 and config.crowd.sizes is empty."
