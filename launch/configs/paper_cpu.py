@@ -13,51 +13,58 @@ import pathlib
 from symmerge_jax.experiments import reproduce
 
 FOLDER = pathlib.Path(__file__).parent
-ENCODERS = {  # by name: label and section of the report
-    "scale_gmn": ("ScaleGMN", "reconstruction"),
-    "neural_graphs": ("Neural Graphs", "reconstruction"),
-    "relational_transformer": ("Relational transformer", "reconstruction"),
-    "ablated": ("ScaleGMN without canonicaliser", "ablation"),
-    "permutation": ("GMN, permutations only", "ablation"),
-    "neural_graphs_twins": ("Neural Graphs with random twins", "ablation"),
+KINDS = ("relu", "tanh")
+FASHION = ("data.source=fashion_mnist", "data.split=test", "data.num_images=10000")
+ZOOS = {  # by name: label, what it needs, config, options
+    "mnist_inrs": ("MNIST, INRs", {}, "zoo_mnist.py", "data.num_images=12000"),
+    "fashion_inrs": ("Fashion-MNIST, INRs", {}, "zoo_mnist.py", *FASHION),
+    "cnns_relu": ("MNIST, relu CNNs", {}, "zoo_cnn.py:mnist_relu"),
+    "cnns_tanh": ("MNIST, tanh CNNs", {}, "zoo_cnn.py:mnist_tanh"),
+}
+INRS = {"zoo": "mnist_inrs"}
+ENCODERS = {  # labels of variants of inr_encoders.py
+    "scale_gmn": "ScaleGMN",
+    "neural_graphs": "Neural Graphs",
+    "relational_transformer": "Relational transformer",
+}
+ABLATED = {
+    "ablated": "ScaleGMN without canonicaliser",
+    "permutation": "GMN, permutations only",
+    "neural_graphs_twins": "Neural Graphs with random twins",
 }
 SIZES = {
-    "latent_16": ("latent 16", "encoder.latent_size=16"),
-    "latent_256": ("latent 256", "encoder.latent_size=256"),
-    "decoder_small": ("small decoder", "decoder.hidden_multipliers=(2, 4)"),
-    "decoder_large": ("large decoder", "decoder.hidden_multipliers=(16, 32)"),
+    name: (
+        *(f"outputs at points, {label}", INRS, "inr_encoders.py:probe"),
+        *("num_steps=750", "evaluate_every=150", option),
+    )
+    for name, label, option in (
+        ("latent_16", "latent 16", "encoder.latent_size=16"),
+        ("latent_256", "latent 256", "encoder.latent_size=256"),
+        ("decoder_small", "small decoder", "decoder.hidden_multipliers=(2, 4)"),
+        ("decoder_large", "large decoder", "decoder.hidden_multipliers=(16, 32)"),
+    )
 }
-PREDICTIONS = {  # by name: label, config, steps, what it needs
+PRETRAINED = "classify_inrs.py:pretrained"
+PREDICTIONS = {
     "classify_mnist": (
-        "MNIST",
-        "classify_inrs.py:pretrained",
-        3000,
-        {"zoo": "mnist_inrs", "pretrained": "scale_gmn"},
+        *("MNIST", {**INRS, "pretrained": "scale_gmn"}),
+        *(PRETRAINED, "num_steps=3000"),
     ),
     "classify_mnist_neural_graphs": (
-        "MNIST, Neural Graphs",
-        "classify_inrs.py:pretrained",
-        3000,
-        {"zoo": "mnist_inrs", "pretrained": "neural_graphs"},
+        *("MNIST, Neural Graphs", {**INRS, "pretrained": "neural_graphs"}),
+        *(PRETRAINED, "num_steps=3000"),
     ),
     "classify_fashion": (
-        "Fashion-MNIST",
-        "classify_inrs.py:pretrained_fashion",
-        1500,
-        {"zoo": "fashion_inrs", "pretrained": "scale_gmn"},
+        *("Fashion-MNIST", {"zoo": "fashion_inrs", "pretrained": "scale_gmn"}),
+        *(f"{PRETRAINED}_fashion", "num_steps=1500"),
     ),
-    "predict_relu": (
-        "accuracy, relu",
-        "predict_accuracy.py",
-        1000,
-        {"zoo": "cnns_relu"},
-    ),
-    "predict_tanh": (
-        "accuracy, tanh",
-        "predict_accuracy.py",
-        1000,
-        {"zoo": "cnns_tanh"},
-    ),
+    **{
+        f"predict_{kind}": (
+            *(f"accuracy, {kind}", {"zoo": f"cnns_{kind}"}),
+            *("predict_accuracy.py", "num_steps=1000"),
+        )
+        for kind in KINDS
+    },
 }
 DECODED = ("scale_gmn", "neural_graphs", "ablated")
 
@@ -66,73 +73,31 @@ def get_config(variant: str = "default"):
     maps = {"default": "('tsne',)", "umap": "('tsne', 'umap')"}
     if variant not in maps:
         raise ValueError(f"Variants are {sorted(maps)}, not {variant!r}.")
-    stage = reproduce.stage
-    stages = {
-        "mnist_inrs": stage(
-            "zoo_mnist.py",
-            "data.num_images=12000",
-            section="data",
-            label="MNIST, INRs",
-        ),
-        "fashion_inrs": stage(
-            "zoo_mnist.py",
-            *("data.source=fashion_mnist", "data.split=test", "data.num_images=10000"),
-            section="data",
-            label="Fashion-MNIST, INRs",
-        ),
-    }
-    for kind in ("relu", "tanh"):
-        stages[f"cnns_{kind}"] = stage(
-            f"zoo_cnn.py:mnist_{kind}",
-            section="data",
-            label=f"MNIST, {kind} CNNs",
-        )
-    for name, (label, section) in ENCODERS.items():
-        stages[name] = stage(
-            f"inr_encoders.py:{name}",
-            needs={"zoo": "mnist_inrs"},
-            section=section,
-            label=label,
-        )
-    for name, (label, option) in SIZES.items():
-        stages[name] = stage(
-            "inr_encoders.py:probe",
-            *("num_steps=750", "evaluate_every=150", option),
-            needs={"zoo": "mnist_inrs"},
-            section="ablation",
-            label=f"outputs at points, {label}",
-        )
-    labels = {name: label for name, (label, _) in ENCODERS.items()}
     options = {
         "latent_maps": (f"maps={maps[variant]}",),
         "orbit_interpolation": ("num_members=128",),
     }
-    stages |= reproduce.comparisons(labels, DECODED, options)
-    for kind in ("relu", "tanh"):
-        stages[f"cnn_{kind}"] = stage(
-            f"cnn_autoencoder.py:mnist_{kind}",
-            needs={"zoo": f"cnns_{kind}"},
-            section="cnns",
-            label=f"{kind}",
-        )
-    for kind in ("relu", "tanh"):
-        stages[f"merge_{kind}"] = stage(
-            "merge_cnns.py",
-            needs={"zoo": f"cnns_{kind}", "canonicalizer": f"cnn_{kind}"},
-            section="cnns",
-            label=f"{kind}, merged",
-        )
-        stages[f"merge_{kind}_single"] = stage(
-            "merge_cnns.py:single",
-            needs={"zoo": f"cnns_{kind}", "canonicalizer": f"cnn_{kind}"},
-            section="cnns",
-            label=f"{kind}, one pair",
-        )
-    for name, (label, config, num_steps, needs) in PREDICTIONS.items():
-        stages[name] = stage(
-            *(config, f"num_steps={num_steps}"),
-            needs=needs,
-            section="prediction",
-            label=label,
-        )
+    cnns, merged = {}, {}
+    for kind in KINDS:
+        needs = {"zoo": f"cnns_{kind}"}
+        cnns[f"cnn_{kind}"] = (kind, needs, f"cnn_autoencoder.py:mnist_{kind}")
+        needs = {**needs, "canonicalizer": f"cnn_{kind}"}
+        merged[f"merge_{kind}"] = (f"{kind}, merged", needs, "merge_cnns.py")
+        label = f"{kind}, one pair"
+        merged[f"merge_{kind}_single"] = (label, needs, "merge_cnns.py:single")
+    stages = {
+        **reproduce.stages("data", ZOOS),
+        **reproduce.stages("reconstruction", _rows(ENCODERS)),
+        **reproduce.stages("ablation", _rows(ABLATED) | SIZES),
+        **reproduce.comparisons(ENCODERS | ABLATED, DECODED, options),
+        **reproduce.stages("cnns", cnns | merged),
+        **reproduce.stages("prediction", PREDICTIONS),
+    }
     return reproduce.make_config("Reproduction on two CPU cores", FOLDER, stages)
+
+
+def _rows(encoders):
+    return {
+        name: (label, INRS, f"inr_encoders.py:{name}")
+        for name, label in encoders.items()
+    }

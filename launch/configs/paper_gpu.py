@@ -20,78 +20,64 @@ from symmerge_jax.experiments import reproduce
 FOLDER = pathlib.Path(__file__).parent
 STEPS = 16_125  # of 64,500
 CNN_STEPS = 10_000  # of 30,000
-GMN = "mnist_inr.py:faithful"
-NG = "mnist_inr.py:neural_graphs"
-ENCODERS = {  # by name: label, section of the report, config, options
-    "scale_gmn": ("ScaleGMN", "reconstruction", GMN, ()),
-    "neural_graphs": ("Neural Graphs", "reconstruction", NG, ()),
-    "relational_transformer": (
-        "Relational transformer",
-        "reconstruction",
-        GMN,
-        ("encoder.kind=relational_transformer", "encoder.input_value=0.0"),
-    ),
-    "probes": ("ScaleGMN and outputs at points", "reconstruction", "mnist_inr.py", ()),
+KINDS = ("relu", "tanh")
+FASHION = ("data.source=fashion_mnist", "data.split=test", "data.num_images=10000")
+ZOOS = {  # by name, here and below: label, what it needs, config, options
+    "mnist_inrs": ("MNIST, INRs", {}, "zoo_mnist.py:all"),
+    "fashion_inrs": ("Fashion-MNIST, INRs", {}, "zoo_mnist.py", *FASHION),
+    "cnns_relu": ("CIFAR-10, relu CNNs", {}, "zoo_cnn.py:cifar10_relu"),
+    "cnns_tanh": ("CIFAR-10, tanh CNNs", {}, "zoo_cnn.py:cifar10_tanh"),
+}
+INRS = {"zoo": "mnist_inrs"}
+SEEDED = (f"num_steps={STEPS}", "seed=0")
+GMN = (INRS, "mnist_inr.py:faithful", *SEEDED)
+NG = (INRS, "mnist_inr.py:neural_graphs", *SEEDED)
+TRANSFORMER = ("encoder.kind=relational_transformer", "encoder.input_value=0.0")
+ENCODERS = {
+    "scale_gmn": ("ScaleGMN", *GMN),
+    "neural_graphs": ("Neural Graphs", *NG),
+    "relational_transformer": ("Relational transformer", *GMN, *TRANSFORMER),
+    "probes": ("ScaleGMN and outputs at points", INRS, "mnist_inr.py", *SEEDED),
+}
+ABLATED = {
     "ablated": (
         "ScaleGMN without canonicaliser",
-        "ablation",
-        GMN,
-        ("encoder.ablate_symmetry=True",),
+        *(*GMN, "encoder.ablate_symmetry=True"),
     ),
-    "permutation": (
-        "GMN, permutations only",
-        "ablation",
-        GMN,
-        ("encoder.symmetry=permutation",),
-    ),
-    "neural_graphs_twins": (
-        "Neural Graphs with random twins",
-        "ablation",
-        NG,
-        ("augment=True",),
-    ),
+    "permutation": ("GMN, permutations only", *GMN, "encoder.symmetry=permutation"),
+    "neural_graphs_twins": ("Neural Graphs with random twins", *NG, "augment=True"),
 }
 SIZES = {
-    "latent_16": ("latent 16", "encoder.latent_size=16"),
-    "latent_512": ("latent 512", "encoder.latent_size=512"),
-    "decoder_small": ("small decoder", "decoder.hidden_multipliers=(1, 2)"),
-    "decoder_large": ("large decoder", "decoder.hidden_multipliers=(8, 16)"),
+    name: (
+        *(f"outputs at points, {label}", INRS, "mnist_inr.py"),
+        *(f"num_steps={STEPS // 4}", "encoder.kind=probe"),
+        *("encoder.dropout=0.0", "encoder.remat=False", option),
+    )
+    for name, label, option in (
+        ("latent_16", "latent 16", "encoder.latent_size=16"),
+        ("latent_512", "latent 512", "encoder.latent_size=512"),
+        ("decoder_small", "small decoder", "decoder.hidden_multipliers=(1, 2)"),
+        ("decoder_large", "large decoder", "decoder.hidden_multipliers=(8, 16)"),
+    )
 }
-PROBE = ("encoder.dropout=0.0", "encoder.remat=False")
 LARGE = ("encoder.width=128", "batch_size=128", f"num_steps={STEPS}")
 MNIST = ("data.split=all", "data.num_images=70000", f"val_fraction={5 / 60}")
+CLASSES = (INRS, "classify_inrs.py", *MNIST, *LARGE)
 NEURAL_GRAPHS = ("encoder.kind=neural_graphs", "encoder.input_value=0.0")
-PREDICTIONS = {  # by name: label, config, zoo, options
-    "classify_mnist": (
-        "MNIST",
-        "classify_inrs.py",
-        "mnist_inrs",
-        (*MNIST, *LARGE),
-    ),
-    "classify_mnist_neural_graphs": (
-        "MNIST, Neural Graphs",
-        "classify_inrs.py",
-        "mnist_inrs",
-        (*MNIST, *LARGE, *NEURAL_GRAPHS),
-    ),
+PREDICTIONS = {
+    "classify_mnist": ("MNIST", *CLASSES),
+    "classify_mnist_neural_graphs": ("MNIST, Neural Graphs", *CLASSES, *NEURAL_GRAPHS),
     "classify_fashion": (
-        "Fashion-MNIST",
-        "classify_inrs.py:fashion",
-        "fashion_inrs",
-        LARGE,
+        *("Fashion-MNIST", {"zoo": "fashion_inrs"}),
+        *("classify_inrs.py:fashion", *LARGE),
     ),
-    "predict_relu": (
-        "accuracy, relu",
-        "predict_accuracy.py:published",
-        "cnns_relu",
-        (f"num_steps={CNN_STEPS}",),
-    ),
-    "predict_tanh": (
-        "accuracy, tanh",
-        "predict_accuracy.py:published",
-        "cnns_tanh",
-        (f"num_steps={CNN_STEPS}",),
-    ),
+    **{
+        f"predict_{kind}": (
+            *(f"accuracy, {kind}", {"zoo": f"cnns_{kind}"}),
+            *("predict_accuracy.py:published", f"num_steps={CNN_STEPS}"),
+        )
+        for kind in KINDS
+    },
 }
 DECODED = ("scale_gmn", "neural_graphs", "ablated")
 
@@ -100,76 +86,35 @@ def get_config(variant: str = "default"):
     maps = {"default": "('tsne',)", "umap": "('tsne', 'umap')"}
     if variant not in maps:
         raise ValueError(f"Variants are {sorted(maps)}, not {variant!r}.")
-    stage = reproduce.stage
-    stages = {
-        "mnist_inrs": stage(
-            "zoo_mnist.py:all",
-            section="data",
-            label="MNIST, INRs",
-        ),
-        "fashion_inrs": stage(
-            "zoo_mnist.py",
-            *("data.source=fashion_mnist", "data.split=test", "data.num_images=10000"),
-            section="data",
-            label="Fashion-MNIST, INRs",
-        ),
-    }
-    for kind in ("relu", "tanh"):
-        stages[f"cnns_{kind}"] = stage(
-            f"zoo_cnn.py:cifar10_{kind}",
-            section="data",
-            label=f"CIFAR-10, {kind} CNNs",
-        )
-    for name, (label, section, config, options) in ENCODERS.items():
-        stages[name] = stage(
-            *(config, f"num_steps={STEPS}", "seed=0", *options),
-            needs={"zoo": "mnist_inrs"},
-            section=section,
-            label=label,
-        )
-    for name, (label, option) in SIZES.items():
-        stages[name] = stage(
-            *("mnist_inr.py", f"num_steps={STEPS // 4}", "encoder.kind=probe"),
-            *(*PROBE, option),
-            needs={"zoo": "mnist_inrs"},
-            section="ablation",
-            label=f"outputs at points, {label}",
-        )
-    labels = {name: label for name, (label, *_) in ENCODERS.items()}
+    labels = {name: label for name, (label, *_) in (ENCODERS | ABLATED).items()}
     options = {"latent_maps": (f"maps={maps[variant]}",)}
-    stages |= reproduce.comparisons(labels, DECODED, options)
-    for kind in ("relu", "tanh"):
+    cnns, merged = {}, {}
+    for kind in KINDS:
+        zoo = {"zoo": f"cnns_{kind}"}
         for encoder, label in (("faithful", ""), ("neural_graphs", ", Neural Graphs")):
-            stages[f"cnn_{kind}_{encoder}"] = stage(
-                f"cnn_autoencoder.py:{encoder}_{kind}",
-                *(f"num_steps={CNN_STEPS}", "seed=0"),
-                needs={"zoo": f"cnns_{kind}"},
-                section="cnns",
-                label=f"{kind}{label}",
-            )
-    for kind in ("relu", "tanh"):
-        for encoder, label in (("faithful", ""), ("neural_graphs", ", Neural Graphs")):
+            name = f"cnn_{kind}_{encoder}"
             methods = ("methods=('reconstruct',)",) if label else ()
-            stages[f"merge_{kind}_{encoder}"] = stage(
+            cnns[name] = (
+                *(f"{kind}{label}", zoo, f"cnn_autoencoder.py:{encoder}_{kind}"),
+                *(f"num_steps={CNN_STEPS}", "seed=0"),
+            )
+            merged[f"merge_{kind}_{encoder}"] = (
+                *(f"{kind}, merged{label}", {**zoo, "canonicalizer": name}),
                 *("merge_cnns.py", "data.source=cifar10", "num_best=250", *methods),
                 *("data.num_test=10000", "split.val_fraction=0.1"),
                 "split.test_fraction=0.5",
-                needs={
-                    "zoo": f"cnns_{kind}",
-                    "canonicalizer": f"cnn_{kind}_{encoder}",
-                },
-                section="cnns",
-                label=f"{kind}, merged{label}",
             )
-        stages[f"merge_{kind}_single"] = stage(
+        merged[f"merge_{kind}_single"] = (
+            *(f"{kind}, one pair", {**zoo, "canonicalizer": f"cnn_{kind}_faithful"}),
             *("merge_cnns.py:single", "data.source=cifar10", "data.num_test=10000"),
             *("split.val_fraction=0.1", "split.test_fraction=0.5"),
-            needs={"zoo": f"cnns_{kind}", "canonicalizer": f"cnn_{kind}_faithful"},
-            section="cnns",
-            label=f"{kind}, one pair",
         )
-    for name, (label, config, zoo, options) in PREDICTIONS.items():
-        stages[name] = stage(
-            *(config, *options), needs={"zoo": zoo}, section="prediction", label=label
-        )
+    stages = {
+        **reproduce.stages("data", ZOOS),
+        **reproduce.stages("reconstruction", ENCODERS),
+        **reproduce.stages("ablation", ABLATED | SIZES),
+        **reproduce.comparisons(labels, DECODED, options),
+        **reproduce.stages("cnns", cnns | merged),
+        **reproduce.stages("prediction", PREDICTIONS),
+    }
     return reproduce.make_config("Reproduction on one GPU", FOLDER, stages)

@@ -17,14 +17,13 @@ CNNS = (
     "architecture.channels=(4, 4)",
 )
 PROBE = ("encoder.kind=probe", "encoder.num_probes=8", "encoder.num_layers=4")
-ENCODERS = {  # by name: label, section of the report, options
-    "scale_gmn": ("ScaleGMN", "reconstruction", ()),
+ENCODER = ({"zoo": "inrs"}, "smoke.py", "encoder.num_probes=0", *INRS)
+ENCODERS = {  # by name: label, what it needs, config, options
+    "scale_gmn": ("ScaleGMN", *ENCODER),
     "neural_graphs": (
-        "Neural Graphs",
-        "reconstruction",
-        ("encoder.kind=neural_graphs", "encoder.input_value=0.0"),
+        *("Neural Graphs", *ENCODER),
+        *("encoder.kind=neural_graphs", "encoder.input_value=0.0"),
     ),
-    "small": ("outputs at points", "ablation", PROBE),
 }
 
 FEW = ("num_points=5", "num_random_starts=1")
@@ -46,39 +45,31 @@ SMALL = {  # by stage that compares encoders
 
 
 def get_config():
-    stage = reproduce.stage
-    stages = {
-        "inrs": stage("zoo_digits.py", *INRS, section="data", label="digits, INRs"),
-        "cnns": stage("zoo_cnn.py:digits_relu", *CNNS, section="data", label="digits"),
+    zoos = {
+        "inrs": ("digits, INRs", {}, "zoo_digits.py", *INRS),
+        "cnns": ("digits", {}, "zoo_cnn.py:digits_relu", *CNNS),
     }
-    for name, (label, section, options) in ENCODERS.items():
-        stages[name] = stage(
-            "smoke.py",
-            *("encoder.num_probes=0", *INRS, *options),
-            needs={"zoo": "inrs"},
-            section=section,
-            label=label,
-        )
-    labels = {name: ENCODERS[name][0] for name in ("scale_gmn", "neural_graphs")}
-    stages |= reproduce.comparisons(labels, labels, SMALL)
-    stages["cnn_autoencoder"] = stage(
-        *("cnn_autoencoder.py:smoke", *CNNS, *PROBE),
-        needs={"zoo": "cnns"},
-        section="cnns",
-        label="ReLU",
-    )
-    stages["merge_cnns"] = stage(
-        *("merge_cnns.py:smoke", "data.num_images=80", "repairs=('none',)"),
-        *("split.val_fraction=0.25", "split.test_fraction=0.25"),
-        *("methods=('naive', 'reconstruct')", "crowd.methods=('mean',)"),
-        needs={"zoo": "cnns", "canonicalizer": "cnn_autoencoder"},
-        section="cnns",
-        label="ReLU, merged",
-    )
-    stages["classify"] = stage(
-        *("classify_inrs.py:smoke", *INRS, *PROBE),
-        needs={"zoo": "inrs"},
-        section="prediction",
-        label="classes of INRs",
-    )
+    cnns = {
+        "cnn_autoencoder": (
+            *("ReLU", {"zoo": "cnns"}, "cnn_autoencoder.py:smoke", *CNNS, *PROBE),
+        ),
+        "merge_cnns": (
+            *("ReLU, merged", {"zoo": "cnns", "canonicalizer": "cnn_autoencoder"}),
+            *("merge_cnns.py:smoke", "data.num_images=80", "repairs=('none',)"),
+            *("split.val_fraction=0.25", "split.test_fraction=0.25"),
+            *("methods=('naive', 'reconstruct')", "crowd.methods=('mean',)"),
+        ),
+    }
+    labels = {name: label for name, (label, *_) in ENCODERS.items()}
+    source = ({"zoo": "inrs"}, "classify_inrs.py:smoke", *INRS, *PROBE)
+    stages = {
+        **reproduce.stages("data", zoos),
+        **reproduce.stages("reconstruction", ENCODERS),
+        **reproduce.stages(
+            "ablation", {"small": ("outputs at points", *ENCODER, *PROBE)}
+        ),
+        **reproduce.comparisons(labels, labels, SMALL),
+        **reproduce.stages("cnns", cnns),
+        **reproduce.stages("prediction", {"classify": ("classes of INRs", *source)}),
+    }
     return reproduce.make_config("Reproduction, smallest size", FOLDER, stages)

@@ -88,7 +88,12 @@ def squared_distance(
 ) -> Array:
     """Return `||a - element.b||^2`, `[]`."""
     moved = symmetry.act(element, problem.params_b, problem.spec)
-    differences = jax.tree.map(
-        lambda a, b: ((a - b) ** 2).sum(), dict(problem.params_a), moved
+    return squared_difference(problem.params_a, moved)
+
+
+def squared_difference(params_a: Params, params_b: Params) -> Array:
+    """Return `||a - b||^2`, `[]`."""
+    squares = jax.tree.map(
+        lambda a, b: ((a - b) ** 2).sum(), dict(params_a), dict(params_b)
     )
-    return jax.tree.reduce(operator.add, differences)
+    return jax.tree.reduce(operator.add, squares)

@@ -101,7 +101,7 @@ def solve_pair(
 def spread(params_batch: Params, weights: Array) -> Array:
     """Return the weighted spread of networks around their weighted mean, `[]`."""
     mean = weighted_mean(params_batch, weights)
-    distances = jax.vmap(_squared_distance, (None, 0))(mean, params_batch)
+    distances = jax.vmap(_base.squared_difference, (None, 0))(mean, params_batch)
     return jnp.sum(weights.astype(distances.dtype) * distances)
 
 
@@ -132,8 +132,8 @@ def move_closer(
         symmetry.compose(step, present.elements),
         symmetry.act(step, present.moved, problem.spec),
     )
-    distance = _squared_distance(reference, found.moved)
-    closer = distance < _squared_distance(reference, present.moved)
+    distance = _base.squared_difference(reference, found.moved)
+    closer = distance < _base.squared_difference(reference, present.moved)
     return jax.tree.map(lambda a, b: jnp.where(closer, a, b), found, present)
 
 
@@ -252,10 +252,3 @@ def _compose_each(
 
 def _take(tree: Any, index: int) -> Any:
     return jax.tree.map(lambda x: x[index], tree)
-
-
-def _squared_distance(params_a: Params, params_b: Params) -> Array:
-    squares = jax.tree.map(
-        lambda a, b: jnp.sum((a - b) ** 2), dict(params_a), dict(params_b)
-    )
-    return jnp.stack(jax.tree.leaves(squares)).sum()

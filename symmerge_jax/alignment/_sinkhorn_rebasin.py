@@ -7,7 +7,6 @@ loss can be minimised as well as a distance. Signs are relaxed as described in `
 
 import dataclasses
 import math
-import operator
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -149,7 +148,7 @@ class SinkhornRebasin:
             matrices = self._relax(similarities, spec, temperature)
             moved = symmetry.act_dense(matrices, problem.params_b, spec)
             if self.cost == "l2":
-                return _squared_distance(problem.params_a, moved)
+                return _base.squared_difference(problem.params_a, moved)
             lam_key, batch_key = jax.random.split(key)
             draws = self.cost == "random_lambda"
             lam = jax.random.uniform(lam_key) if draws else 0.5
@@ -261,13 +260,6 @@ class SinkhornRebasin:
             )
             for name, matrix in similarities.items()
         }
-
-
-def _squared_distance(params_a: Params, params_b: Params) -> Array:
-    squares = jax.tree.map(
-        lambda a, b: jnp.sum((a - b) ** 2), dict(params_a), dict(params_b)
-    )
-    return jax.tree.reduce(operator.add, squares)
 
 
 class _State(NamedTuple):

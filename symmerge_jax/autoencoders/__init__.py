@@ -40,7 +40,6 @@ from symmerge_jax.autoencoders._losses import (
 )
 from symmerge_jax.autoencoders._model_files import (
     ModelFormat,
-    SavedModel,
     load_model,
     save_model,
 )
@@ -59,7 +58,6 @@ __all__ = [
     "NodeEncoder",
     "Predictor",
     "ProbeEncoder",
-    "SavedModel",
     "Statistics",
     "Variables",
     "autoencoder",

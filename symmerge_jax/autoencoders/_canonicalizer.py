@@ -149,13 +149,7 @@ def save_canonicalizer(path: str | os.PathLike, canonicalizer: Canonicalizer) ->
       ValueError: if `path` holds anything but a canonicaliser: it would be lost; or a
         parameter is not finite.
     """
-    model = _model_files.SavedModel(
-        {name: getattr(canonicalizer, name) for name in FORMAT.parts},
-        canonicalizer.statistics,
-        canonicalizer.variables,
-        canonicalizer.metadata,
-    )
-    _model_files.save_model(path, FORMAT, model)
+    _model_files.save_model(path, FORMAT, canonicalizer)
 
 
 def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
@@ -172,16 +166,6 @@ def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
       ValueError: if a file is damaged, of an unknown format, or does not fit the other,
         or a parameter is not finite.
     """
-    model = _model_files.load_model(
-        path, FORMAT, lambda model: _canonicalizer(model).autoencoder.init
-    )
-    return _canonicalizer(model)
-
-
-def _canonicalizer(model: _model_files.SavedModel) -> Canonicalizer:
-    return Canonicalizer(
-        **model.parts,
-        statistics=model.statistics,
-        variables=model.variables,
-        metadata=model.metadata,
+    return _model_files.load_model(
+        path, FORMAT, Canonicalizer, lambda model: model.autoencoder.init
     )

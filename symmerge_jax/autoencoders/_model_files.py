@@ -11,14 +11,16 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
 from symmerge_jax import symmetry
-from symmerge_jax.typing import Key, Path
+from symmerge_jax.typing import Key
+
+Model = TypeVar("Model")
 
 VERSION = 1
 
@@ -47,23 +49,7 @@ class ModelFormat(NamedTuple):
         return f"symmerge_jax.{self.name}", VERSION
 
 
-class SavedModel(NamedTuple):
-    """What a folder holds.
-
-    Attributes:
-      parts: description by the name of the part.
-      statistics: mean and standard deviation of every tensor over a population.
-      variables: parameters of the model.
-      metadata: JSON values.
-    """
-
-    parts: Mapping[str, Mapping[str, Any]]
-    statistics: Mapping[Path, tuple[float, float]]
-    variables: Any
-    metadata: Mapping[str, Any]
-
-
-def save_model(path: str | os.PathLike, form: ModelFormat, model: SavedModel) -> None:
+def save_model(path: str | os.PathLike, form: ModelFormat, model: Any) -> None:
     """Write a model to the folder `path`, replacing an older one of its kind.
 
     The folder appears complete or not at all: it is written under a temporary name.
@@ -71,7 +57,8 @@ def save_model(path: str | os.PathLike, form: ModelFormat, model: SavedModel) ->
     Args:
       path: the folder.
       form: the kind of model.
-      model: what to write.
+      model: what to write: a value with the parts of its kind as attributes, with the
+        `statistics` of every tensor, `variables`, and `metadata` of JSON values.
 
     Raises:
       ValueError: if `path` holds anything else, which would be lost, or a parameter is
@@ -91,7 +78,7 @@ def save_model(path: str | os.PathLike, form: ModelFormat, model: SavedModel) ->
     description = {
         "format": file_format,
         "version": version,
-        **{name: dict(part) for name, part in model.parts.items()},
+        **{name: dict(getattr(model, name)) for name in form.parts},
         "statistics": {
             "/".join(name): list(pair) for name, pair in model.statistics.items()
         },
@@ -115,18 +102,20 @@ def save_model(path: str | os.PathLike, form: ModelFormat, model: SavedModel) ->
 def load_model(
     path: str | os.PathLike,
     form: ModelFormat,
-    init_of: Callable[[SavedModel], Callable[[Key], Any]],
-) -> SavedModel:
+    make: Callable[..., Model],
+    init_of: Callable[[Model], Callable[[Key], Any]],
+) -> Model:
     """Read a model that `save_model` wrote.
 
     Args:
       path: its folder, or the workdir of the training run.
       form: the kind of model.
-      init_of: returns `init(key) -> variables` of what the folder describes; the shapes
-        of its variables are those that the weights must have.
+      make: returns the model, given by keyword what `save_model` reads of it.
+      init_of: returns `init(key) -> variables` of a model; the shapes of its variables
+        are those that the weights must have.
 
     Returns:
-      What the folder holds.
+      The model.
 
     Raises:
       FileNotFoundError: if there is none; says where training puts it.
@@ -176,11 +165,11 @@ def load_model(
         for name, pair in description["statistics"].items()
     }
     flat = {tuple(name.split("/")): leaf for name, leaf in leaves.items()}
-    model = SavedModel(
-        {name: description[name] for name in form.parts},
-        statistics,
-        symmetry.unflatten(flat),
-        description["metadata"],
+    model = make(
+        **{name: description[name] for name in form.parts},
+        statistics=statistics,
+        variables=symmetry.unflatten(flat),
+        metadata=description["metadata"],
     )
     expected = jax.eval_shape(init_of(model), jax.random.key(0))
     shapes = {"/".join(n): x.shape for n, x in symmetry.flatten(expected).items()}

@@ -92,13 +92,7 @@ def save_matcher(path: str | os.PathLike, trained: TrainedMatcher) -> None:
       ValueError: if `path` holds anything but a matcher: it would be lost; or a
         parameter is not finite.
     """
-    model = autoencoders.SavedModel(
-        {name: getattr(trained, name) for name in FORMAT.parts},
-        trained.statistics,
-        trained.variables,
-        trained.metadata,
-    )
-    autoencoders.save_model(path, FORMAT, model)
+    autoencoders.save_model(path, FORMAT, trained)
 
 
 def load_matcher(path: str | os.PathLike) -> TrainedMatcher:
@@ -115,18 +109,8 @@ def load_matcher(path: str | os.PathLike) -> TrainedMatcher:
       ValueError: if a file is damaged, of an unknown format, or does not fit the other,
         or a parameter is not finite.
     """
-    model = autoencoders.load_model(
-        path, FORMAT, lambda model: _trained(model).matcher.init
-    )
-    return _trained(model)
-
-
-def _trained(model: autoencoders.SavedModel) -> TrainedMatcher:
-    return TrainedMatcher(
-        **model.parts,
-        statistics=model.statistics,
-        variables=model.variables,
-        metadata=model.metadata,
+    return autoencoders.load_model(
+        path, FORMAT, TrainedMatcher, lambda model: model.matcher.init
     )
 
 

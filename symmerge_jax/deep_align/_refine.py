@@ -131,10 +131,7 @@ def _compare(
     the first network and of the second when moved. Their units are those of the second
     before that, so that swapping the networks transposes the result.
     """
-    a, b, moved = (
-        jnp.concatenate(symmetry.unfold_uses(params, spec, space, power), axis=1)
-        for params in networks
-    )
+    a, b, moved = (symmetry.unfold(params, spec, space, power) for params in networks)
     products = a @ moved.T
     squares_a, squares_b = (jnp.sum(x**2, axis=1) for x in (a, b))
     mean = jnp.sqrt(jnp.mean(squares_a) * jnp.mean(squares_b) + 1e-12)

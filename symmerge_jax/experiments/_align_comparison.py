@@ -1,11 +1,12 @@
 """Every method on every pair of a comparison: cells of work, each kept in a file."""
 
+import itertools
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from symmerge_jax import deep_align, training
+from symmerge_jax import deep_align
 from symmerge_jax.experiments import (
     _align_crowds,
     _align_evaluation,
@@ -70,35 +71,29 @@ def compare(
     """
     populations = {"held_out": population}
     populations |= dict(_align_population.others(config, population, folder))
-    work = [
-        (name, method, seed)
+    files: dict[Any, pathlib.Path] = {
+        job: _cell_file(config, folder, *job)
         for name in populations
-        for method in methods(config, name)
-        for seed in config.seeds
-    ]
-    files = {job: _cell_file(config, folder, *job) for job in work}
-    todo = [job for job in work if not files[job].exists()]
+        for job in itertools.product([name], methods(config, name), config.seeds)
+    }
     solvers: dict[tuple[str, str], Any] = {}
     measurers: dict[str, Any] = {}
-    with training.Progress(
-        len(work), "align", "cell", initial=len(work) - len(todo)
-    ) as progress:
-        for name, method, seed in todo:
-            other, model = populations[name], _align_methods.METHODS[method].model
-            trained = None if model is None else models[model, seed]
-            which = str(other.architecture)
-            if which not in measurers:
-                measurers[which] = _align_evaluation.path_measurer(
-                    other.network, config.num_points
-                )
-            if (which, method) not in solvers:
-                solvers[which, method] = _solver(config, method, trained, other)
-            programs = solvers[which, method], measurers[which]
-            cell = _cell(config, trained, other, *programs, seed)
-            files[name, method, seed].parent.mkdir(parents=True, exist_ok=True)
-            _arrays.save_arrays(files[name, method, seed], cell)
-            progress.update()
-    cells = {job: _arrays.load_arrays(file) for job, file in files.items()}
+
+    def make(job: tuple[str, str, int]) -> dict[str, np.ndarray]:
+        name, method, seed = job
+        other, model = populations[name], _align_methods.METHODS[method].model
+        trained = None if model is None else models[model, seed]
+        which = str(other.architecture)
+        if which not in measurers:
+            measurers[which] = _align_evaluation.path_measurer(
+                other.network, config.num_points
+            )
+        if (which, method) not in solvers:
+            solvers[which, method] = _solver(config, method, trained, other)
+        programs = solvers[which, method], measurers[which]
+        return _cell(config, trained, other, *programs, seed)
+
+    cells = _arrays.complete(files, make, "align")
     crowds = {}
     if config.crowds.sizes:
         crowds = _align_crowds.compare(config, population, models, folder)

@@ -1,5 +1,6 @@
 """Means of three and more classifiers, with and without what a matcher has learned."""
 
+import itertools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax import alignment, deep_align, merging, symmetry, training
+from symmerge_jax import alignment, deep_align, merging, symmetry
 from symmerge_jax.experiments import (
     _align_evaluation,
     _align_population,
@@ -16,8 +17,6 @@ from symmerge_jax.experiments import (
     _config,
 )
 from symmerge_jax.typing import Key, Params
-
-_Learned = Callable[[], alignment.Aligner]
 
 METHODS = {
     "naive": "naive",
@@ -51,46 +50,38 @@ def compare(
       methods "members", the networks themselves.
     """
     names = ["members", *(n for n in METHODS if _model_of(n) in (None, *config.models))]
-    work = [
-        (name, size, seed)
-        for name in names
-        for size in config.crowds.sizes
-        for seed in config.seeds
-    ]
-    file = lambda *job: folder / "cells/crowds" / ("_".join(map(str, job)) + ".npz")  # noqa: E731
-    todo = [job for job in work if not file(*job).exists()]
+    files = {
+        job: folder / "cells/crowds" / ("_".join(map(str, job)) + ".npz")
+        for job in itertools.product(names, config.crowds.sizes, config.seeds)
+    }
     task = _align_population.make_loss(population.network)
     measure = jax.jit(
         lambda params, data: jax.lax.map(lambda one: task(one, data), params)
     )
     data = jax.device_put(population.test_data)
     solvers: dict[str, Any] = {}
-    with training.Progress(
-        len(work), "merge crowds", "cell", initial=len(work) - len(todo)
-    ) as progress:
-        for name, size, seed in todo:
-            rows = draw(config, population, seed)[:, :size]
-            params = _align_population.pick(population.params, rows)
-            if name == "members":
-                merged = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), params)
-            else:
-                model = _model_of(name)
-                matcher = None if model is None else models[model, seed]
-                if name not in solvers:
-                    solvers[name] = _solver(name, population.network.spec, matcher)
-                variables = None if matcher is None else matcher.variables
-                merged = solvers[name](variables, jax.random.key(seed), params)
-            found = jax.device_get(measure(merged, data))
-            file(name, size, seed).parent.mkdir(parents=True, exist_ok=True)
-            _arrays.save_arrays(file(name, size, seed), found)
-            progress.update()
+
+    def make(job: tuple[str, int, int]) -> dict[str, np.ndarray]:
+        name, size, seed = job
+        rows = draw(config, population, seed)[:, :size]
+        params = _align_population.pick(population.params, rows)
+        if name == "members":
+            merged = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), params)
+        else:
+            model = _model_of(name)
+            matcher = None if model is None else models[model, seed]
+            if name not in solvers:
+                solvers[name] = _solver(name, population.network.spec, matcher)
+            variables = None if matcher is None else matcher.variables
+            merged = solvers[name](variables, jax.random.key(seed), params)
+        return jax.device_get(measure(merged, data))
+
+    cells = _arrays.complete(files, make, "merge crowds")
     return {
         name: {
             "label": METHODS.get(name, "(the networks)"),
             "sizes": {
-                str(size): _numbers(
-                    [_arrays.load_arrays(file(name, size, s)) for s in config.seeds]
-                )
+                str(size): _numbers([cells[name, size, s] for s in config.seeds])
                 for size in config.crowds.sizes
             },
         }

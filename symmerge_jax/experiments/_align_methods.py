@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from symmerge_jax import alignment, autoencoders, deep_align, networks, symmetry
-from symmerge_jax.experiments import _align_population, _config
+from symmerge_jax.experiments import _align_population, _config, _methods
 from symmerge_jax.typing import Params
 
 BLOCKS = {
@@ -22,8 +22,6 @@ BLOCKS = {
 
 SWEEPS = 2
 """Sweeps of weight matching that finish what a matcher has found."""
-
-_GROUPS = {symmetry.Group.SCALE: "P + scale", symmetry.Group.SIGN: "P + sign"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,25 +57,8 @@ class Solved(NamedTuple):
     function_error: np.ndarray
 
 
-def _best(config, **options) -> alignment.Aligner:
-    return alignment.WeightMatching(
-        num_random_starts=config.num_random_starts, **options
-    )
-
-
-def _published(**options) -> alignment.Aligner:
-    return alignment.WeightMatching(
-        rescale=False, starts=("identity",), order="random", **options
-    )
-
-
 def _sinkhorn(config, **start) -> alignment.Aligner:
     return alignment.SinkhornRebasin(**config.sinkhorn.to_dict(), **start)
-
-
-def _activations(config) -> alignment.Aligner:
-    del config
-    return alignment.ActivationMatching(similarity="correlation", chunk_size=250)
 
 
 def _matched(label: str, model: str) -> dict[str, Method]:
@@ -98,7 +79,9 @@ def _matched(label: str, model: str) -> dict[str, Method]:
         f"{model}_best": Method(
             label=f"{label} + matching {{group}}, best start",
             block="learned",
-            make=lambda config, learned: _best(config, init=learned(num_sweeps=0)),
+            make=lambda config, learned: _methods.best(
+                config, init=learned(num_sweeps=0)
+            ),
             model=model,
         ),
         f"{model}_sinkhorn": Method(
@@ -117,24 +100,24 @@ METHODS = {
     "matching_p": Method(
         label="matching P (published)",
         block="weights",
-        make=lambda config, learned: _published(),
+        make=lambda config, learned: _methods.PUBLISHED,
     ),
     "matching_p_best": Method(
         label="matching P, best start",
         block="weights",
-        make=lambda config, learned: _best(config, rescale=False),
+        make=lambda config, learned: _methods.best(config, rescale=False),
     ),
     "matching_best": Method(
         label="matching {group}, best start",
         block="weights",
-        make=lambda config, learned: _best(config),
+        make=lambda config, learned: _methods.best(config),
     ),
     **_matched("Deep-Align", "deep_align"),
     **_matched("ours", "ours"),
     "activation_matching": Method(
         label="activation matching",
         block="data",
-        make=lambda config, learned: _activations(config),
+        make=lambda config, learned: _methods.CORRELATION,
     ),
     "sinkhorn": Method(
         label="Sinkhorn re-basin",
@@ -144,7 +127,7 @@ METHODS = {
     "matching_sinkhorn": Method(
         label="matching P (published) + Sinkhorn",
         block="data",
-        make=lambda config, learned: _sinkhorn(config, init=_published()),
+        make=lambda config, learned: _sinkhorn(config, init=_methods.PUBLISHED),
     ),
 }
 """Every method by name."""
@@ -152,8 +135,7 @@ METHODS = {
 
 def label_of(name: str, spec: symmetry.SymmetrySpec) -> str:
     """Return the label of a method for networks of this symmetry."""
-    group = spec.space("hidden_0").group
-    return METHODS[name].label.format(group=_GROUPS.get(group, "P"))
+    return _methods.label(METHODS[name].label, spec)
 
 
 def choose(
@@ -170,13 +152,8 @@ def choose(
       ValueError: an unknown or repeated name, or a method of a model that is not
         trained.
     """
-    if len(set(names)) != len(names):
-        raise ValueError(f"config.{key} must name each method once, got {names}.")
+    _methods.check_names(names, METHODS, f"config.{key}")
     for name in names:
-        if name not in METHODS:
-            raise ValueError(
-                f"config.{key} has {name!r}, known are {', '.join(METHODS)}."
-            )
         if (model := METHODS[name].model) is not None and model not in models:
             raise ValueError(
                 f"config.{key} has {name!r}, but config.models has no {model!r}: name"

@@ -11,6 +11,7 @@ import numpy as np
 
 import symmerge_jax
 from symmerge_jax import alignment, autoencoders, networks, symmetry
+from symmerge_jax.experiments import _methods
 from symmerge_jax.typing import Key, Params
 
 
@@ -96,17 +97,9 @@ class Method:
     groups: tuple[symmetry.Group, ...] = tuple(symmetry.Group)
 
 
-_GROUPS = {symmetry.Group.SCALE: "P + scale", symmetry.Group.SIGN: "P + sign"}
-
-
-def hidden_group(spec: symmetry.SymmetrySpec) -> symmetry.Group:
-    """Return the group of the hidden neurons, which is the same for all layers."""
-    return spec.space("hidden_0").group
-
-
 def label_of(name: str, spec: symmetry.SymmetrySpec) -> str:
     """Return the label of a method for networks of this symmetry."""
-    return METHODS[name].label.format(group=_GROUPS.get(hidden_group(spec), "P"))
+    return _methods.label(METHODS[name].label, spec)
 
 
 def choose(
@@ -131,12 +124,9 @@ def choose(
     Raises:
       ValueError: an unknown or repeated name, or a method that does not apply.
     """
-    group = hidden_group(spec)
-    if len(set(names)) != len(names):
-        raise ValueError(f"{key} must name each method once, got {names}.")
+    group = _methods.hidden_group(spec)
+    _methods.check_names(names, known, key)
     for name in names:
-        if name not in known:
-            raise ValueError(f"{key} has {name!r}, known are {', '.join(known)}.")
         if known[name].needs_canonicalizer and canonicalizer is None:
             raise ValueError(
                 f"{key} has {name!r}, which needs an autoencoder: name its workdir as"
@@ -254,21 +244,6 @@ def _match(
     return move
 
 
-def _published(**options: Any):
-    """Return weight matching from the identity only, in random order."""
-    aligner = alignment.WeightMatching(starts=("identity",), order="random", **options)
-    return _match(lambda context: aligner)
-
-
-def _best(**options: Any):
-    """Return weight matching from outward, identity and random starts."""
-    return _match(
-        lambda context: alignment.WeightMatching(
-            num_random_starts=context.num_random_starts, **options
-        )
-    )
-
-
 def canonical_forms(
     context: Context, params: Params, mode: str | None
 ) -> tuple[Params, symmetry.GroupElement | None]:
@@ -308,28 +283,28 @@ def _canonicalize(mode: str | None):
     return move
 
 
-def _activations(context: Context) -> alignment.Aligner:
-    del context
-    return alignment.ActivationMatching(similarity="correlation", chunk_size=250)
-
-
 _WITH_SCALES = (symmetry.Group.SCALE,)
-_MORE_THAN_P = tuple(_GROUPS)
+_MORE_THAN_P = tuple(_methods.GROUPS)
 
 METHODS = {
     "naive": Method(label="naive", move=_stay),
     "balanced": Method(label="balanced scales", move=_balance, groups=_WITH_SCALES),
     "matching_p": Method(
-        label="matching P (published)", move=_published(rescale=False)
+        label="matching P (published)", move=_match(lambda _: _methods.PUBLISHED)
     ),
     "matching": Method(
-        label="matching {group}", move=_published(), groups=_MORE_THAN_P
+        label="matching {group}",
+        move=_match(lambda _: dataclasses.replace(_methods.PUBLISHED, rescale=True)),
+        groups=_MORE_THAN_P,
     ),
     "matching_p_best": Method(
-        label="matching P, best start", move=_best(rescale=False)
+        label="matching P, best start",
+        move=_match(lambda context: _methods.best(context, rescale=False)),
     ),
     "matching_best": Method(
-        label="matching {group}, best start", move=_best(), groups=_MORE_THAN_P
+        label="matching {group}, best start",
+        move=_match(_methods.best),
+        groups=_MORE_THAN_P,
     ),
     "closed_form": Method(label="closed form", move=_canonicalize(None)),
     "template": Method(
@@ -345,7 +320,7 @@ METHODS = {
     ),
     "activation_matching": Method(
         label="activation matching",
-        move=_match(_activations, uses_data=True),
+        move=_match(lambda _: _methods.CORRELATION, uses_data=True),
         uses_data=True,
     ),
 }

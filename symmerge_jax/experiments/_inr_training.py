@@ -11,6 +11,7 @@ import numpy as np
 from symmerge_jax import autoencoders, plots, symmetry, training, zoo
 from symmerge_jax.experiments import (
     _autoencoder_fit,
+    _checks,
     _config,
     _inr_data,
     _inr_evaluation,
@@ -54,10 +55,7 @@ def make_loss(config, model, data):
     """Return `loss_fn(variables, batch, key)` after checking its options."""
     if config.loss not in LOSSES:
         raise ValueError(f"config.loss is {config.loss!r}, known are {LOSSES}.")
-    if config.pixel_expansion < 1:
-        raise ValueError(
-            f"config.pixel_expansion must be >= 1, got {config.pixel_expansion}."
-        )
+    _checks.at_least(config, pixel_expansion=1)
     grid = jnp.asarray(_inr_data.coordinates(data, config.pixel_expansion))
     num_points = config.num_points
     if num_points is not None and not 1 <= num_points <= len(grid):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from symmerge_jax import alignment
-from symmerge_jax.experiments import _config
+from symmerge_jax.experiments import _config, _methods
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,12 +23,6 @@ class Method:
     make: Callable[..., alignment.Aligner] | None
 
 
-def _published(**options) -> alignment.Aligner:
-    return alignment.WeightMatching(
-        rescale=False, starts=("identity",), order="random", **options
-    )
-
-
 def _sinkhorn(**options) -> alignment.Aligner:
     return alignment.SinkhornRebasin(init=alignment.WeightMatching(), **options)
 
@@ -36,7 +30,9 @@ def _sinkhorn(**options) -> alignment.Aligner:
 METHODS = {
     "naive": Method(label="naive", uses_data=False, make=None),
     "weight_matching_identity": Method(
-        label="weight matching (published)", uses_data=False, make=_published
+        label="weight matching (published)",
+        uses_data=False,
+        make=lambda: _methods.PUBLISHED,
     ),
     "weight_matching": Method(
         label="weight matching (scales, best start)",

@@ -9,7 +9,7 @@ import numpy as np
 
 import symmerge_jax
 from symmerge_jax import networks, training, zoo
-from symmerge_jax.experiments import _config, _image_splits
+from symmerge_jax.experiments import _checks, _config, _image_splits
 
 
 class ClassifierData(NamedTuple):
@@ -52,9 +52,8 @@ def make_training(
     config: _config.Config, network: networks.Network, data: ClassifierData
 ) -> zoo.ClassifierTraining:
     """Return the training of `2 * num_pairs` networks, after checking its options."""
-    for name in ("num_pairs", "log_every", "checkpoint_every", "keep_checkpoints"):
-        if config[name] < 1:
-            raise ValueError(f"config.{name} must be >= 1, got {config[name]}.")
+    least = {"num_pairs": 1, "log_every": 1, "checkpoint_every": 1}
+    _checks.at_least(config, **least, keep_checkpoints=1)
     return zoo.train_classifiers(
         network,
         data.train_inputs,

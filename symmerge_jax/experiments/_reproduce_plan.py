@@ -97,6 +97,24 @@ def stage(
     }
 
 
+def stages(
+    section: str, rows: Mapping[str, tuple[Any, ...]]
+) -> dict[str, dict[str, Any]]:
+    """Describe the stages of a section.
+
+    Args:
+      section: one of `SECTIONS`.
+      rows: by name `(label, needs, config, *overrides)`, see `stage`.
+
+    Returns:
+      The descriptions by name.
+    """
+    return {
+        name: stage(*source, section=section, label=label, needs=needs)
+        for name, (label, needs, *source) in rows.items()
+    }
+
+
 def comparisons(
     encoders: Mapping[str, str],
     decoded: Collection[str],
@@ -116,20 +134,15 @@ def comparisons(
     named = {f"canonicalizers.{label}": name for name, label in encoders.items()}
     drawn = {key: name for key, name in named.items() if name in decoded}
     paths = {"canonicalizer": next(iter(encoders)), **drawn}
-    stages = {  # by name: needs, section, label
-        "latent_maps": (named, "latents", "latents of all encoders"),
-        "failure_mode": (named, "failure", "twins that look least alike"),
-        "orbit_interpolation": (paths, "interpolation", "twins"),
-        "independent_inrs": (paths, "interpolation", "separate fits"),
-    }
+
+    def row(name, label, needs):
+        return {name: (label, needs, f"{name}.py", *options.get(name, ()))}
+
     return {
-        name: stage(
-            *(f"{name}.py", *options.get(name, ())),
-            needs=needs,
-            section=section,
-            label=label,
-        )
-        for name, (needs, section, label) in stages.items()
+        **stages("latents", row("latent_maps", "latents of all encoders", named)),
+        **stages("failure", row("failure_mode", "twins that look least alike", named)),
+        **stages("interpolation", row("orbit_interpolation", "twins", paths)),
+        **stages("interpolation", row("independent_inrs", "separate fits", paths)),
     }
 
 

@@ -30,6 +30,7 @@ from symmerge_jax.experiments import (
     _align_report,
     _align_training,
     _autoencoder_fit,
+    _checks,
     _config,
     _distort,
     _workdir,
@@ -266,14 +267,9 @@ def check_config(config: _config.Config) -> _config.Config:
         )
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
         raise ValueError(f"config.seeds must be different, got {config.seeds}.")
-    if config.num_points < 3 or config.num_points % 2 == 0:
-        raise ValueError(
-            "config.num_points must be odd and >= 3, so that the midpoint is one of"
-            f" them, got {config.num_points}."
-        )
-    for key in ("num_pairs", "chunk_size", "num_val_pairs", "num_val_inputs"):
-        if config[key] < 1:
-            raise ValueError(f"config.{key} must be >= 1, got {config[key]}.")
+    _checks.midpoint(config)
+    least = {"num_pairs": 1, "chunk_size": 1, "num_val_pairs": 1, "num_val_inputs": 1}
+    _checks.at_least(config, **least)
     if config.rotated and config.networks != "mlp":
         raise ValueError(
             "config.rotated turns images for MLPs, config.networks is"

@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from symmerge_jax import merging, training, zoo
+from symmerge_jax import merging, zoo
 from symmerge_jax.experiments import (
     _arrays,
+    _checks,
     _config,
     _encoders,
     _failure_report,
@@ -98,22 +99,14 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     given = _open(config)
     may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
     folder = _workdir.open_workdir(workdir, config, may_change=may_change)
-    encoders = given.compared.encoders
-    cells = {
-        encoder.name: folder / "cells" / f"{encoder.file_name}.npz"
-        for encoder in encoders
-    }
-    done = sum(file.exists() for file in cells.values())
-    with training.Progress(
-        len(cells), "failure mode", "encoder", initial=done
-    ) as progress:
-        for encoder in encoders:
-            if not cells[encoder.name].exists():
-                arrays = _measure(config, given, encoder)
-                _arrays.save_arrays(cells[encoder.name], arrays)
-                progress.update()
-    found = {name: _arrays.load_arrays(file) for name, file in cells.items()}
-    return _failure_report.write(folder, config, encoders, found)
+    encoders = {encoder.name: encoder for encoder in given.compared.encoders}
+    found = _arrays.complete(
+        {name: folder / f"cells/{e.file_name}.npz" for name, e in encoders.items()},
+        lambda name: _measure(config, given, encoders[name]),
+        "failure mode",
+        "encoder",
+    )
+    return _failure_report.write(folder, config, given.compared.encoders, found)
 
 
 def table(results: dict[str, Any]) -> str:
@@ -149,9 +142,7 @@ def _check_values(config) -> None:
             f"config.num_twins must lie in 2..4096, got {config.num_twins}."
         )
     least = {"num_networks": 1, "num_points": 3, "num_random_starts": 0}
-    for key, value in {**least, "chunk_size": 1}.items():
-        if config[key] < value:
-            raise ValueError(f"config.{key} must be >= {value}, got {config[key]}.")
+    _checks.at_least(config, **least, chunk_size=1)
 
 
 def _open(config) -> _Given:

@@ -12,17 +12,19 @@ beside orbits separate fits of one image. Everything a run leaves is in its work
     paths_image, paths_own, noise  as .png and .pdf, like all figures
 """
 
+import functools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from symmerge_jax import autoencoders, training, zoo
+from symmerge_jax import autoencoders, zoo
 from symmerge_jax.experiments import (
     _arrays,
+    _checks,
     _config,
     _encoders,
     _inr_data,
@@ -118,15 +120,9 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     groups = _groups(config)
     work = _interpolation_methods.with_encoders(config.methods, others)
     cells = [Cell(*group, *pair) for group in groups for pair in work]
-    todo = [cell for cell in cells if not _file(folder, cell).exists()]
-    done = len(cells) - len(todo)
-    with training.Progress(len(cells), "interpolate", "cell", initial=done) as progress:
-        for group in groups:
-            here = [cell for cell in todo if cell[:2] == group]
-            for cell, arrays in _measure(config, given, others, here):
-                _arrays.save_arrays(_file(folder, cell), arrays)
-                progress.update(seconds=float(arrays["seconds"]))
-    found = {cell: _arrays.load_arrays(_file(folder, cell)) for cell in cells}
+    files = {cell: folder / "cells" / f"{cell.file_name}.npz" for cell in cells}
+    measure = _measurer(config, given, others)
+    found = _arrays.complete(files, measure, "interpolate")
     return _interpolation_report.write(folder, found)
 
 
@@ -165,13 +161,7 @@ def _check_values(config) -> None:
         if not 0 <= sigma < np.inf:
             raise ValueError(f"config.sigmas and .sweep must be >= 0, got {sigma}.")
     least = {"num_networks": 2, "num_members": 2, "num_points": 3, "chunk_size": 1}
-    for key, value in least.items():
-        if config[key] < value:
-            raise ValueError(f"config.{key} must be >= {value}, got {config[key]}.")
-    if config.num_random_starts < 0:
-        raise ValueError(
-            f"config.num_random_starts must be >= 0, got {config.num_random_starts}."
-        )
+    _checks.at_least(config, **least, num_random_starts=0)
 
 
 def _open(config, source: pathlib.Path) -> _Given:
@@ -220,25 +210,25 @@ def _groups(config) -> list[tuple[str, float]]:
     return list(dict.fromkeys(groups))
 
 
-def _measure(
-    config,
-    given: _Given,
-    others: dict[str, autoencoders.Canonicalizer],
-    cells: list[Cell],
-) -> Iterator[tuple[Cell, dict[str, np.ndarray]]]:
-    """Yield the arrays of the cells of one group of pairs."""
-    if not cells:
-        return
-    family, sigma = cells[0][:2]
-    members = _inr_pairs.make_members(
-        family, given.inrs, given.canonicalizer.spec, config.num_members, config.seed
-    )
-    pairs = _inr_pairs.perturbed_pairs(
-        members, sigma, config.seed, are_twins=family != "fits"
-    )
-    methods = _interpolation_methods.METHODS
-    latents: dict[str | None, _interpolation_methods.Latents] = {}
-    for cell in cells:
+def _measurer(
+    config, given: _Given, others: dict[str, autoencoders.Canonicalizer]
+) -> Callable[[Cell], dict[str, np.ndarray]]:
+    """Return what measures a cell; the cells of a group should follow each other."""
+
+    @functools.lru_cache(maxsize=1)
+    def open_group(family: str, sigma: float):
+        """Return the pairs of a group, and where their latents by encoder are kept."""
+        spec, num_members = given.canonicalizer.spec, config.num_members
+        members = _inr_pairs.make_members(
+            family, given.inrs, spec, num_members, config.seed
+        )
+        pairs = _inr_pairs.perturbed_pairs(
+            members, sigma, config.seed, are_twins=family != "fits"
+        )
+        return pairs, {}
+
+    def measure(cell: Cell) -> dict[str, np.ndarray]:
+        pairs, latents = open_group(cell.family, cell.sigma)
         canonicalizer = given.canonicalizer
         if cell.encoder is not None:
             canonicalizer = others[cell.encoder]
@@ -247,7 +237,7 @@ def _measure(
             num_random_starts=config.num_random_starts,
             chunk_size=config.chunk_size,
         )
-        method = methods[cell.method]
+        method = _interpolation_methods.METHODS[cell.method]
         if method.reads_latents and cell.encoder not in latents:
             latents[cell.encoder] = _interpolation_methods.encode(context, pairs)
         ends = _interpolation_methods.find_ends(
@@ -270,8 +260,6 @@ def _measure(
         arrays = {**losses, "row": pairs.row, "seconds": np.float64(ends.seconds)}
         if ends.recovered is not None:
             arrays["recovered"] = ends.recovered
-        yield cell, arrays
+        return arrays
 
-
-def _file(folder: pathlib.Path, cell: Cell) -> pathlib.Path:
-    return folder / "cells" / f"{cell.file_name}.npz"
+    return measure

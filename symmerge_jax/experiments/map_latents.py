@@ -26,6 +26,7 @@ import symmerge_jax
 from symmerge_jax import autoencoders, networks, plots, training, zoo
 from symmerge_jax.experiments import (
     _arrays,
+    _checks,
     _config,
     _encoders,
     _inr_evaluation,
@@ -230,10 +231,7 @@ def _check_values(config) -> None:
                 f"config.families has {family!r}, known are"
                 f" {', '.join(_inr_pairs.TWINS)}."
             )
-    least = {"num_train": 2, "num_neighbors": 1, "num_orbits": 1, "batch_size": 1}
-    for key, value in least.items():
-        if config[key] < value:
-            raise ValueError(f"config.{key} must be >= {value}, got {config[key]}.")
+    _checks.at_least(config, num_train=2, num_neighbors=1, num_orbits=1, batch_size=1)
     if not 3 <= config.num_twins <= 4096:
         raise ValueError(
             f"config.num_twins must lie in 3..4096, got {config.num_twins}."

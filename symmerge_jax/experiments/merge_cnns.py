@@ -14,7 +14,6 @@ its workdir:
 """
 
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,9 +21,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from symmerge_jax import training
 from symmerge_jax.experiments import (
     _arrays,
+    _checks,
     _cnn_crowds,
     _cnn_data,
     _cnn_methods,
@@ -128,7 +127,8 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
                 work[f"crowd_{name}_{size}"] = lambda name=name, size=size: (
                     _measure_crowds(lab, name, crowds[:, :size])
                 )
-    cells = _do(work, folder / "cells")
+    files = {name: folder / "cells" / f"{name}.npz" for name in work}
+    cells = _arrays.complete(files, lambda name: work[name](), "merge")
     return _cnn_report.write(folder, config, data, pairs, crowds, cells)
 
 
@@ -157,14 +157,8 @@ def _check_values(config) -> None:
     if not repairs or len(set(repairs)) != len(repairs):
         raise ValueError(f"config.repairs must name some, each once, got {repairs}.")
     least = {"num_pairs": 0, "num_random_starts": 0, "num_repair_images": 1}
-    for key, value in {**least, "chunk_size": 1}.items():
-        if config[key] < value:
-            raise ValueError(f"config.{key} must be >= {value}, got {config[key]}.")
-    if config.num_points < 3 or config.num_points % 2 == 0:
-        raise ValueError(
-            "config.num_points must be odd and >= 3, so that the midpoint is one of"
-            f" them, got {config.num_points}."
-        )
+    _checks.at_least(config, **least, chunk_size=1)
+    _checks.midpoint(config)
     if not config.num_pairs and not config.crowd.sizes:
         raise ValueError(
             "Nothing to do: config.num_pairs is 0 and config.crowd.sizes is empty."
@@ -194,18 +188,6 @@ def _open_lab(config, data: _cnn_data.CnnData) -> _Lab:
         data.train_inputs[: config.num_repair_images],
     )
     return _Lab(config, data.params, context, evaluator)
-
-
-def _do(work, folder: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
-    """Do the pieces of work that no file holds yet; return what all files hold."""
-    files = {name: folder / f"{name}.npz" for name in work}
-    todo = [name for name, file in files.items() if not file.exists()]
-    done = len(work) - len(todo)
-    with training.Progress(len(work), "merge", "cell", initial=done) as progress:
-        for name in todo:
-            _arrays.save_arrays(files[name], work[name]())
-            progress.update()
-    return {name: _arrays.load_arrays(file) for name, file in files.items()}
 
 
 def _measure_pairs(lab: _Lab, name: str, pairs: np.ndarray) -> dict[str, np.ndarray]:

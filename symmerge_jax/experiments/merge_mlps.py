@@ -24,6 +24,7 @@ from ml_collections import ConfigDict, config_dict
 from symmerge_jax import alignment, networks, plots
 from symmerge_jax.experiments import (
     _arrays,
+    _checks,
     _config,
     _curves,
     _mlp_methods,
@@ -154,11 +155,7 @@ def _check_methods(config) -> dict[str, alignment.Aligner | None]:
             "config.methods must name at least one method, each once, got"
             f" {tuple(config.methods)}."
         )
-    if config.num_points < 3 or config.num_points % 2 == 0:
-        raise ValueError(
-            "config.num_points must be odd and >= 3, so that the midpoint is one of"
-            f" them, got {config.num_points}."
-        )
+    _checks.midpoint(config)
     return {name: _mlp_methods.make(name, config) for name in config.methods}
 
 

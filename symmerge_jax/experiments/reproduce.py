@@ -33,6 +33,7 @@ from symmerge_jax.experiments import (
 comparisons = _reproduce_plan.comparisons
 make_config = _reproduce_plan.make_config
 stage = _reproduce_plan.stage
+stages = _reproduce_plan.stages
 
 _FAILURES = (ValueError, TypeError, FloatingPointError, OSError, RuntimeError)
 

@@ -6,7 +6,7 @@ from symmerge_jax.plots._distances import distance_panels
 from symmerge_jax.plots._images import image_rows
 from symmerge_jax.plots._interpolation import mean_curves
 from symmerge_jax.plots._latents import map_panels
-from symmerge_jax.plots._scatter import scatter_map, versus
+from symmerge_jax.plots._scatter import versus
 from symmerge_jax.plots._style import new_figure, save_figure, styled
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "save_figure",
     "scaling",
     "scaling_panels",
-    "scatter_map",
     "styled",
     "training_curves",
     "versus",

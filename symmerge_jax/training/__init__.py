@@ -20,7 +20,6 @@ from symmerge_jax.training._metrics import (
     Series,
     append_metrics,
     read_metrics,
-    throughput,
     truncate_metrics,
 )
 from symmerge_jax.training._optimizer import make_optimizer, make_schedule
@@ -61,7 +60,6 @@ __all__ = [
     "restore_checkpoint",
     "save_checkpoint",
     "shard_batch",
-    "throughput",
     "train",
     "truncate_metrics",
     "write_results",

@@ -105,27 +105,6 @@ def read_metrics(path: PathLike) -> dict[str, Series]:
     }
 
 
-def throughput(metrics: Mapping[str, Series], batch_size: int = 1) -> float:
-    """Return the median training rate of a run.
-
-    Args:
-      metrics: result of :func:`read_metrics`.
-      batch_size: examples per step.
-
-    Returns:
-      Examples per second of training steps alone (evaluation, checkpoints and the
-      first, compiling step left out); steps per second for ``batch_size=1``.
-
-    Raises:
-      ValueError: when no time was logged.
-    """
-    if "seconds_per_step" not in metrics:
-        raise ValueError(
-            "no 'seconds_per_step' was logged: the run needs a log_hook and two steps"
-        )
-    return float(batch_size / np.median(metrics["seconds_per_step"].values))
-
-
 def _records(path: pathlib.Path) -> list[dict]:
     lines = path.read_text("utf-8").split("\n")
     records = []

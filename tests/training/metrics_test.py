@@ -80,16 +80,6 @@ def test_damage_and_misuse_are_named(path):
         training.append_metrics(path, 1, {"step": 1.0})
 
 
-def test_throughput_is_the_median_rate(path):
-    for step, seconds in ((1, 0.5), (2, 0.1), (3, 0.1)):
-        training.append_metrics(path, step, {"seconds_per_step": seconds})
-    metrics = training.read_metrics(path)
-    np.testing.assert_allclose(training.throughput(metrics), 10.0)
-    np.testing.assert_allclose(training.throughput(metrics, 32), 320.0)
-    with pytest.raises(ValueError, match="no 'seconds_per_step' was logged"):
-        training.throughput({})
-
-
 def test_time_of_hooks_is_not_time_of_steps(problem, key, path):
     import time
 
