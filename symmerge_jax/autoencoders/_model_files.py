@@ -211,10 +211,9 @@ def _replace(path: pathlib.Path, new: pathlib.Path, old: pathlib.Path) -> None:
         if path.exists():
             path.rename(old)
         new.rename(path)
-    except BaseException:
+    finally:
         if old.exists() and not path.exists():
             old.rename(path)
-        raise
 
 
 def _is_replaceable(path: pathlib.Path, form: ModelFormat) -> bool:
