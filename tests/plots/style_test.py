@@ -43,7 +43,7 @@ def test_equal_figures_give_equal_files(tmp_path):
     for ending in ("png", "pdf"):
         files = []
         for name in "ab":
-            figure = plots.versus({"a": ([0, 1], [1, 0])}, "x", "y")
+            figure = plots.versus({"a": (np.eye(2)[0], np.eye(2)[1])}, "x", "y")
             path = plots.save_figure(figure, tmp_path / f"{name}.{ending}")
             files.append(path.read_bytes())
         assert files[0] == files[1]
