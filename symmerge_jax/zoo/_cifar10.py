@@ -42,7 +42,7 @@ def load_cifar10(
     """
     if split not in _FILES:
         raise ValueError(
-            f"Source 'cifar10' has the splits {tuple(_FILES)}, not {split!r}."
+            f"Source 'cifar10' has the splits {(*_FILES, 'all')}, not {split!r}."
         )
     if data_dir is None:
         return _read_batches(_download(), split)

@@ -21,6 +21,8 @@ SCRIPT = """
 import json, logging, os, pathlib, signal, sys, time
 import jax
 from symmerge_jax import experiments, training
+# Shells start what runs in the background with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 folder = pathlib.Path(__file__).parent
 FLAG = experiments.define_config_flag(str(folder / "config.py"))
 def main(argv):

@@ -42,8 +42,8 @@ def test_grey_file_is_read(data_dir):
 def test_damage_and_absence_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="leave data_dir unset"):
         zoo.load_images("cifar10", "train", tmp_path)
-    with pytest.raises(ValueError, match=r"splits .*not 'all'"):
-        zoo.load_images("cifar10", "all", tmp_path)
+    with pytest.raises(ValueError, match=r"splits .*not 'validation'"):
+        zoo.load_images("cifar10", "validation", tmp_path)
     write_batches(tmp_path)
     path = tmp_path / "cifar-10-batches-bin/test_batch.bin"
     path.write_bytes(path.read_bytes()[:-1])
