@@ -1,6 +1,7 @@
 """Results of the failure-mode experiment as numbers, table and figures."""
 
 import pathlib
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -137,7 +138,7 @@ def _draw_paths(folder, config, found: Cells) -> None:
         places = [(kind, encoder) for encoder in found for kind in PAIRS]
     for measure, ylabel in _interpolation.MEASURES.items():
         panels = {
-            f"{encoder}:\n{PAIRS[kind]}": {
+            f"{textwrap.fill(encoder, 22)}:\n{PAIRS[kind]}": {
                 label: (lams, *_curves.mean_and_error(curves))
                 for name, label in labels.items()
                 if (curves := found[encoder].get(f"{kind}/{name}/{measure}"))
