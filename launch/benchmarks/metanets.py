@@ -159,7 +159,8 @@ def train(batch_size: int = 64, with_oracle: bool = True) -> dict:
         result["chunks"] = [
             {
                 "implementation": name,
-                **_at_once(step(loss_from(fn), chunk), state, batch, chunk),
+                "networks_at_once": chunk,
+                **_batch(step(loss_from(fn), chunk), state, batch, batch_size),
             }
             for name, fn in (("ours", dense), ("flat edges", flat))
             for chunk in (TRAIN_CHUNK, batch_size)
@@ -264,17 +265,6 @@ def _batch(step, state, batch, size):
     return {
         "batch_size": size,
         "seconds": _best(program, state, *part, repeats=3),
-        "temporary_mib": _memory(program),
-    }
-
-
-def _at_once(step, state, batch, chunk):
-    """Return networks per second and temporaries with `chunk` networks at once."""
-    program = step.lower(state, *batch).compile()
-    seconds = _best(program, state, *batch, repeats=2)
-    return {
-        "networks_at_once": chunk,
-        "networks_per_s": len(batch[0]) / seconds,
         "temporary_mib": _memory(program),
     }
 

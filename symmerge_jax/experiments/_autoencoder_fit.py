@@ -1,5 +1,6 @@
 """What all autoencoder experiments share: options, the training loop, the export."""
 
+import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ import numpy as np
 from ml_collections import config_dict
 
 from symmerge_jax import autoencoders, deep_align, plots, symmetry, training, zoo
-from symmerge_jax.experiments import _config, _unused
+from symmerge_jax.experiments import _checks, _config, _unused
 from symmerge_jax.typing import Key, Params
 
 INTERVALS = ("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints")
@@ -183,9 +184,8 @@ def check_counts(config: _config.Config, prefix: str = "config") -> None:
     Raises:
       ValueError: names the key.
     """
-    for name in ("batch_size", *INTERVALS, *COUNTS):
-        if name in config and config[name] < 1:
-            raise ValueError(f"{prefix}.{name} must be >= 1, got {config[name]}.")
+    names = [x for x in ("batch_size", *INTERVALS, *COUNTS) if x in config]
+    _checks.at_least(config, prefix, **dict.fromkeys(names, 1))
 
 
 def check_run(
@@ -284,6 +284,19 @@ def export(
             metadata=metadata,
         ),
     )
+
+
+def check_output(workdir: str | os.PathLike) -> None:
+    """Refuse a finished run whose canonicaliser cannot be loaded.
+
+    Args:
+      workdir: folder of the run; running it again exports the canonicaliser again.
+
+    Raises:
+      FileNotFoundError: if there is none.
+      ValueError: if it is damaged.
+    """
+    autoencoders.load_canonicalizer(workdir)
 
 
 def load_best(

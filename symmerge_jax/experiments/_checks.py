@@ -3,11 +3,14 @@
 from symmerge_jax.experiments import _config
 
 
-def at_least(config: _config.Config, **least: int) -> None:
-    """Raise ValueError for the first key whose value is below its least."""
+def at_least(config: _config.Config, prefix: str = "config", /, **least: int) -> None:
+    """Raise ValueError for the first key whose value is below its least.
+
+    Messages call the config by the prefix.
+    """
     for key, value in least.items():
         if config[key] < value:
-            raise ValueError(f"config.{key} must be >= {value}, got {config[key]}.")
+            raise ValueError(f"{prefix}.{key} must be >= {value}, got {config[key]}.")
 
 
 def midpoint(config: _config.Config) -> None:

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from symmerge_jax import autoencoders, networks, training, zoo
 from symmerge_jax.experiments import (
     _autoencoder_fit,
+    _checks,
     _config,
     _image_splits,
     _inr_data,
@@ -205,10 +206,7 @@ def check_options(config: _config.Config, data: ClassifierZoo) -> None:
             f"config.num_images must lie in 1..{most}, the {config.distill_on} images,"
             f" or be None for all of them, got {count}."
         )
-    if config.num_val_images < 1:
-        raise ValueError(
-            f"config.num_val_images must be >= 1, got {config.num_val_images}."
-        )
+    _checks.at_least(config, num_val_images=1)
     num_images = len(distillation_images(config, data))
     size = config.images_per_step
     if not 0 <= size <= num_images:

@@ -5,9 +5,6 @@ import numpy as np
 from symmerge_jax import zoo
 from symmerge_jax.experiments import _config
 
-WITH_TEST_SPLIT = ("cifar10", "fashion_mnist", "mnist")
-"""Sources that have a test split of their own."""
-
 
 def load_splits(config: _config.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
     """Return images to train on and to test on.
@@ -27,7 +24,7 @@ def load_splits(config: _config.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
     """
     name, folder, count = (config.data[k] for k in ("source", "dir", "num_images"))
     source, _, split = name.partition("/")
-    if source in WITH_TEST_SPLIT and not split:
+    if source in zoo.WITH_SPLITS and not split:
         train = zoo.load_images(source, "train", folder, num_images=count)
         return train, zoo.load_images(source, "test", folder)
     if not 0 < config.data.test_fraction < 1:

@@ -11,7 +11,6 @@ import numpy as np
 
 import symmerge_jax
 from symmerge_jax import networks, zoo
-from symmerge_jax.experiments import _image_splits
 
 _BATCH_SIZE = 4  # networks at once
 
@@ -76,7 +75,7 @@ def load(
                 f"Unknown data {source!r}: name an .npz file with x and y, or one of"
                 f" {known}."
             )
-        split = "test" if source in _image_splits.WITH_TEST_SPLIT else "all"
+        split = "test" if source in zoo.WITH_SPLITS else "all"
         folder = data_dir or os.environ.get("SYMMERGE_DATA_DIR")
         images = zoo.load_images(source, split, folder and pathlib.Path(folder))
         x = _pixels(images.images, network)

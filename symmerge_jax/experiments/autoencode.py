@@ -33,6 +33,8 @@ from symmerge_jax.experiments import (
 MAY_CHANGE: tuple[str, ...] = ()
 """Keys that may differ when a run is resumed, beside those of every run: none."""
 
+check_output = _autoencoder_fit.check_output
+
 
 def default_config() -> _config.Config:
     """Return every key that exists; see `launch/configs` for complete runs.
@@ -150,19 +152,6 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     )
     _autoencoder_fit.draw_curves(folder, label="validation MSE", best="val/mse")
     return results
-
-
-def check_output(workdir: str | os.PathLike) -> None:
-    """Refuse a finished run whose canonicaliser cannot be loaded.
-
-    Args:
-      workdir: folder of the run; running it again exports the canonicaliser again.
-
-    Raises:
-      FileNotFoundError: if there is none.
-      ValueError: if it is damaged.
-    """
-    autoencoders.load_canonicalizer(workdir)
 
 
 def table(results: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from symmerge_jax.zoo._generate_classifiers import (
 from symmerge_jax.zoo._image_folder import load_image_folder
 from symmerge_jax.zoo._images import (
     SOURCES,
+    WITH_SPLITS,
     ImageSet,
     load_images,
     read_idx,
@@ -50,6 +51,7 @@ __all__ = [
     "SIREN",
     "SMALL_CNN",
     "SOURCES",
+    "WITH_SPLITS",
     "ClassifierOptions",
     "ClassifierTraining",
     "FitOptions",

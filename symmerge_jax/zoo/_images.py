@@ -34,6 +34,8 @@ _MIRRORS = {
     ),
 }
 WITH_SPLITS = ("cifar10", *_MIRRORS)
+"""Sources that have a training and a test split of their own."""
+
 SOURCES = ("cifar10", "digits", "fashion_mnist", "folder", "mnist", "waves")
 
 
