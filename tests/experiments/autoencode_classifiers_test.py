@@ -1,7 +1,5 @@
 import dataclasses
 import json
-import pathlib
-import runpy
 
 import jax
 import numpy as np
@@ -15,14 +13,12 @@ from symmerge_jax.experiments import (
     autoencode_classifiers,
     make_classifier_zoo,
 )
-
-CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
+from tests.experiments import configs
 
 
 def smoke_config(**changes):
     """The smoke config with an encoder that compiles in no time."""
-    file = CONFIGS / "cnn_autoencoder.py"
-    config = runpy.run_path(str(file))["get_config"]("smoke")
+    config = configs.load("cnn_autoencoder", "smoke")
     config.encoder.kind = "probe"
     config.update_from_flattened_dict(changes)
     return config
@@ -152,14 +148,14 @@ def test_an_imported_zoo_tells_nothing_of_its_training(finished, tmp_path):
 
 
 def test_zoo_config_makes_a_zoo(tmp_path):
-    get_config = runpy.run_path(str(CONFIGS / "zoo_cnn.py"))["get_config"]
-    config = get_config("smoke")
+    config = configs.load("zoo_cnn", "smoke")
     config.data.num_images = 40
     made = make_classifier_zoo.run(config, tmp_path / "x.zoo")
     assert len(made) == 4
     planned = make_classifier_zoo.plan(config)
     assert planned.architecture == made.architecture
     for variant in ("digits_tanh", "mnist_relu", "cifar10_tanh"):
-        assert get_config(variant).architecture.activation == variant.split("_")[1]
+        activation = configs.load("zoo_cnn", variant).architecture.activation
+        assert activation == variant.split("_")[1]
     with pytest.raises(ValueError, match="Variants are 'smoke' and"):
-        get_config("mnist")
+        configs.load("zoo_cnn", "mnist")

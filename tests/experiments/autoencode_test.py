@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import pathlib
 import shutil
@@ -10,8 +9,8 @@ import pytest
 import symmerge_jax
 from symmerge_jax import autoencoders, networks, plots, training, zoo
 from symmerge_jax.experiments import _autoencoder_fit, _inr_training, autoencode
+from tests.experiments import configs
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 FILES = {
     "canonicalizer",
     "checkpoints",
@@ -28,16 +27,9 @@ FILES = {
 TIMES = {"encoded_per_second", "seconds_per_step"}
 
 
-def load_config(name, *variant):
-    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(*variant)
-
-
 def smoke_config(**changes):
     """The smoke config with an encoder of one layer, which compiles faster."""
-    config = load_config("smoke")
+    config = configs.load("smoke")
     config.architecture.hidden_sizes = (4,)
     config.encoder.num_layers = 1
     config.encoder.width = 4
@@ -392,49 +384,6 @@ def test_latents_of_a_real_orbit_agree_before_and_after_training(tmp_path, data_
         assert spread <= 5e-6, spread
 
 
-VARIANTS = [
-    ("digits_inr", ()),
-    ("mnist_inr", ()),
-    ("mnist_inr", ("faithful",)),
-    ("mnist_inr", ("neural_graphs",)),
-    ("mnist_inr_cpu", ()),
-    ("mnist_inr_cpu", ("faithful",)),
-    ("mnist_inr_cpu", ("no_probes",)),
-    ("mnist_inr_cpu", ("probe",)),
-    ("inr_encoders", ()),
-    ("inr_encoders", ("ablated",)),
-    ("inr_encoders", ("permutation",)),
-    ("inr_encoders", ("neural_graphs",)),
-    ("inr_encoders", ("relational_transformer",)),
-    ("inr_encoders", ("neural_graphs_twins",)),
-    ("inr_encoders", ("deep_weight_space",)),
-    ("inr_encoders", ("probe",)),
-]
-
-
-@pytest.mark.parametrize(("name", "variant"), VARIANTS)
-def test_every_config_describes_a_model(name, variant):
-    from symmerge_jax.experiments import _config
-
-    config = load_config(name, *variant)
-    config = _config.check_config(config, autoencode.default_config())
-    sizes = [2, *config.architecture.hidden_sizes, 1]
-    architecture = {"kind": "siren", "layer_sizes": sizes}
-    shapes = jax.eval_shape(networks.build(architecture).init, jax.random.key(0))
-    statistics = {path: (0.0, 1.0) for path, _ in autoencoders.tensor_shapes(shapes)}
-    model = autoencoders.build(
-        architecture, *_autoencoder_fit.descriptions(config), statistics
-    )
-    variables = jax.eval_shape(model.init, jax.random.key(0))
-    assert ("probe" in variables) == (config.encoder.num_probes > 0)
-    assert config.batch_size % config.num_microbatches == 0
-
-
-def test_unknown_variants_are_refused():
-    with pytest.raises(ValueError, match="Variants are"):
-        load_config("mnist_inr_cpu", "huge")
-
-
 def test_augmentation_gives_new_twins_in_every_step():
     network = networks.siren((2, 5, 1))
     params = jax.vmap(network.init)(jax.random.split(jax.random.key(0), 3))
@@ -456,7 +405,7 @@ def test_augmentation_gives_new_twins_in_every_step():
 
 
 def test_keys_of_another_encoder_are_refused(tmp_path):
-    config = load_config("smoke")
+    config = configs.load("smoke")
     config.encoder.kind = "neural_graphs"
     config.encoder.io = "mlp"
     with pytest.raises(ValueError, match=r"kind='neural_graphs'.*encoder.io='mlp'"):

@@ -1,7 +1,6 @@
 """Runs of learned alignment, their files and numbers, and how they go on."""
 
 import json
-import pathlib
 import runpy
 import shutil
 
@@ -22,9 +21,8 @@ from symmerge_jax.experiments import (
     _workdir,
     deep_align,
 )
-from tests.experiments import populations as small
+from tests.experiments import configs, populations as small
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 FILES = {
     *("cells", "config.json", "models", "results.json", "results.npz"),
     *("paths_held_out.pdf", "paths_held_out.png", "versions.json"),
@@ -332,7 +330,9 @@ def test_other_widths_are_compared_by_the_statistics_of_training(
     assert symmetry.flatten(few)[("dense_0", "bias")].shape == (2, 7)
 
 
-@pytest.mark.parametrize("file", sorted(CONFIGS.glob("deep_align_*.py")), ids=str)
+@pytest.mark.parametrize(
+    "file", sorted(configs.CONFIGS.glob("deep_align_*.py")), ids=str
+)
 def test_configs_know_their_variants(file):
     for variant in runpy.run_path(str(file))["VARIANTS"]:
         config = _config.load_config_file(f"{file}:{variant}")

@@ -1,6 +1,4 @@
-import importlib.util
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -12,8 +10,8 @@ from symmerge_jax.experiments import (
     interpolate,
     make_zoo,
 )
+from tests.experiments import configs
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 FILES = {
     *("autoencoder", "cells", "config.json", "results.json", "results.npz"),
     *("versions.json", "noise.pdf", "noise.png", "paths_image.pdf", "paths_image.png"),
@@ -23,15 +21,8 @@ EXACT = {"matching_best", "closed_form", "template"}
 DECODED = {"reconstruct", "latent"}
 
 
-def load_config(name, *variant):
-    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(*variant)
-
-
 def smoke_config(name="orbit_interpolation", **changes):
-    config = load_config(name, "smoke")
+    config = configs.load(name, "smoke")
     config.autoencoder.architecture.hidden_sizes = (6,)  # compiles faster
     config.update_from_flattened_dict(changes)
     return config
@@ -209,11 +200,11 @@ def test_images_come_from_their_source_where_the_zoo_has_none(data_dir):
 
 def test_the_autoencoder_that_is_made_is_that_of_the_digits():
     made = interpolate.default_config().autoencoder
-    assert made.to_dict() == load_config("digits_inr").to_dict()
+    assert made.to_dict() == configs.load("digits_inr").to_dict()
 
 
 @pytest.mark.parametrize("name", ["orbit_interpolation", "independent_inrs"])
 def test_configs_know_their_variants(name):
-    assert load_config(name).num_points == 40
+    assert configs.load(name).num_points == 40
     with pytest.raises(ValueError, match="Variants are"):
-        load_config(name, "huge")
+        configs.load(name, "huge")

@@ -1,5 +1,3 @@
-import pathlib
-import runpy
 import shutil
 
 import jax
@@ -18,13 +16,11 @@ from symmerge_jax.experiments import (
     make_zoo,
     reproduce,
 )
-
-CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
+from tests.experiments import configs
 
 
 def config_of(variant, **changes):
-    get_config = runpy.run_path(str(CONFIGS / "zoo_mlp.py"))["get_config"]
-    config = get_config(variant)
+    config = configs.load("zoo_mlp", variant)
     config.update_from_flattened_dict(changes)
     return config
 
@@ -109,7 +105,7 @@ def test_a_stage_of_a_reproduction_may_be_mlps(made, tmp_path):
         section=_reproduce_plan.SECTIONS[0],
         label="MLPs",
     )
-    config = _reproduce_plan.make_config("title", CONFIGS, {"mlps": stage})
+    config = _reproduce_plan.make_config("title", configs.CONFIGS, {"mlps": stage})
     found = _reproduce_plan.read(config, tmp_path)["mlps"]
     assert found.is_zoo and found.config.architecture.hidden_sizes == (8, 8)
     found.output.parent.mkdir()

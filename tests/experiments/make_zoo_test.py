@@ -1,24 +1,13 @@
-import importlib.util
-import pathlib
-
 import numpy as np
 import pytest
 
 from symmerge_jax import zoo
 from symmerge_jax.experiments import make_zoo
-
-CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
-
-
-def config_of(name, variant):
-    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant)
+from tests.experiments import configs
 
 
 def test_smoke_config_makes_a_zoo_and_finds_it_again(tmp_path, capsys):
-    config = config_of("zoo_digits", "smoke")
+    config = configs.load("zoo_digits", "smoke")
     config.architecture.hidden_sizes = (5,)
     config.fits_per_image = 2
     made = make_zoo.run(config, tmp_path / "a.zoo")
@@ -31,7 +20,7 @@ def test_smoke_config_makes_a_zoo_and_finds_it_again(tmp_path, capsys):
 
 
 def test_smoke_config_of_waves_makes_two_networks_of_each(tmp_path):
-    config = config_of("zoo_waves", "smoke")
+    config = configs.load("zoo_waves", "smoke")
     config.architecture.hidden_sizes = (5,)
     planned = make_zoo.plan(config)
     made = make_zoo.run(config, tmp_path / "a.zoo")
@@ -45,7 +34,7 @@ def test_smoke_config_of_waves_makes_two_networks_of_each(tmp_path):
 
 @pytest.mark.slow
 def test_mnist_smoke_config_runs(tmp_path, data_dir):
-    made = make_zoo.run(config_of("zoo_mnist", "smoke"), tmp_path / "a.zoo")
+    made = make_zoo.run(configs.load("zoo_mnist", "smoke"), tmp_path / "a.zoo")
     assert len(made) == 8 and made.images.shape == (8, 28, 28)
 
 
@@ -60,7 +49,7 @@ def test_unknown_key_is_refused_with_the_nearest(tmp_path):
 def test_unknown_variants_are_refused():
     for name in ("zoo_digits", "zoo_mnist", "zoo_waves"):
         with pytest.raises(ValueError, match="Variants"):
-            config_of(name, "huge")
+            configs.load(name, "huge")
 
 
 def test_import_writes_one_file(tmp_path, data_dir):

@@ -94,7 +94,7 @@ def test_the_table_has_a_row_for_each_encoder(finished):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_and_may_get_other_maps(finished, monkeypatch):
+def test_a_run_goes_on_and_may_get_other_maps(finished):
     config, workdir, results = finished
     before = (workdir / "latents" / "ablated.npz").stat().st_mtime_ns
     (workdir / "maps" / "tsne_ablated.npz").unlink()

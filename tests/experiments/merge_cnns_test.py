@@ -1,6 +1,4 @@
-import importlib.util
 import json
-import pathlib
 
 import jax
 import numpy as np
@@ -14,25 +12,16 @@ from symmerge_jax.experiments import (
     _cnn_paths,
     merge_cnns,
 )
-from tests.experiments import cnns
+from tests.experiments import cnns, configs
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 FILES = {
     *("cells", "config.json", "crowd.pdf", "crowd.png", "paths.pdf", "paths.png"),
     *("results.json", "results.npz", "versions.json"),
 }
 
 
-def get_config(variant):
-    file = CONFIGS / "merge_cnns.py"
-    spec = importlib.util.spec_from_file_location("merge_cnns_config", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant)
-
-
 def tiny(path, **changes):
-    config = get_config("smoke")
+    config = configs.load("merge_cnns", "smoke")
     config.zoo = str(path)
     config.data.num_images = 100
     config.split.val_fraction, config.split.test_fraction = 0.1, 0.5
@@ -260,10 +249,10 @@ def test_an_autoencoder_whose_split_is_unknown_is_refused(tmp_path, path):
 
 
 def test_variants():
-    assert get_config("single").num_pairs == 1
-    assert get_config("crowd").crowd.sizes == tuple(range(2, 11))
+    assert configs.load("merge_cnns", "single").num_pairs == 1
+    assert configs.load("merge_cnns", "crowd").crowd.sizes == tuple(range(2, 11))
     with pytest.raises(ValueError, match="Variants are"):
-        get_config("huge")
+        configs.load("merge_cnns", "huge")
 
 
 @pytest.mark.slow

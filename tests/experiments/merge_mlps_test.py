@@ -1,6 +1,4 @@
-import importlib.util
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -8,8 +6,8 @@ import pytest
 import symmerge_jax
 from symmerge_jax import alignment, networks, symmetry
 from symmerge_jax.experiments import _mlp_methods, _mlp_paths, _mlp_training, merge_mlps
+from tests.experiments import configs
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 FILES = {
     "alignments",
     "checkpoints",
@@ -24,16 +22,8 @@ FILES = {
 }
 
 
-def get_config(variant):
-    file = CONFIGS / "merge_mlps.py"
-    spec = importlib.util.spec_from_file_location("merge_mlps_config", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant)
-
-
 def tiny(**changes):
-    config = get_config("smoke")
+    config = configs.load("merge_mlps", "smoke")
     config.architecture.hidden_sizes = (4,)
     config.data.num_images = 120
     config.training.batch_size = 50
@@ -119,7 +109,7 @@ def test_every_method_aligns_a_pair(tmp_path):
 @pytest.mark.slow
 def test_mnist_variants_run(tmp_path, data_dir):
     for variant in ("mnist_512", "mnist_narrow"):
-        config = get_config(variant)
+        config = configs.load("merge_mlps", variant)
         config.data.num_images = 500
         config.training.num_epochs = 1
         config.architecture.hidden_sizes = (4, 3)
@@ -181,4 +171,4 @@ def test_bad_configs_are_refused_before_any_work(tmp_path, changes, message):
 
 def test_unknown_variants_are_refused():
     with pytest.raises(ValueError, match="Variants are"):
-        get_config("huge")
+        configs.load("merge_mlps", "huge")

@@ -24,15 +24,15 @@ from symmerge_jax.experiments import (
     map_latents,
     merge_cnns,
 )
+from tests.experiments import configs
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 PLANNED = {}
 PAPERS = ("paper_smoke", "paper_cpu", "paper_gpu")
 
 
 @functools.cache
 def plan_of(name):
-    config = _config.load_config_file(CONFIGS / f"{name}.py")
+    config = configs.load(name)
     return _reproduce_plan.read(config, pathlib.Path("/nowhere"))
 
 

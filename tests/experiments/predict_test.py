@@ -1,5 +1,4 @@
 import dataclasses
-import importlib.util
 import json
 import pathlib
 import shutil
@@ -10,18 +9,10 @@ import pytest
 
 from symmerge_jax import autoencoders, zoo
 from symmerge_jax.experiments import _config, _predict_training, predict
-from tests.experiments import cnns, encoders
+from tests.experiments import cnns, configs, encoders
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 SIREN = {"kind": "siren", "layer_sizes": [2, 4, 1]}
 NUM = 60
-
-
-def load_config(name, *variant):
-    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(*variant)
 
 
 def two_classes():
@@ -272,18 +263,18 @@ def test_losses_are_those_of_their_names():
 )
 def test_configs_know_their_variants(name, variants):
     for variant in variants:
-        config = load_config(name, variant)
+        config = configs.load(name, variant)
         config.zoo = config.zoo or "some.zoo"
         defaults = predict.default_config()
         checked = _config.check_config(config, defaults)
         _predict_training.check_options(checked, defaults)
     with pytest.raises(ValueError, match="Variants are"):
-        load_config(name, "cifar")
+        configs.load(name, "cifar")
 
 
 @pytest.mark.slow
 def test_the_smoke_config_reads_weights(tmp_path):
-    results = predict.run(load_config("classify_inrs", "smoke"), tmp_path / "run")
+    results = predict.run(configs.load("classify_inrs", "smoke"), tmp_path / "run")
     assert (tmp_path / "run" / "inrs.zoo").exists()
     assert results["twin_change"] < 1e-3
     assert results["published"] == {}

@@ -1,13 +1,11 @@
 import base64
 import html.parser
-import pathlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from symmerge_jax.experiments import (
-    _config,
     _published,
     _report,
     _report_cnns,
@@ -15,8 +13,8 @@ from symmerge_jax.experiments import (
     _reproduce_plan,
     reproduce,
 )
+from tests.experiments import configs
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 VOID = {"meta", "img", "br"}
 
 
@@ -79,7 +77,7 @@ def test_a_page_is_whole_escaped_and_needs_no_other_file(report, tmp_path):
     assert text.count('<td class="n">') == 2  # the column of numbers only
 
 
-def test_markdown_has_tables_that_hold_together(report, tmp_path):
+def test_markdown_has_tables_that_hold_together(report):
     lines = _report.to_markdown(report).splitlines()
     assert lines[0] == "# Title & more" and "## One <1>" in lines
     rows = [line for line in lines if line.startswith("| ")]
@@ -102,7 +100,7 @@ def test_old_figures_are_gone_from_a_new_report(report, tmp_path):
 
 @pytest.mark.parametrize("name", ["paper_smoke", "paper_cpu", "paper_gpu"])
 def test_a_report_of_nothing_says_what_is_missing_section_by_section(name, tmp_path):
-    config = _config.load_config_file(CONFIGS / f"{name}.py")
+    config = configs.load(name)
     reproduce.write_report(config, tmp_path, command="python launch/reproduce.py")
     text = (tmp_path / "report.md").read_text()
     plan = _reproduce_plan.read(config, tmp_path)
@@ -118,9 +116,7 @@ def test_a_report_of_nothing_says_what_is_missing_section_by_section(name, tmp_p
 
 
 def test_a_pretrained_prediction_counts_for_the_encoder_that_it_starts_from(tmp_path):
-    plan = _reproduce_plan.read(
-        _config.load_config_file(CONFIGS / "paper_cpu.py"), tmp_path
-    )
+    plan = _reproduce_plan.read(configs.load("paper_cpu"), tmp_path)
     found = _report_parts.Found(plan, {}, {}, {}, "", tmp_path)
     results = {"task": "label", "accuracy": 0.5}
     known = {line.key for line in _published.PREDICTION}

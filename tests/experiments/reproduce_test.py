@@ -5,7 +5,6 @@ The stages of the paper themselves are run in `reproduce_smoke_test.py`.
 
 import json
 import os
-import pathlib
 import re
 import shutil
 import signal
@@ -33,9 +32,8 @@ from symmerge_jax.experiments import (
     merge_mlps,
     reproduce,
 )
-from tests.experiments import cnns
+from tests.experiments import cnns, configs
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 COMMAND = "python launch/reproduce.py --config=c.py --workdir=w"
 STUB = """
 from ml_collections import ConfigDict
@@ -378,7 +376,7 @@ def test_a_plan_that_cannot_be_is_refused(stub, tmp_path, change, message):
 def test_a_damaged_zoo_is_made_again(stub, tmp_path, capsys):
     options = ("data.num_images=4", "fit.num_steps=2", "architecture.hidden_sizes=(4,)")
     stage = reproduce.stage("zoo_digits.py", *options, section="data", label="Zoo")
-    config = reproduce.make_config("Title", CONFIGS, {"inrs": stage})
+    config = reproduce.make_config("Title", configs.CONFIGS, {"inrs": stage})
     run(tmp_path, config)
     path = tmp_path / "w/zoos/inrs.zoo"
     content = path.read_bytes()
@@ -400,7 +398,7 @@ def test_a_damaged_zoo_is_made_again(stub, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["paper_smoke", "paper_cpu", "paper_gpu"])
 def test_the_paper_configs_are_plans_for_every_section(name, tmp_path):
-    config = _config.load_config_file(CONFIGS / f"{name}.py")
+    config = configs.load(name)
     plan = _reproduce_plan.read(config, tmp_path)
     sections = {stage.section for stage in plan.values()}
     assert sections == set(_reproduce_plan.SECTIONS)

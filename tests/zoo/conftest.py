@@ -76,6 +76,13 @@ class SmallCnnFolder:
         write_table(self.path / "metrics.csv.gz", self.metrics)
         write_table(self.path / "layout.csv", self.layout)
 
+    def write_order(self, name, numbers):
+        """Write row numbers, one per line, and return the path."""
+        text = "".join(f"{number}\n" for number in numbers).encode()
+        path = self.path / name
+        path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+        return path
+
 
 @pytest.fixture
 def small_cnn(tmp_path):

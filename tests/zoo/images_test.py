@@ -86,7 +86,7 @@ def test_images_and_labels_of_different_sets_are_refused(mnist_like):
         zoo.load_images("mnist", "train", mnist_like)
 
 
-def test_failed_download_tells_where_to_put_the_file(monkeypatch, tmp_path):
+def test_failed_download_tells_where_to_put_the_file(monkeypatch):
     import pooch
 
     def offline(url, known_hash, fname, path):

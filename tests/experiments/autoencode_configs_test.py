@@ -1,0 +1,48 @@
+"""Every config of an INR autoencoder describes a model that can be built."""
+
+import jax
+import pytest
+
+from symmerge_jax import autoencoders, networks
+from symmerge_jax.experiments import _autoencoder_fit, _config, autoencode
+from tests.experiments import configs
+
+VARIANTS = [
+    ("digits_inr", ""),
+    ("mnist_inr", ""),
+    ("mnist_inr", "faithful"),
+    ("mnist_inr", "neural_graphs"),
+    ("mnist_inr_cpu", ""),
+    ("mnist_inr_cpu", "faithful"),
+    ("mnist_inr_cpu", "no_probes"),
+    ("mnist_inr_cpu", "probe"),
+    ("inr_encoders", ""),
+    ("inr_encoders", "ablated"),
+    ("inr_encoders", "permutation"),
+    ("inr_encoders", "neural_graphs"),
+    ("inr_encoders", "relational_transformer"),
+    ("inr_encoders", "neural_graphs_twins"),
+    ("inr_encoders", "deep_weight_space"),
+    ("inr_encoders", "probe"),
+]
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_every_config_describes_a_model(name, variant):
+    config = configs.load(name, variant)
+    config = _config.check_config(config, autoencode.default_config())
+    sizes = [2, *config.architecture.hidden_sizes, 1]
+    architecture = {"kind": "siren", "layer_sizes": sizes}
+    shapes = jax.eval_shape(networks.build(architecture).init, jax.random.key(0))
+    statistics = {path: (0.0, 1.0) for path, _ in autoencoders.tensor_shapes(shapes)}
+    model = autoencoders.build(
+        architecture, *_autoencoder_fit.descriptions(config), statistics
+    )
+    variables = jax.eval_shape(model.init, jax.random.key(0))
+    assert ("probe" in variables) == (config.encoder.num_probes > 0)
+    assert config.batch_size % config.num_microbatches == 0
+
+
+def test_unknown_variants_are_refused():
+    with pytest.raises(ValueError, match="Variants are"):
+        configs.load("mnist_inr_cpu", "huge")
