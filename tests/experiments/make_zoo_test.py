@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from symmerge_jax import zoo
 from symmerge_jax.experiments import make_zoo
@@ -36,6 +37,23 @@ def test_smoke_config_of_waves_makes_two_networks_of_each(tmp_path):
 def test_mnist_smoke_config_runs(tmp_path, data_dir):
     made = make_zoo.run(configs.load("zoo_mnist", "smoke"), tmp_path / "a.zoo")
     assert len(made) == 8 and made.images.shape == (8, 28, 28)
+
+
+def test_images_that_do_not_fit_are_refused_with_the_key_that_helps(tmp_path):
+    folder, out = tmp_path / "images", tmp_path / "a.zoo"
+    folder.mkdir()
+    Image.fromarray(np.full((4, 8, 3), 9, np.uint8)).save(folder / "x.png")
+    config = make_zoo.default_config()
+    config.data.source, config.data.dir = "folder", str(folder)
+    with pytest.raises(ValueError, match=r"x\.png is not .* grey .*to_grey"):
+        make_zoo.run(config, out)
+    config.data.to_grey = True
+    with pytest.raises(ValueError, match=r"x\.png is not square: 8 x 4.*centre_crop"):
+        make_zoo.run(config, out)
+    assert not out.exists()
+    config.data.centre_crop = True
+    config.architecture.hidden_sizes, config.fit.num_steps = (2,), 1
+    assert make_zoo.run(config, out).images.tolist() == [[[9] * 4] * 4]
 
 
 def test_unknown_key_is_refused_with_the_nearest(tmp_path):
