@@ -16,9 +16,6 @@ NETWORKS = {
 SIREN, RELU = NETWORKS["siren"], NETWORKS["relu"]
 
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
-
-
 @functools.cache
 def orbit(name):
     network = NETWORKS[name]

@@ -13,9 +13,6 @@ FOLDER = pathlib.Path(__file__).parents[1] / "launch" / "benchmarks"
 NETWORK = networks.mlp((3, 6, 5, 2), "tanh")
 
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
-
-
 def load(name):
     spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)

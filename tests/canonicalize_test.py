@@ -10,9 +10,6 @@ SIREN = {"kind": "siren", "layer_sizes": [2, 4, 1]}
 ENCODER = {"kind": "scale_gmn", "width": 4, "num_layers": 1, "num_probes": 2}
 
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
-
-
 def network_of(description=SIREN):
     return networks.build(description)
 

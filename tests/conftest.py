@@ -8,6 +8,19 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Most of the time is compiling: without optimisations it takes half as long, and tests
+# run their programs once, on a few numbers. The environment is for processes of tests.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+jax.config.update("jax_disable_most_optimizations", True)
+if jax.__version_info__ < (0, 11):  # later ones refuse the flags
+    os.environ["XLA_FLAGS"] = " ".join(
+        (
+            os.environ.get("XLA_FLAGS", ""),
+            "--xla_cpu_use_fusion_emitters=false",
+            "--xla_cpu_parallel_codegen_split_count=1",
+        )
+    )
+
 
 def pytest_collection_modifyitems(items):
     for item in items:
@@ -15,12 +28,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.fast)
 
 
-@pytest.fixture(scope="module")
-def compile_fast():
-    """Compile without optimisations: for programs that run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+@pytest.fixture
+def two_devices():
+    """The environment of a process that sees two devices."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {
+        **os.environ,
+        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count=2",
+        "JAX_PLATFORMS": "cpu",
+    }
 
 
 @pytest.fixture

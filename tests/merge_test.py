@@ -16,9 +16,6 @@ NETWORKS = {
 SIREN, RELU = NETWORKS["siren"], NETWORKS["relu"]
 
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
-
-
 @pytest.fixture
 def unchecked():
     """Switch jaxtyping's checks off, which would answer before our own messages."""

@@ -259,9 +259,9 @@ def test_sizes_and_kinds_of_costs(size, method, maximize):
 
 
 @pytest.mark.slow
-def test_one_core_does_not_lock_and_devices_share_a_batch():
-    code = "import os\nos.environ['XLA_FLAGS'] = "
-    code += "'--xla_force_host_platform_device_count=2'\n" + ONE_CORE_TWO_DEVICES
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=240)
+def test_one_core_does_not_lock_and_devices_share_a_batch(two_devices):
+    command = [sys.executable, "-c", ONE_CORE_TWO_DEVICES]
+    result = subprocess.run(
+        command, env=two_devices, capture_output=True, text=True, timeout=240
+    )
     assert result.returncode == 0, result.stderr

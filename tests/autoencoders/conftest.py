@@ -8,11 +8,6 @@ SIREN = {"kind": "siren", "layer_sizes": [2, 4, 4, 1]}
 ENCODER = {"kind": "scale_gmn", "width": 4, "num_layers": 1}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_fast(compile_fast):
-    """Use it in every test of this folder."""
-
-
 def statistics_of(architecture):
     network = networks.build(architecture)
     shapes = symmetry.flatten(jax.eval_shape(network.init, jax.random.key(0)))

@@ -4,7 +4,6 @@ import json
 import pathlib
 import re
 
-import jax
 import pytest
 
 from symmerge_jax.experiments import _config, _reproduce_plan, reproduce
@@ -16,12 +15,10 @@ COMMAND = "python launch/reproduce.py --config=paper_smoke.py --workdir=w"
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The config and the folder of a finished reproduction."""
-    jax.config.update("jax_disable_most_optimizations", True)
     config = _config.load_config_file(CONFIG)
     workdir = tmp_path_factory.mktemp("reproduction")
     assert reproduce.run(config, workdir, command=COMMAND).left == ()
-    yield config, workdir
-    jax.config.update("jax_disable_most_optimizations", False)
+    return config, workdir
 
 
 def sections_of(workdir):

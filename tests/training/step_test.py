@@ -1,4 +1,3 @@
-import os
 import pathlib
 import subprocess
 import sys
@@ -77,15 +76,10 @@ def test_microbatches_give_the_gradient_of_the_whole_batch(key, num_microbatches
             np.testing.assert_allclose(metrics_a[name], metrics_b[name], rtol=1e-12)
 
 
-def test_jit_and_pmap_agree_on_one_and_two_devices():
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-        "JAX_PLATFORMS": "cpu",
-    }
+def test_jit_and_pmap_agree_on_one_and_two_devices(two_devices):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", TWO_DEVICES],
-        env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
+        env=two_devices, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "equal 6"

@@ -38,9 +38,6 @@ def generate(**options):
     return zoo.generate_classifier_zoo(TRAIN, TEST, **arguments)
 
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
-
-
 @pytest.fixture(scope="module")
 def made():
     return generate(num_networks=5, chunk_size=2)

@@ -222,13 +222,10 @@ zoo.save(sys.argv[1], made)
 
 
 @pytest.mark.slow
-def test_two_devices_make_the_zoo_of_one(image_set, tmp_path):
+def test_two_devices_make_the_zoo_of_one(image_set, tmp_path, two_devices):
     path = tmp_path / "a.zoo"
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(pathlib.Path(zoo.__file__).parents[2]),
+    environment = two_devices | {
+        "PYTHONPATH": str(pathlib.Path(zoo.__file__).parents[2])
     }
     subprocess.run(
         [sys.executable, "-c", SHARDED, str(path)], env=environment, check=True

@@ -8,9 +8,6 @@ from symmerge_jax import networks, training, zoo
 NETWORK = networks.mlp((2, 8, 2))
 
 
-pytestmark = pytest.mark.usefixtures("compile_fast")
-
-
 @pytest.fixture(scope="module")
 def blobs():
     """Two classes that a line can divide, 64 points."""
