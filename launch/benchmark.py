@@ -14,6 +14,7 @@ encoders    steps of the autoencoder with ScaleGMN, Neural Graphs and the others
 assignment  solvers of assignment problems, against scipy and optax
 alignment   what weight matching finds and how fast, against loops in numpy and scipy
 deep_align  pairs per second of learned aligners, against weight matching
+import      what `import symmerge_jax` adds to importing JAX and Flax
 """
 
 import importlib.util
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "assignment": ("assignment", "run"),
     "alignment": ("alignment", "run"),
     "deep_align": ("deep_align", "run"),
+    "import": ("imports", "run"),
 }
 
 
@@ -65,10 +67,10 @@ def main(argv):
         partial.write_text(text + "\n")
         partial.replace(out)
         if "edges" in result:
-            _draw(result["edges"], out.with_suffix(".png"))
+            _draw(result["edges"], out.with_suffix(""))
         if "scaling" in result:
             figure = plots.scaling_panels(module.panels(result["scaling"]), "seconds")
-            plots.save_figure(figure, out.with_suffix(".png"))
+            plots.save_figure(figure, out.with_suffix(""))
 
 
 def _lines(rows) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
+from absl import logging
 
 from symmerge_jax import training
 
@@ -19,7 +20,7 @@ def complete(
     description: str,
     unit: str = "cell",
 ) -> dict[Job, dict[str, np.ndarray]]:
-    """Make the arrays that no file holds yet, and return those of all files.
+    """Return the arrays of all files, made where a file is absent or damaged.
 
     Args:
       files: the `.npz` file of each piece of work, in the order of doing.
@@ -27,15 +28,17 @@ def complete(
       description: what is being done.
       unit: what a piece is called.
     """
-    todo = [job for job, file in files.items() if not file.exists()]
-    done = len(files) - len(todo)
-    with training.Progress(len(files), description, unit, initial=done) as progress:
-        for job in todo:
+    kept = {job: find_arrays(file) for job, file in files.items()}
+    found = {job: arrays for job, arrays in kept.items() if arrays is not None}
+    total, done = len(files), len(found)
+    with training.Progress(total, description, unit, initial=done) as progress:
+        for job in [job for job in files if job not in found]:
             arrays = make(job)
             save_arrays(files[job], arrays)
+            found[job] = load_arrays(files[job])
             shown = {"seconds"} & arrays.keys()
             progress.update(1, **{name: float(arrays[name]) for name in shown})
-    return {job: load_arrays(file) for job, file in files.items()}
+    return {job: found[job] for job in files}
 
 
 def save_arrays(file: pathlib.Path, arrays: Arrays) -> None:
@@ -46,12 +49,18 @@ def save_arrays(file: pathlib.Path, arrays: Arrays) -> None:
     temporary.replace(file)
 
 
-def load_arrays(file: pathlib.Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an `.npz` file; raises ValueError where it is damaged."""
+def find_arrays(file: pathlib.Path) -> dict[str, np.ndarray] | None:
+    """Return the arrays of an `.npz` file; None where they have to be made (again)."""
+    if not file.exists():
+        return None
     try:
-        with file.open("rb") as opened, np.load(opened) as arrays:
-            return dict(arrays)
+        return load_arrays(file)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"'{file}' is damaged ({error}): delete it and start again."
-        ) from error
+        logging.warning("'%s' is damaged (%s): it is made again.", file, error)
+        return None
+
+
+def load_arrays(file: pathlib.Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an `.npz` file."""
+    with file.open("rb") as opened, np.load(opened) as arrays:
+        return dict(arrays)

@@ -252,8 +252,9 @@ def _training(found: Found) -> Iterator[_report.Block]:
         figure = plots.mean_curves(
             {title: lines}, "step", num_columns=1, log_scale=(title,)
         )
-        path = plots.save_figure(figure, found.drawings / "training.png")
-        yield _report.Figure(path, "training", "Training of all autoencoders of INRs")
+        path = plots.save_figure(figure, found.drawings / "training")
+        caption = "Training of all autoencoders of INRs"
+        yield _report.Figure(path.with_suffix(".png"), "training", caption)
 
 
 def _all_autoencoders(found: Found) -> dict[str, dict[str, Any]]:

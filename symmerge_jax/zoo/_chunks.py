@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.numpy
+from absl import logging
 
 from symmerge_jax import symmetry
 from symmerge_jax.typing import Params
@@ -144,16 +145,15 @@ class Parts:
             )
 
     def load(self, start):
-        """Return the chunk that begins at this network, or None."""
+        """Return the chunk that begins at this network; None if it has to be made."""
         file = self._file(start)
         if file is None or not file.exists():
             return None
         try:
             return safetensors.numpy.load_file(file)
         except safetensors.SafetensorError as error:
-            raise ValueError(
-                f"{file} is damaged ({error}). Remove it: the chunk is made again."
-            ) from error
+            logging.warning("%s is damaged (%s): it is made again.", file, error)
+            return None
 
     def save(self, start, chunk):
         """Keep a chunk; the file gets its name only when it is complete."""

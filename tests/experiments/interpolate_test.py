@@ -88,7 +88,7 @@ def test_noise_is_seen_at_the_second_end_only(finished):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_at_the_next_cell(finished, monkeypatch):
+def test_a_run_goes_on_at_the_next_cell(finished, monkeypatch, caplog):
     config, workdir, results = finished
     (workdir / "cells" / "PD_0.02_naive.npz").unlink()
     (workdir / "cells" / "PD_0.02_latent.npz").unlink()
@@ -104,11 +104,10 @@ def test_a_run_goes_on_at_the_next_cell(finished, monkeypatch):
     for before, after in zip(results["cells"], again["cells"], strict=True):
         assert {**before, "seconds": 0} == {**after, "seconds": 0}
     damaged = workdir / "cells" / "PD_0_naive.npz"
-    content = damaged.read_bytes()
-    damaged.write_bytes(content[:100])
-    with pytest.raises(ValueError, match=r"PD_0_naive\.npz' is damaged"):
-        interpolate.run(config, workdir)
-    damaged.write_bytes(content)
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    interpolate.run(config, workdir)
+    assert "PD_0_naive.npz' is damaged" in caplog.text
+    assert done == ["naive", "latent", "naive"]
 
 
 @pytest.mark.slow
