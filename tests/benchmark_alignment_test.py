@@ -48,6 +48,7 @@ def test_reference_moves_like_act(reference, key):
 
 
 @pytest.mark.parametrize("start", ["identity", "outward"])
+@pytest.mark.slow
 def test_reference_does_the_same_search(reference, start):
     for seed in range(3):
         a, b = gaussian(2 * seed), gaussian(2 * seed + 1)

@@ -45,6 +45,7 @@ def row(params, index):
     [SIREN, {"kind": "mlp", "layer_sizes": [3, 4, 4, 2], "activation": "relu"}],
     ids=["siren", "relu"],
 )
+@pytest.mark.slow
 def test_twins_get_one_representative_with_the_same_function(key, description):
     network = network_of(description)
     params = testing.random_params(key, network)
@@ -108,6 +109,7 @@ def test_zero_networks_are_refused(key):
         symmerge_jax.canonicalize(none, network.spec)
 
 
+@pytest.mark.slow
 def test_a_canonicalizer_reconstructs(key, canonicalizer):
     spec = canonicalizer.spec
     params = testing.random_params(key, network_of())
@@ -171,6 +173,7 @@ def evaluate(network, params_batch, x):
     return jax.jit(jax.vmap(network.apply, (0, None)))(params_batch, x)
 
 
+@pytest.mark.slow
 def test_twins_share_a_twin(key, template_case):
     network, _, twins, forms, _ = template_case
     for leaf in jax.tree.leaves(forms):

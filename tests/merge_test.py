@@ -69,6 +69,7 @@ def assert_close(tree, other, rtol=0.0, atol=0.0):
 @pytest.mark.parametrize(
     "name", ["relu", pytest.param("siren", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_the_mean_of_twins_is_a_twin(name):
     network, twins = NETWORKS[name], make_twins(name, 3)
     found = symmerge_jax.merge(

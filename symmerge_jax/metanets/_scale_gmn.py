@@ -70,7 +70,7 @@ class ScaleGMN(nn.Module):
       >>> network = networks.siren((2, 4, 4, 1))
       >>> params = network.init(jax.random.key(0))
       >>> topology = graphs.topology(network.spec, params)
-      >>> encoder = metanets.ScaleGMN(topology, width=8)
+      >>> encoder = metanets.ScaleGMN(topology, width=8, num_layers=2)
       >>> graph = graphs.params_to_graph(params, topology)
       >>> variables = jax.jit(encoder.init)(jax.random.key(1), graph)
       >>> jax.jit(encoder.apply)(variables, graph).shape

@@ -44,6 +44,7 @@ def fast_only(names, fast):
 
 
 @pytest.mark.parametrize("name", fast_only(NETWORKS, ["siren", "no_hidden"]))
+@pytest.mark.slow
 def test_true_specs_pass_and_their_elements_are_certified(name, key):
     network = NETWORKS[name]
     params = draw(network)

@@ -70,6 +70,7 @@ def solve(aligner, network):
 
 
 @every_case
+@pytest.mark.slow
 def test_elements_are_group_elements(aligner, network):
     for problem, result in solve(aligner, network)[0].values():
         spec, sizes = problem.spec, problem.spec.sizes(problem.params_a)

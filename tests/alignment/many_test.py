@@ -77,6 +77,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "solver"), CASES)
+@pytest.mark.slow
 def test_twins_meet_in_one_point(name, solver, key):
     twins = make_twins(name, 4)
     weights = jnp.array([0.1, 0.2, 0.3, 0.4])
@@ -122,6 +123,7 @@ EACH = ["merge_many", pytest.param("universe", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("solver", EACH)
+@pytest.mark.slow
 def test_cycles_close_bit_for_bit(solver, key):
     params = make_twins("siren", 4, noise=0.5)
     elements = program("siren", solver)(key, params, jnp.full(4, 0.25)).elements

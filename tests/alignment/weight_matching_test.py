@@ -55,6 +55,7 @@ def solve_many(aligner, network, keys, **options):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.slow
 def test_outward_start_finds_the_element_of_every_twin(key, name):
     network = NETWORKS[name]()
     keys = jax.random.split(key, 20)
@@ -76,6 +77,7 @@ def test_outward_start_finds_the_element_of_every_twin(key, name):
         ({"permute": False}, {"permute": False}),
     ],
 )
+@pytest.mark.slow
 def test_restricted_matching_finds_restricted_elements(key, options, twins):
     network = networks.siren((2, 12, 9, 1))
     keys = jax.random.split(key, 10)
@@ -93,6 +95,7 @@ def test_permutations_alone_do_not_undo_signs(key):
     assert all(np.all(m.scale == 1) for m in found.element.values())
 
 
+@pytest.mark.slow
 def test_published_start_misses_some_twins_that_restarts_find(key):
     network = networks.siren((2, 32, 32, 1))
     keys = jax.random.split(key, 20)
@@ -107,6 +110,7 @@ def test_published_start_misses_some_twins_that_restarts_find(key):
 @pytest.mark.parametrize(
     ("name", "order"), [*((name, "forward") for name in NETWORKS), ("siren", "random")]
 )
+@pytest.mark.slow
 def test_objective_is_the_distance_and_never_rises(key, name, order):
     network = NETWORKS[name]()
     spec = network.spec
@@ -128,6 +132,7 @@ def test_objective_is_the_distance_and_never_rises(key, name, order):
     assert 0 < result.num_iters < 100
 
 
+@pytest.mark.slow
 def test_no_single_space_can_be_improved_at_the_end(key):
     network = networks.mlp((3, 6, 5, 2), "tanh")
     params_a = random_params(key, network)
@@ -155,6 +160,7 @@ def test_no_single_space_can_be_improved_at_the_end(key):
         assert np.all(jax.jit(distances)(others) >= reached - 1e-6)
 
 
+@pytest.mark.slow
 def test_scales_are_balanced_before_matching(key):
     network = networks.mlp((16, 64, 64, 10), "relu")
     keys = jax.random.split(key, 3)
@@ -184,6 +190,7 @@ def test_alternating_scales_reach_the_network_as_it_is_scaled(key):
 
 
 @pytest.mark.parametrize("scales", ["balanced", "alternating"])
+@pytest.mark.slow
 def test_dead_neurons_have_no_scale(key, scales):
     network = networks.mlp((3, 6, 5, 2), "relu")
     params_a, params_b, _ = make_pair(network, key)
@@ -215,6 +222,7 @@ def test_another_aligner_gives_a_start(key):
     assert helped.objective[-1] < 1e-8
 
 
+@pytest.mark.slow
 def test_equal_and_dead_neurons_do_not_cycle(key):
     network = networks.mlp((3, 8, 8, 2), "tanh")
     params = jax.tree.map(np.array, random_params(key, network))
@@ -305,6 +313,7 @@ def test_without_sweeps_the_best_start_is_kept(key):
     np.testing.assert_array_equal(moved["dense_1"]["kernel"], twin["dense_1"]["kernel"])
 
 
+@pytest.mark.slow
 def test_similarity_predicts_the_change_of_the_objective(key):
     network = networks.siren((2, 6, 5, 1))
     spec = network.spec

@@ -29,6 +29,7 @@ def twins_of(model, key, **options):
 
 
 @pytest.mark.parametrize("num_probes", [0, 3])
+@pytest.mark.slow
 def test_reconstructions_of_twins_are_one_network(make, key, num_probes):
     model, variables = make(num_probes=num_probes)
     twins = twins_of(model, key)
@@ -48,6 +49,7 @@ def test_ablating_the_symmetry_is_noticed(make, key):
     assert spread_of(latents) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_networks_one_by_one(canonicalizer, population):
     model, variables = canonicalizer.autoencoder, canonicalizer.variables
     encode = jax.jit(model.encode)
@@ -95,6 +97,7 @@ def test_probes_are_invariant_to_phases_too(describe, key):
     assert np.abs(encode(variables, other) - latent).max() > 5e-3
 
 
+@pytest.mark.slow
 def test_probes_of_classifiers_are_images(describe, key):
     architecture = {
         "kind": "cnn",

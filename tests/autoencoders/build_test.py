@@ -204,6 +204,7 @@ def test_neural_graphs_standardise_and_choose_their_latent(describe, kind):
         ("deep_weight_space", {"faithful": True, "num_heads": 2, "max_fixed": 1}, 16),
     ],
 )
+@pytest.mark.slow
 def test_encoders_of_weights_have_features_of_neurons(describe, kind, options, size):
     architecture, _, _, statistics = describe()
     encoder = {"kind": kind, "width": 8, "num_layers": 2, **options}

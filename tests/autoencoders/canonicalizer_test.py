@@ -23,6 +23,7 @@ def edit(folder, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+@pytest.mark.slow
 def test_batches_of_any_size_give_the_same(canonicalizer, population):
     whole = canonicalizer.encode(population)
     parts = canonicalizer.encode(population, batch_size=3)

@@ -36,6 +36,7 @@ def test_loss_is_zero_for_the_teacher_and_blind_to_an_offset():
 
 
 @pytest.mark.parametrize("num_networks", [1, 2])
+@pytest.mark.slow
 def test_chunks_change_neither_logits_nor_gradients(key, num_networks):
     network = networks.cnn((5, 5, 1), (2,), 3)
     params = jax.jit(jax.vmap(network.init))(jax.random.split(key, 3))

@@ -21,6 +21,7 @@ class FreeSize(nn.Module):
         return nn.Dense(size)(graph.nodes[..., 0])
 
 
+@pytest.mark.slow
 def test_the_encoder_alone_is_that_of_the_autoencoder(describe, key):
     architecture, encoder, decoder, statistics = describe({"num_probes": 3})
     alone = autoencoders.build_encoder(architecture, encoder, statistics)

@@ -51,6 +51,7 @@ def first(params):
         ("cnn", PROBES | ROUNDS),
     ],
 )
+@pytest.mark.slow
 def test_similarities_move_with_either_network(name, features):
     with jax.enable_x64(True):
         matcher, variables, params = make(name, features, dtype=np.float64)
@@ -83,6 +84,7 @@ def test_similarities_move_with_either_network(name, features):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.slow
 def test_untrained_probes_undo_every_twin(name):
     matcher, variables, params = make(name, PROBES)
     spec = matcher.network.spec
@@ -163,6 +165,7 @@ def test_the_supervised_loss_is_a_cross_entropy_over_candidates(signed):
     assert found == pytest.approx(total / 8, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_training_sees_through_distortions():
     """Twins with noise, as they are trained on: the loss falls, and they are found."""
     import optax
@@ -203,6 +206,7 @@ def test_training_sees_through_distortions():
     assert losses[-5:].mean() < 0.6 * losses[:5].mean()
 
 
+@pytest.mark.slow
 def test_soft_moves_reach_hard_ones_and_have_gradients():
     matcher, _, params = make("siren", PROBES, num=1)
     spec, one = matcher.network.spec, first(params)
@@ -227,6 +231,7 @@ def test_the_task_loss_is_that_of_the_mean():
     assert found == pytest.approx(3.0)
 
 
+@pytest.mark.slow
 def test_sweeps_finish_and_sinkhorn_starts_from_it():
     matcher, variables, params = make("siren", DWS)
     spec, one = matcher.network.spec, first(params)

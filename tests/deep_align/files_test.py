@@ -230,6 +230,7 @@ def test_bad_pairs_are_refused_before_any_work():
             aligner(jax.random.key(0), problem)
 
 
+@pytest.mark.slow
 def test_every_pair_of_a_batch_gets_its_own_element():
     """Three pairs: the last chunk is not full."""
     one, _, spec = pair_of()

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 import symmerge_jax
 from symmerge_jax import alignment, deep_align, networks, symmetry
@@ -9,6 +10,7 @@ from symmerge_jax import alignment, deep_align, networks, symmetry
 ARCHITECTURE = {"kind": "mlp", "layer_sizes": [3, 6, 5, 2], "activation": "relu"}
 
 
+@pytest.mark.slow
 def test_noisy_twins_are_merged_exactly():
     """The matcher alone finds the frame: one sweep of a solver that moves nothing."""
     network = networks.build(ARCHITECTURE)

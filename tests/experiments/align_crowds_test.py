@@ -43,6 +43,7 @@ def run(tmp_path_factory):
     return config, population, models, folder, results
 
 
+@pytest.mark.slow
 def test_aligned_twins_have_the_mean_that_they_are(run):
     results = run[-1]
     members = results["members"]["sizes"]
@@ -57,6 +58,7 @@ def test_aligned_twins_have_the_mean_that_they_are(run):
     assert "deep_align" not in results  # not among config.models
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_kept(run):
     config, population, models, folder, results = run
     files = {p: p.stat().st_mtime_ns for p in (folder / "cells").rglob("*.npz")}
@@ -68,6 +70,7 @@ def test_what_was_measured_is_kept(run):
     assert len(table) == 1 + len(results)
 
 
+@pytest.mark.slow
 def test_crowds_are_held_out_and_different(run):
     config, population, *_ = run
     rows = _align_crowds.draw(config, population, 0)
@@ -87,6 +90,7 @@ def test_crowds_are_held_out_and_different(run):
         ({"num_crowds": 0}, "num_crowds must be >= 1, got 0"),
     ],
 )
+@pytest.mark.slow
 def test_crowds_that_cannot_be_drawn_are_refused(run, changes, message):
     config = run[0].copy_and_resolve_references()
     config.crowds.update(changes)
@@ -94,6 +98,7 @@ def test_crowds_that_cannot_be_drawn_are_refused(run, changes, message):
         _align_crowds.check(config, run[1])
 
 
+@pytest.mark.slow
 def test_crowds_of_inrs_are_refused(run):
     inrs = run[1]._replace(group=np.zeros(24, int))
     with pytest.raises(ValueError, match="not for SIRENs"):

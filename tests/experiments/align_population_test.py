@@ -52,6 +52,7 @@ def test_pairs_are_all_of_a_part_each_once(kind, known):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_whether_there_are_pairs_is_told_without_listing_them(
     kind, known, tmp_path, monkeypatch
 ):
@@ -175,6 +176,7 @@ TWINS = [
 
 
 @pytest.mark.parametrize(("kind", "model", "changes"), TWINS)
+@pytest.mark.slow
 def test_elements_bring_twins_back(kind, model, changes, known, tmp_path):
     config, population = known[kind]
     config = config.copy_and_resolve_references()
@@ -234,6 +236,7 @@ def test_changed_twins_compute_something_else(known):
     assert max(jax.tree.leaves(difference)) < 1e-6
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_weighted_sum_and_training_lowers_it(known):
     config, population = known["mlp"]
     config = config.copy_and_resolve_references()

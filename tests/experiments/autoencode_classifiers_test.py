@@ -30,6 +30,7 @@ def finished(tmp_path_factory):
     return workdir, autoencode_classifiers.run(smoke_config(), workdir)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_it_measured(finished):
     workdir, results = finished
     assert (
@@ -59,6 +60,7 @@ def test_neural_graphs_read_cnns_too(tmp_path, kind):
     assert results["orbit_spread"] > 1e-4  # scales are no symmetry of theirs
 
 
+@pytest.mark.slow
 def test_evaluating_again_gives_the_same(finished):
     workdir, results = finished
     again = autoencode_classifiers.evaluate(workdir)
@@ -67,6 +69,7 @@ def test_evaluating_again_gives_the_same(finished):
         np.testing.assert_allclose(again[name], results[name], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_canonicalizer_serves_the_verb(finished):
     workdir, _ = finished
     canonicalizer = symmerge_jax.load_canonicalizer(workdir)
@@ -129,6 +132,7 @@ def test_what_cannot_work_is_refused_before_any_work(tmp_path, changes, message)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_zoo_is_taken_if_its_description_agrees(finished, tmp_path):
     made = finished[0] / "classifiers.zoo"
     other = smoke_config(zoo=str(made), **{"architecture.activation": "tanh"})
@@ -136,6 +140,7 @@ def test_a_zoo_is_taken_if_its_description_agrees(finished, tmp_path):
         autoencode_classifiers.run(other, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_an_imported_zoo_tells_nothing_of_its_training(finished, tmp_path):
     made = zoo.load(finished[0] / "classifiers.zoo")
     imported = dataclasses.replace(made, provenance={"made_by": "somebody"})

@@ -28,6 +28,7 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
+@pytest.mark.slow
 def test_every_config_describes_a_model(name, variant):
     config = configs.load(name, variant)
     config = _config.check_config(config, autoencode.default_config())

@@ -112,6 +112,7 @@ def assert_same_results(a, b):
         assert a[name] == b[name], name
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_files_and_finite_results(any_finished):
     config, workdir, results, _ = any_finished
     assert {path.name for path in workdir.iterdir()} == FILES
@@ -158,10 +159,12 @@ def test_reconstructions_are_drawn_while_it_trains(tmp_path, monkeypatch):
     assert (workdir / "reconstructions.png").exists()
 
 
+@pytest.mark.slow
 def test_a_run_traces_its_train_step_once(any_finished):
     assert any_finished[-1] == 1
 
 
+@pytest.mark.slow
 def test_the_canonicalizer_of_a_workdir_works(any_finished):
     _, workdir, results, _ = any_finished
     canonicalizer = symmerge_jax.load_canonicalizer(workdir)
@@ -176,6 +179,7 @@ def test_the_canonicalizer_of_a_workdir_works(any_finished):
     assert np.mean(errors) == pytest.approx(results["mse"], rel=0.5)
 
 
+@pytest.mark.slow
 def test_evaluating_again_gives_the_same(copied):
     _, workdir, results = copied
     (workdir / "results.json").unlink()
@@ -201,6 +205,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(copied):
     assert series["val/mse"].steps.tolist() == [3, 6]
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_with_the_remedy(copied):
     config, workdir, _ = copied
     latest = workdir / "checkpoints/latest/6"
@@ -214,6 +219,7 @@ def test_a_damaged_checkpoint_is_named_with_the_remedy(copied):
         autoencode.run(config, workdir)
 
 
+@pytest.mark.slow
 def test_a_damaged_canonicalizer_is_an_output_that_is_exported_again(copied):
     config, workdir, results = copied
     autoencode.check_output(workdir)
@@ -254,6 +260,7 @@ def test_a_signal_saves_the_run_and_it_goes_on(tmp_path, monkeypatch):
     assert_same_results(autoencode.run(config, tmp_path / "stopped"), whole)
 
 
+@pytest.mark.slow
 def test_a_workdir_of_another_config_is_refused(copied):
     config, workdir, _ = copied
     before = (workdir / "metrics.jsonl").read_bytes()
@@ -314,6 +321,7 @@ def test_wrong_values_are_refused_before_any_work(tmp_path, changes, message):
         ),
     ],
 )
+@pytest.mark.slow
 def test_values_that_do_not_fit_the_zoo_are_refused(
     tmp_path, finished, changes, message
 ):

@@ -30,6 +30,7 @@ def context_of(network):
         "closed_form",
     ],
 )
+@pytest.mark.slow
 def test_the_mean_of_twins_is_each_of_them(name):
     """Negative test too: without alignment it is not."""
     network, batch = cnns.random_networks(2, activation="tanh")

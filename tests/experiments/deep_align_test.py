@@ -71,6 +71,7 @@ def cross_entropy(params, data):
     return -x[np.arange(len(x)), data["labels"]].mean()
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_it_promises(finished):
     _, workdir, results = finished
     assert {path.name for path in workdir.iterdir()} == FILES
@@ -102,6 +103,7 @@ def test_a_run_leaves_what_it_promises(finished):
         assert model["val_loss"] == trained.metadata["val_loss"] > 0
 
 
+@pytest.mark.slow
 def test_curves_are_losses_between_the_networks_of_pairs(finished, mlps, tmp_path):
     config, workdir, results = finished
     population = _align_population.load(config, tmp_path)
@@ -136,6 +138,7 @@ def test_curves_are_losses_between_the_networks_of_pairs(finished, mlps, tmp_pat
     assert found["middle"] == pytest.approx(naive[:, 1].mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_table_has_a_block_for_what_methods_see(finished):
     _, _, results = finished
     lines = deep_align.table(results).splitlines()
@@ -158,6 +161,7 @@ def test_the_table_has_a_block_for_what_methods_see(finished):
     assert f"{naive['barrier']:.4f} ± 0.2500" in line and "± 25.00" in line
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_what_is_missing(copy, monkeypatch):
     config, workdir, results = copy
     monkeypatch.setattr(_autoencoder_fit, "fit", None)  # nothing is trained again
@@ -198,6 +202,7 @@ def test_a_run_goes_on_with_what_is_missing(copy, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["absent", "damaged"])
+@pytest.mark.slow
 def test_a_matcher_that_cannot_be_read_is_exported_and_not_trained(
     copy, monkeypatch, how
 ):
@@ -220,6 +225,7 @@ def test_a_matcher_that_cannot_be_read_is_exported_and_not_trained(
         deep_align.run(config, workdir)
 
 
+@pytest.mark.slow
 def test_each_population_counts_its_own_pairs(finished, mlps, tmp_path, monkeypatch):
     config, _, _ = finished
     config = config.copy_and_resolve_references()
@@ -300,6 +306,7 @@ def test_methods_are_chosen_in_the_order_of_tables():
         assert label == f"matching {group}, best start"
 
 
+@pytest.mark.slow
 def test_other_widths_are_compared_by_the_statistics_of_training(
     finished, mlps, tmp_path, monkeypatch
 ):

@@ -42,6 +42,7 @@ USES = {
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.slow
 def test_inrs_of_other_sizes_are_refused(tmp_path, use):
     path = encoders.save_zoo(tmp_path / "inrs.zoo")
     run = encoders.save_run(tmp_path / "gmn", path)

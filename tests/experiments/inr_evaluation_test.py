@@ -51,6 +51,7 @@ def errors_of(canonicalizer, inrs):
     )
 
 
+@pytest.mark.slow
 def test_the_error_without_a_part_is_that_of_decoding_its_mean(inrs):
     canonicalizer = make(GMN)
     mse, without = errors_of(canonicalizer, inrs)
@@ -74,6 +75,7 @@ def test_the_error_without_a_part_is_that_of_decoding_its_mean(inrs):
         ("encoder", "mse_without_scale_gmn", "mse_without_probes"),
     ],
 )
+@pytest.mark.slow
 def test_a_part_that_says_nothing_is_not_missed(inrs, part, idle, busy):
     canonicalizer = make(GMN)
     silence(canonicalizer, part)

@@ -76,6 +76,7 @@ def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
 
 
+@pytest.mark.slow
 def test_errors_end_in_one_line_and_bugs_in_a_traceback(tmp_path):
     (tmp_path / "config.py").write_text(CONFIG)
     (tmp_path / "script.py").write_text(SCRIPT)

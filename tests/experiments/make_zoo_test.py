@@ -7,6 +7,7 @@ from symmerge_jax.experiments import make_zoo
 from tests.experiments import configs
 
 
+@pytest.mark.slow
 def test_smoke_config_makes_a_zoo_and_finds_it_again(tmp_path, capsys):
     config = configs.load("zoo_digits", "smoke")
     config.architecture.hidden_sizes = (5,)

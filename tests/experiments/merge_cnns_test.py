@@ -51,6 +51,7 @@ def finished(path, tmp_path_factory):
     return config, workdir, merge_cnns.run(config, workdir)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_results_and_curves(finished):
     config, workdir, results = finished
     assert {path.name for path in workdir.iterdir()} == FILES
@@ -73,6 +74,7 @@ def test_a_run_leaves_its_results_and_curves(finished):
     assert len(crowd["methods"]["mean"]["repairs"]["rescale"]["accuracy"]) == 2
 
 
+@pytest.mark.slow
 def test_pairs_are_disjoint_held_out_and_sorted(finished, path):
     config, _, results = finished
     held_out = zoo.split(
@@ -98,6 +100,7 @@ def test_of_a_training_run_the_best_checkpoint_is_taken(tmp_path):
     assert len(found.number) == 2 and set(found.number % 3) == {1}
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_further_methods(finished, monkeypatch):
     config, workdir, results = finished
     with monkeypatch.context() as patch:  # nothing is measured again
@@ -129,6 +132,7 @@ def test_a_single_pair_has_no_errors_and_a_run_may_be_crowds_only(path, tmp_path
     assert merge_cnns.table(results).startswith("accuracy % of the mean of k")
 
 
+@pytest.mark.slow
 def test_table_keeps_apart_what_sees_data(finished):
     _, _, results = finished
     methods = {**results["methods"]}

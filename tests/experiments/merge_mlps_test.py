@@ -40,6 +40,7 @@ def finished(tmp_path_factory):
     return config, workdir, merge_mlps.run(config, workdir)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_networks_results_and_curves(finished):
     config, workdir, results = finished
     assert {path.name for path in workdir.iterdir()} == FILES
@@ -60,6 +61,7 @@ def test_a_run_leaves_its_networks_results_and_curves(finished):
     networks.build(architecture).spec.sizes(symmerge_jax.load(file))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again_and_takes_further_methods(
     finished, monkeypatch
 ):
@@ -80,6 +82,7 @@ def test_a_finished_run_is_not_trained_again_and_takes_further_methods(
         merge_mlps.run(more, workdir)
 
 
+@pytest.mark.slow
 def test_table_keeps_data_free_methods_apart(finished):
     _, _, results = finished
     methods = {**results["methods"]}

@@ -245,6 +245,7 @@ def cnn_files(tmp_path):
     return paths
 
 
+@pytest.mark.slow
 def test_cnns_are_merged_also_from_a_matcher(tmp_path, cnn_files):
     out = tmp_path / "out.npz"
     report = merge.run(cnn_files, out)

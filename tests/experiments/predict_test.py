@@ -84,6 +84,7 @@ def of_accuracies(classifiers, tmp_path_factory):
     return config, workdir, predict.run(config, workdir)
 
 
+@pytest.mark.slow
 def test_classes_are_learned_and_reported(of_labels):
     _, workdir, results = of_labels
     assert {file.name for file in workdir.iterdir()} == {
@@ -103,6 +104,7 @@ def test_classes_are_learned_and_reported(of_labels):
     assert results["num_train"] == 36
 
 
+@pytest.mark.slow
 def test_published_numbers_stand_beside_ours(of_labels, of_accuracies):
     _, _, results = of_labels
     found = {e["quantity"]: e["value"] for e in results["published"]["numbers"]}
@@ -116,12 +118,14 @@ def test_published_numbers_stand_beside_ours(of_labels, of_accuracies):
     assert "CIFAR-10" in results["published"]["on"]
 
 
+@pytest.mark.slow
 def test_other_images_have_no_published_numbers(inrs, of_labels):
     config, _, _ = of_labels
     data = dataclasses.replace(zoo.load(inrs), provenance={"source": "digits/all"})
     assert predict._predict_evaluation.published(config, data) == {}
 
 
+@pytest.mark.slow
 def test_accuracies_are_ranked(of_accuracies):
     _, workdir, results = of_accuracies
     assert results["tau"] == results["tau_of_twins"] > 0.4
@@ -131,6 +135,7 @@ def test_accuracies_are_ranked(of_accuracies):
     assert {"r2", "train_tau", "val_tau", "best_step"} <= results.keys()
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_that_of_the_highest_measure(of_accuracies):
     _, workdir, results = of_accuracies
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
@@ -138,6 +143,7 @@ def test_the_best_checkpoint_is_that_of_the_highest_measure(of_accuracies):
     assert results["val_tau"] == pytest.approx(max(values))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_measured_again_and_not_trained(of_labels):
     config, workdir, results = of_labels
     before = (workdir / "metrics.jsonl").read_text()
@@ -145,6 +151,7 @@ def test_a_finished_run_is_measured_again_and_not_trained(of_labels):
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_zoo_that_was_exchanged_is_noticed(of_labels, tmp_path):
     config, workdir, _ = of_labels
     copy = pathlib.Path(shutil.copytree(workdir, tmp_path / "copy"))
@@ -159,6 +166,7 @@ def test_a_zoo_that_was_exchanged_is_noticed(of_labels, tmp_path):
         predict.evaluate(copy)
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_run_is_refused(of_labels, tmp_path):
     _, workdir, _ = of_labels
     shutil.copy(workdir / "config.json", tmp_path)
@@ -167,6 +175,7 @@ def test_a_folder_without_a_run_is_refused(of_labels, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"architecture": {}}'])
+@pytest.mark.slow
 def test_a_damaged_description_is_named(of_labels, tmp_path, content):
     _, workdir, _ = of_labels
     shutil.copy(workdir / "config.json", tmp_path)
@@ -280,6 +289,7 @@ def test_the_smoke_config_reads_weights(tmp_path):
     assert results["published"] == {}
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_pretrained_encoder(inrs, tmp_path):
     encoders.save_run(tmp_path / "auto", inrs)
     trained = autoencoders.load_canonicalizer(tmp_path / "auto")

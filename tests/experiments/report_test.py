@@ -99,6 +99,7 @@ def test_old_figures_are_gone_from_a_new_report(report, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["paper_smoke", "paper_cpu", "paper_gpu"])
+@pytest.mark.slow
 def test_a_report_of_nothing_says_what_is_missing_section_by_section(name, tmp_path):
     config = configs.load(name)
     reproduce.write_report(config, tmp_path, command="python launch/reproduce.py")

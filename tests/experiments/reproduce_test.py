@@ -178,6 +178,7 @@ def test_what_only_adds_keeps_the_run(stub, tmp_path, capsys):
     assert len(record_of(tmp_path, "second")["sessions"]) == 2
 
 
+@pytest.mark.slow
 def test_a_run_with_a_damaged_model_goes_on(stub, tmp_path, capfd):
     def work(config, folder):
         cnns.save_canonicalizer(folder / "canonicalizer")

@@ -49,6 +49,7 @@ FAITHFUL = {"faithful": True, "num_heads": 2, "max_fixed": 2}
     ],
     ids=lambda x: x if isinstance(x, str) else "-".join(x),
 )
+@pytest.mark.slow
 def test_features_move_with_the_neurons_and_latents_stay(architecture, options):
     network = NETWORKS[architecture]
     with jax.enable_x64(True):
@@ -137,6 +138,7 @@ def test_pixels_do_not_blow_up_the_layers():
     assert large < 1.5 * small and huge > 5 * large
 
 
+@pytest.mark.slow
 def test_dropout_and_storage():
     network = NETWORKS["mlp"]
     encoder, _, graph, variables = make(network, dropout=0.5, remat=True, latent_size=3)

@@ -69,6 +69,7 @@ def along_inputs(params, x):
     return np.stack(columns, axis=-1)
 
 
+@pytest.mark.slow
 def test_every_map_of_a_layer():
     n0, n1, n2, n3, few, size, new_size = 3, 4, 5, 2, 2, 3, 4
     topology = make_topology(networks.mlp((n0, n1, n2, n3), "relu"))
@@ -123,6 +124,7 @@ def test_every_map_of_a_layer():
         np.testing.assert_allclose(np.asarray(x)[0], y, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_norm_sees_one_network():
     network = networks.mlp((3, 4, 2), "relu")
     topology = make_topology(network)

@@ -43,6 +43,7 @@ def without_block(params, name):
     return kept
 
 
+@pytest.mark.slow
 def test_each_network_has_the_latent_that_it_has_alone(setting):
     encoder, variables, params, encode = setting
     latents = encode(variables, mixed(encoder.topology, params))

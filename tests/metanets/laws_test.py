@@ -38,6 +38,7 @@ def deviation(a, b):
 @pytest.mark.parametrize(
     "name", cases.some("sign_inr", "scale_gated", without=NOT_INVARIANT)
 )
+@pytest.mark.slow
 def test_latent_is_invariant_and_node_features_are_equivariant(name):
     network, encoder, params = cases.make(name)
     params = jax.tree.map(lambda x: x[0], params)
@@ -105,6 +106,7 @@ def test_dropout_keeps_the_sign_symmetry_and_is_off_by_default():
         pytest.param({"symmetry": "permutation"}, False, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_real_orbit_of_an_inr_has_one_latent(data_dir, options, is_invariant):
     orbit = zoo.import_dws(data_dir / "mnist_inrs")
     assert len(orbit) == 32

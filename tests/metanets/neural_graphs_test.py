@@ -296,6 +296,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("architecture", NETWORKS)
 @pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.slow
 def test_permutations_change_nothing_and_signs_do(name, architecture):
     network = NETWORKS[architecture]
     with jax.enable_x64(True):
@@ -336,6 +337,7 @@ def test_permutations_change_nothing_and_signs_do(name, architecture):
 
 
 @pytest.mark.parametrize("norm", ["graph", "node", "batch"])
+@pytest.mark.slow
 def test_only_the_published_norm_looks_at_other_networks(norm):
     network = NETWORKS["inr"]
     with jax.enable_x64(True):
@@ -351,6 +353,7 @@ def test_only_the_published_norm_looks_at_other_networks(norm):
 
 
 @pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.slow
 def test_gradients_are_finite_and_leave_the_frequencies_alone(name):
     network = NETWORKS["inr"]
     # All weights equal: no variance of messages, no variance of features.
@@ -364,6 +367,7 @@ def test_gradients_are_finite_and_leave_the_frequencies_alone(name):
 
 
 @pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.slow
 def test_dropout_wants_a_key_and_a_latent_size_a_map(name):
     network = NETWORKS["inr"]
     params = random_params(network, 2)

@@ -17,6 +17,7 @@ def flat(encoder, variables, graph):
 
 
 @pytest.mark.parametrize("name", cases.some("sign_inr", "scale_cnn", "permutation"))
+@pytest.mark.slow
 def test_values_are_those_of_flat_edges(name):
     with jax.enable_x64(True):
         _, encoder, params = cases.make(name)
@@ -53,6 +54,7 @@ def test_gradients_are_those_of_flat_edges(name):
 @pytest.mark.parametrize(
     "name", [pytest.param("sign_inr", marks=pytest.mark.slow), "scale_gated"]
 )
+@pytest.mark.slow
 def test_gradients_are_finite_where_biases_and_weights_are_zero(name):
     _, encoder, params = cases.make(name, num_layers=1)
     zeros = jax.tree.map(jnp.zeros_like, params)

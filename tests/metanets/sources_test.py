@@ -8,6 +8,7 @@ from symmerge_jax.metanets import _sources
 
 
 @pytest.mark.parametrize("group", ["siren", "relu"])
+@pytest.mark.slow
 def test_slices_change_neither_latents_nor_gradients(key, monkeypatch, group):
     sizes = (2, 7, 5, 1)
     network = networks.siren(sizes) if group == "siren" else networks.mlp(sizes)

@@ -60,6 +60,7 @@ def read_zoo_network(data_dir):
 @pytest.mark.parametrize(
     "activation", ["relu", pytest.param("tanh", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_twins_of_zoo_networks_have_one_latent(activation, data_dir):
     network = networks.cnn((32, 32, 1), activation=activation)
     encoder = make(network)
@@ -76,6 +77,7 @@ def test_twins_of_zoo_networks_have_one_latent(activation, data_dir):
     assert spread([fresh_latent, real_latent]) > 1e-3
 
 
+@pytest.mark.slow
 def test_twins_have_one_latent_where_products_are_rounded(monkeypatch):
     """TF32, the default of matrix products on a GPU, keeps 10 bits of the mantissa."""
     exact = _linear.matmul
@@ -97,6 +99,7 @@ def test_twins_have_one_latent_where_products_are_rounded(monkeypatch):
     assert spread(jax.jit(raw.apply)(variables, twins)) > 1e-4
 
 
+@pytest.mark.slow
 def test_no_value_and_no_gradient_changes():
     network = networks.mlp((2, 4, 3, 2), "relu")
     with jax.enable_x64(True):
@@ -122,6 +125,7 @@ def test_no_value_and_no_gradient_changes():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), ours, raw)
 
 
+@pytest.mark.slow
 def test_every_row_of_a_stream_that_is_written_twice_has_norm_one():
     """Only weights from earlier spaces count: later ones are not yet rescaled."""
     axis = symmetry.Axis

@@ -59,6 +59,7 @@ def test_cnn_is_the_convolution_of_jax(key, name):
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sine", "gelu"])
 @pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.slow
 def test_twins_compute_the_same(key, name, activation):
     network = networks.cnn(**(SMALL | FAMILY[name]), activation=activation)
     params = testing.random_params(key, network)
@@ -93,6 +94,7 @@ def test_features_are_the_values_behind_the_activation(key):
 
 
 @pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.slow
 def test_graph_has_an_edge_per_pair_of_channels(key, name):
     network = networks.cnn(**(SMALL | FAMILY[name]))
     params = testing.random_params(key, network)

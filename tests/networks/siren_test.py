@@ -51,6 +51,7 @@ def test_siren_layout_and_activations(key):
 
 
 @pytest.mark.parametrize("w0", [30.0, 10.0])
+@pytest.mark.slow
 def test_siren_init_fills_its_range_and_zeroes_biases(key, w0):
     params = networks.siren((2, 200, 200, 1), w0).init(key)
     for layer, fan_in in zip(params.values(), (2, 200, 200), strict=True):

@@ -110,6 +110,7 @@ def test_legends_fit_their_figure():
         assert box.x0 >= 0 and box.x1 <= width * figure.dpi
 
 
+@pytest.mark.slow
 def test_neither_import_nor_drawing_loads_pyplot():
     code = (
         "import sys; from symmerge_jax import plots; import numpy as np;"

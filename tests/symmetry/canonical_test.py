@@ -47,6 +47,7 @@ def test_canonical_form_is_idempotent(get_case, name, max_deviation):
     assert max_deviation(again, case.canonical_orbit) <= tolerance
 
 
+@pytest.mark.slow
 def test_canonical_form_is_the_same_without_jit_and_vmap(get_case, max_deviation):
     case = get_case("mlp_tanh")
     eager = symmetry.canonical_form(case.params, case.spec)

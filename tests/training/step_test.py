@@ -76,6 +76,7 @@ def test_microbatches_give_the_gradient_of_the_whole_batch(key, num_microbatches
             np.testing.assert_allclose(metrics_a[name], metrics_b[name], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_jit_and_pmap_agree_on_one_and_two_devices(two_devices):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", TWO_DEVICES],
