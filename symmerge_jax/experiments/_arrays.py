@@ -2,6 +2,7 @@
 
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
@@ -55,7 +56,7 @@ def find_arrays(file: pathlib.Path) -> dict[str, np.ndarray] | None:
         return None
     try:
         return load_arrays(file)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         logging.warning("'%s' is damaged (%s): it is made again.", file, error)
         return None
 

@@ -43,6 +43,7 @@ def test_reconstructions_of_twins_are_one_network(make, key, num_probes):
     assert jax.tree.map(jnp.shape, decoded) == jax.tree.map(jnp.shape, twins)
 
 
+@pytest.mark.slow
 def test_ablating_the_symmetry_is_noticed(make, key):
     model, variables = make(ablate_symmetry=True)
     latents = jax.jit(model.encode)(variables, twins_of(model, key))

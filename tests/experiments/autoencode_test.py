@@ -138,6 +138,7 @@ def test_a_run_writes_its_files_and_finite_results(any_finished):
     assert "mse" in autoencode.table(results)
 
 
+@pytest.mark.slow
 def test_reconstructions_are_drawn_while_it_trains(tmp_path, monkeypatch):
     config, workdir = probe_config(**ALL_STEPS), tmp_path / "run"
     drawn = []

@@ -220,6 +220,7 @@ def save_matcher(folder, architecture):
     deep_align.save_matcher(folder, trained)
 
 
+@pytest.mark.slow
 def test_a_trained_matcher_starts_the_search(tmp_path, files):
     wider = {**MLP, "layer_sizes": [4, 9, 3]}  # hidden widths may be others
     save_matcher(tmp_path / "run" / "matcher", wider)

@@ -316,6 +316,7 @@ def test_training_starts_from_a_pretrained_encoder(inrs, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_pretrained_encoder_keeps_its_own_dropout(inrs, tmp_path):
     encoders.save_run(tmp_path / "auto", inrs, dropout=0.5)
     config = probe_config(inrs)
