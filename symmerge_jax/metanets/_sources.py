@@ -8,6 +8,7 @@ the last of them stay in the cache.
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -16,8 +17,14 @@ from symmerge_jax.typing import Array
 
 LARGE = 2**21
 """Numbers per network and tensor from which a block is large."""
-SLICE = 2**20
-"""Numbers per tensor in a slice, at most, if a slice has more than one source."""
+
+
+def slice_limit() -> int:
+    """Return how many numbers per tensor a slice of several sources has at most.
+
+    A CPU is fastest on one source at a time, whose edges are the rows of one matrix.
+    """
+    return 0 if jax.default_backend() == "cpu" else 2**20
 
 
 def sum_over_sources(
@@ -83,7 +90,7 @@ def _slice_size(edges: Array | _linear.RawEdges, values: Array) -> int | None:
     row = num_targets * width
     if num_sources * row <= LARGE:
         return None
-    at_most = max(1, SLICE // (num_networks * row))
+    at_most = max(1, slice_limit() // (num_networks * row))
     # Slices of nearly the same size leave the smallest rest.
     return num_sources // -(-num_sources // at_most)
 

@@ -7,9 +7,13 @@ from symmerge_jax import graphs, metanets, networks, testing
 from symmerge_jax.metanets import _sources
 
 
-@pytest.mark.parametrize("group", ["siren", "relu"])
+@pytest.mark.parametrize(
+    ("group", "limit"),
+    [("siren", 0), ("relu", 2 * 5 * 4 * 2)],  # one source; two, and a rest of one
+    ids=["siren-one", "relu-two"],
+)
 @pytest.mark.slow
-def test_slices_change_neither_latents_nor_gradients(key, monkeypatch, group):
+def test_slices_change_neither_latents_nor_gradients(key, monkeypatch, group, limit):
     sizes = (2, 7, 5, 1)
     network = networks.siren(sizes) if group == "siren" else networks.mlp(sizes)
     params = testing.random_params(key, network)
@@ -32,7 +36,7 @@ def test_slices_change_neither_latents_nor_gradients(key, monkeypatch, group):
 
     expected = both()
     monkeypatch.setattr(_sources, "LARGE", 1)
-    monkeypatch.setattr(_sources, "SLICE", 2 * 5 * 4 * 2)  # two sources, a rest of one
+    monkeypatch.setattr(_sources, "slice_limit", lambda: limit)
     found = both()
     for name, (new, old) in {
         "value": (found[0], expected[0]),
@@ -49,7 +53,7 @@ def test_slices_change_neither_latents_nor_gradients(key, monkeypatch, group):
 
 def test_sources_are_divided_without_a_small_rest(monkeypatch):
     monkeypatch.setattr(_sources, "LARGE", 1)
-    monkeypatch.setattr(_sources, "SLICE", 40)
+    monkeypatch.setattr(_sources, "slice_limit", lambda: 40)
     edges = jnp.arange(7 * 2 * 5.0).reshape(1, 7, 2, 5)
     values = jnp.ones((1, 7, 5))
     sizes = []
