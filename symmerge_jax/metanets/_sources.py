@@ -1,4 +1,4 @@
-"""Large blocks of edges, a few sources at a time.
+"""Large blocks of edges, one or a few sources at a time.
 
 The features of 100,000 edges are 50 MB per tensor, far more than a cache holds, and a
 step makes a dozen such tensors. Taken in slices of the sources, all but the first and
