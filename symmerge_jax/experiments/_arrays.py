@@ -35,19 +35,24 @@ def complete(
     with training.Progress(total, description, unit, initial=done) as progress:
         for job in [job for job in files if job not in found]:
             arrays = make(job)
-            save_arrays(files[job], arrays)
-            found[job] = load_arrays(files[job])
+            found[job] = save_arrays(files[job], arrays)
             shown = {"seconds"} & arrays.keys()
             progress.update(1, **{name: float(arrays[name]) for name in shown})
     return {job: found[job] for job in files}
 
 
-def save_arrays(file: pathlib.Path, arrays: Arrays) -> None:
-    """Write arrays to an `.npz` file under a temporary name, then rename it."""
+def save_arrays(file: pathlib.Path, arrays: Arrays) -> dict[str, np.ndarray]:
+    """Write arrays to an `.npz` file under a temporary name, then rename it.
+
+    Returns:
+      The arrays as `find_arrays` would read them.
+    """
+    kept = {name: np.array(array) for name, array in arrays.items()}
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".tmp.npz")
-    np.savez_compressed(temporary, **arrays)  # pyright: ignore
+    np.savez_compressed(temporary, **kept)  # pyright: ignore
     temporary.replace(file)
+    return kept
 
 
 def find_arrays(file: pathlib.Path) -> dict[str, np.ndarray] | None:
@@ -55,13 +60,8 @@ def find_arrays(file: pathlib.Path) -> dict[str, np.ndarray] | None:
     if not file.exists():
         return None
     try:
-        return load_arrays(file)
+        with file.open("rb") as opened, np.load(opened) as arrays:
+            return dict(arrays)
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         logging.warning("'%s' is damaged (%s): it is made again.", file, error)
         return None
-
-
-def load_arrays(file: pathlib.Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an `.npz` file."""
-    with file.open("rb") as opened, np.load(opened) as arrays:
-        return dict(arrays)

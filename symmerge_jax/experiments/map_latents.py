@@ -332,8 +332,7 @@ def _map(config, given: _Given, kind: str, latents) -> dict[str, np.ndarray]:
 def _kept(file: pathlib.Path, make: Callable[[], dict[str, np.ndarray]]):
     """Return the arrays of a file, which is made first if there is none to read."""
     if (found := _arrays.find_arrays(file)) is None:
-        _arrays.save_arrays(file, make())
-        found = _arrays.load_arrays(file)
+        found = _arrays.save_arrays(file, make())
     return found
 
 
