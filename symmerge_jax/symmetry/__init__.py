@@ -1,6 +1,7 @@
 """Symmetries of network parameters: groups, their action, and canonical forms."""
 
 from symmerge_jax.symmetry._action import act, act_dense
+from symmerge_jax.symmetry._axes import Axis, Group, Space
 from symmerge_jax.symmetry._canonical import (
     balance_scales,
     canonical_element,
@@ -17,13 +18,16 @@ from symmerge_jax.symmetry._element import (
     sample,
 )
 from symmerge_jax.symmetry._orbit import canonical_distance, distance, sample_orbit
-from symmerge_jax.symmetry._spec import (
-    Axis,
-    Group,
-    Space,
-    SymmetrySpec,
+from symmerge_jax.symmetry._spec import SymmetrySpec
+from symmerge_jax.symmetry._tree import (
     check_finite,
     flatten,
+    is_array,
+    is_parameter,
+    join,
+    name,
+    rebuild,
+    split,
     unflatten,
 )
 from symmerge_jax.symmetry._unfold import unfold, unfold_uses
@@ -49,8 +53,14 @@ __all__ = [
     "fold_phases",
     "identity",
     "inverse",
+    "is_array",
+    "is_parameter",
+    "join",
+    "name",
+    "rebuild",
     "sample",
     "sample_orbit",
+    "split",
     "unflatten",
     "unfold",
     "unfold_uses",

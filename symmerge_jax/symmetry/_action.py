@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 
-from symmerge_jax.symmetry import _element, _spec
+from symmerge_jax.symmetry import _axes, _element, _spec, _tree
 from symmerge_jax.typing import Array, Params
 
 
@@ -26,7 +26,8 @@ def act(
 
     Raises:
       ValueError: if `params` does not fit `spec`, or `element` names an unknown space,
-        has another number of neurons, or moves a space whose group is trivial.
+        has another number of neurons, or moves a space whose group is trivial; or if
+        integers would have to be scaled.
     """
     sizes = spec.sizes(params)
     for name, monomial in element.items():
@@ -37,14 +38,22 @@ def act(
                 f" {monomial.scale.shape} for space '{name}', which has {sizes[name]}"
                 " neurons in the parameters; lift batches with jax.vmap."
             )
-    leaves = _spec.flatten(params)
+    leaves = _tree.flatten(params)
     for path, axes in spec.axes:
         for number, axis in enumerate(axes):
             if axis is not None and axis.space in element:
+                scaled = axis.power and _tree.is_parameter(leaves[path])
+                permuted = spec.space(axis.space).group is _axes.Group.PERMUTATION
+                if axis.power and not scaled and not permuted:
+                    raise ValueError(
+                        f"Parameter '{_tree.name(path)}' of type {leaves[path].dtype}"
+                        f" cannot be scaled with space '{axis.space}': integers are"
+                        " only permuted (power 0)."
+                    )
                 leaves[path] = _act_on_axis(
-                    element[axis.space], leaves[path], number, axis
+                    element[axis.space], leaves[path], number, axis, bool(scaled)
                 )
-    return _spec.unflatten(leaves)
+    return _tree.rebuild(params, leaves)
 
 
 def act_dense(
@@ -78,7 +87,7 @@ def act_dense(
                 f"Matrix of shape {matrix.shape} for space '{name}', which has"
                 f" {sizes[name]} neurons in the parameters."
             )
-    leaves = _spec.flatten(params)
+    leaves = _tree.flatten(params)
     for path, axes in spec.axes:
         for number, axis in enumerate(axes):
             if axis is not None and axis.space in matrices:
@@ -89,11 +98,11 @@ def act_dense(
                 blocks = leaf.reshape(axis.repeat, len(matrix), -1)
                 moved = jnp.einsum("ij,rjm->rim", matrix, blocks)
                 leaves[path] = jnp.moveaxis(moved.reshape(leaf.shape), 0, number)
-    return _spec.unflatten(leaves)
+    return _tree.rebuild(params, leaves)
 
 
 def _check_movable(spec: _spec.SymmetrySpec, name: str) -> None:
-    if spec.space(name).group is _spec.Group.TRIVIAL:
+    if spec.space(name).group is _axes.Group.TRIVIAL:
         raise ValueError(
             f"Space '{name}' has the trivial group (input or output neurons) and"
             " cannot be moved."
@@ -101,17 +110,23 @@ def _check_movable(spec: _spec.SymmetrySpec, name: str) -> None:
 
 
 def _act_on_axis(
-    monomial: _element.Monomial, leaf: Array, number: int, axis: _spec.Axis
+    monomial: _element.Monomial,
+    leaf: Array,
+    number: int,
+    axis: _axes.Axis,
+    scaled: bool,
 ) -> Array:
     perm, scale = monomial
     if axis.repeat > 1:
-        starts = len(perm) * jnp.arange(axis.repeat)
+        starts = len(perm) * jnp.arange(axis.repeat, dtype=perm.dtype)
         perm = (starts[:, None] + perm[None]).ravel()
         scale = jnp.tile(scale, axis.repeat)
     leaf = jnp.take(leaf, perm, axis=number)
-    if axis.power == 0:
+    if not scaled:
         return leaf
-    factor = scale if axis.power == 1 else 1 / scale
+    # Below float32 only the product is rounded, not the factor before it.
+    dtype = jnp.promote_types(leaf.dtype, jnp.float32)
+    factor = (scale if axis.power == 1 else 1 / scale).astype(dtype)
     shape = [1] * leaf.ndim
     shape[number] = -1
-    return leaf * factor.reshape(shape).astype(leaf.dtype)
+    return (leaf.astype(dtype) * factor.reshape(shape)).astype(leaf.dtype)

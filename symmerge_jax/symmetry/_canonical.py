@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax.symmetry import _action, _element, _spec, _unfold
+from symmerge_jax.symmetry import _action, _axes, _element, _spec, _tree, _unfold
 from symmerge_jax.typing import Array, Params
 
 
@@ -69,15 +69,15 @@ def canonical_element(
     sizes = spec.sizes(params)
     # What is read from dead neurons, or from spaces that are not sorted yet (a residual
     # stream), says nothing about the neuron that reads it.
-    movable = {s.name for s in spec.spaces if s.group is not _spec.Group.TRIVIAL}
+    movable = {s.name for s in spec.spaces if s.group is not _axes.Group.TRIVIAL}
     alive = {name: jnp.full(size, name not in movable) for name, size in sizes.items()}
     for space in spec.spaces:
-        if space.group is not _spec.Group.TRIVIAL:
+        if space.group is not _axes.Group.TRIVIAL:
             step, alive[space.name] = _sort_by_incoming(params, spec, space, alive)
             params = _action.act(step, params, spec)
             element = _element.compose(step, element)
     for space in reversed(spec.spaces):
-        if space.group is not _spec.Group.TRIVIAL:
+        if space.group is not _axes.Group.TRIVIAL:
             step = _sort_dead(params, spec, space, alive[space.name])
             params = _action.act(step, params, spec)
             element = _element.compose(step, element)
@@ -108,11 +108,11 @@ def balance_scales(
     Returns:
       An element with identity permutations, on the `Group.SCALE` spaces only.
     """
-    spaces = [space for space in spec.spaces if space.group is _spec.Group.SCALE]
+    spaces = [space for space in spec.spaces if space.group is _axes.Group.SCALE]
     sizes = spec.sizes(params)
     if not spaces:
         return {}
-    dtype = jnp.result_type(*_spec.flatten(params).values())
+    dtype = jnp.result_type(*_tree.flatten(params).values())
     if tolerance is None:
         tolerance = 16 * float(jnp.finfo(dtype).eps)
     start = _element.identity(
@@ -159,11 +159,11 @@ def fold_phases(params: Params, spec: _spec.SymmetrySpec) -> Params:
     Returns:
       Parameters of the same function (to rounding).
     """
-    leaves = _spec.flatten(params)
+    leaves = _tree.flatten(params)
     for space in spec.spaces:
         if space.frequency is None:
             continue
-        [bias_path] = [p for p, axes in spec.axes if axes == (_spec.Axis(space.name),)]
+        [bias_path] = [p for p, axes in spec.axes if axes == (_axes.Axis(space.name),)]
         bias, flip = _fold(leaves[bias_path], space.frequency)
         for path, number, axis in spec.uses(space.name, 1):
             if path == bias_path:
@@ -173,7 +173,7 @@ def fold_phases(params: Params, spec: _spec.SymmetrySpec) -> Params:
                 shape[number] = -1
                 factor = jnp.tile(flip, axis.repeat).reshape(shape)
                 leaves[path] = leaves[path] * factor
-    return _spec.unflatten(leaves)
+    return _tree.rebuild(params, leaves)
 
 
 def _fold(bias: Array, frequency: float) -> tuple[Array, Array]:
@@ -236,9 +236,9 @@ def _sort_dead(params, spec, space, alive):
     return {space.name: _element.Monomial(order, sign[order])}
 
 
-def _leading_sign(rows: Array, space: _spec.Space) -> Array:
+def _leading_sign(rows: Array, space: _axes.Space) -> Array:
     """Return the sign `[n]` of each row's largest entry; +1 for zero rows."""
-    if space.group is not _spec.Group.SIGN or rows.shape[1] == 0:
+    if space.group is not _axes.Group.SIGN or rows.shape[1] == 0:
         return jnp.ones(rows.shape[0], rows.dtype)
     largest = jnp.argmax(jnp.abs(rows), axis=1)
     value = jnp.take_along_axis(rows, largest[:, None], axis=1)[:, 0]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax.symmetry import _spec
+from symmerge_jax.symmetry import _axes, _spec
 from symmerge_jax.typing import Array, Key
 
 
@@ -130,16 +130,16 @@ def sample(
     """
     element = {}
     for index, space in enumerate(spec.spaces):
-        if space.group is _spec.Group.TRIVIAL:
+        if space.group is _axes.Group.TRIVIAL:
             continue
         size = sizes[space.name]
         perm_key, scale_key = jax.random.split(jax.random.fold_in(key, index))
         perm, scale = jnp.arange(size), jnp.ones(size)
         if permute:
             perm = jax.random.permutation(perm_key, size)
-        if rescale and space.group is _spec.Group.SIGN:
+        if rescale and space.group is _axes.Group.SIGN:
             scale = jax.random.rademacher(scale_key, (size,), scale.dtype)
-        if rescale and space.group is _spec.Group.SCALE:
+        if rescale and space.group is _axes.Group.SCALE:
             scale = jnp.exp(scale_std * jax.random.normal(scale_key, (size,)))
         element[space.name] = Monomial(perm, scale)
     return element

@@ -5,86 +5,14 @@ the canonical form are all derived from it.
 """
 
 import dataclasses
-import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from symmerge_jax.symmetry import _tree
+from symmerge_jax.symmetry._axes import Axis, Group, Space
 from symmerge_jax.typing import Params, Path
-
-
-class Group(enum.Enum):
-    """The symmetry group of one space of neurons.
-
-    `SIGN` and `SCALE` contain the permutations. The activation implies the group: odd
-    functions (sine, tanh) give `SIGN`, positively homogeneous ones (ReLU) give `SCALE`,
-    any other element-wise function gives `PERMUTATION`; inputs and outputs of the
-    network are `TRIVIAL`.
-    """
-
-    TRIVIAL = "trivial"
-    PERMUTATION = "permutation"
-    SIGN = "sign"
-    SCALE = "scale"
-
-
-@dataclasses.dataclass(frozen=True)
-class Axis:
-    """The neurons that one axis of an array runs over.
-
-    Attributes:
-      space: name of the space.
-      power: `+1` where the space is written (output axis of a kernel, bias), `-1` where
-        it is read (input axis of a kernel), `0` if permuted but never scaled.
-      repeat: number of entries per neuron, for example `height * width` on the input
-        axis of a dense layer behind a flattened convolution. Neurons run fastest, as in
-        a flattened `[height, width, channel]` array: entry `r * n + i` is neuron `i`.
-    """
-
-    space: str
-    power: int = 1
-    repeat: int = 1
-
-    def __post_init__(self):
-        if self.power not in (-1, 0, 1):
-            raise ValueError(
-                f"Axis over '{self.space}': power must be -1 (read), 0 or +1 (written),"
-                f" got {self.power}."
-            )
-        if self.repeat < 1:
-            raise ValueError(
-                f"Axis over '{self.space}': repeat must be >= 1, got {self.repeat}."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class Space:
-    """A set of neurons that one group element acts on.
-
-    Attributes:
-      name: the name that `Axis.space` refers to.
-      group: the group of the space.
-      frequency: the factor `w0` of an activation `sin(w0 * z)`, which makes the bias
-        periodic with period `2 pi / w0`; None for every other activation.
-    """
-
-    name: str
-    group: Group
-    frequency: float | None = None
-
-    def __post_init__(self):
-        if self.frequency is not None:
-            if self.group is not Group.SIGN:
-                raise ValueError(
-                    f"Space '{self.name}': a frequency belongs to a sine, whose group"
-                    f" is Group.SIGN, got {self.group}."
-                )
-            if not self.frequency > 0:
-                raise ValueError(
-                    f"Space '{self.name}': frequency must be > 0, got {self.frequency}."
-                )
-
 
 LeafAxes = tuple[Axis | None, ...]
 
@@ -100,25 +28,47 @@ class SymmetrySpec:
       spaces: all spaces in the order in which the network computes them: inputs first,
         outputs last. Every space must be written from spaces before it; a residual
         stream may be written again from later ones.
+      statistics: paths of parameters that are statistics of data, such as running means
+        and variances. They move with their neurons, but say little about which neurons
+        do the same.
+      statistics_weight: how much squared differences of statistics count where networks
+        are matched by their weights; 0 leaves them out, 1 makes them weights.
 
     Raises:
-      TypeError: a leaf that is no tuple of `Axis` and None.
+      TypeError: a leaf that is no tuple of `Axis` and None, or a space that is no
+        `Space`.
       ValueError: a duplicate path, a duplicate or unknown space, a space without
         parameters, one space twice on one array, a space written from later ones only,
-        or a periodic space with no bias or with two.
+        a periodic space with no bias or with two, an unknown statistic, or a weight
+        below zero.
     """
 
     axes: tuple[tuple[Path, LeafAxes], ...]
     spaces: tuple[Space, ...]
+    statistics: tuple[Path, ...] = ()
+    statistics_weight: float = 0.0
 
     @classmethod
-    def create(cls, axes: Mapping[str, Any], spaces: Sequence[Space]) -> "SymmetrySpec":
+    def create(
+        cls,
+        axes: Params,
+        spaces: Sequence[Space],
+        *,
+        statistics: Sequence[str] | None = None,
+        statistics_weight: float = 0.0,
+    ) -> "SymmetrySpec":
         """Build a spec from a tree with the structure of the parameters.
 
         Args:
-          axes: nested mapping whose leaves are tuples with one `Axis` or None per array
-            axis, for example `{"kernel": (Axis("in", -1), Axis("out")), "bias": ...}`.
+          axes: a tree like the parameters, or nested dicts with the same names, whose
+            leaves are tuples with one `Axis` or None per array axis, for example
+            `{"kernel": (Axis("in", -1), Axis("out")), "bias": ...}`. What is no
+            parameter (integers, random keys, None) may be left out.
           spaces: all spaces, inputs first, outputs last.
+          statistics: names of the parameters that are statistics, or of the trees that
+            hold them, "batch_stats" or "norm/mean"; None for what goes by the names of
+            Flax and PyTorch: "batch_stats", "running_mean" and "running_var".
+          statistics_weight: see the class.
 
         Returns:
           The validated spec.
@@ -134,16 +84,34 @@ class SymmetrySpec:
           >>> spec.sizes({"kernel": np.zeros((2, 3)), "bias": np.zeros(3)})
           {'in': 2, 'out': 3}
         """
-        leaves = sorted(_items(axes), key=lambda item: item[0])
+        leaves = sorted(_tree.flatten(axes, lambda x: x is None or _is_axes(x)).items())
         for path, leaf in leaves:
-            if not isinstance(leaf, tuple | list):
+            if not _is_axes(leaf):
+                hint = f": write ({leaf!r},)" if isinstance(leaf, Axis) else ""
                 raise TypeError(
-                    f"SymmetrySpec: '{'/'.join(path)}' must be a tuple with one Axis or"
-                    f" None per array axis, got {leaf!r}."
+                    f"SymmetrySpec: '{_tree.name(path)}' must be a tuple with one Axis"
+                    f" or None per array axis, got {leaf!r}{hint}."
                 )
-        return cls(tuple((path, tuple(leaf)) for path, leaf in leaves), tuple(spaces))
+        if isinstance(spaces, Space):
+            raise TypeError(
+                "SymmetrySpec: spaces must be a list, inputs first, outputs last; got"
+                f" the single {spaces!r}."
+            )
+        if isinstance(spaces, Mapping | str) or not isinstance(spaces, Iterable):
+            raise TypeError(
+                "SymmetrySpec: spaces must be a list of Space, inputs first, outputs"
+                f" last; got {type(spaces).__name__}."
+            )
+        paths = [path for path, _ in leaves]
+        return cls(
+            tuple((path, tuple(leaf)) for path, leaf in leaves),
+            tuple(spaces),
+            _find_statistics(paths, statistics),
+            statistics_weight,
+        )
 
     def __post_init__(self):
+        self._check_types()
         order = {space.name: i for i, space in enumerate(self.spaces)}
         if len(order) != len(self.spaces):
             names = [space.name for space in self.spaces]
@@ -151,15 +119,10 @@ class SymmetrySpec:
         used = set()
         seen = set()
         for path, axes in self.axes:
-            where = "/".join(path)
+            where = _tree.name(path)
             if path in seen:
                 raise ValueError(f"SymmetrySpec: duplicate path '{where}'.")
             seen.add(path)
-            if wrong := [a for a in axes if not isinstance(a, Axis | None)]:
-                raise TypeError(
-                    f"SymmetrySpec: '{where}' must hold one Axis or None per array"
-                    f" axis, got {wrong[0]!r}."
-                )
             names = [axis.space for axis in axes if axis is not None]
             if unknown := [name for name in names if name not in order]:
                 raise ValueError(
@@ -180,6 +143,43 @@ class SymmetrySpec:
                 raise ValueError(
                     f"SymmetrySpec: periodic space '{space.name}' needs exactly one"
                     f" bias, found {len(biases)}."
+                )
+        if unknown := set(self.statistics) - seen:
+            raise ValueError(
+                f"SymmetrySpec: no parameter is called '{_tree.name(min(unknown))}',"
+                " which statistics names."
+            )
+        if not 0 <= self.statistics_weight < float("inf"):
+            raise ValueError(
+                "SymmetrySpec: statistics_weight must be >= 0, got"
+                f" {self.statistics_weight}."
+            )
+
+    def _check_types(self) -> None:
+        """Refuse fields of another type, which `create` would have converted."""
+        for field in ("axes", "spaces", "statistics"):
+            if not isinstance(value := getattr(self, field), tuple):
+                raise TypeError(
+                    f"SymmetrySpec: {field} must be a tuple, got"
+                    f" {type(value).__name__}; SymmetrySpec.create takes trees and"
+                    " lists."
+                )
+        for space in self.spaces:
+            if not isinstance(space, Space):
+                raise TypeError(
+                    f"SymmetrySpec: spaces must hold Space(name, group), got {space!r}."
+                )
+        for item in self.axes:
+            if not (isinstance(item, tuple) and len(item) == 2):
+                raise TypeError(
+                    f"SymmetrySpec: axes must hold pairs (path, axes), got {item!r};"
+                    " SymmetrySpec.create takes a tree."
+                )
+            path, axes = item
+            if wrong := [a for a in axes if not isinstance(a, Axis | None)]:
+                raise TypeError(
+                    f"SymmetrySpec: '{_tree.name(path)}' must hold one Axis or None per"
+                    f" array axis, got {wrong[0]!r}."
                 )
 
     def _check_order(self, order: Mapping[str, int]) -> None:
@@ -230,6 +230,22 @@ class SymmetrySpec:
         )
         return dataclasses.replace(self, spaces=spaces)
 
+    def restrict(self, params: Params) -> "SymmetrySpec":
+        """Return the spec without what is no parameter: `None` or no real floats."""
+        leaves = _tree.flatten(params)
+        axes = tuple(
+            item for item in self.axes if _tree.is_parameter(leaves.get(item[0]))
+        )
+        if len(axes) == len(self.axes):
+            return self
+        kept = {path for path, _ in axes}
+        statistics = tuple(path for path in self.statistics if path in kept)
+        return dataclasses.replace(self, axes=axes, statistics=statistics)
+
+    def match_weight(self, path: Path) -> float:
+        """Return how much squared differences of a parameter count in matching."""
+        return self.statistics_weight if path in self.statistics else 1.0
+
     def uses(self, space: str, *powers: int) -> Iterator[tuple[Path, int, Axis]]:
         """Yield (path, axis number, axis) wherever `space` occurs with these powers."""
         for path, axes in self.axes:
@@ -258,23 +274,32 @@ class SymmetrySpec:
         Raises:
           ValueError: if the parameters do not fit the spec, or the leading axes differ.
         """
-        leaves = flatten(params)
-        path, axes = self.axes[0]
-        if path not in leaves:
-            raise _mismatch(set(self.paths), set(leaves))
+        leaves = _tree.flatten(params)
+        given = [item for item in self.axes if item[0] in leaves]
+        path, axes = next((item for item in given if any(item[1])), (None, ()))
+        if path is None:
+            raise _mismatch(self.paths, leaves)
         rank = np.ndim(leaves[path]) - len(axes)
         self._sizes(params, num_batch_axes=max(rank, 0))
         return tuple(np.shape(leaves[path])[:rank])
 
     def _sizes(self, params: Params, num_batch_axes: int) -> dict[str, int]:
-        leaves = flatten(params)
-        if set(leaves) != set(self.paths):
-            raise _mismatch(set(self.paths), set(leaves))
+        leaves = _tree.flatten(params)
+        # What is no parameter may be left out of the spec: it is carried along.
+        unknown = leaves.keys() - set(self.paths)
+        missing = [path for path, axes in self.axes if any(axes) and path not in leaves]
+        if missing or any(
+            not _tree.is_array(leaves[path]) or _tree.is_parameter(leaves[path])
+            for path in unknown
+        ):
+            raise _mismatch(self.paths, leaves)
         sizes: dict[str, int] = {}
         origin: dict[str, str] = {}
         batch = None
         for path, axes in self.axes:
-            where, shape = "/".join(path), np.shape(leaves[path])
+            if path not in leaves:  # None, of which no axis was expected
+                continue
+            where, shape = _tree.name(path), np.shape(leaves[path])
             if len(shape) != len(axes) + num_batch_axes:
                 raise ValueError(
                     f"Parameter '{where}' has shape {shape}, but the spec describes"
@@ -306,68 +331,57 @@ class SymmetrySpec:
         return {space.name: sizes[space.name] for space in self.spaces}
 
 
-def check_finite(params: Params) -> None:
-    """Refuse parameters with NaN or infinite entries.
-
-    Args:
-      params: concrete arrays, with or without batch axes.
-
-    Raises:
-      ValueError: names the first offending parameter and index, and counts the entries.
-    """
-    for path, leaf in flatten(params).items():
-        bad = ~np.isfinite(np.asarray(leaf))
-        if bad.any():
-            index = tuple(int(i) for i in np.argwhere(bad)[0])
-            value = np.asarray(leaf)[index]
-            raise ValueError(
-                f"Parameter '{'/'.join(path)}' is not finite: {value} at index {index}"
-                f" ({int(bad.sum())} such entries). Repair or drop this network."
+def _mismatch(paths: Sequence[Path], leaves: Mapping[Path, Any]) -> ValueError:
+    missing = sorted(set(paths) - leaves.keys())
+    unknown = sorted(p for p in leaves.keys() - set(paths))
+    for path in missing:
+        if any(p[: len(path)] == path and len(p) > len(path) for p in unknown):
+            return ValueError(
+                f"Parameters do not fit the spec: '{_tree.name(path)}' is no array but"
+                " holds others; make an array of it (np.asarray)."
             )
-
-
-def flatten(params: Params) -> dict[Path, Any]:
-    """Return the leaves of a nested mapping by path.
-
-    Args:
-      params: nested mapping.
-
-    Returns:
-      The leaves, by the tuple of keys that leads to each.
-    """
-    return dict(_items(params))
-
-
-def unflatten(leaves: Mapping[Path, Any]) -> dict[str, Any]:
-    """Return the nested dict with these leaves: the inverse of `flatten`.
-
-    Args:
-      leaves: leaves by path.
-
-    Returns:
-      Nested dict.
-    """
-    tree: dict[str, Any] = {}
-    for path, leaf in leaves.items():
-        node = tree
-        for name in path[:-1]:
-            node = node.setdefault(name, {})
-        node[path[-1]] = leaf
-    return tree
-
-
-def _items(tree: Mapping[str, Any], prefix: Path = ()) -> Iterator[tuple[Path, Any]]:
-    for name, value in tree.items():
-        path = (*prefix, str(name))
-        if isinstance(value, Mapping):
-            yield from _items(value, path)
-        else:
-            yield path, value
-
-
-def _mismatch(expected: set[Path], got: set[Path]) -> ValueError:
-    show = lambda paths: sorted("/".join(path) for path in paths)  # noqa: E731
+    show = lambda paths: [_tree.name(path) for path in paths]  # noqa: E731
+    unknown = [p for p in unknown if _tree.is_parameter(leaves[p])]
     return ValueError(
-        "Parameters do not fit the spec:"
-        f" missing {show(expected - got)}, unknown {show(got - expected)}."
+        f"Parameters do not fit the spec: missing {show(missing)}, unknown"
+        f" {show(unknown)}."
     )
+
+
+def _is_axes(node: Any) -> bool:
+    """Return whether a node of a tree of axes names those of one array."""
+    if not isinstance(node, tuple | list) or hasattr(node, "_fields"):
+        return False
+    if isinstance(node, list) and not node:
+        return False
+    return all(
+        x is None or isinstance(x, Axis | Space | str | int | float) for x in node
+    )
+
+
+def _find_statistics(
+    paths: Sequence[Path], names: Sequence[str] | None
+) -> tuple[Path, ...]:
+    """Return the paths that are called so, or lie in a tree that is called so."""
+    if names is None:
+        return tuple(
+            path
+            for path in paths
+            if "batch_stats" in path
+            or path[-1:] in [("running_mean",), ("running_var",)]
+        )
+    if isinstance(names, str):
+        raise TypeError(
+            f"SymmetrySpec: statistics must be a list of names, got {names!r}."
+        )
+    found = []
+    for name in names:
+        prefix = tuple(name.split("/"))
+        inside = [path for path in paths if path[: len(prefix)] == prefix]
+        if not inside:
+            raise ValueError(
+                f"SymmetrySpec: no parameter is called '{name}', which statistics"
+                f" names; they are {[_tree.name(path) for path in paths]}."
+            )
+        found += inside
+    return tuple(dict.fromkeys(found))

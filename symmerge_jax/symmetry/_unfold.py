@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from symmerge_jax.symmetry import _spec
+from symmerge_jax.symmetry import _axes, _spec, _tree
 from symmerge_jax.typing import Array, Params
 
 
@@ -57,9 +57,9 @@ def unfold_uses(
 
 def rows(
     params: Params, spec: _spec.SymmetrySpec, space: str, *powers: int
-) -> list[tuple[Array, list[_spec.Axis | None]]]:
+) -> list[tuple[Array, list[_axes.Axis | None]]]:
     """Return, per use of a space, its parameter as `[n, ...]` and the other axes."""
-    leaves = _spec.flatten(params)
+    leaves = _tree.flatten(params)
     axes_of = dict(spec.axes)
     found = []
     for path, number, axis in spec.uses(space, *powers):

@@ -1,0 +1,207 @@
+"""Parameters are any pytree of arrays: their leaves by name, and back to the same tree.
+
+A leaf is named by the keys, indices and fields that lead to it, as strings:
+`("layers", "0", "kernel")`. The boxes of Flax (`nnx.Param`) have no name of their own.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symmerge_jax.typing import Params, Path
+
+
+def flatten(
+    params: Params, is_leaf: Callable[[Any], bool] | None = None
+) -> dict[Path, Any]:
+    """Return the leaves of a tree by path.
+
+    Args:
+      params: any pytree; None and empty sub-trees have no leaves.
+      is_leaf: nodes that are to be taken as leaves; None for what JAX calls so.
+
+    Returns:
+      The leaves, by the tuple of names that leads to each, in the order of the tree.
+
+    Raises:
+      ValueError: two leaves of one name, such as under the keys `1` and `"1"`.
+    """
+    leaves: dict[Path, Any] = {}
+    for path, leaf in _items(params, is_leaf):
+        if path in leaves:
+            raise ValueError(
+                f"Two parameters are called '{name(path)}': rename a key, as 1 and '1'"
+                " are one name."
+            )
+        leaves[path] = leaf
+    return leaves
+
+
+def unflatten(leaves: Mapping[Path, Any]) -> dict[str, Any]:
+    """Return the nested dict with these leaves: `flatten` undone, for nested dicts.
+
+    Args:
+      leaves: leaves by path.
+
+    Returns:
+      Nested dict.
+    """
+    tree: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        node = tree
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+        node[path[-1]] = leaf
+    return tree
+
+
+def rebuild(params: Params, leaves: Mapping[Path, Any]) -> Params:
+    """Return a tree with other leaves: the containers, keys and their order stay.
+
+    Args:
+      params: any pytree.
+      leaves: new leaves by path; one that is left out stays as it is.
+
+    Returns:
+      The tree.
+    """
+    return _rebuild(params, leaves, ())
+
+
+def name(path: Path) -> str:
+    """Return the name of a leaf as messages show it, 'dense_0/kernel'."""
+    return "/".join(path)
+
+
+def is_array(leaf: Any) -> bool:
+    """Return whether a leaf is an array: it has a shape and a data type."""
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+
+
+def is_parameter(leaf: Any) -> bool:
+    """Return whether a leaf can be scaled and averaged: an array of real floats.
+
+    Everything else is carried along unchanged: integers, booleans, random keys, and
+    what is no array at all.
+    """
+    return is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def split(params: Params) -> tuple[Params, Params]:
+    """Return the parameters of a tree, and what is carried along.
+
+    Args:
+      params: any pytree.
+
+    Returns:
+      Two trees of the same containers, in which what belongs to the other is None.
+    """
+    leaves = flatten(params)
+    return tuple(
+        rebuild(
+            params,
+            {p: x if is_parameter(x) is wanted else None for p, x in leaves.items()},
+        )
+        for wanted in (True, False)
+    )
+
+
+def join(params: Params, carried: Params) -> Params:
+    """Return the tree that `split` took apart."""
+    return jax.tree.map(
+        lambda x, y: y if x is None else x,
+        params,
+        carried,
+        is_leaf=lambda x: x is None,
+    )
+
+
+def check_finite(params: Params) -> None:
+    """Refuse parameters with NaN or infinite entries.
+
+    Args:
+      params: concrete arrays, with or without batch axes; leaves that are no parameters
+        are not looked at.
+
+    Raises:
+      ValueError: names the first offending parameter and index, and counts the entries.
+    """
+    for path, leaf in flatten(params).items():
+        if not is_parameter(leaf):
+            continue
+        array = np.asarray(leaf)
+        if array.dtype.kind not in "f":  # the small floats, which numpy does not know
+            array = array.astype(np.float32)
+        # One pass that allocates nothing; only a network with faults is looked at twice
+        # (a sum overflows without one, too).
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(array.sum()):
+                continue
+        bad = ~np.isfinite(array)
+        if bad.any():
+            index = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(
+                f"Parameter '{name(path)}' is not finite: {array[index]} at index"
+                f" {index} ({int(bad.sum())} such entries). Repair or drop this"
+                " network."
+            )
+
+
+def _items(
+    tree: Any, is_leaf: Callable[[Any], bool] | None, prefix: Path = ()
+) -> Iterator[tuple[Path, Any]]:
+    children = None if is_leaf is not None and is_leaf(tree) else _children(tree)
+    if children is None:
+        yield prefix, _native(tree)
+        return
+    for key, child in children[0]:
+        yield from _items(child, is_leaf, prefix + key)
+
+
+def _rebuild(tree: Any, leaves: Mapping[Path, Any], prefix: Path) -> Any:
+    children = _children(tree)
+    if children is None:
+        return leaves.get(prefix, tree)
+    named, make = children
+    return make([_rebuild(child, leaves, prefix + key) for key, child in named])
+
+
+def _children(tree: Any):
+    """Return the children of a node by name, and how to make one like it of others.
+
+    None for a leaf. A dict keeps the order of its keys, which a pytree would sort.
+    """
+    if isinstance(tree, np.ndarray | jax.Array):
+        return None
+    if isinstance(tree, dict) and type(tree) is dict:
+        make = lambda children: dict(zip(tree, children, strict=True))  # noqa: E731
+        return [((str(key),), child) for key, child in tree.items()], make
+    found, structure = jax.tree_util.tree_flatten_with_path(
+        tree, is_leaf=lambda x: x is not tree
+    )
+    if len(found) == 1 and not found[0][0]:
+        if isinstance(tree, Mapping):  # of a kind that is no pytree: a dict comes back
+            return _children(dict(tree))
+        return None
+    keys = [path[0] for path, _ in found]
+    is_box = len(keys) == 1 and keys[0] == jax.tree_util.GetAttrKey("value")
+    named = [() if is_box else (_key_name(key),) for key in keys]
+    children = [child for _, child in found]
+    return list(zip(named, children, strict=True)), structure.unflatten
+
+
+def _key_name(key: Any) -> str:
+    for attribute in ("key", "idx", "name"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)
+
+
+def _native(leaf: Any) -> Any:
+    """Return an array in the byte order of the machine, the only one JAX takes."""
+    if isinstance(leaf, np.ndarray) and not leaf.dtype.isnative:
+        return leaf.astype(leaf.dtype.newbyteorder("="))
+    return leaf
