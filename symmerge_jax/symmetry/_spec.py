@@ -297,7 +297,8 @@ class SymmetrySpec:
         origin: dict[str, str] = {}
         batch = None
         for path, axes in self.axes:
-            if path not in leaves:  # None, of which no axis was expected
+            # Nothing is expected of None, nor of counters: they have no batch axes.
+            if not any(axes) and not _tree.is_parameter(leaves.get(path)):
                 continue
             where, shape = _tree.name(path), np.shape(leaves[path])
             if len(shape) != len(axes) + num_batch_axes:
