@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import alignment, symmetry
+from symmerge_jax.symmetry import is_parameter
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -40,12 +41,18 @@ def align(
     loss_fn: Callable[[Params, Any], Array] | None = None,
     apply: Callable[[Params, Any], Any] | None = None,
     inputs: Any = None,
+    tolerance: float | None = None,
 ) -> Alignment:
     """Move `params_b` onto `params_a` along its orbit: its function does not change.
 
     With `apply`, this is proven and not assumed: before any work the spec is checked
-    against the network (`alignment.check_spec`), and the element that was found is
-    certified in float64 (`alignment.certify`).
+    against the network (`alignment.check_spec`), and what is returned is compared with
+    `params_b` as a function, in float64 (`alignment.compare`).
+
+    Networks are any pytrees. Leaves that are no real floating-point arrays (counters,
+    random keys, functions, None) are carried along: those of `params_b` come back, and
+    functions are called with those of `params_a`. Statistics (`spec.statistics`) move
+    with their neurons, but are not matched unless `spec.statistics_weight` says so.
 
     Phases of sine networks are no part of the group: fold them before
     (`symmetry.fold_phases`) if the networks were trained independently.
@@ -64,17 +71,20 @@ def align(
         activations.
       loss_fn: `loss_fn(params, data) -> []` for solvers that look at the task loss.
       apply: `apply(params, inputs) -> outputs`; None to go without a certificate.
-      inputs: inputs for the certificate; None for random ones. Needs `apply`.
+      inputs: inputs for the certificate, beside random ones. Needs `apply`.
+      tolerance: of the certificate, relative to each output; None to measure it.
 
     Returns:
-      The moved network, what the solver found, and the certificate. Calls with the
-      same functions and an equal aligner are compiled once.
+      The moved network, what the solver found, and the certificate. Calls with an equal
+      aligner and functions that compute the same are compiled once.
 
     Raises:
-      TypeError: an aligner that is no solver, or a leaf that is no array.
+      TypeError: an aligner that is no solver, a parameter that is no array, a function
+        that is not pure JAX, or `apply` under `jax.jit`, where nothing can be proven.
       ValueError: networks of different trees, shapes or types (paths are named), with
         NaN, or that do not fit the spec; options without effect; a spec that is not the
-        symmetry of the network (names the space).
+        symmetry of the network (names the space); a solver that found no element (NaN
+        in the data); a result that the type of the parameters cannot hold.
 
     Example:
       >>> from symmerge_jax import networks
@@ -89,29 +99,43 @@ def align(
       [7, 6, 5, 4, 3, 2, 1, 0]
     """
     aligner = alignment.WeightMatching() if aligner is None else aligner
-    check_options(aligner, data, features_fn, loss_fn, apply, inputs)
-    batch_shape = alignment.check_networks(
-        {"params_a": params_a, "params_b": params_b}, spec
-    )
-    params_a, params_b = plain_dicts(params_a), plain_dicts(params_b)
+    check_options(aligner, data, features_fn, loss_fn, apply, inputs, tolerance, key)
+    if isinstance(aligner, alignment.MergeMany | alignment.Universe):
+        raise TypeError(
+            f"{type(aligner).__name__} brings many networks together: pass it to merge,"
+            " or its aligner to align."
+        )
+    opened = alignment.open_networks({"params_a": params_a, "params_b": params_b}, spec)
+    batch_shape = opened.batch_shape
+    check_concrete(apply, opened.params)
     if apply is not None:
-        alignment.check_spec(apply, params_a, spec, inputs=inputs)
+        options = {"inputs": inputs} | (
+            {} if tolerance is None else {"tolerance": tolerance}
+        )
+        alignment.check_spec(apply, opened.given[0], spec, **options)
     key = jax.random.key(0) if key is None else key
     keys = jax.random.split(key, batch_shape) if batch_shape else key
     program = remembered(
-        _compiled, spec, aligner, features_fn, loss_fn, len(batch_shape)
+        _build, opened, data, features_fn, loss_fn, aligner, len(batch_shape)
     )
-    params, result = call(program, params_b, keys, params_a, params_b, data)
+    result = call(program, opened.params[1], keys, *opened.params, data)
+    finished = not alignment.is_traced((opened.params, result))
+    if finished:
+        alignment.check_element(result.element, opened.spec, opened.params[0])
+    params = moved(result.element, opened.given[1], spec, len(batch_shape))
     certificate = None
+    if finished:
+        check_representable("params_b, when aligned,", params)
     if apply is not None:
-        certificate = alignment.certify(
-            apply, params_b, result.element, spec, inputs=inputs
-        )
+        before = opened.given[1]
+        certificate = alignment.compare(apply, before, params, spec, **options)
         certificate.require("params_b, when aligned,")
     return Alignment(params, result, certificate)
 
 
-def check_options(aligner, data, features_fn, loss_fn, apply, inputs) -> None:
+def check_options(
+    aligner, data, features_fn, loss_fn, apply, inputs, tolerance, key
+) -> None:
     """Refuse arguments that cannot work, or would have no effect."""
     if isinstance(aligner, type) or not callable(aligner):
         raise TypeError(
@@ -120,8 +144,60 @@ def check_options(aligner, data, features_fn, loss_fn, apply, inputs) -> None:
         )
     if data is not None and features_fn is None and loss_fn is None:
         raise ValueError("data is read by features_fn or loss_fn only: pass one.")
-    if inputs is not None and apply is None:
-        raise ValueError("inputs are for the certificate, which needs apply: pass it.")
+    if apply is None and (inputs is not None or tolerance is not None):
+        name = "tolerance is" if inputs is None else "inputs are"
+        raise ValueError(f"{name} for the certificate, which needs apply: pass it.")
+    functions = {"features_fn": features_fn, "loss_fn": loss_fn, "apply": apply}
+    for name, function in functions.items():
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be a function, got {function!r}.")
+    if key is not None and not symmetry.is_array(key):
+        raise TypeError(
+            f"key must be a random key, as jax.random.key({key}) is, got {key!r}."
+        )
+
+
+def check_concrete(apply, networks) -> None:
+    """Refuse a certificate of networks whose values are not known."""
+    if apply is not None and alignment.is_traced(networks):
+        raise TypeError(
+            "A certificate needs the values of the networks, which jax.jit, vmap and"
+            " grad hide: leave `apply` out there, and certify the result outside"
+            " (alignment.compare)."
+        )
+
+
+def check_representable(what: str, params: Params) -> None:
+    """Refuse a result that overflows in the data type of its parameters."""
+    try:
+        symmetry.check_finite(params)
+    except ValueError as error:
+        raise ValueError(
+            f"{what} does not fit its data type: its scales overflow. {error} Cast the"
+            " networks to float32 before, or balance their scales"
+            " (symmetry.balance_scales)."
+        ) from error
+
+
+def remembered(build, opened, data, features_fn, loss_fn, aligner, *rest) -> Any:
+    """Return the compiled program of a solver for networks like these."""
+    num_batch_axes = len(opened.batch_shape)
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(
+            x.shape[num_batch_axes:], jnp.promote_types(x.dtype, jnp.float32)
+        ),
+        opened.params[0],
+    )
+    features_fn, loss_fn = opened.function(features_fn), opened.function(loss_fn)
+    functions = {"features_fn": features_fn, "loss_fn": loss_fn}
+    return alignment.remembered(
+        functools.partial(build, opened.spec, aligner, features_fn, loss_fn, *rest),
+        build,
+        opened.spec,
+        aligner,
+        *rest,
+        calls={n: (f, (shapes, data)) for n, f in functions.items() if f is not None},
+    )
 
 
 def call(program: Callable[..., Any], params: Params, *arguments: Any) -> Any:
@@ -137,9 +213,28 @@ def call(program: Callable[..., Any], params: Params, *arguments: Any) -> Any:
         return jax.tree.map(np.asarray, program(*arguments))
 
 
-def plain_dicts(params: Params) -> dict[str, Any]:
-    """Return the same leaves in nested dicts, whatever mappings held them."""
-    return symmetry.unflatten(symmetry.flatten(params))
+def moved(
+    element: symmetry.GroupElement,
+    params: Params,
+    spec: symmetry.SymmetrySpec,
+    num_batch_axes: int = 0,
+    *,
+    parameters: bool = True,
+) -> Params:
+    """Return a whole network, or a batch, moved by an element: as the caller's tree.
+
+    Without `parameters` only integers are moved, if the spec has axes for any.
+    """
+    moves = {path for path, axes in spec.axes if any(axes)}
+    leaves = {p: x for p, x in symmetry.flatten(params).items() if p in moves}
+    wanted = {p for p, x in leaves.items() if parameters or not is_parameter(x)}
+    if not wanted:
+        return params
+    build = functools.partial(_build_move, spec, num_batch_axes)
+    program = alignment.remembered(build, _build_move, spec, num_batch_axes)
+    floats = {symmetry.name(p): x for p, x in leaves.items() if is_parameter(x)}
+    found = symmetry.flatten(call(program, floats, element, symmetry.unflatten(leaves)))
+    return symmetry.rebuild(params, {p: x for p, x in found.items() if p in wanted})
 
 
 def widen(params: Params) -> Params:
@@ -149,20 +244,7 @@ def widen(params: Params) -> Params:
     )
 
 
-def remembered(build: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a cached function, past its cache where an argument has no hash.
-
-    A solver that holds arrays has none; its programs are compiled at every call.
-    """
-    try:
-        hash(arguments)
-    except TypeError:
-        return build.__wrapped__(*arguments)  # pyright: ignore
-    return build(*arguments)
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled(spec, aligner, features_fn, loss_fn, num_batch_axes: int):
+def _build(spec, aligner, features_fn, loss_fn, num_batch_axes: int):
     """Return the compiled solver for networks with this many leading axes."""
 
     def program(key, params_a, params_b, data):
@@ -174,9 +256,20 @@ def _compiled(spec, aligner, features_fn, loss_fn, num_batch_axes: int):
             features_fn=features_fn,
             loss_fn=loss_fn,
         )
-        result = aligner(key, problem)
-        return symmetry.act(result.element, params_b, spec), result
+        return aligner(key, problem)
 
     for _ in range(num_batch_axes):
         program = jax.vmap(program, (0, 0, 0, None))
     return jax.jit(program)
+
+
+def _build_move(spec, num_batch_axes: int):
+    """Return the compiled action on networks with this many leading axes."""
+    program = functools.partial(_act, spec=spec)
+    for _ in range(num_batch_axes):
+        program = jax.vmap(program)
+    return jax.jit(program)
+
+
+def _act(element, params, *, spec):
+    return symmetry.act(element, params, spec)

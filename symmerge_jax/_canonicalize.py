@@ -7,7 +7,6 @@ from typing import Any, Literal, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import core
 
 from symmerge_jax import _align, alignment, autoencoders, symmetry
 from symmerge_jax.typing import Params
@@ -86,10 +85,11 @@ def canonicalize(
         `params`, after `symmetry.fold_phases`, to the result.
 
     Returns:
-      Parameters with the tree and the shapes of `params`; with `return_element` a pair
-      of them and the element, which has the same leading axes.
+      The tree of `params`; what is no parameter is unchanged. With `return_element` a
+      pair of it and the element, which has the same leading axes.
 
     Raises:
+      TypeError: a spec that is none, or a parameter that is no array.
       ValueError: if the parameters do not fit the spec or are not finite, or if the
         canonicaliser was trained for another spec or other layer sizes; an unknown
         mode, a template without a canonicaliser, or an element where there is none.
@@ -105,14 +105,23 @@ def canonicalize(
       >>> bool((forms["dense_0"]["kernel"] == forms["dense_0"]["kernel"][:1]).all())
       True
     """
+    opened = alignment.open_networks({"params": params}, spec)
     _check_options(spec, canonicalizer, mode, return_element)
+    [given] = opened.params
+    num_batch_axes = len(opened.batch_shape)
     if canonicalizer is not None and mode == "reconstruct":
-        spec.batch_shape(params)
-        return canonicalizer.reconstruct(params)
-    form, element = _closed_form(params, spec)
+        decoded = canonicalizer.reconstruct(given)
+        return symmetry.rebuild(params, symmetry.flatten(decoded))
+    program = _compiled(_to_closed_form, opened.spec, num_batch_axes)
+    form, element = _align.call(program, given, given)
     if canonicalizer is not None:
-        form, element = _match(form, element, spec, canonicalizer)
-    return (form, element) if return_element else form
+        form, element = _match(form, element, opened.spec, canonicalizer)
+    # Integers move with the neurons; what else is carried along stays where it was.
+    whole = _align.moved(element, params, spec, num_batch_axes, parameters=False)
+    whole = symmetry.rebuild(whole, symmetry.flatten(form))
+    if not alignment.is_traced((params, form)):
+        _align.check_representable("The canonical form", whole)
+    return (whole, element) if return_element else whole
 
 
 def _check_options(spec, canonicalizer, mode, return_element) -> None:
@@ -135,17 +144,6 @@ def _check_options(spec, canonicalizer, mode, return_element) -> None:
             "A reconstruction is no twin of the network, so there is no group element:"
             " pass mode='template', or leave return_element away."
         )
-
-
-def _closed_form(params: Params, spec: symmetry.SymmetrySpec) -> Any:
-    """Return the closed form of a network or a batch, and the elements."""
-    batch_shape = spec.batch_shape(params)
-    if 0 in batch_shape:
-        raise ValueError("There are zero networks in the batch.")
-    if not any(isinstance(leaf, core.Tracer) for leaf in jax.tree.leaves(params)):
-        symmetry.check_finite(params)
-    program = _compiled(_to_closed_form, spec, len(batch_shape))
-    return _align.call(program, params, _align.plain_dicts(params))
 
 
 def _match(
@@ -174,7 +172,8 @@ def _to_template(
     *,
     spec: symmetry.SymmetrySpec,
 ):
-    template = jax.tree.map(lambda t, x: t.astype(x.dtype), dict(template), dict(form))
+    template = symmetry.rebuild(form, symmetry.flatten(template))
+    template = jax.tree.map(lambda t, x: t.astype(x.dtype), template, form)
     template = symmetry.fold_phases(template, spec)
     template = symmetry.act(symmetry.balance_scales(template, spec), template, spec)
     problem = alignment.AlignmentProblem(params_a=template, params_b=form, spec=spec)

@@ -1,7 +1,6 @@
 """The verb that makes one network of several."""
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +32,7 @@ class Merge(NamedTuple):
 
 
 def merge(
-    params_list: Sequence[Params],
+    params_list: Iterable[Params],
     spec: symmetry.SymmetrySpec,
     *,
     aligner: alignment.Aligner | alignment.MergeMany | alignment.Universe | None = None,
@@ -44,6 +43,7 @@ def merge(
     loss_fn: Callable[[Params, Any], Array] | None = None,
     apply: Callable[[Params, Any], Any] | None = None,
     inputs: Any = None,
+    tolerance: float | None = None,
 ) -> Merge:
     """Return the weighted mean of two or more networks in a common frame.
 
@@ -55,7 +55,12 @@ def merge(
     3. permutations and signs bring the networks close to each other.
 
     With `apply` this is proven: the spec is checked against the network before any
-    work, and steps 1 to 3 are certified for every network in float64.
+    work, and every network in the common frame is compared with what it was, as a
+    function, in float64.
+
+    Networks are any pytrees; the tree of the first comes back. What is no parameter
+    (counters, random keys, functions, None) is neither averaged nor rounded: the merged
+    network has what the first one has.
 
     Args:
       params_list: parameters of each network, at least two.
@@ -70,13 +75,14 @@ def merge(
       features_fn: see `align`.
       loss_fn: see `align`.
       apply: `apply(params, inputs) -> outputs`; None to go without a certificate.
-      inputs: inputs for the certificate; None for random ones. Needs `apply`.
+      inputs: inputs for the certificate, beside random ones. Needs `apply`.
+      tolerance: of the certificate, relative to each output; None to measure it.
 
     Returns:
       The merged network, the aligned ones, what the solver found, and the certificate.
 
     Raises:
-      TypeError: an aligner that is no solver, no list, or a leaf that is no array.
+      TypeError: no list, and what `align` refuses.
       ValueError: fewer than two networks, or batches of networks; weights that do not
         sum to 1; and what `align` refuses, with the number of the network.
 
@@ -94,42 +100,86 @@ def merge(
     """
     if aligner is None:
         aligner = alignment.WeightMatching()
-    _align.check_options(aligner, data, features_fn, loss_fn, apply, inputs)
+    _align.check_options(
+        aligner, data, features_fn, loss_fn, apply, inputs, tolerance, key
+    )
     if not isinstance(aligner, alignment.MergeMany | alignment.Universe):
         aligner = alignment.MergeMany(aligner=aligner)
-    if isinstance(params_list, Mapping):
-        raise TypeError("merge takes a list of networks, got a single mapping.")
-    if len(params_list) < 2:
-        raise ValueError(f"merge takes at least two networks, got {len(params_list)}.")
-    named = {f"network {number}": params for number, params in enumerate(params_list)}
-    if batch_shape := alignment.check_networks(named, spec):
+    given = _as_list(params_list)
+    named = {f"network {number}": params for number, params in enumerate(given)}
+    opened = alignment.open_networks(named, spec)
+    if opened.batch_shape:
         raise ValueError(
             "merge takes one network per entry of the list, but they have leading axes"
-            f" {batch_shape}: split them, or lift the solver with jax.vmap."
+            f" {opened.batch_shape}: split them, or lift the solver with jax.vmap."
         )
-    weights = merging.check_weights(weights, len(params_list))
+    weights = merging.check_weights(weights, len(given))
+    _align.check_concrete(apply, opened.params)
     if apply is not None:
-        alignment.check_spec(apply, params_list[0], spec, inputs=inputs)
-    networks = tuple(map(_align.plain_dicts, params_list))
-    # numpy's rule: that of JAX would depend on whether it has float64 switched on.
-    dtype = np.result_type(np.float32, *(x.dtype for x in jax.tree.leaves(networks)))
-    program = _align.remembered(_compiled, spec, aligner, features_fn, loss_fn)
-    key = jax.random.key(0) if key is None else key
+        options = {"inputs": inputs} | (
+            {} if tolerance is None else {"tolerance": tolerance}
+        )
+        alignment.check_spec(apply, opened.given[0], spec, **options)
+    double = any(x.dtype == np.float64 for x in jax.tree.leaves(opened.params))
+    program = _align.remembered(_build, opened, data, features_fn, loss_fn, aligner)
     merged, aligned, result = _align.call(
-        program, networks[0], key, networks, weights.astype(dtype), data
+        program,
+        opened.params[0],
+        jax.random.key(0) if key is None else key,
+        opened.params,
+        weights.astype(np.float64 if double else np.float32),
+        data,
     )
+    finished = not alignment.is_traced((opened.params, merged))
+    if finished:
+        for number in range(len(given)):
+            element = jax.tree.map(lambda x, number=number: x[number], result.elements)
+            alignment.check_element(element, opened.spec, opened.params[0])
+    stacked = _stack(opened.given)
+    # Whole networks: what is carried along stands where it stood.
+    merged = symmetry.rebuild(opened.given[0], symmetry.flatten(merged))
+    integers = _align.moved(result.elements, stacked, spec, 1, parameters=False)
+    aligned = symmetry.rebuild(integers, symmetry.flatten(aligned))
+    if finished:
+        _align.check_representable("The merged network", merged)
+        _align.check_representable("A network, when aligned,", aligned)
     certificate = None
     if apply is not None:
-        params_batch = jax.tree.map(lambda *leaves: np.stack(leaves), *networks)
-        certificate = alignment.certify(
-            apply, params_batch, result.elements, spec, inputs=inputs, fold=True
-        )
+        certificate = alignment.compare(apply, stacked, aligned, spec, **options)
         certificate.require("A network, when aligned,")
     return Merge(merged, aligned, result, certificate)
 
 
-@functools.lru_cache(maxsize=32)
-def _compiled(spec, aligner, features_fn, loss_fn):
+def _as_list(params_list: Any) -> list[Params]:
+    """Return the networks as a list, and refuse what is a single one."""
+    is_list = isinstance(params_list, list | tuple) and not hasattr(
+        params_list, "_fields"
+    )
+    if isinstance(params_list, Iterator):
+        params_list = list(params_list)
+    elif not is_list:
+        kind = "mapping" if isinstance(params_list, Mapping) else "tree"
+        raise TypeError(f"merge takes a list of networks, got a single {kind}.")
+    if len(params_list) < 2:
+        raise ValueError(f"merge takes at least two networks, got {len(params_list)}.")
+    return list(params_list)
+
+
+def _stack(networks: Sequence[Params]) -> Params:
+    """Return whole networks on a leading axis; what differs in shape is the first's."""
+    flat = [symmetry.flatten(params) for params in networks]
+    stacked = {}
+    for path, leaf in flat[0].items():
+        leaves = [leaves.get(path) for leaves in flat]
+        shapes = {np.shape(x) if symmetry.is_array(x) else None for x in leaves}
+        if None not in shapes and len(shapes) == 1:
+            is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+            known = not is_key and not alignment.is_traced(leaves)
+            stacked[path] = np.stack(leaves) if known else jnp.stack(leaves)
+    return symmetry.rebuild(networks[0], stacked)
+
+
+def _build(spec, aligner, features_fn, loss_fn):
     """Return the compiled way from a tuple of networks to (merged, aligned, result)."""
 
     def program(key, networks, weights, data):

@@ -9,7 +9,15 @@ from symmerge_jax.alignment._certificate import (
     compare,
 )
 from symmerge_jax.alignment._check_spec import check_spec
-from symmerge_jax.alignment._checks import check_networks, check_same_architecture
+from symmerge_jax.alignment._checks import (
+    Networks,
+    check_element,
+    check_networks,
+    check_same_architecture,
+    is_traced,
+    open_networks,
+    with_carried,
+)
 from symmerge_jax.alignment._frank_wolfe import FrankWolfe
 from symmerge_jax.alignment._many import (
     ManyProblem,
@@ -17,6 +25,12 @@ from symmerge_jax.alignment._many import (
     between,
 )
 from symmerge_jax.alignment._merge_many import MergeMany
+from symmerge_jax.alignment._programs import (
+    NOT_PURE,
+    fingerprint,
+    not_pure,
+    remembered,
+)
 from symmerge_jax.alignment._projection import project
 from symmerge_jax.alignment._relaxation import relax
 from symmerge_jax.alignment._similarity import similarity
@@ -26,6 +40,7 @@ from symmerge_jax.alignment._universe import Universe
 from symmerge_jax.alignment._weight_matching import WeightMatching
 
 __all__ = [
+    "NOT_PURE",
     "TOLERANCE",
     "ActivationMatching",
     "Aligner",
@@ -36,17 +51,25 @@ __all__ = [
     "ManyProblem",
     "ManyResult",
     "MergeMany",
+    "Networks",
     "SinkhornRebasin",
     "StraightThrough",
     "Universe",
     "WeightMatching",
     "between",
     "certify",
+    "check_element",
     "check_networks",
     "check_same_architecture",
     "check_spec",
     "compare",
+    "fingerprint",
+    "is_traced",
+    "not_pure",
+    "open_networks",
     "project",
     "relax",
+    "remembered",
     "similarity",
+    "with_carried",
 ]

@@ -1,6 +1,13 @@
-"""What must hold before networks can be compared weight by weight."""
+"""The door of every verb: what must hold before networks are compared or moved.
 
-from collections.abc import Mapping
+Networks come as any pytrees. Their parameters are compared by name; everything else
+(counters, random keys, functions) is carried along. What goes on to the solvers has
+the containers of the first network and None in the place of what is no parameter.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -8,6 +15,76 @@ from jax import core
 
 from symmerge_jax import symmetry
 from symmerge_jax.typing import Params
+
+
+class Networks(NamedTuple):
+    """Networks that have passed the door.
+
+    Attributes:
+      given: each network as it came, on the devices of the first.
+      params: each network in the containers of the first, what is no parameter as None.
+      carried: what is no parameter, of the first network.
+      batch_shape: leading axes that all share.
+      spec: their symmetry, of the parameters alone.
+    """
+
+    given: tuple[Params, ...]
+    params: tuple[Params, ...]
+    carried: Params
+    batch_shape: tuple[int, ...]
+    spec: symmetry.SymmetrySpec
+
+    def function(self, function: Callable[..., Any] | None) -> Any:
+        """Return a function of whole networks as one of their parameters."""
+        return with_carried(function, self.carried)
+
+
+def open_networks(
+    named_params: Mapping[str, Params], spec: symmetry.SymmetrySpec
+) -> Networks:
+    """Check networks and take them apart.
+
+    Args:
+      named_params: networks by the name that an error is to use for them.
+      spec: the symmetry that all are to have.
+
+    Returns:
+      What the solvers work on.
+
+    Raises:
+      TypeError, ValueError: as `check_networks`.
+    """
+    batch_shape = check_networks(named_params, spec)
+    first, *others = named_params.values()
+    given = (first, *(_on_devices_of(first, params) for params in others))
+    base, carried = symmetry.split(first)
+    return Networks(
+        given,
+        tuple(symmetry.rebuild(base, _parameters(params)) for params in given),
+        carried,
+        batch_shape,
+        spec.restrict(first),
+    )
+
+
+def with_carried(function: Callable[..., Any] | None, carried: Params) -> Any:
+    """Return a function of whole networks as one of their parameters.
+
+    Args:
+      function: `function(params, ...)`, or None.
+      carried: what `symmetry.split` has put aside.
+
+    Returns:
+      The same function where nothing was put aside.
+    """
+    if function is None or not jax.tree.leaves(carried):
+        return function
+
+    @functools.wraps(function)
+    def of_parameters(params, *arguments):
+        return function(symmetry.join(params, carried), *arguments)
+
+    return of_parameters
 
 
 def check_same_architecture(named_params: Mapping[str, Params]) -> None:
@@ -18,18 +95,23 @@ def check_same_architecture(named_params: Mapping[str, Params]) -> None:
         one; all are compared with the first. Arrays or traced arrays.
 
     Raises:
-      TypeError: a leaf that is no array.
-      ValueError: another tree, shape or data type, or numbers that are no floats; the
-        message names the networks and the parameter.
+      TypeError: a network that is a result of ours or another object, a parameter that
+        is no array.
+      ValueError: another tree, shape or data type; the message names the networks and
+        the parameter.
     """
-    flat = {name: symmetry.flatten(tree) for name, tree in named_params.items()}
+    flat = {}
+    for name, params in named_params.items():
+        _check_is_network(name, params)
+        flat[name] = _parameters(params, name)
     (first, expected), *others = flat.items()
-    for name, leaves in flat.items():
-        for path, leaf in leaves.items():
-            _check_leaf(f"'{'/'.join(path)}' of {name}", leaf)
+    _check_numbers(named_params)
     for name, leaves in others:
+        for path in sorted(expected.keys() ^ leaves.keys()):
+            other = symmetry.flatten(named_params[name if path in expected else first])
+            _check_leaf(path, other, name if path in expected else first)
         if leaves.keys() != expected.keys():
-            show = lambda paths: sorted("/".join(path) for path in paths)  # noqa: E731
+            show = lambda paths: sorted(map(symmetry.name, paths))  # noqa: E731
             raise ValueError(
                 f"{name} has other parameters than {first}: missing"
                 f" {show(expected.keys() - leaves.keys())}, unknown"
@@ -39,7 +121,7 @@ def check_same_architecture(named_params: Mapping[str, Params]) -> None:
             want = expected[path]
             if (leaf.shape, leaf.dtype) != (want.shape, want.dtype):
                 raise ValueError(
-                    f"Parameter '{'/'.join(path)}' has shape {leaf.shape} and type"
+                    f"Parameter '{symmetry.name(path)}' has shape {leaf.shape} and type"
                     f" {leaf.dtype} in {name}, but {want.shape} and {want.dtype} in"
                     f" {first}."
                 )
@@ -58,16 +140,35 @@ def check_networks(
       The batch axes that all share, `()` for one network each.
 
     Raises:
-      TypeError: a leaf that is no array.
+      TypeError: a spec that is none, and as `check_same_architecture`.
       ValueError: as `check_same_architecture`; parameters that do not fit the spec, an
-        empty batch, and, where values are known, NaN or infinite entries.
+        empty batch or layer, and, where values are known, NaN or infinite entries.
     """
+    if not isinstance(spec, symmetry.SymmetrySpec):
+        hint = ": pass its spec, network.spec" if hasattr(spec, "spec") else ""
+        raise TypeError(
+            f"spec must be a SymmetrySpec, got {type(spec).__name__}{hint}."
+        )
     check_same_architecture(named_params)
-    batch_shape = spec.batch_shape(next(iter(named_params.values())))
+    for name, params in named_params.items():
+        leaves = symmetry.flatten(params)
+        for path, axes in spec.axes:
+            moves = any(axis is not None and axis.power for axis in axes)
+            if path in leaves and (moves or not symmetry.is_array(leaves[path])):
+                _check_leaf(path, leaves, name)
+    params = next(iter(named_params.values()))
+    batch_shape = spec.batch_shape(params)
     if 0 in batch_shape:
         raise ValueError("There are zero networks in the batch.")
+    leaves = symmetry.flatten(params)
+    for path, axes in spec.axes:
+        if any(axes) and 0 in leaves[path].shape:
+            raise ValueError(
+                f"Parameter '{symmetry.name(path)}' has shape {leaves[path].shape}: a"
+                " layer without neurons cannot be aligned; leave it out."
+            )
     for name, params in named_params.items():
-        if any(isinstance(leaf, core.Tracer) for leaf in jax.tree.leaves(params)):
+        if is_traced(params):
             continue
         try:
             symmetry.check_finite(params)
@@ -76,13 +177,80 @@ def check_networks(
     return batch_shape
 
 
-def _check_leaf(where: str, leaf) -> None:
-    if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
+def is_traced(tree: Any) -> bool:
+    """Return whether the values of any leaf are unknown, inside of `jax.jit`."""
+    return any(isinstance(leaf, core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def _parameters(params: Params, name: str = "params") -> dict[Any, Any]:
+    """Return the parameters of a network by path, and refuse what only looks so."""
+    leaves = symmetry.flatten(params)
+    for path, leaf in leaves.items():
+        if isinstance(leaf, complex) or np.issubdtype(
+            getattr(leaf, "dtype", np.int8), np.complexfloating
+        ):
+            _check_leaf(path, leaves, name)
+    return {p: x for p, x in leaves.items() if symmetry.is_parameter(x)}
+
+
+def _check_numbers(named_params: Mapping[str, Params]) -> None:
+    """Refuse floats of Python that differ: they would have to be averaged."""
+    (_, first), *others = named_params.items()
+    expected = symmetry.flatten(first)
+    for name, params in others:
+        for path, leaf in symmetry.flatten(params).items():
+            if isinstance(leaf, float) and leaf != expected.get(path, leaf):
+                _check_leaf(path, {path: leaf}, name)
+
+
+def _check_is_network(name: str, params: Params) -> None:
+    if isinstance(params, tuple) and hasattr(params, "certificate"):
         raise TypeError(
-            f"Parameter {where} must be an array, got {type(leaf).__name__}."
+            f"{name} must be parameters, got {type(params).__name__}: pass its .params."
         )
-    if not np.issubdtype(leaf.dtype, np.floating) and leaf.dtype != "bfloat16":
+    if jax.tree_util.all_leaves([params]):
+        raise TypeError(
+            f"{name} must be a tree of arrays (nested dicts, lists, modules), got"
+            f" {type(params).__name__}."
+        )
+
+
+def _check_leaf(path, leaves: Mapping[Any, Any], name: str) -> None:
+    """Refuse what stands in the place of a parameter and is none."""
+    where = f"Parameter '{symmetry.name(path)}' of {name}"
+    if path not in leaves:
+        if inner := [p for p in leaves if p[: len(path)] == path]:
+            kind = "list" if inner[0][len(path)].isdecimal() else "tree"
+            raise TypeError(f"{where} must be an array, got {kind}.")
+        return
+    leaf = leaves[path]
+    if not symmetry.is_array(leaf):
+        raise TypeError(f"{where} must be an array, got {type(leaf).__name__}.")
+    if not symmetry.is_parameter(leaf):
         raise ValueError(
-            f"Parameter {where} is of type {leaf.dtype}: only real floating-point"
-            " parameters can be averaged. Take counters and the like out of the tree."
+            f"{where} is of type {leaf.dtype}: only real floating-point parameters can"
+            " be scaled and averaged."
         )
+
+
+def _on_devices_of(first: Params, params: Params) -> Params:
+    """Return parameters on the devices of others, where these are elsewhere."""
+    homes = symmetry.flatten(first)
+
+    def moved(path, leaf):
+        home = homes.get(path)
+        both = isinstance(leaf, jax.Array) and isinstance(home, jax.Array)
+        if not both or isinstance(leaf, core.Tracer) or isinstance(home, core.Tracer):
+            return leaf
+        if leaf.sharding.device_set == home.sharding.device_set:
+            return leaf
+        return jax.device_put(leaf, home.sharding)
+
+    leaves = symmetry.flatten(params)
+    return symmetry.rebuild(params, {p: moved(p, x) for p, x in leaves.items()})
+
+
+def check_element(
+    element: symmetry.GroupElement, spec: symmetry.SymmetrySpec, params: Params
+) -> None:
+    """Stand-in until the solvers' own check."""

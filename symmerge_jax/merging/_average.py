@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import core
 
 from symmerge_jax.typing import Array, Params
 
@@ -28,12 +29,10 @@ def average(params_batch: Params, weights: Array) -> Params:
         )
         return total.astype(leaf.dtype)
 
-    return jax.tree.map(mean, dict(params_batch))
+    return jax.tree.map(mean, params_batch)
 
 
-def check_weights(
-    weights: Sequence[float] | Array | None, num_networks: int
-) -> np.ndarray:
+def check_weights(weights: Sequence[float] | Array | None, num_networks: int) -> Array:
     """Return the weights of a mean, `[num_networks]`, float64.
 
     Args:
@@ -49,12 +48,15 @@ def check_weights(
     """
     if weights is None:
         return np.full(num_networks, 1 / num_networks)
-    array = np.asarray(weights, np.float64)
+    traced = isinstance(weights, core.Tracer)  # values are not known: shapes only
+    array = weights if traced else np.asarray(weights, np.float64)
     if array.shape != (num_networks,):
         raise ValueError(
             f"Got {array.size} weights of shape {array.shape} for {num_networks}"
             " networks: give one number per network."
         )
+    if traced:
+        return array
     if not np.isfinite(array).all() or (array <= 0).any():
         raise ValueError(
             f"Weights must be finite and above zero, got {array.tolist()}: leave out"

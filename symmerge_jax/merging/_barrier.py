@@ -42,8 +42,10 @@ def loss_barrier(
     *,
     data: Any = None,
     method: str = "linear",
-    num_batch_axes: int = 0,
+    num_batch_axes: int | None = None,
     batch_size: int = 16,
+    spec: symmetry.SymmetrySpec | None = None,
+    compiled: bool = True,
 ) -> Barrier:
     """Measure the loss barrier between two networks, or between pairs of networks.
 
@@ -53,28 +55,35 @@ def loss_barrier(
 
     All points of all pairs are evaluated by one compiled program, `batch_size` networks
     at a time, so that memory does not grow with their number. The program is kept for
-    the next call with the same `eval_fn`.
+    the next call with an `eval_fn` that computes the same.
 
     Args:
       eval_fn: `eval_fn(params) -> []`, or `eval_fn(params, data) -> []` where `data` is
         given: the loss of one network, smaller is better, or a tree of several (for
-        accuracy pass the error rate). A pure function of JAX, hashable. Large arrays
-        belong into `data`: what the function closes over is copied into the program.
-      params_a: parameters of one network, or of a batch of networks.
+        accuracy pass the error rate). A pure function of JAX, unless `compiled` is
+        False. Large arrays belong into `data`: what the function closes over is copied
+        into the program.
+      params_a: parameters of one network, or of a batch of networks. What is no
+        parameter (counters, random keys) is that of `params_a` on the whole path.
       params_b: parameters of as many networks, aligned with the first.
       num_points: points on the path, both ends included; at least 3.
       data: any tree of arrays, the same for all networks, or None.
       method: path, see `interpolate`.
-      num_batch_axes: number of leading axes `*N` of every parameter that number pairs.
-      batch_size: networks evaluated at once.
+      num_batch_axes: number of leading axes `*N` of every parameter that number pairs;
+        None to read it off `spec`, or for none without one.
+      batch_size: networks evaluated at once, where the program is compiled.
+      spec: symmetry of the networks, which tells their batch axes from others; None if
+        not known.
+      compiled: False calls `eval_fn` once for every point, with arrays: for a loss that
+        needs their values, as loops over batches, numpy or scikit-learn do.
 
     Returns:
       The curve, the barrier and its integral.
 
     Raises:
-      TypeError: a leaf that is no array.
-      ValueError: networks of another tree, shape or type, options out of range, or a
-        loss that is no scalar.
+      TypeError: a parameter that is no array, or an `eval_fn` that cannot be compiled.
+      ValueError: networks of another tree, shape or type, options out of range, batch
+        axes that the spec does not allow, or a loss that is no scalar.
 
     Example:
       >>> a, b = {"w": jnp.array(-1.0)}, {"w": jnp.array(1.0)}
@@ -91,15 +100,32 @@ def loss_barrier(
         raise ValueError(f"Unknown method {method!r}; known: {_interpolate.METHODS}.")
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
-    batch_shape = _batch_shape(params_a, num_batch_axes)
+    base, carried = symmetry.split(params_a)
+    other = symmetry.rebuild(base, symmetry.flatten(symmetry.split(params_b)[0]))
+    num_batch_axes = _count_batch_axes(params_a, num_batch_axes, spec)
+    batch_shape = _batch_shape(base, num_batch_axes)
     num_pairs = math.prod(batch_shape)
     pairs = jax.tree.map(
-        lambda x: jnp.reshape(x, (num_pairs, *x.shape[num_batch_axes:])),
-        tuple(symmetry.unflatten(symmetry.flatten(p)) for p in (params_a, params_b)),
+        lambda x: jnp.reshape(x, (num_pairs, *x.shape[num_batch_axes:])), (base, other)
     )
-    batch_size = min(batch_size, num_pairs * num_points)
-    curve = _curve(eval_fn, num_points, method, batch_size, data is not None)
-    lams, losses = curve(*pairs, data)
+    evaluate = alignment.with_carried(eval_fn, carried)
+    options = (num_points, method, data is not None)
+    if compiled:
+        batch_size = min(batch_size, num_pairs * num_points)
+        one = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), pairs[0]
+        )
+        curve = alignment.remembered(
+            functools.partial(_compile, evaluate, *options, batch_size),
+            _compile,
+            *options,
+            batch_size,
+            calls={"eval_fn": (evaluate, (one, data) if data is not None else (one,))},
+            remedy="write it with jax.numpy, or pass compiled=False",
+        )
+        lams, losses = curve(*pairs, data)
+    else:
+        lams, losses = _loop(evaluate, *options, *pairs, data)
     psi = jax.tree.map(functools.partial(_excess, lams), losses)
     shape = lambda x: x.reshape(*batch_shape, *x.shape[1:])  # noqa: E731
     return Barrier(
@@ -119,8 +145,7 @@ def _excess(lams: Array, losses: Array) -> Array:
     return jnp.where(is_end[None], 0, psi)
 
 
-@functools.lru_cache(maxsize=16)
-def _curve(eval_fn, num_points: int, method: str, batch_size: int, has_data: bool):
+def _compile(eval_fn, num_points: int, method: str, has_data: bool, batch_size: int):
     """Return the program from pairs `[N]` to lams `[T]` and losses `[N, T]`."""
 
     def curve(params_a: Params, params_b: Params, data: Any) -> tuple[Array, Any]:
@@ -131,14 +156,12 @@ def _curve(eval_fn, num_points: int, method: str, batch_size: int, has_data: boo
 
         def loss(index: Array) -> Any:
             pair, point = index // num_points, index % num_points
-            a, b = jax.tree.map(lambda leaf: leaf[pair], (params_a, params_b))
+            a, b = jax.tree.map(
+                lambda leaf: jnp.asarray(leaf)[pair], (params_a, params_b)
+            )
             params = _interpolate.interpolate(a, b, lams[point], method=method)
             value = eval_fn(params, data) if has_data else eval_fn(params)
-            if wrong := [x for x in map(jnp.shape, jax.tree.leaves(value)) if x]:
-                raise ValueError(
-                    "eval_fn must return the loss of one network, a scalar; got shape"
-                    f" {wrong[0]}."
-                )
+            _check_scalars(value)
             return jax.tree.map(jnp.asarray, value)
 
         # The last batch is filled up, so that there is one shape to compile.
@@ -149,6 +172,44 @@ def _curve(eval_fn, num_points: int, method: str, batch_size: int, has_data: boo
         )
 
     return jax.jit(curve)
+
+
+def _loop(
+    eval_fn, num_points: int, method: str, has_data: bool, params_a, params_b, data
+) -> tuple[Array, Any]:
+    """Return what the compiled program returns, calling the loss point by point."""
+    lams = jnp.linspace(0, 1, num_points)
+    rows = []
+    for pair in range(len(jax.tree.leaves(params_a)[0])):
+        a, b = jax.tree.map(lambda x, pair=pair: x[pair], (params_a, params_b))
+        for lam in lams:
+            params = _interpolate.interpolate(a, b, lam, method=method)
+            value = eval_fn(params, data) if has_data else eval_fn(params)
+            _check_scalars(value)
+            rows.append(jax.tree.map(jnp.asarray, value))
+    stack = lambda *values: jnp.stack(values).reshape(-1, num_points)  # noqa: E731
+    return lams, jax.tree.map(stack, *rows)
+
+
+def _check_scalars(value: Any) -> None:
+    if wrong := [x for x in map(jnp.shape, jax.tree.leaves(value)) if x]:
+        raise ValueError(
+            "eval_fn must return the loss of one network, a scalar; got shape"
+            f" {wrong[0]}. If the networks are a batch, pass num_batch_axes."
+        )
+
+
+def _count_batch_axes(params: Params, given: int | None, spec) -> int:
+    """Return the number of leading axes, and refuse one that the spec contradicts."""
+    if spec is None:
+        return given or 0
+    known = len(spec.batch_shape(params))
+    if given not in (None, known):
+        raise ValueError(
+            f"num_batch_axes={given}, but by the spec the parameters have {known}"
+            " leading axes."
+        )
+    return known
 
 
 def _batch_shape(params: Params, num_batch_axes: int) -> tuple[int, ...]:

@@ -1,12 +1,13 @@
 """Paths between two networks in weight space."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from symmerge_jax import alignment, symmetry
-from symmerge_jax.typing import Array, Params
+from symmerge_jax.typing import Array, Params, Path
 
 METHODS = ("linear", "spherical")
 """Known paths."""
@@ -38,8 +39,8 @@ def interpolate(
       method: "linear" or "spherical".
 
     Returns:
-      Parameters in the data types of `params_a`; with a leading axis `[num]` on every
-      leaf if `lam` has one.
+      The tree of `params_a`, in its data types; with a leading axis `[num]` on every
+      parameter if `lam` has one. What is no parameter is that of `params_a`.
 
     Raises:
       TypeError: a leaf that is no array.
@@ -52,12 +53,11 @@ def interpolate(
       [[0.0, 0.0], [1.0, 1.0]]
     """
     alignment.check_same_architecture({"params_a": params_a, "params_b": params_b})
-    params_a, params_b = (
-        symmetry.unflatten(symmetry.flatten(params)) for params in (params_a, params_b)
-    )
+    whole, (params_a, _) = params_a, symmetry.split(params_a)
+    params_b = symmetry.rebuild(params_a, _parameters(params_b))
     if method not in METHODS:
         raise ValueError(f"Unknown method {method!r}; known are {METHODS}.")
-    dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params_a))
+    dtype = _widest(params_a)
     lam = jnp.asarray(lam, dtype)
     if lam.ndim > 1:
         raise ValueError(f"lam must be a number or a vector, got shape {lam.shape}.")
@@ -71,10 +71,17 @@ def interpolate(
     def combine(a: Array, b: Array) -> Array:
         shape = (*lam.shape, *[1] * a.ndim)
         a, b = (x.reshape(*[1] * lam.ndim, *x.shape) for x in (a, b))
-        mixed = weight_a.reshape(shape) * a + weight_b.reshape(shape) * b
+        mixed = weight_a.reshape(shape) * a.astype(dtype)
+        mixed += weight_b.reshape(shape) * b.astype(dtype)
         return mixed.astype(a.dtype)
 
-    return jax.tree.map(combine, params_a, params_b)
+    found = symmetry.flatten(jax.tree.map(combine, params_a, params_b))
+    return symmetry.rebuild(whole, found)
+
+
+def _parameters(params: Params) -> dict[Path, Array]:
+    leaves = symmetry.flatten(params)
+    return {path: x for path, x in leaves.items() if symmetry.is_parameter(x)}
 
 
 def _sinc(x: Array) -> Array:
@@ -98,6 +105,12 @@ def _angle(params_a: Params, params_b: Params) -> Array:
 
 
 def _norm(params: Params) -> Array:
-    dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
+    dtype = _widest(params)
     squares = [jnp.sum(jnp.square(x.astype(dtype))) for x in jax.tree.leaves(params)]
     return jnp.sqrt(sum(squares))
+
+
+def _widest(params: Params) -> Any:
+    """Return the type that paths are computed in: float32, or float64 where given."""
+    types = (leaf.dtype for leaf in jax.tree.leaves(params))
+    return functools.reduce(jnp.promote_types, types, jnp.dtype(jnp.float32))

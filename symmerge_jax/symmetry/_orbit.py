@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax.symmetry import _action, _canonical, _element, _spec
+from symmerge_jax.symmetry import _action, _canonical, _element, _spec, _tree
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -29,17 +29,21 @@ def sample_orbit(
       scale_std: see `sample`.
 
     Returns:
-      Parameters with a leading axis `[num_twins]` on every leaf.
+      The tree of `params` with a leading axis `[num_twins]` on every array.
     """
     sizes = spec.sizes(params)
+    leaves = _tree.flatten(params)
+    arrays = {path: x for path, x in leaves.items() if _tree.is_array(x)}
+    tree = _tree.unflatten(arrays)
 
     def twin(key):
         element = _element.sample(
             key, spec, sizes, permute=permute, rescale=rescale, scale_std=scale_std
         )
-        return _action.act(element, params, spec)
+        return _action.act(element, tree, spec)
 
-    return jax.vmap(twin)(jax.random.split(key, num_twins))
+    twins = jax.vmap(twin)(jax.random.split(key, num_twins))
+    return _tree.rebuild(params, _tree.flatten(twins))
 
 
 def distance(params_a: Params, params_b: Params) -> Array:
@@ -52,8 +56,13 @@ def distance(params_a: Params, params_b: Params) -> Array:
     Returns:
       A scalar, in units of the weights.
     """
-    difference = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), params_a, params_b)
-    return jnp.sqrt(sum(jax.tree.leaves(difference)))
+    leaves_b = _tree.flatten(params_b)
+    squares = [
+        jnp.sum((jnp.asarray(leaf) - jnp.asarray(leaves_b[path])) ** 2)
+        for path, leaf in _tree.flatten(params_a).items()
+        if _tree.is_parameter(leaf)
+    ]
+    return jnp.sqrt(sum(squares, jnp.zeros(())))
 
 
 def canonical_distance(

@@ -286,12 +286,9 @@ class SymmetrySpec:
     def _sizes(self, params: Params, num_batch_axes: int) -> dict[str, int]:
         leaves = _tree.flatten(params)
         # What is no parameter may be left out of the spec: it is carried along.
-        unknown = leaves.keys() - set(self.paths)
         missing = [path for path, axes in self.axes if any(axes) and path not in leaves]
-        if missing or any(
-            not _tree.is_array(leaves[path]) or _tree.is_parameter(leaves[path])
-            for path in unknown
-        ):
+        unknown = leaves.keys() - set(self.paths)
+        if missing or any(_tree.is_parameter(leaves[path]) for path in unknown):
             raise _mismatch(self.paths, leaves)
         sizes: dict[str, int] = {}
         origin: dict[str, str] = {}
