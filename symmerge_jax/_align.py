@@ -1,15 +1,14 @@
 """The verb that moves one network onto another, without changing its function."""
 
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import alignment, symmetry
-from symmerge_jax.symmetry import is_parameter
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -108,6 +107,7 @@ def align(
     opened = alignment.open_networks({"params_a": params_a, "params_b": params_b}, spec)
     batch_shape = opened.batch_shape
     check_concrete(apply, opened.params)
+    say_unproven("align", apply)
     if apply is not None:
         options = {"inputs": inputs} | (
             {} if tolerance is None else {"tolerance": tolerance}
@@ -172,20 +172,35 @@ def check_representable(what: str, params: Params) -> None:
     try:
         symmetry.check_finite(params)
     except ValueError as error:
+        [cause, *_] = str(error).split(" Repair or drop")
         raise ValueError(
-            f"{what} does not fit its data type: its scales overflow. {error} Cast the"
-            " networks to float32 before, or balance their scales"
+            f"{what} does not fit its data type, in which its scales overflow: {cause}"
+            " Cast the networks to float32 before, or balance the scales of all"
             " (symmetry.balance_scales)."
         ) from error
+
+
+_unproven: set[str] = set()
+
+
+def say_unproven(verb: str, apply: Callable[..., Any] | None) -> None:
+    """Say once per verb that a spec was believed and not tested."""
+    if apply is None and verb not in _unproven:
+        _unproven.add(verb)
+        logging.getLogger("symmerge_jax").warning(
+            "%s was called without apply=: that the spec fits the network was not"
+            " proven, and a wrong one (an axis that another library stores first, say)"
+            " gives a wrong network without an error.",
+            verb,
+        )
 
 
 def remembered(build, opened, data, features_fn, loss_fn, aligner, *rest) -> Any:
     """Return the compiled program of a solver for networks like these."""
     num_batch_axes = len(opened.batch_shape)
+    dtype = symmetry.computing_dtype(opened.params[0])
     shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(
-            x.shape[num_batch_axes:], jnp.promote_types(x.dtype, jnp.float32)
-        ),
+        lambda x: jax.ShapeDtypeStruct(x.shape[num_batch_axes:], dtype),
         opened.params[0],
     )
     features_fn, loss_fn = opened.function(features_fn), opened.function(loss_fn)
@@ -218,30 +233,59 @@ def moved(
     params: Params,
     spec: symmetry.SymmetrySpec,
     num_batch_axes: int = 0,
-    *,
-    parameters: bool = True,
 ) -> Params:
-    """Return a whole network, or a batch, moved by an element: as the caller's tree.
+    """Return a whole network, or a batch, moved by an element: as the caller's tree."""
+    leaves = symmetry.flatten(params)
+    floats = {p: x for p, x in leaves.items() if symmetry.is_parameter(x)}
+    tree = symmetry.unflatten(floats)
+    spec_of_floats = spec.restrict(tree)
+    program = alignment.remembered(
+        functools.partial(_build_move, spec_of_floats, num_batch_axes),
+        _build_move,
+        spec_of_floats,
+        num_batch_axes,
+    )
+    found = symmetry.flatten(call(program, tree, element, tree))
+    whole = symmetry.rebuild(params, found)
+    return move_integers(element, whole, spec, num_batch_axes)
 
-    Without `parameters` only integers are moved, if the spec has axes for any.
+
+def move_integers(
+    element: symmetry.GroupElement,
+    params: Params,
+    spec: symmetry.SymmetrySpec,
+    num_batch_axes: int,
+) -> Params:
+    """Return a network, or a batch, in which only what is no parameter has moved.
+
+    Outside of JAX where values are known: it would cut integers to 32 bits.
     """
-    moves = {path for path, axes in spec.axes if any(axes)}
-    leaves = {p: x for p, x in symmetry.flatten(params).items() if p in moves}
-    wanted = {p for p, x in leaves.items() if parameters or not is_parameter(x)}
-    if not wanted:
-        return params
-    build = functools.partial(_build_move, spec, num_batch_axes)
-    program = alignment.remembered(build, _build_move, spec, num_batch_axes)
-    floats = {symmetry.name(p): x for p, x in leaves.items() if is_parameter(x)}
-    found = symmetry.flatten(call(program, floats, element, symmetry.unflatten(leaves)))
-    return symmetry.rebuild(params, {p: x for p, x in found.items() if p in wanted})
+    leaves = symmetry.flatten(params)
+    found = {}
+    for path, axes in spec.axes:
+        if not any(axes) or symmetry.is_parameter(leaves[path]):
+            continue
+        leaf = leaves[path]
+        numbers = jnp if alignment.is_traced((leaf, element)) else np
+        for number, axis in enumerate(axes):
+            if axis is not None and axis.space in element:
+                perm = numbers.asarray(element[axis.space].perm)
+                starts = np.arange(axis.repeat, dtype=perm.dtype) * perm.shape[-1]
+                starts = starts.reshape(*[1] * (perm.ndim - 1), -1, 1)
+                index = starts + perm[..., None, :]
+                index = index.reshape(*perm.shape[:-1], -1)
+                shape = [1] * (leaf.ndim - num_batch_axes)
+                shape[number] = -1
+                index = index.reshape(*index.shape[:-1], *shape)
+                leaf = numbers.take_along_axis(leaf, index, num_batch_axes + number)
+        found[path] = leaf
+    return symmetry.rebuild(params, found)
 
 
 def widen(params: Params) -> Params:
-    """Return parameters in float32 where they were less precise."""
-    return jax.tree.map(
-        lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), params
-    )
+    """Return parameters in one type: float32, or float64 where any has that."""
+    dtype = symmetry.computing_dtype(params)
+    return jax.tree.map(lambda x: x.astype(dtype), params)
 
 
 def _build(spec, aligner, features_fn, loss_fn, num_batch_axes: int):

@@ -117,7 +117,7 @@ def canonicalize(
     if canonicalizer is not None:
         form, element = _match(form, element, opened.spec, canonicalizer)
     # Integers move with the neurons; what else is carried along stays where it was.
-    whole = _align.moved(element, params, spec, num_batch_axes, parameters=False)
+    whole = _align.move_integers(element, params, spec, num_batch_axes)
     whole = symmetry.rebuild(whole, symmetry.flatten(form))
     if not alignment.is_traced((params, form)):
         _align.check_representable("The canonical form", whole)
@@ -160,9 +160,10 @@ def _match(
 
 
 def _to_closed_form(params: Params, *, spec: symmetry.SymmetrySpec):
-    params = symmetry.fold_phases(params, spec)
-    element = symmetry.canonical_element(params, spec)
-    return symmetry.act(element, params, spec), element
+    folded = symmetry.fold_phases(_align.widen(params), spec)
+    element = symmetry.canonical_element(folded, spec)
+    form = symmetry.act(element, folded, spec)
+    return jax.tree.map(lambda x, y: x.astype(y.dtype), form, params), element
 
 
 def _to_template(

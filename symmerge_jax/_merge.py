@@ -115,6 +115,7 @@ def merge(
         )
     weights = merging.check_weights(weights, len(given))
     _align.check_concrete(apply, opened.params)
+    _align.say_unproven("merge", apply)
     if apply is not None:
         options = {"inputs": inputs} | (
             {} if tolerance is None else {"tolerance": tolerance}
@@ -138,7 +139,7 @@ def merge(
     stacked = _stack(opened.given)
     # Whole networks: what is carried along stands where it stood.
     merged = symmetry.rebuild(opened.given[0], symmetry.flatten(merged))
-    integers = _align.moved(result.elements, stacked, spec, 1, parameters=False)
+    integers = _align.move_integers(result.elements, stacked, spec, 1)
     aligned = symmetry.rebuild(integers, symmetry.flatten(aligned))
     if finished:
         _align.check_representable("The merged network", merged)

@@ -15,6 +15,7 @@ from symmerge_jax.alignment._checks import (
     check_networks,
     check_same_architecture,
     is_traced,
+    on_devices_of,
     open_networks,
     with_carried,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "fingerprint",
     "is_traced",
     "not_pure",
+    "on_devices_of",
     "open_networks",
     "project",
     "relax",

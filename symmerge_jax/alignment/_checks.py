@@ -56,7 +56,7 @@ def open_networks(
     """
     batch_shape = check_networks(named_params, spec)
     first, *others = named_params.values()
-    given = (first, *(_on_devices_of(first, params) for params in others))
+    given = (first, *(on_devices_of(first, params) for params in others))
     base, carried = symmetry.split(first)
     return Networks(
         given,
@@ -186,9 +186,8 @@ def _parameters(params: Params, name: str = "params") -> dict[Any, Any]:
     """Return the parameters of a network by path, and refuse what only looks so."""
     leaves = symmetry.flatten(params)
     for path, leaf in leaves.items():
-        if isinstance(leaf, complex) or np.issubdtype(
-            getattr(leaf, "dtype", np.int8), np.complexfloating
-        ):
+        dtype = leaf.dtype if symmetry.is_array(leaf) else type(leaf)
+        if dtype is complex or jax.dtypes.issubdtype(dtype, np.complexfloating):
             _check_leaf(path, leaves, name)
     return {p: x for p, x in leaves.items() if symmetry.is_parameter(x)}
 
@@ -233,8 +232,16 @@ def _check_leaf(path, leaves: Mapping[Any, Any], name: str) -> None:
         )
 
 
-def _on_devices_of(first: Params, params: Params) -> Params:
-    """Return parameters on the devices of others, where these are elsewhere."""
+def on_devices_of(first: Params, params: Params) -> Params:
+    """Return parameters on the devices of others, where these are elsewhere.
+
+    Args:
+      first: parameters that stay where they are.
+      params: parameters of the same names.
+
+    Returns:
+      The tree of `params`; what is traced, or no array of JAX, is left as it is.
+    """
     homes = symmetry.flatten(first)
 
     def moved(path, leaf):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import core
 
+from symmerge_jax import symmetry
 from symmerge_jax.typing import Array, Params
 
 
@@ -23,7 +24,7 @@ def average(params_batch: Params, weights: Array) -> Params:
     """
 
     def mean(leaf: Array) -> Array:
-        dtype = jnp.promote_types(leaf.dtype, jnp.float32)
+        dtype = symmetry.computing_dtype(leaf)
         total = jnp.tensordot(
             jnp.asarray(weights, dtype), leaf.astype(dtype), 1, precision="highest"
         )
@@ -49,7 +50,12 @@ def check_weights(weights: Sequence[float] | Array | None, num_networks: int) ->
     if weights is None:
         return np.full(num_networks, 1 / num_networks)
     traced = isinstance(weights, core.Tracer)  # values are not known: shapes only
-    array = weights if traced else np.asarray(weights, np.float64)
+    try:
+        array = weights if traced else np.asarray(weights, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Weights must be one number per network, got {weights!r}."
+        ) from error
     if array.shape != (num_networks,):
         raise ValueError(
             f"Got {array.size} weights of shape {array.shape} for {num_networks}"

@@ -101,6 +101,7 @@ def loss_barrier(
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
     base, carried = symmetry.split(params_a)
+    params_b = alignment.on_devices_of(params_a, params_b)
     other = symmetry.rebuild(base, symmetry.flatten(symmetry.split(params_b)[0]))
     num_batch_axes = _count_batch_axes(params_a, num_batch_axes, spec)
     batch_shape = _batch_shape(base, num_batch_axes)

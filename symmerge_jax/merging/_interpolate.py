@@ -1,6 +1,5 @@
 """Paths between two networks in weight space."""
 
-import functools
 from typing import Any
 
 import jax
@@ -54,10 +53,11 @@ def interpolate(
     """
     alignment.check_same_architecture({"params_a": params_a, "params_b": params_b})
     whole, (params_a, _) = params_a, symmetry.split(params_a)
+    params_b = alignment.on_devices_of(params_a, params_b)
     params_b = symmetry.rebuild(params_a, _parameters(params_b))
     if method not in METHODS:
         raise ValueError(f"Unknown method {method!r}; known are {METHODS}.")
-    dtype = _widest(params_a)
+    dtype = symmetry.computing_dtype(params_a)
     lam = jnp.asarray(lam, dtype)
     if lam.ndim > 1:
         raise ValueError(f"lam must be a number or a vector, got shape {lam.shape}.")
@@ -105,12 +105,6 @@ def _angle(params_a: Params, params_b: Params) -> Array:
 
 
 def _norm(params: Params) -> Array:
-    dtype = _widest(params)
+    dtype = symmetry.computing_dtype(params)
     squares = [jnp.sum(jnp.square(x.astype(dtype))) for x in jax.tree.leaves(params)]
     return jnp.sqrt(sum(squares))
-
-
-def _widest(params: Params) -> Any:
-    """Return the type that paths are computed in: float32, or float64 where given."""
-    types = (leaf.dtype for leaf in jax.tree.leaves(params))
-    return functools.reduce(jnp.promote_types, types, jnp.dtype(jnp.float32))

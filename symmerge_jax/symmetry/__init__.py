@@ -21,6 +21,7 @@ from symmerge_jax.symmetry._orbit import canonical_distance, distance, sample_or
 from symmerge_jax.symmetry._spec import SymmetrySpec
 from symmerge_jax.symmetry._tree import (
     check_finite,
+    computing_dtype,
     flatten,
     is_array,
     is_parameter,
@@ -48,6 +49,7 @@ __all__ = [
     "canonical_form",
     "check_finite",
     "compose",
+    "computing_dtype",
     "distance",
     "flatten",
     "fold_phases",

@@ -125,7 +125,7 @@ def _act_on_axis(
     if not scaled:
         return leaf
     # Below float32 only the product is rounded, not the factor before it.
-    dtype = jnp.promote_types(leaf.dtype, jnp.float32)
+    dtype = _tree.computing_dtype(leaf)
     factor = (scale if axis.power == 1 else 1 / scale).astype(dtype)
     shape = [1] * leaf.ndim
     shape[number] = -1

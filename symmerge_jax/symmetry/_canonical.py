@@ -112,7 +112,7 @@ def balance_scales(
     sizes = spec.sizes(params)
     if not spaces:
         return {}
-    dtype = jnp.result_type(*_tree.flatten(params).values())
+    dtype = _tree.computing_dtype(params)
     if tolerance is None:
         tolerance = 16 * float(jnp.finfo(dtype).eps)
     start = _element.identity(

@@ -88,6 +88,7 @@ class SymmetrySpec:
         for path, leaf in leaves:
             if not _is_axes(leaf):
                 hint = f": write ({leaf!r},)" if isinstance(leaf, Axis) else ""
+                hint = ": leave out what is no parameter" if leaf is None else hint
                 raise TypeError(
                     f"SymmetrySpec: '{_tree.name(path)}' must be a tuple with one Axis"
                     f" or None per array axis, got {leaf!r}{hint}."
@@ -286,7 +287,7 @@ class SymmetrySpec:
     def _sizes(self, params: Params, num_batch_axes: int) -> dict[str, int]:
         leaves = _tree.flatten(params)
         # What is no parameter may be left out of the spec: it is carried along.
-        missing = [path for path, axes in self.axes if any(axes) and path not in leaves]
+        missing = [path for path, axes in self.axes if axes and path not in leaves]
         unknown = leaves.keys() - set(self.paths)
         if missing or any(_tree.is_parameter(leaves[path]) for path in unknown):
             raise _mismatch(self.paths, leaves)

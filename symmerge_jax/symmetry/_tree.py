@@ -90,6 +90,19 @@ def is_parameter(leaf: Any) -> bool:
     return is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
+def computing_dtype(tree: Any) -> np.dtype:
+    """Return the type that parameters are computed with: float32, or float64.
+
+    Args:
+      tree: parameters, or one of them. Types below float32 are widened; float64 counts
+        only where JAX has it switched on.
+    """
+    double = any(
+        leaf.dtype == np.float64 for leaf in jax.tree.leaves(tree) if is_parameter(leaf)
+    )
+    return jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
+
+
 def split(params: Params) -> tuple[Params, Params]:
     """Return the parameters of a tree, and what is carried along.
 
