@@ -3,7 +3,6 @@
 from symmerge_jax.alignment._activation_matching import ActivationMatching
 from symmerge_jax.alignment._base import Aligner, AlignmentProblem, AlignmentResult
 from symmerge_jax.alignment._certificate import (
-    TOLERANCE,
     Certificate,
     certify,
     compare,
@@ -42,7 +41,6 @@ from symmerge_jax.alignment._weight_matching import WeightMatching
 
 __all__ = [
     "NOT_PURE",
-    "TOLERANCE",
     "ActivationMatching",
     "Aligner",
     "AlignmentProblem",

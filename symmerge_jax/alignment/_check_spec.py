@@ -1,7 +1,9 @@
-"""Whether a spec is the symmetry of a network: every space is moved and looked at."""
+"""Whether a spec is the symmetry of a network: every space is moved and looked at.
 
-import dataclasses
-import functools
+A test that cannot fail is none. So every move is also made wrongly, with one parameter
+left out: if outputs do not show it, nothing is known about the space.
+"""
+
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,8 +11,11 @@ import jax
 import numpy as np
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _base, _certificate
-from symmerge_jax.typing import Key, Params
+from symmerge_jax.alignment import _generic, _moves, _noise, _places, _probe
+from symmerge_jax.typing import Key, Params, Path
+
+_Seen = dict[tuple[int, Path], float]
+"""How clearly outputs show a move that leaves one parameter out, in tolerances."""
 
 
 def check_spec(
@@ -21,15 +26,14 @@ def check_spec(
     inputs: Any = None,
     input_shape: Sequence[int] | None = None,
     key: Key | None = None,
-    tolerance: float = _certificate.TOLERANCE,
+    tolerance: float | None = None,
 ) -> None:
-    """Refuse a spec that is not the symmetry of a network.
+    """Refuse a spec that is not the symmetry of a network, or that cannot be tested.
 
-    Every space is moved alone, first by a random permutation that leaves no neuron in
-    its place, then by random signs or scales, as its group has them; phases of periodic
-    spaces are shifted and folded. A spec belongs to an architecture, so this is done at
-    generic weights near the given ones: every weight is changed by up to 10 %, zeros
-    are filled (a bias of zeros fits any spec).
+    Every space is moved alone: by permutations, then by random signs or scales, as its
+    group has them; phases of periodic spaces are shifted and folded. A spec belongs to
+    an architecture, so this is done at generic weights: near the given ones, with zeros
+    filled (a bias of zeros fits any spec), and as of a new network.
 
     Args:
       apply: see `certify`.
@@ -41,127 +45,148 @@ def check_spec(
       tolerance: see `certify`.
 
     Raises:
+      TypeError: an `apply` that is not pure, or traced arrays.
       ValueError: names the first space that does not fit, what was done to it, by how
-        much outputs changed, and the parameters that use it; or, as `certify`,
-        parameters or inputs that do not fit.
+        much outputs changed, and the parameters that use it; or a space on which no
+        output depends; or, as `certify`, parameters or inputs that do not fit.
     """
-    num_batch_axes = len(spec.batch_shape(params))
-    random = _certificate.generator(key)
-    double = _certificate.as_double(params)
-    one = jax.tree.map(lambda x: x[(0,) * num_batch_axes], double)
-    network = _generic(random, one)
-    moves, elements = _moves(random, spec, spec.sizes(network))
+    _probe.refuse_traced(params, inputs)
+    random = _generic.generator(key)
     with jax.enable_x64(True):
-        inputs = _certificate.make_inputs(
-            apply, network, spec, inputs, input_shape, key
-        )
+        one = _probe.as_double(_probe.first(params, spec))
+        groups = _probe.make_inputs(random, one, spec, inputs, input_shape)
+        probe = _probe.probe(apply, one, spec, groups[0][1])
+        moves = _moves.moves(random, spec, spec.sizes(one))
         if not moves:
             return
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *elements)
-        found = _compiled(apply, spec)(network, stacked, inputs)
-        difference, scale = (np.concatenate(list(parts)) for parts in found)
-    certificate = _certificate.Certificate(difference, scale, tolerance)
-    moves += [
-        (space, f"folding the phases at frequency {space.frequency:g} of")
-        for space in _periodic(spec)
+        runner, spots = _places.prepare(random, probe, one, spec, groups, tolerance)
+        seen = {
+            (index, path): 0.0
+            for index, move in enumerate(moves)
+            if move.tested
+            for path in _moves.users(spec, move.space)
+            if path in runner.paths
+        }
+        places = []
+        # The first spots always; the others as long as a space is not reached.
+        num_first = 2 if inputs is None else len(spots)
+        for number, spot in enumerate(spots):
+            if number >= num_first and not _unreached(moves, seen):
+                break
+            place = _places.look(runner, spot)
+            if not np.isfinite(place.scale).all():
+                if number:  # generic weights or inputs need not be of the domain
+                    continue
+                raise ValueError(
+                    f"The spec was not tested: outputs are not finite for {place.name}:"
+                    " pass inputs= as the network gets them."
+                )
+            places.append(place)
+            _require_kept(runner, place, moves)
+            _watch_mistakes(runner, place, moves, seen)
+        _require_reached(runner, places, moves, seen)
+        if inputs is not None and not (
+            len(places) == len(spots) and _generic.vary(groups[1][1])
+        ):
+            _require_influence(runner, places)
+
+
+def _require_kept(runner, place: _places.Place, moves) -> None:
+    """Refuse the first move that changes outputs."""
+    runs = [_places.run(runner, place, move.element) for move in moves]
+    for move, (_, difference, _) in zip(moves, runs, strict=True):
+        _require_same(move, np.asarray(difference), place, runner)
+    for space in _moves.periodic(runner.spec):
+        what = f"folding the phases at frequency {space.frequency:g} of"
+        difference, shifted = _places.fold(runner, place, space)
+        _require_same(_moves.Move(space, what, {}, False), difference, shifted, runner)
+
+
+def _watch_mistakes(runner, place: _places.Place, moves, seen: _Seen) -> None:
+    """Leave out every parameter of every move for which it has not shown yet."""
+    pending = [item for item, value in seen.items() if value < _noise.POWER]
+    runs = [
+        _places.run(runner, place, moves[index].element, runner.paths.index(path))
+        for index, path in pending
     ]
-    for index, (space, what) in enumerate(moves):
-        if not certificate.passed[index]:
-            does = {1: "written", -1: "read", 0: "kept"}
-            uses = ", ".join(
-                f"'{'/'.join(path)}' axis {number} ({does[axis.power]})"
-                for path, number, axis in spec.uses(space.name, 1, -1, 0)
-            )
+    for item, (_, difference, _) in zip(pending, runs, strict=True):
+        effect = _noise.effect(np.asarray(difference), place.allowed, place.smooth)
+        seen[item] = max(seen[item], float(effect))
+
+
+def _unreached(moves, seen: _Seen) -> list[tuple[symmetry.Space, float]]:
+    """Return the spaces whose mistakes do not show, and how little they do."""
+    best = [
+        max((value for (i, _), value in seen.items() if i == index), default=0.0)
+        for index in range(len(moves))
+    ]
+    return [
+        (move.space, value)
+        for move, value in zip(moves, best, strict=True)
+        if move.tested and value < _noise.POWER
+    ]
+
+
+def _require_reached(runner, places, moves, seen: _Seen) -> None:
+    """Refuse a spec whose mistakes would not have been seen."""
+    names = _places.names(places)
+    unreached = _unreached(moves, seen)
+    if not unreached:
+        return
+    is_zero = not any((place.scale > 0).any() for place in places)
+    if not is_zero and not any(place.smooth.any() for place in places):
+        raise ValueError(f"The spec was not tested: {_noise.NOT_SMOOTH} ({names}).")
+    space, value = unreached[0]
+    if value > _noise.VISIBLE:
+        raise ValueError(
+            "The spec was not tested: rounding changes outputs as much as a mistake in"
+            f" space '{space.name}' would ({names}): compute in a more precise type."
+        )
+    raise ValueError(
+        f"The spec was not tested: inputs do not reach space '{space.name}', on which"
+        f" no output depends for {names}. It is used by"
+        f" {_moves.describe_uses(runner.spec, space)}: pass inputs= as the network gets"
+        " them."
+    )
+
+
+def _require_influence(runner, places) -> None:
+    """Refuse inputs that are all alike, where a parameter does not matter for them.
+
+    At inputs that vary it may do so: a bias before a normalisation never matters.
+    """
+    axes = dict(runner.spec.axes)
+    for index, path in enumerate(runner.paths):
+        if path not in runner.probe.read or not any(axes[path]):
+            continue
+        chosen = np.arange(len(runner.paths)) == index
+        change = _noise.large(np.ones(len(chosen)), chosen)
+        runs = [_places.run(runner, place, change=change)[1] for place in places]
+        effects = [
+            _noise.effect(np.asarray(difference), place.allowed, place.smooth)
+            for place, difference in zip(places, runs, strict=True)
+        ]
+        if max(effects) < _noise.POWER:
             raise ValueError(
-                f"The spec does not fit the network: {what} the neurons of space"
-                f" '{space.name}' ({space.group}) changes outputs by"
-                f" {difference[index]:.3g}, where they reach {scale[index]:.3g}. The"
-                f" space is used by {uses}: correct the axes, or give the space another"
-                " group or frequency."
+                "The spec was not tested: no output depends on parameter"
+                f" '{symmetry.name(path)}' for {_places.names(places)}: pass inputs="
+                " that vary, as the network gets them."
             )
 
 
-def _moves(random: np.random.Generator, spec: symmetry.SymmetrySpec, sizes):
-    """Return what is to be tried, as (space, words), and an element for each."""
-    moves, elements = [], []
-    movable = _base.movable_spaces(spec)
-    identity = {
-        s.name: symmetry.Monomial(np.arange(sizes[s.name]), np.ones(sizes[s.name]))
-        for s in movable
-    }
-
-    def add(space, what, perm, scale):
-        moves.append((space, what))
-        elements.append({**identity, space.name: symmetry.Monomial(perm, scale)})
-
-    for space in movable:
-        neurons, ones = identity[space.name]
-        order = random.permutation(neurons.size)
-        if neurons.size > 1:
-            cycle = np.empty_like(neurons)
-            cycle[order] = np.roll(order, 1)  # one cycle through all neurons
-            add(space, "permuting", cycle, ones)
-        if space.group is symmetry.Group.SIGN:
-            signs = random.choice([-1.0, 1.0], neurons.size)
-            signs[order[0]] = -1
-            add(space, "flipping signs of", neurons, signs)
-        if space.group is symmetry.Group.SCALE:
-            scales = np.exp(random.normal(size=neurons.size))
-            add(space, "rescaling", neurons, scales)
-    return moves, elements
-
-
-def _generic(random: np.random.Generator, params: Params) -> dict[str, Any]:
-    """Return weights near the given ones, without zeros.
-
-    Signs are kept, because a running variance must stay positive.
-    """
-    leaves = {}
-    for path, leaf in symmetry.flatten(params).items():
-        factor = random.uniform(0.9, 1.1, leaf.shape)
-        fill = 0.1 * random.normal(size=leaf.shape)
-        leaves[path] = np.where(leaf == 0, fill, leaf * factor)
-    return symmetry.unflatten(leaves)
-
-
-def _periodic(spec: symmetry.SymmetrySpec) -> list[symmetry.Space]:
-    return [space for space in spec.spaces if space.frequency is not None]
-
-
-def _shift_and_fold(params: Params, spec: symmetry.SymmetrySpec, space: symmetry.Space):
-    """Return parameters with large phases in one space, and the same ones folded."""
-    leaves = symmetry.flatten(params)
-    assert space.frequency is not None
-    [path] = [p for p, axes in spec.axes if axes == (symmetry.Axis(space.name),)]
-    turns = np.linspace(-1.3, 1.3, leaves[path].size)
-    leaves[path] = leaves[path] + turns * (2 * np.pi / space.frequency)
-    shifted = symmetry.unflatten(leaves)
-    alone = tuple(
-        s if s == space else dataclasses.replace(s, frequency=None) for s in spec.spaces
+def _require_same(move, difference, place: _places.Place, runner) -> None:
+    """Refuse a move that has changed outputs."""
+    wrong = ~(difference <= place.allowed)
+    if not wrong.any():
+        return
+    with np.errstate(divide="ignore", invalid="ignore"):
+        index = int(np.nanargmax(np.where(wrong, difference / place.allowed, -1.0)))
+    raise ValueError(
+        f"The spec does not fit the network: {move.what} the neurons of space"
+        f" '{move.space.name}' ({move.space.group}) changes outputs by"
+        f" {difference[index]:.3g} (allowed {place.allowed[index]:.3g}), where they"
+        f" reach {place.scale[index]:.3g}, at {runner.probe.names[index]} for"
+        f" {place.name}. The space is used by"
+        f" {_moves.describe_uses(runner.spec, move.space)}: correct the axes, or give"
+        " the space another group or frequency."
     )
-    return shifted, symmetry.fold_phases(
-        shifted, dataclasses.replace(spec, spaces=alone)
-    )
-
-
-@functools.lru_cache(maxsize=16)
-def _compiled(apply, spec):
-    """Return the program that tries elements `[M]` on a network, then the folding.
-
-    Its results are the differences and the scales, in parts that follow on each other.
-    """
-
-    def program(params, elements, inputs):
-        def difference(before, after):
-            return _certificate.output_difference(apply, before, after, inputs)
-
-        def move(element):
-            return difference(params, symmetry.act(element, params, spec))
-
-        parts = [jax.lax.map(move, elements)]
-        for space in _periodic(spec):
-            found = difference(*_shift_and_fold(params, spec, space))
-            parts.append(tuple(value[None] for value in found))
-        return tuple(zip(*parts, strict=True))
-
-    return jax.jit(program)

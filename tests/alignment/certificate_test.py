@@ -143,7 +143,7 @@ def test_inputs_are_given_or_drawn(key):
         apply, params, {}, network.spec, **options
     )
     default = certify()
-    assert seen[-1] == ((64, 3), np.float64)
+    assert seen[-1] == ((16, 3), np.float64)
     certify(input_shape=(7, 3))
     assert seen[-1][0] == (7, 3)
     certify(inputs=np.ones((2, 3), np.uint8))

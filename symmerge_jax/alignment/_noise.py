@@ -1,0 +1,162 @@
+"""How far outputs move by rounding alone, and whether a mistake would stand out.
+
+Rounding is imitated: every weight is changed by a few units of the type that it is kept
+or computed in. What outputs then do is the floor below which nothing can be told. It is
+measured for every output neuron, because outputs may be of very different size.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symmerge_jax.typing import Array, Path
+
+NUM_NOISE = 3
+NUM_SMALL = 2
+POWER = 5.0
+"""A mistake must change an output by so many tolerances, or nothing is tested."""
+
+VISIBLE = 0.1
+"""A mistake that changes an output by so many is hidden by rounding, not by inputs."""
+
+NOT_SMOOTH = (
+    "outputs do not depend smoothly on the parameters: apply should return logits or"
+    " other values that do, not labels or saturated probabilities"
+)
+
+_FACTOR = 8.0  # of the largest of a few samples: four times what is ever seen
+_DOUBLE = float(np.finfo(np.float64).eps)
+_FLOOR = 1e-12  # of an output: sums in another order, where rounding cancels by chance
+_SMALL = 1e-4  # change of weights that a smooth output follows
+_FOLLOWS = 1e-9  # change of an output that is no rounding
+
+Change = tuple[int, np.ndarray, np.ndarray]
+"""How weights are changed: turn of the noise, relative and absolute size `[L]`."""
+
+
+def perturb(
+    leaves: Mapping[Path, Array],
+    noise: Mapping[Path, Array],
+    shift: Array,
+    relative: Array,
+    absolute: Array,
+) -> dict[Path, Array]:
+    """Return weights changed at random, each leaf by an amount of its own.
+
+    Args:
+      leaves: weights, and what is left alone.
+      noise: numbers of size 0.5 to 1 for all leaves that are to change, sorted.
+      shift: `[]` integer that turns the noise, for other samples of it.
+      relative: `[L]` size of the change relative to an entry, by leaf.
+      absolute: `[L]` its least size.
+    """
+    changed = dict(leaves)
+    for index, (path, turns) in enumerate(noise.items()):
+        leaf = leaves[path]
+        turned = jnp.roll(turns.ravel(), shift).reshape(leaf.shape)
+        size = jnp.maximum(relative[index] * jnp.abs(leaf), absolute[index])
+        changed[path] = leaf + turned * size
+    return changed
+
+
+def rounding(computed: float, stored: Mapping[Path, Any], turn: int) -> Change:
+    """Return the change that rounding may make.
+
+    Args:
+      computed: unit of rounding that `apply` computes with.
+      stored: types that the leaves are kept in, in the order of the noise.
+      turn: number of the sample.
+    """
+    units = np.array(
+        [max(computed, float(jnp.finfo(dtype).eps)) for dtype in stored.values()]
+    )
+    # Many roundings add up where numbers are precise; coarse ones are not multiplied,
+    # as little would be left to tell.
+    relative = np.where(units < 1e-5, 8.0, 1.0) * units
+    least = [float(jnp.finfo(dtype).smallest_normal) for dtype in stored.values()]
+    coarse = [jnp.finfo(d).dtype.itemsize == 2 for d in stored.values()]
+    absolute = np.where(coarse, np.array(least) * units, least)
+    return 101 * turn + 1, relative, absolute
+
+
+def small(computed: float, num_leaves: int, turn: int) -> Change:
+    """Return a change that every smooth output follows, but no label."""
+    relative = np.full(num_leaves, max(_SMALL, 8 * computed))
+    return 57 * turn + 31, relative, np.zeros(num_leaves)
+
+
+def large(sizes: np.ndarray, chosen: np.ndarray) -> Change:
+    """Return a change as large as a mistake makes, of some leaves.
+
+    Args:
+      sizes: `[L]` size of the entries of each leaf; zeros become a tenth of it.
+      chosen: `[L]` which leaves are changed.
+    """
+    return 11, 0.5 * chosen, 0.1 * sizes * chosen
+
+
+def tolerances(
+    noise: np.ndarray, scale: np.ndarray, owners: np.ndarray, tolerance: float | None
+) -> np.ndarray:
+    """Return by how much each output neuron may change, `[..., n]`.
+
+    Args:
+      noise: `[..., n]` largest change by rounding.
+      scale: `[..., n]` largest value.
+      owners: `[n]` number of the output that each neuron belongs to.
+      tolerance: relative one that was asked for; None to take the noise.
+    """
+    if tolerance is not None:
+        return tolerance * scale
+    allowed = np.empty(np.broadcast_shapes(noise.shape, scale.shape))
+    for number in np.unique(owners):
+        own = owners == number
+        size = scale[..., own]
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            share = np.where(size > 0, noise[..., own] / size, 0)
+            # A neuron may be still by chance: none is stiller than most of its kind.
+            usual = np.median(share, axis=-1, keepdims=True)
+            floor = np.maximum(noise[..., own], usual * size) * _FACTOR
+            least = 64 * _DOUBLE * size.max(axis=-1, keepdims=True)
+            allowed[..., own] = floor + _FLOOR * size + least
+    return np.asarray(np.where(np.isnan(allowed), np.inf, allowed))
+
+
+def follows(responses: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return which outputs answer every small change, `[n]`.
+
+    Args:
+      responses: `[k, ..., n]` their changes.
+      scale: `[..., n]` largest values.
+    """
+    least = np.where(np.isfinite(responses), responses, 0).min(axis=0)
+    return (least > _FOLLOWS * scale) & (least > 0)
+
+
+def effect(changes: np.ndarray, allowed: np.ndarray, smooth: np.ndarray) -> Any:
+    """Return the largest change in units of what is allowed, `[...]`.
+
+    Args:
+      changes: `[..., n]` changes of outputs; what is not finite tells nothing.
+      allowed: `[..., n]` tolerances.
+      smooth: `[..., n]` outputs that count.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(changes > 0, changes / allowed, 0)
+    return np.where(np.isfinite(changes) & smooth, share, 0).max(axis=-1, initial=0)
+
+
+def apply_changed(
+    call: Callable[..., Any], leaves: Any, noise: Any, change: Any, inputs: Any
+) -> Any:
+    """Return the outputs of a network whose weights are changed, or left alone."""
+    shift, relative, absolute = change
+    changed = jax.lax.cond(
+        jnp.any((relative > 0) | (absolute > 0)),
+        lambda: perturb(leaves, noise, shift, relative, absolute),
+        lambda: dict(leaves),
+    )
+    return call(changed, inputs)

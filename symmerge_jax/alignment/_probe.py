@@ -1,0 +1,270 @@
+"""A network as a function of flat leaves, and what its program tells about it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import core as jax_core
+from jax.extend import core
+
+from symmerge_jax import symmetry
+from symmerge_jax.alignment import _generic, _programs
+from symmerge_jax.typing import Array, Params, Path
+
+_NUM_INPUTS = 16
+REMEDY = (
+    "write it with jax.numpy (no float(), no numpy, no `if` on values), or leave apply"
+    " away"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """What is known of `apply` before it is run.
+
+    Attributes:
+      call: `call(leaves, inputs) -> outputs`, with the leaves by path.
+      names: name of every output neuron: the entries of the last axis of an output are
+        neurons, the other axes are looked at together.
+      owners: `[n]` number of the output that each belongs to.
+      smooth: `[n]` whether it is a floating-point number.
+      shapes: the outputs, as `jax.eval_shape` returns them.
+      eps: unit of rounding of the least precise type that is computed in.
+      read: paths of the leaves that any output depends on.
+    """
+
+    call: Callable[[Mapping[Path, Any], Any], Any]
+    names: tuple[str, ...]
+    owners: np.ndarray
+    smooth: np.ndarray
+    shapes: Any
+    eps: float
+    read: frozenset[Path]
+
+
+def as_double(params: Params) -> Params:
+    """Return parameters as float64 arrays of numpy; the rest is carried along."""
+    return symmetry.rebuild(
+        params,
+        {
+            path: np.asarray(leaf).astype(np.float64)
+            for path, leaf in symmetry.flatten(params).items()
+            if symmetry.is_parameter(leaf)
+        },
+    )
+
+
+def moved_leaves(params: Params, spec: symmetry.SymmetrySpec) -> dict[Path, Any]:
+    """Return the parameters, and the other arrays that are permuted with neurons."""
+    axes = dict(spec.axes)
+    return {
+        path: np.asarray(leaf)
+        for path, leaf in symmetry.flatten(params).items()
+        if symmetry.is_parameter(leaf)
+        or (symmetry.is_array(leaf) and any(axes.get(path, ())))
+    }
+
+
+def first(params: Params, spec: symmetry.SymmetrySpec) -> Params:
+    """Return the first network of a batch, or the only one."""
+    index = (0,) * len(spec.batch_shape(params))
+    leaves = moved_leaves(params, spec)
+    return symmetry.rebuild(
+        params, {p: np.asarray(x[index]) for p, x in leaves.items()}
+    )
+
+
+def refuse_traced(*trees: Any) -> None:
+    """Refuse arrays whose values are not known."""
+    if any(isinstance(x, jax_core.Tracer) for x in jax.tree.leaves(trees)):
+        raise TypeError(
+            "certificates need concrete arrays: leave `apply` away under jax.jit, and"
+            " certify outside of it."
+        )
+
+
+def make_inputs(
+    random: np.random.Generator,
+    params: Params,
+    spec: symmetry.SymmetrySpec,
+    inputs: Any,
+    input_shape: Sequence[int] | None,
+) -> list[tuple[str, Any]]:
+    """Return inputs by a name for each, the first ones first.
+
+    Given inputs are followed by generic ones of the same shapes and ranges; without
+    any, there are random ones of several ranges. Floats are in double precision.
+    """
+    if inputs is not None and input_shape is not None:
+        raise ValueError("Pass inputs or input_shape, not both.")
+    if inputs is not None:
+        inputs = jax.tree.map(_widen, inputs)
+        generic = _generic.draw_like(random, inputs)
+        return [("the given inputs", inputs), ("random inputs of their range", generic)]
+    width = spec.sizes(params)[spec.spaces[0].name]
+    shape = tuple(input_shape or (_NUM_INPUTS, width))
+    return [
+        ("random inputs in [-1, 1]", random.uniform(-1, 1, shape)),
+        ("random inputs in [0, 255]", random.uniform(0, 255, shape)),
+        ("normal random inputs", random.normal(size=shape)),
+    ]
+
+
+def _widen(leaf: Any) -> Any:
+    if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        return leaf
+    array = np.asarray(leaf)
+    if array.dtype.kind in "biuc":
+        return array
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"inputs must be arrays of numbers, got {type(leaf).__name__}: bind what is"
+            " no array to apply (functools.partial)."
+        ) from error
+
+
+def probe(apply: Callable[[Params, Any], Any], params: Params, spec, inputs) -> Probe:
+    """Trace a network at inputs of this shape, in double precision.
+
+    Raises:
+      TypeError: an `apply` that is no pure function of JAX.
+      ValueError: inputs that it does not take, or outputs that are none.
+    """
+
+    def call(leaves, inputs):
+        return apply(symmetry.rebuild(params, leaves), inputs)
+
+    leaves = moved_leaves(params, spec)
+    # A function of our own: JAX remembers what it has traced by identity.
+    fresh = lambda leaves, inputs: call(leaves, inputs)  # noqa: E731
+    try:
+        jaxpr, shapes = jax.make_jaxpr(fresh, return_shape=True)(leaves, inputs)
+    except _programs.NOT_PURE as error:
+        raise _programs.not_pure("apply", error, REMEDY) from error
+    except (TypeError, ValueError) as error:
+        given = [np.shape(leaf) for leaf in jax.tree.leaves(inputs)]
+        raise ValueError(
+            f"apply(params, inputs) does not take inputs of shape {given} ({error}):"
+            " pass inputs= or input_shape=."
+        ) from error
+    outputs = _numbers(shapes)
+    if not sum(_num_neurons(x) for x in outputs.values()):
+        raise ValueError("apply(params, inputs) returns no numbers to compare.")
+    names, owners, smooth = [], [], []
+    for number, (name, leaf) in enumerate(outputs.items()):
+        for neuron in range(_num_neurons(leaf)):
+            names.append(
+                f"output {name}[..., {neuron}]" if leaf.ndim else f"output {name}"
+            )
+            owners.append(number)
+            smooth.append(jnp.issubdtype(leaf.dtype, jnp.inexact))
+    flags = _needed(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
+    # A dict of leaves is flattened in the order of its keys.
+    paths = sorted(leaves)
+    read = frozenset(p for p, flag in zip(paths, flags, strict=False) if flag)
+    return Probe(
+        call,
+        tuple(name.replace(" [", "[") for name in names),
+        np.array(owners),
+        np.array(smooth),
+        shapes,
+        _least_precise(jaxpr.jaxpr, np.finfo(np.float64).eps),
+        read,
+    )
+
+
+def differences(outputs: Any, reference: Any) -> tuple[Array, Array]:
+    """Return the largest difference from a reference, and its largest value, `[n]`.
+
+    Infinite where an output is not finite.
+    """
+    before, after = _numbers(reference).values(), _numbers(outputs).values()
+    pairs = [(_rows(x), _rows(y)) for x, y in zip(before, after, strict=True)]
+    return (
+        jnp.concatenate([_largest(x - y) for x, y in pairs]),
+        jnp.concatenate([_largest(x) for x, _ in pairs]),
+    )
+
+
+def _numbers(outputs: Any) -> dict[str, Any]:
+    """Return the outputs that are numbers, by name."""
+    found = jax.tree_util.tree_flatten_with_path(outputs)[0]
+    return {
+        jax.tree_util.keystr(path): leaf
+        for path, leaf in found
+        if jnp.issubdtype(leaf.dtype, jnp.number) or leaf.dtype == bool
+    }
+
+
+def _num_neurons(leaf: Any) -> int:
+    return 0 if 0 in leaf.shape else (leaf.shape[-1] if leaf.ndim else 1)
+
+
+def _rows(leaf: Array) -> Array:
+    """Return an output as `[S, n]` in double precision."""
+    wide = jnp.complex128 if jnp.issubdtype(leaf.dtype, complex) else jnp.float64
+    return leaf.astype(wide).reshape(-1, _num_neurons(leaf) or 1)
+
+
+def _largest(values: Array) -> Array:
+    size = jnp.abs(values)
+    return jnp.where(jnp.isfinite(size), size, jnp.inf).max(axis=0, initial=0)
+
+
+def _inner(equation) -> list[core.Jaxpr]:
+    """Return the programs inside an equation: of calls, loops and branches."""
+    found = []
+    for value in equation.params.values():
+        for item in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(item, core.ClosedJaxpr):
+                found.append(item.jaxpr)
+            elif isinstance(item, core.Jaxpr):
+                found.append(item)
+    return found
+
+
+def _least_precise(jaxpr: core.Jaxpr, eps: float) -> float:
+    """Return the largest unit of rounding of any array that is computed."""
+    computed = [v for equation in jaxpr.eqns for v in equation.outvars]
+    for variable in [*computed, *jaxpr.outvars]:
+        aval = variable.aval
+        single = getattr(aval, "ndim", 0) == 0 and variable not in jaxpr.outvars
+        dtype = getattr(aval, "dtype", np.dtype(bool))
+        if jnp.issubdtype(dtype, jnp.inexact) and not single:
+            eps = max(eps, float(jnp.finfo(dtype).eps))
+    for equation in jaxpr.eqns:
+        for inner in _inner(equation):
+            eps = _least_precise(inner, eps)
+    return eps
+
+
+def _needed(jaxpr: core.Jaxpr, wanted: Sequence[bool]) -> list[bool]:
+    """Return which arguments the wanted results depend on."""
+    needed = {
+        variable
+        for variable, flag in zip(jaxpr.outvars, wanted, strict=True)
+        if flag and not isinstance(variable, core.Literal)
+    }
+    for equation in reversed(jaxpr.eqns):
+        flags = [variable in needed for variable in equation.outvars]
+        if not any(flags):
+            continue
+        used = [True] * len(equation.invars)
+        inner = _inner(equation)
+        if len(inner) == 1 and (
+            len(inner[0].invars) == len(used)
+            and len(inner[0].outvars) == len(flags)
+            and equation.primitive.name in ("jit", "pjit", "remat", "checkpoint")
+        ):
+            used = _needed(inner[0], flags)
+        needed.update(
+            variable
+            for variable, flag in zip(equation.invars, used, strict=True)
+            if flag and not isinstance(variable, core.Literal)
+        )
+    return [variable in needed for variable in jaxpr.invars]
