@@ -109,9 +109,7 @@ def align(
     check_concrete(apply, opened.params)
     say_unproven("align", apply)
     if apply is not None:
-        options = {"inputs": inputs} | (
-            {} if tolerance is None else {"tolerance": tolerance}
-        )
+        options = {"inputs": inputs, "tolerance": tolerance}
         alignment.check_spec(apply, opened.given[0], spec, **options)
     key = jax.random.key(0) if key is None else key
     keys = jax.random.split(key, batch_shape) if batch_shape else key

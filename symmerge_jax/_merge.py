@@ -117,9 +117,7 @@ def merge(
     _align.check_concrete(apply, opened.params)
     _align.say_unproven("merge", apply)
     if apply is not None:
-        options = {"inputs": inputs} | (
-            {} if tolerance is None else {"tolerance": tolerance}
-        )
+        options = {"inputs": inputs, "tolerance": tolerance}
         alignment.check_spec(apply, opened.given[0], spec, **options)
     double = any(x.dtype == np.float64 for x in jax.tree.leaves(opened.params))
     program = _align.remembered(_build, opened, data, features_fn, loss_fn, aligner)

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import core
 
 from symmerge_jax.symmetry import _axes, _element, _spec, _tree
 from symmerge_jax.typing import Array, Params
@@ -118,9 +121,13 @@ def _act_on_axis(
 ) -> Array:
     perm, scale = monomial
     if axis.repeat > 1:
-        starts = len(perm) * jnp.arange(axis.repeat, dtype=perm.dtype)
+        starts = len(perm) * np.arange(axis.repeat, dtype=perm.dtype)
         perm = (starts[:, None] + perm[None]).ravel()
         scale = jnp.tile(scale, axis.repeat)
+    if not _tree.is_parameter(leaf) and not isinstance(perm, core.Tracer):
+        # Outside of JAX, which would cut them to 32 bits; traced ones are cut already.
+        take = jnp.take if isinstance(leaf, jax.Array) else np.take
+        return take(leaf, np.asarray(perm), axis=number)
     leaf = jnp.take(leaf, perm, axis=number)
     if not scaled:
         return leaf
