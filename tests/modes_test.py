@@ -1,0 +1,244 @@
+"""The verbs under the modes of JAX, and what is remembered between calls."""
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+
+import symmerge_jax
+from symmerge_jax import alignment, networks, symmetry
+
+RELU = networks.mlp((3, 6, 2), "relu")
+TANH = networks.mlp((3, 6, 2), "tanh")
+X = np.linspace(-1, 1, 30, dtype=np.float32).reshape(10, 3)
+
+
+@pytest.fixture
+def unchecked():
+    """Our own message, which the type checker of the tests would pre-empt."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def pair(network, dtype=np.float32):
+    draw = lambda seed: network.init(jax.random.key(seed))  # noqa: E731
+    return [jax.tree.map(lambda x: np.array(x, dtype), draw(s)) for s in range(2)]
+
+
+def loss(params, x):
+    return jnp.mean(RELU.apply(params, x) ** 2)
+
+
+VERBS = {
+    "align": lambda a, b: symmerge_jax.align(a, b, RELU.spec, apply=RELU.apply).params,
+    "activation matching": lambda a, b: (
+        symmerge_jax.align(
+            a,
+            b,
+            RELU.spec,
+            aligner=alignment.ActivationMatching(),
+            data=X,
+            features_fn=RELU.features,
+            apply=RELU.apply,
+        ).params
+    ),
+    "merge": lambda a, b: (
+        symmerge_jax.merge([a, b], RELU.spec, apply=RELU.apply).params
+    ),
+    "canonicalize": lambda a, b: symmerge_jax.canonicalize(b, RELU.spec),
+    "interpolate": lambda a, b: symmerge_jax.interpolate(a, b, 0.5),
+    "barrier": lambda a, b: (
+        symmerge_jax.loss_barrier(loss, a, b, num_points=3, data=X).losses
+    ),
+    "orbit": lambda a, b: symmetry.sample_orbit(jax.random.key(0), a, RELU.spec, 2),
+    "distance": lambda a, b: symmetry.canonical_distance(a, b, RELU.spec),
+}
+MODES = {
+    "without jit": jax.disable_jit,
+    "strict promotion": lambda: jax.numpy_dtype_promotion("strict"),
+    "x64": lambda: jax.enable_x64(True),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("verb", VERBS)
+def test_verbs_give_the_same_in_every_mode(verb, mode):
+    a, b = pair(RELU)
+    expected = VERBS[verb](a, b)
+    if (verb, mode) == ("orbit", "x64"):
+        pytest.skip("random scales are drawn in the precision of the mode")
+    with MODES[mode]():
+        found = VERBS[verb](a, b)
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+
+
+PURE = {
+    "align": lambda a, b, spec: symmerge_jax.align(a, b, spec).params,
+    "merge": lambda a, b, spec: symmerge_jax.merge([a, b], spec).params,
+    "canonicalize": lambda a, b, spec: symmerge_jax.canonicalize(b, spec),
+    "interpolate": lambda a, b, spec: symmerge_jax.interpolate(a, b, 0.5),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [RELU, TANH], ids=["relu", "tanh"])
+@pytest.mark.parametrize("verb", PURE)
+def test_verbs_are_transformed_like_functions(verb, network):
+    a, b = pair(network)
+    call = lambda a, b: PURE[verb](a, b, network.spec)  # noqa: E731
+    expected = call(a, b)
+    close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)  # noqa: E731
+    jax.tree.map(close, jax.jit(call)(a, b), expected)
+    batch = jax.tree.map(lambda x: np.stack([x, x]), (a, b))
+    lifted = jax.vmap(call)(*batch)
+    jax.tree.map(lambda x, y: close(x[1], y), lifted, expected)
+
+
+@pytest.mark.parametrize("verb", ["align", "merge"])
+def test_certificates_need_values(verb):
+    a, b = pair(TANH)
+
+    @jax.jit
+    def call(a, b):
+        networks = ([a, b],) if verb == "merge" else (a, b)
+        return getattr(symmerge_jax, verb)(
+            *networks, TANH.spec, apply=TANH.apply
+        ).params
+
+    with pytest.raises(TypeError, match="leave `apply` out there"):
+        call(a, b)
+
+
+def test_traced_weights_of_a_mean():
+    a, b = pair(TANH)
+    mean = lambda w: symmerge_jax.merge([a, b], TANH.spec, weights=w).params  # noqa: E731
+    weights = np.array([0.3, 0.7], np.float32)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
+        jax.jit(mean)(weights),
+        mean(weights),
+    )
+
+
+def test_a_loss_that_reads_changed_data_is_compiled_again():
+    a, b = pair(RELU)
+    data = {"x": X}
+    closed = lambda params: loss(params, data["x"])  # noqa: E731
+    measure = lambda fn: symmerge_jax.loss_barrier(fn, a, b, num_points=3).losses  # noqa: E731
+    measure(closed)
+    data["x"] = 100 * X
+    np.testing.assert_allclose(
+        measure(closed), measure(lambda params: loss(params, 100 * X)), rtol=1e-6
+    )
+    data["x"][:] = 7  # in place
+    np.testing.assert_allclose(measure(closed)[0], loss(a, data["x"]), rtol=1e-5)
+
+
+def test_a_function_that_computes_something_else_is_certified_anew():
+    a, b = pair(RELU)
+    state = {"power": 1.0}
+
+    def apply(params, x):  # positively homogeneous at first
+        hidden = jax.nn.relu(x @ params["dense_0"]["kernel"]) ** state["power"]
+        return hidden @ params["dense_1"]["kernel"]
+
+    for params in (a, b):
+        params["dense_0"]["bias"][:] = 0
+    # Biases are no part of this function, and stay out of the spec's way.
+    symmerge_jax.align(a, b, RELU.spec, apply=apply)
+    state["power"] = 2.0
+    with pytest.raises(ValueError, match="rescaling the neurons of space 'hidden_0'"):
+        symmerge_jax.align(a, b, RELU.spec, apply=apply)
+
+
+def test_functions_that_compute_the_same_share_a_program():
+    builds = []
+
+    def build():
+        builds.append(1)
+        return len(builds)
+
+    same = [lambda x, k=k: k * jnp.sin(x) for k in (2.0, 2.0, 3.0)]
+    programs = [
+        alignment.remembered(build, build, 5, calls={"fn": (fn, (np.ones(3),))})
+        for fn in same
+    ]
+    assert programs == [1, 1, 2]
+
+
+IMPURE = {
+    "float": lambda params: float(params["w"].sum()),
+    "numpy": lambda params: np.asarray(params["w"]).sum(),
+    "branch": lambda params: 1.0 if params["w"].sum() > 0 else 0.0,
+    "loop": lambda params: sum(x.item() for x in params["w"]),
+}
+
+
+@pytest.mark.parametrize("kind", IMPURE)
+def test_losses_that_are_no_pure_jax_are_named_or_looped_over(kind):
+    a, b = {"w": np.full(3, -1.0, np.float32)}, {"w": np.full(3, 3.0, np.float32)}
+    with pytest.raises(TypeError, match=r"eval_fn is no pure .*pass compiled=False"):
+        symmerge_jax.loss_barrier(IMPURE[kind], a, b, num_points=5)
+    found = symmerge_jax.loss_barrier(IMPURE[kind], a, b, num_points=5, compiled=False)
+    expected = [0, 0, 1, 1, 1] if kind == "branch" else [-3, 0, 3, 6, 9]
+    np.testing.assert_allclose(found.losses, expected, atol=1e-6)
+    batch = [jax.tree.map(lambda x: np.stack([x, x]), p) for p in (a, b)]
+    pairs = symmerge_jax.loss_barrier(
+        IMPURE[kind], *batch, num_points=5, compiled=False, num_batch_axes=1
+    )
+    np.testing.assert_allclose(pairs.losses, [expected] * 2, atol=1e-6)
+
+
+def test_a_spec_tells_batches_from_single_networks():
+    a, b = pair(RELU)
+    batch = [jax.tree.map(lambda x: np.stack([x, x, x]), p) for p in (a, b)]
+    options = {"num_points": 3, "data": X, "spec": RELU.spec}
+    assert symmerge_jax.loss_barrier(loss, *batch, **options).barrier.shape == (3,)
+    assert symmerge_jax.loss_barrier(loss, a, b, **options).barrier.shape == ()
+    with pytest.raises(ValueError, match=r"num_batch_axes=0, .* have 1 lead"):
+        symmerge_jax.loss_barrier(loss, *batch, num_batch_axes=0, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"key": 0}, TypeError, r"as jax.random.key\(0\) is"),
+        ({"aligner": alignment.MergeMany()}, TypeError, "pass it to merge"),
+        ({"apply": "relu"}, TypeError, "apply must be a function"),
+        ({"tolerance": 1e-3}, ValueError, "needs apply"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(options, error, message, unchecked):
+    a, b = pair(RELU)
+    with pytest.raises(error, match=message):
+        symmerge_jax.align(a, b, RELU.spec, **options)
+
+
+def test_a_network_in_the_place_of_its_spec(unchecked):
+    a, b = pair(RELU)
+    for call in (
+        lambda: symmerge_jax.align(a, b, RELU),
+        lambda: symmerge_jax.merge([a, b], RELU),
+        lambda: symmerge_jax.canonicalize(a, RELU),
+    ):
+        with pytest.raises(TypeError, match="got Network: pass its spec"):
+            call()
+
+
+@pytest.mark.parametrize("verb", ["align", "merge"])
+def test_scales_that_a_type_cannot_hold_are_refused(verb):
+    a, b = pair(RELU, np.float16)
+    a["dense_0"]["kernel"] *= np.float16(2e-4)  # legal scales, which b cannot take
+    a["dense_1"]["kernel"] *= np.float16(5e3)
+    for layer in b.values():
+        layer["kernel"] *= np.float16(30)
+    if verb == "align":
+        with pytest.raises(ValueError, match=r"does not fit its data type.*to float32"):
+            symmerge_jax.align(a, b, RELU.spec)
+    else:  # in balanced scales both fit
+        found = symmerge_jax.merge([a, b], RELU.spec)
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(found.params))
