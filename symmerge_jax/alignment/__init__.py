@@ -10,6 +10,7 @@ from symmerge_jax.alignment._certificate import (
 )
 from symmerge_jax.alignment._check_spec import check_spec
 from symmerge_jax.alignment._checks import check_networks, check_same_architecture
+from symmerge_jax.alignment._finite import check_data, check_element
 from symmerge_jax.alignment._frank_wolfe import FrankWolfe
 from symmerge_jax.alignment._many import (
     ManyProblem,
@@ -42,6 +43,8 @@ __all__ = [
     "WeightMatching",
     "between",
     "certify",
+    "check_data",
+    "check_element",
     "check_networks",
     "check_same_architecture",
     "check_spec",

@@ -96,4 +96,4 @@ def _keep(params: Params, spec: symmetry.SymmetrySpec, spaces: set[str]) -> Para
     for path, axes in spec.axes:
         if not {axis.space for axis in axes if axis is not None} <= spaces:
             leaves[path] = jnp.zeros_like(leaves[path])
-    return symmetry.unflatten(leaves)
+    return symmetry.rebuild(params, leaves)
