@@ -180,7 +180,7 @@ class FrankWolfe:
             )
             new = jnp.where(better, new, state.value)
             steps = state.steps + better.astype(state.steps.dtype)
-            later = jnp.arange(len(state.objective)) >= steps
+            later = jnp.arange(len(state.objective), dtype=steps.dtype) >= steps
             objective = jnp.where(later, norm - 2 * new, state.objective)
             return _State(matrices, new, objective, better, steps)
 
@@ -210,7 +210,7 @@ class FrankWolfe:
             own = _similarity.units_of(
                 problem.params_a, problem.params_b, problem.spec, space.name
             )
-            gap *= (unit / own.a) * (unit / own.b)
+            gap *= _units.divide(unit, own.a) * _units.divide(unit, own.b)
             # Without any preference a space waits for its neighbours.
             direction[space.name] = jnp.where(matters, vertex - matrix, 0)
             slope += gap

@@ -40,8 +40,7 @@ def similarity(
     moved = move_others(element, params_b, spec, space)
     units = units_of(params_a, moved, spec, space)
     products = inner_products(params_a, moved, spec, space, (-1, 0, 1), units)
-    a, b = (unit.astype(products.dtype) for unit in units)
-    return products / a / b
+    return _units.divide(products, *units)
 
 
 class Units(NamedTuple):

@@ -162,7 +162,8 @@ class SinkhornRebasin:
             gradient = jax.grad(relaxed_cost)(
                 state.similarities, self._temperature_at(index), key
             )
-            updates, memory = optimizer.update(gradient, state.memory)
+            with jax.numpy_dtype_promotion("standard"):  # which optax needs
+                updates, memory = optimizer.update(gradient, state.memory)
             return _State(jax.tree.map(jnp.add, state.similarities, updates), memory)
 
         def evaluate(element: symmetry.GroupElement) -> Array:

@@ -49,12 +49,20 @@ def of_networks(spec: symmetry.SymmetrySpec, *networks: Params) -> Array:
     )
 
 
+def divide(x: Array, *units: Array) -> Array:
+    """Return `x` divided by each unit in turn: their product may be out of range."""
+    for factor in units:
+        # Otherwise the compiler divides by the product.
+        x = jax.lax.optimization_barrier(x / factor.astype(x.dtype))
+    return x
+
+
 def restore(squares: Array, unit: Array) -> Array:
     """Return squares that were computed in a unit as those of the weights themselves.
 
     Where these are beyond the range of the data type, its largest or its smallest
     positive number stands for them: zero stays what only equal networks have.
     """
-    info, unit = jnp.finfo(squares.dtype), unit.astype(squares.dtype)
-    size = jnp.abs(squares) / unit / unit
+    info = jnp.finfo(squares.dtype)
+    size = divide(jnp.abs(squares), unit, unit)
     return jnp.sign(squares) * jnp.clip(size, float(info.tiny), float(info.max))
