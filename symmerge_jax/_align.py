@@ -119,7 +119,7 @@ def align(
     result = call(program, opened.params[1], keys, *opened.params, data)
     finished = not alignment.is_traced((opened.params, result))
     if finished:
-        alignment.check_element(result.element, opened.spec, opened.params[0])
+        check_found(aligner, result.element, opened, apply)
     params = moved(result.element, opened.given[1], spec, len(batch_shape))
     certificate = None
     if finished:
@@ -142,6 +142,7 @@ def check_options(
         )
     if data is not None and features_fn is None and loss_fn is None:
         raise ValueError("data is read by features_fn or loss_fn only: pass one.")
+    alignment.check_data(data)
     if apply is None and (inputs is not None or tolerance is not None):
         name = "tolerance is" if inputs is None else "inputs are"
         raise ValueError(f"{name} for the certificate, which needs apply: pass it.")
@@ -153,6 +154,18 @@ def check_options(
         raise TypeError(
             f"key must be a random key, as jax.random.key({key}) is, got {key!r}."
         )
+
+
+def check_found(aligner, element, opened, apply) -> None:
+    """Refuse what is no element: NaN in the data, or a solver that is at fault."""
+    one = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[len(opened.batch_shape) :], x.dtype),
+        opened.params[0],
+    )
+    sizes = opened.spec.sizes(one)
+    name = getattr(type(aligner), "__name__", "The solver")
+    # Factors of another group are seen by the certificate, which measures the damage.
+    alignment.check_element(element, opened.spec, sizes, name, factors=apply is None)
 
 
 def check_concrete(apply, networks) -> None:

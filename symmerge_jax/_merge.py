@@ -131,9 +131,7 @@ def merge(
     )
     finished = not alignment.is_traced((opened.params, merged))
     if finished:
-        for number in range(len(given)):
-            element = jax.tree.map(lambda x, number=number: x[number], result.elements)
-            alignment.check_element(element, opened.spec, opened.params[0])
+        _align.check_found(aligner, result.elements, opened, apply)
     stacked = _stack(opened.given)
     # Whole networks: what is carried along stands where it stood.
     merged = symmetry.rebuild(opened.given[0], symmetry.flatten(merged))

@@ -10,14 +10,13 @@ from symmerge_jax.alignment._certificate import (
 from symmerge_jax.alignment._check_spec import check_spec
 from symmerge_jax.alignment._checks import (
     Networks,
-    check_element,
     check_networks,
     check_same_architecture,
-    is_traced,
     on_devices_of,
     open_networks,
     with_carried,
 )
+from symmerge_jax.alignment._finite import check_data, check_element, is_traced
 from symmerge_jax.alignment._frank_wolfe import FrankWolfe
 from symmerge_jax.alignment._many import (
     ManyProblem,
@@ -57,6 +56,7 @@ __all__ = [
     "WeightMatching",
     "between",
     "certify",
+    "check_data",
     "check_element",
     "check_networks",
     "check_same_architecture",

@@ -13,7 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _base, _data, _frame, _projection
+from symmerge_jax.alignment import (
+    _base,
+    _data,
+    _finite,
+    _frame,
+    _projection,
+    _units,
+)
 from symmerge_jax.typing import Array, Key
 
 SIMILARITIES = ("inner_product", "correlation")
@@ -78,30 +85,67 @@ class ActivationMatching:
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
         del key
+        _finite.check_problem(problem, type(self).__name__)
         features_fn = _data.check_features(problem, type(self).__name__)
         problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
-        element, scales_a, scales_b = {}, {}, {}
-        before = after = jnp.zeros(())
-        for name, moments in _stream(features_fn, problem, self.chunk_size).items():
+        element, scales_a, scales_b, valid = {}, {}, {}, {}
+        before = after = 0.0
+        stream = _stream(features_fn, problem, self.chunk_size)
+        for name, (moments, units) in stream.items():
             group = problem.spec.space(name).group
             is_scaled = self.rescale and group is symmetry.Group.SCALE
             if is_scaled and self.scales == "features":
-                moments, scales_a[name], scales_b[name] = _at_unit_power(moments)
-            similarity, offset = _compare(moments, self.similarity)
+                moments, a, b = _at_unit_power(moments)
+                scales_a[name] = a._replace(scale=a.scale * units.a)
+                scales_b[name] = b._replace(scale=b.scale * units.b)
+                units = _Units.ones(moments)
+            if self.similarity == "correlation":
+                units = _Units.ones(moments)
+            similarity, offset = _compare(moments, units, self.similarity)
             element[name] = _projection.project(
                 similarity, group, permute=self.permute, rescale=self.rescale
             )
             gain = _projection.gain(similarity, element[name])
-            before += offset - jnp.mean(jnp.diagonal(similarity))
-            after += offset - gain / len(similarity)
+            common, of_a, of_b = units.common()
+            parts = [
+                offset - jnp.mean(jnp.diagonal(similarity)) * of_a * of_b,
+                offset - gain / len(similarity) * of_a * of_b,
+            ]
+            valid[name] = jnp.isfinite(parts[0]) & jnp.isfinite(parts[1])
+            before, after = (
+                total + _units.restore(part, common)
+                for total, part in zip((before, after), parts, strict=True)
+            )
         element = _frame.carry_back(scales_a, scales_b, element)
-        return _base.AlignmentResult(
+        objective = jnp.stack([jnp.asarray(before), jnp.asarray(after)])
+        result = _base.AlignmentResult(
             element=carry_back(element),
-            objective=jnp.stack([before, after]),
+            objective=jnp.minimum(objective, float(jnp.finfo(objective.dtype).max)),
             converged=jnp.ones((), bool),
             num_iters=jnp.ones((), jnp.int32),
-            start_objectives=after[None],
+            start_objectives=objective[1:],
         )
+        solver = type(self).__name__
+        if not _finite.is_traced(valid) and not all(valid.values()):
+            name = next(name for name, right in valid.items() if not right)
+            _refuse_features(features_fn, problem, name, self.chunk_size, solver)
+        return _finite.finish(result, valid, f"{solver}: features are not finite.")
+
+
+class _Units(NamedTuple):
+    """Powers of two, `[]`, by which the features of one space are multiplied."""
+
+    a: Array
+    b: Array
+
+    @classmethod
+    def ones(cls, moments: "_Moments") -> "_Units":
+        return cls(*(jnp.ones((), moments.cov.dtype),) * 2)
+
+    def common(self) -> tuple[Array, Array, Array]:
+        """Return the unit that fits both, and what leads to it from that of each."""
+        both = jnp.minimum(self.a, self.b)
+        return both, both / self.a, both / self.b
 
 
 class _Moments(NamedTuple):
@@ -116,51 +160,85 @@ class _Moments(NamedTuple):
 
 def _stream(
     features_fn, problem: _base.AlignmentProblem, chunk_size: int
-) -> dict[str, _Moments]:
-    """Return the moments of every movable space over all data, chunk by chunk."""
+) -> dict[str, tuple[_Moments, _Units]]:
+    """Return the moments of every movable space over all data, chunk by chunk.
+
+    In units that fit the first chunk.
+    """
     num_samples = jax.tree.leaves(problem.data)[0].shape[0]
     chunk_size = min(chunk_size, num_samples)
     num_chunks, rest = divmod(num_samples, chunk_size)
 
+    def features(start, size):
+        chunk = _data.slice_samples(problem.data, start, size)
+        return _features(features_fn, problem, chunk)
+
     def update(total, start, size):
         fraction = size / (start + size)
-        chunk = _data.slice_samples(problem.data, start, size)
         return {
-            name: _merge(total[name], found, fraction)
-            for name, found in _moments(features_fn, problem, chunk).items()
+            name: _merge(total[name], _moments(*pair, units[name]), fraction)
+            for name, pair in features(start, size).items()
         }
 
-    total = _moments(
-        features_fn, problem, _data.slice_samples(problem.data, 0, chunk_size)
-    )
-    total, _ = jax.lax.scan(
-        lambda total, start: (update(total, start, chunk_size), None),
-        total,
-        chunk_size * jnp.arange(1, num_chunks),
-    )
-    return update(total, num_samples - rest, rest) if rest else total
+    first = features(0, chunk_size)
+    units = {
+        name: _Units(*(_units.unit(x) for x in pair)) for name, pair in first.items()
+    }
+    total = {name: _moments(*pair, units[name]) for name, pair in first.items()}
+    if num_chunks > 1:
+        total, _ = jax.lax.scan(
+            lambda total, start: (update(total, start, chunk_size), None),
+            total,
+            chunk_size * jnp.arange(1, num_chunks),
+        )
+    if rest:
+        total = update(total, num_samples - rest, rest)
+    return {name: (moments, units[name]) for name, moments in total.items()}
 
 
-def _moments(
+def _features(
     features_fn, problem: _base.AlignmentProblem, chunk
-) -> dict[str, _Moments]:
-    """Return the moments of every movable space over one chunk of data."""
-    features_a = features_fn(problem.params_a, chunk)
-    features_b = features_fn(problem.params_b, chunk)
-    moments = {}
+) -> dict[str, tuple[Array, Array]]:
+    """Return the features `[S, n]` of both networks by movable space."""
+    features = (
+        features_fn(problem.params_a, chunk),
+        features_fn(problem.params_b, chunk),
+    )
+    found = {}
     for space in _base.movable_spaces(problem.spec):
+        values = (jnp.asarray(feature[space.name]) for feature in features)
         a, b = (
-            values.astype(jnp.promote_types(values.dtype, jnp.float32))
-            for values in (features_a[space.name], features_b[space.name])
+            x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(-1, x.shape[-1])
+            for x in values
         )
-        a, b = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
-        mean_a, mean_b = a.mean(0), b.mean(0)
-        a, b = a - mean_a[None], b - mean_b[None]
-        cov = jnp.matmul(a.T, b) / len(a)
-        moments[space.name] = _Moments(
-            mean_a, mean_b, jnp.mean(a**2, 0), jnp.mean(b**2, 0), cov
-        )
-    return moments
+        found[space.name] = a, b
+    return found
+
+
+def _moments(a: Array, b: Array, units: _Units) -> _Moments:
+    """Return the moments of features `[S, n]` in these units."""
+    a, b = a * units.a, b * units.b
+    mean_a, mean_b = a.mean(0), b.mean(0)
+    a, b = a - mean_a[None], b - mean_b[None]
+    cov = jnp.matmul(a.T, b) / len(a)
+    return _Moments(mean_a, mean_b, jnp.mean(a**2, 0), jnp.mean(b**2, 0), cov)
+
+
+def _refuse_features(features_fn, problem, name, chunk_size, solver) -> None:
+    """Name the first sample at which the features of a space are not finite."""
+    length = jax.tree.leaves(problem.data)[0].shape[0]
+    for start in range(0, length, chunk_size):
+        size = min(chunk_size, length - start)
+        chunk = _data.slice_samples(problem.data, start, size)
+        for network in ("params_a", "params_b"):
+            values = features_fn(getattr(problem, network), chunk)[name]
+            finite = jnp.isfinite(values).reshape(size, -1).all(1)
+            if not finite.all():
+                raise ValueError(
+                    f"{solver}: features of space '{name}' are not finite: those of"
+                    f" {network} at data sample {start + int(jnp.argmin(finite))}."
+                )
+    raise ValueError(f"{solver}: features of space '{name}' are too large to average.")
 
 
 def _merge(old: _Moments, new: _Moments, fraction: Array | float) -> _Moments:
@@ -199,15 +277,18 @@ def _at_unit_power(
     return scaled, unit_a, unit_b
 
 
-def _compare(moments: _Moments, kind: str) -> tuple[Array, Array]:
+def _compare(moments: _Moments, units: _Units, kind: str) -> tuple[Array, Array]:
     """Return `[n, n]` similarities and the objective of neurons with similarity zero.
 
-    The objective of a monomial is the offset minus the mean gain of its neurons.
+    The objective of a monomial, in the common unit, is the offset minus the mean gain
+    of its neurons.
     """
     mean_a, mean_b, var_a, var_b, cov = moments
     if kind == "inner_product":
         product = cov + mean_a[:, None] * mean_b[None]
-        power = jnp.mean(mean_a**2 + var_a) + jnp.mean(mean_b**2 + var_b)
+        _, of_a, of_b = units.common()
+        power_a = jnp.mean(mean_a**2 + var_a) * of_a**2
+        power = power_a + jnp.mean(mean_b**2 + var_b) * of_b**2
         return 2 * product, power
     unit_a, unit_b = _inverse_std(mean_a, var_a), _inverse_std(mean_b, var_b)
     return cov * unit_a[:, None] * unit_b[None], jnp.ones((), cov.dtype)

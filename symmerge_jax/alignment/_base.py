@@ -5,13 +5,14 @@ Fixed once: the element `g` of the result moves `params_b` onto `params_a`, so t
 """
 
 import dataclasses
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 
 from symmerge_jax import symmetry
+from symmerge_jax.alignment import _units
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -83,17 +84,47 @@ def movable_spaces(spec: symmetry.SymmetrySpec) -> list[symmetry.Space]:
     return [s for s in spec.spaces if s.group is not symmetry.Group.TRIVIAL]
 
 
+def unit_of(problem: AlignmentProblem) -> Array:
+    """Return the unit `[]` in which distances of the two networks can be squared."""
+    return _units.of_networks(problem.spec, problem.params_a, problem.params_b)
+
+
 def squared_distance(
-    element: symmetry.GroupElement, problem: AlignmentProblem
+    element: symmetry.GroupElement, problem: AlignmentProblem, unit: Array
 ) -> Array:
-    """Return `||a - element.b||^2`, `[]`."""
+    """Return `||a - element.b||^2`, `[]`, of weights in this unit."""
     moved = symmetry.act(element, problem.params_b, problem.spec)
-    return squared_difference(problem.params_a, moved)
+    return squared_difference(problem.params_a, moved, problem.spec, unit)
 
 
-def squared_difference(params_a: Params, params_b: Params) -> Array:
-    """Return `||a - b||^2`, `[]`."""
-    squares = jax.tree.map(
-        lambda a, b: ((a - b) ** 2).sum(), dict(params_a), dict(params_b)
-    )
-    return jax.tree.reduce(operator.add, squares)
+def squared_difference(
+    params_a: Params, params_b: Params, spec: symmetry.SymmetrySpec, unit: Array
+) -> Array:
+    """Return `||a - b||^2`, `[]`, of weights in this unit.
+
+    Every parameter counts with its `spec.match_weight`.
+    """
+    return weighted_sum(lambda a, b: (a - b) ** 2, params_a, params_b, spec, unit)
+
+
+def weighted_sum(
+    function: Callable[[Array, Array], Array],
+    params_a: Params,
+    params_b: Params,
+    spec: symmetry.SymmetrySpec,
+    unit: Array,
+) -> Array:
+    """Return the sum of a function of pairs of weights in this unit, `[]`."""
+    leaves_a, leaves_b = symmetry.flatten(params_a), symmetry.flatten(params_b)
+    total = jnp.zeros_like(unit)
+    for path, _ in spec.axes:
+        weight = spec.match_weight(path)
+        if not symmetry.is_parameter(leaves_a.get(path)) or not weight:
+            continue
+        a, b = (
+            jnp.asarray(leaf) * unit.astype(leaf.dtype)
+            for leaf in (leaves_a[path], leaves_b[path])
+        )
+        part = jnp.sum(function(a, b)).astype(total.dtype)
+        total += part if weight == 1 else weight * part
+    return total

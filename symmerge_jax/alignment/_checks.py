@@ -14,6 +14,7 @@ import numpy as np
 from jax import core
 
 from symmerge_jax import symmetry
+from symmerge_jax.alignment import _finite
 from symmerge_jax.typing import Params
 
 
@@ -168,18 +169,13 @@ def check_networks(
                 " layer without neurons cannot be aligned; leave it out."
             )
     for name, params in named_params.items():
-        if is_traced(params):
+        if _finite.is_traced(params):
             continue
         try:
             symmetry.check_finite(params)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     return batch_shape
-
-
-def is_traced(tree: Any) -> bool:
-    """Return whether the values of any leaf are unknown, inside of `jax.jit`."""
-    return any(isinstance(leaf, core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def _parameters(params: Params, name: str = "params") -> dict[Any, Any]:
@@ -255,9 +251,3 @@ def on_devices_of(first: Params, params: Params) -> Params:
 
     leaves = symmetry.flatten(params)
     return symmetry.rebuild(params, {p: moved(p, x) for p, x in leaves.items()})
-
-
-def check_element(
-    element: symmetry.GroupElement, spec: symmetry.SymmetrySpec, params: Params
-) -> None:
-    """Stand-in until the solvers' own check."""

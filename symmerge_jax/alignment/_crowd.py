@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _base, _frame, _many, _starts
+from symmerge_jax.alignment import _base, _frame, _many, _starts, _units
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -56,6 +56,7 @@ def solve(
     if init is not None:
         assert init_key is not None
         crowd = _onto_first(init, init_key, crowd, balanced)
+    unit = _unit(balanced)
 
     def descend(start) -> _State:
         step = lambda count, crowd: sweep(start, count, crowd, balanced)  # noqa: E731
@@ -69,10 +70,10 @@ def solve(
     elements = _compose_each(to_first, elements, (None, 0))
     return _many.ManyResult(
         elements=_compose_each(elements, scales, (0, 0)),
-        objective=best.objective,
-        converged=~best.improved,
+        objective=_units.restore(best.objective, unit),
+        converged=~best.improved & jnp.all(jnp.isfinite(reached)),
         num_sweeps=best.sweeps,
-        start_objectives=reached,
+        start_objectives=_units.restore(reached, unit),
     )
 
 
@@ -88,7 +89,9 @@ def solve_pair(
     stack = lambda *leaves: jnp.stack(leaves)  # noqa: E731
     elements = jax.tree.map(stack, stay, {**stay, **found.element})
     after = jax.tree.map(stack, first, symmetry.act(found.element, second, spec))
-    objective = jnp.stack([spread(x, problem.weights) for x in (params, after)])
+    unit = _unit(balanced)
+    spreads = jnp.stack([spread(x, balanced, unit) for x in (params, after)])
+    objective = _units.restore(spreads, unit)
     return _many.ManyResult(
         elements=_compose_each(elements, scales, (0, 0)),
         objective=objective,
@@ -98,18 +101,28 @@ def solve_pair(
     )
 
 
-def spread(params_batch: Params, weights: Array) -> Array:
-    """Return the weighted spread of networks around their weighted mean, `[]`."""
+def spread(params_batch: Params, problem: _many.ManyProblem, unit: Array) -> Array:
+    """Return the weighted spread of networks around their weighted mean, `[]`.
+
+    Of weights in this unit, each counting with its `spec.match_weight`.
+    """
+    weights, spec = problem.weights, problem.spec
     mean = weighted_mean(params_batch, weights)
-    distances = jax.vmap(_base.squared_difference, (None, 0))(mean, params_batch)
+    distances = jax.vmap(
+        lambda params: _base.squared_difference(mean, params, spec, unit)
+    )(params_batch)
     return jnp.sum(weights.astype(distances.dtype) * distances)
+
+
+def _unit(problem: _many.ManyProblem) -> Array:
+    return _units.of_networks(problem.spec, problem.params_batch)
 
 
 def weighted_mean(params_batch: Params, weights: Array) -> Params:
     """Return `sum_k weights_k x_k`."""
     return jax.tree.map(
         lambda x: jnp.tensordot(weights.astype(x.dtype), x, 1, precision="highest"),
-        dict(params_batch),
+        params_batch,
     )
 
 
@@ -132,8 +145,13 @@ def move_closer(
         symmetry.compose(step, present.elements),
         symmetry.act(step, present.moved, problem.spec),
     )
-    distance = _base.squared_difference(reference, found.moved)
-    closer = distance < _base.squared_difference(reference, present.moved)
+    spec = problem.spec
+    unit = _units.of_networks(spec, reference, present.moved)
+    new, old = (
+        _base.squared_difference(reference, moved, spec, unit)
+        for moved in (found.moved, present.moved)
+    )
+    closer = new < old
     return jax.tree.map(lambda a, b: jnp.where(closer, a, b), found, present)
 
 
@@ -162,11 +180,11 @@ def _descend(
     min_sweeps: int,
     max_sweeps: int,
 ) -> _State:
-    weights = problem.weights
+    unit = _unit(problem)
 
     def step(state: _State) -> _State:
         crowd = sweep(state.sweeps, state.crowd)
-        old, new = state.objective[-1], spread(crowd.moved, weights)
+        old, new = state.objective[-1], spread(crowd.moved, problem, unit)
         # Rounding must not pass for an improvement.
         improved = new < old * (1 - 8 * jnp.finfo(new.dtype).eps)
         crowd, reached = jax.tree.map(
@@ -181,14 +199,15 @@ def _descend(
         more = state.improved | (state.sweeps < min_sweeps)
         return more & (state.sweeps < max_sweeps)
 
-    objective = jnp.full(max_sweeps + 1, spread(first.moved, weights))
-    objective = objective.at[0].set(spread(dict(problem.params_batch), weights))
+    objective = jnp.full(max_sweeps + 1, spread(first.moved, problem, unit))
+    given = spread(problem.params_batch, problem, unit)
+    objective = objective.at[0].set(given)
     start = _State(first, objective, jnp.ones((), bool), jnp.zeros((), int))
     return jax.lax.while_loop(unfinished, step, start)
 
 
 def _as_given(problem: _many.ManyProblem) -> Crowd:
-    params = dict(problem.params_batch)
+    params = problem.params_batch
     return Crowd(jax.vmap(lambda x: _starts.identity(x, problem.spec))(params), params)
 
 
@@ -205,7 +224,8 @@ def _onto_first(
     keys = jax.random.split(key, len(problem.weights))
     elements, moved = jax.vmap(align)(keys, given.moved)
     found = Crowd({**given.elements, **elements}, moved)
-    closer = spread(moved, problem.weights) < spread(given.moved, problem.weights)
+    unit = _unit(problem)
+    closer = spread(moved, problem, unit) < spread(given.moved, problem, unit)
     return jax.tree.map(lambda a, b: jnp.where(closer, a, b), found, given)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax.alignment import _base
+from symmerge_jax.alignment import _base, _finite
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -24,7 +24,8 @@ def check_data(problem: _base.AlignmentProblem, solver: str) -> int:
       Length of the leading axis of every array of the data.
 
     Raises:
-      ValueError: no data, no arrays or no samples in it, or arrays that disagree.
+      ValueError: no data, no arrays or no samples in it, arrays that disagree, or,
+        where values are known, one that is not finite.
     """
     if problem.data is None:
         raise ValueError(f"{solver} needs data: give the problem `data`.")
@@ -35,6 +36,7 @@ def check_data(problem: _base.AlignmentProblem, solver: str) -> int:
             f"{solver}: the arrays of `data` must share a leading axis of at least one"
             f" sample, got the shapes {shapes}."
         )
+    _finite.check_data(problem.data, solver)
     return shapes[0][0]
 
 
@@ -117,7 +119,7 @@ def minibatch(key: Key, data: Any, size: int) -> Any:
     """Return `size` samples of the data, drawn with replacement."""
     length = jax.tree.leaves(data)[0].shape[0]
     chosen = jax.random.randint(key, (size,), 0, length)
-    return jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=0), data)
+    return jax.tree.map(lambda leaf: jnp.take(jnp.asarray(leaf), chosen, axis=0), data)
 
 
 def subset(key: Key, data: Any, size: int | None) -> Any:
@@ -126,7 +128,7 @@ def subset(key: Key, data: Any, size: int | None) -> Any:
         return data
     length = jax.tree.leaves(data)[0].shape[0]
     chosen = jax.random.choice(key, length, (size,), replace=False)
-    return jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=0), data)
+    return jax.tree.map(lambda leaf: jnp.take(jnp.asarray(leaf), chosen, axis=0), data)
 
 
 def slice_samples(data: Any, start: Array | int, size: int) -> Any:

@@ -65,7 +65,7 @@ def without_scales(
     return {
         name: symmetry.Monomial(
             perm.astype(jnp.int32),
-            jnp.ones_like(scale)
+            jnp.where(jnp.isfinite(scale), 1, scale)  # NaN stays: it means nothing
             if spec.space(name).group is symmetry.Group.SCALE
             else scale,
         )

@@ -15,7 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _base, _frame, _projection, _similarity
+from symmerge_jax.alignment import (
+    _base,
+    _finite,
+    _frame,
+    _projection,
+    _similarity,
+    _units,
+)
 from symmerge_jax.typing import Array, Key
 
 STARTS = ("barycentre", "identity")
@@ -90,26 +97,35 @@ class FrankWolfe:
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
         del key
+        _finite.check_problem(problem, type(self).__name__)
         degree = _degree(problem.spec)
         problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
         starts = [self._start(name, problem) for name in self.starts]
+        unit = _base.unit_of(problem)
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
 
         def ascend(index):
             start = jax.tree.map(lambda leaf: leaf[index], stacked)
-            return self._round(self._ascend(start, problem, degree), problem)
+            return self._round(
+                self._ascend(start, problem, degree, unit), problem, unit
+            )
 
         states, elements = jax.vmap(ascend)(jnp.arange(len(starts)))
         reached = states.objective[:, -1]
         best, element = jax.tree.map(
             lambda leaf: leaf[jnp.argmin(reached)], (states, elements)
         )
-        return _base.AlignmentResult(
+        result = _base.AlignmentResult(
             element=carry_back(element),
-            objective=best.objective,
+            objective=_units.restore(best.objective, unit),
             converged=~best.active,
             num_iters=best.steps,
-            start_objectives=reached,
+            start_objectives=_units.restore(reached, unit),
+        )
+        return _finite.finish(
+            result,
+            jnp.all(jnp.isfinite(reached)),
+            f"{type(self).__name__}: the distance of the networks is not finite.",
         )
 
     def _start(self, name: str, problem: _base.AlignmentProblem) -> Matrices:
@@ -129,17 +145,23 @@ class FrankWolfe:
     def _is_signed(self, space: symmetry.Space) -> bool:
         return self.rescale and space.group is symmetry.Group.SIGN
 
-    def _ascend(self, start, problem, degree) -> "_State":
-        """Take Frank-Wolfe steps until the gap closes."""
-        norm = _product(problem.params_a, problem.params_a)
-        norm += _product(problem.params_b, problem.params_b)
+    def _ascend(self, start, problem, degree, unit) -> "_State":
+        """Take Frank-Wolfe steps until the gap closes; all products in this unit."""
+
+        def product(params_a, params_b):
+            return _base.weighted_sum(
+                jnp.multiply, params_a, params_b, problem.spec, unit
+            )
+
+        norm = product(problem.params_a, problem.params_a)
+        norm += product(problem.params_b, problem.params_b)
 
         def value(matrices):
             moved = symmetry.act_dense(matrices, problem.params_b, problem.spec)
-            return _product(problem.params_a, moved)
+            return product(problem.params_a, moved)
 
         def step(state: _State) -> _State:
-            direction, slope = self._direction(state, problem)
+            direction, slope = self._direction(state, problem, unit)
 
             def move(length):
                 return jax.tree.map(
@@ -157,8 +179,8 @@ class FrankWolfe:
                 lambda new, old: jnp.where(better, new, old), moved, state.matrices
             )
             new = jnp.where(better, new, state.value)
-            steps = state.steps + better
-            later = jnp.arange(len(state.objective)) >= steps
+            steps = state.steps + better.astype(state.steps.dtype)
+            later = jnp.arange(len(state.objective), dtype=steps.dtype) >= steps
             objective = jnp.where(later, norm - 2 * new, state.objective)
             return _State(matrices, new, objective, better, steps)
 
@@ -170,7 +192,7 @@ class FrankWolfe:
             lambda state: state.active & (state.steps < self.max_iters), step, state
         )
 
-    def _direction(self, state, problem) -> tuple[Matrices, Array]:
+    def _direction(self, state, problem, unit) -> tuple[Matrices, Array]:
         """Return the way to the vertex that the gradient points to, and the gap."""
         direction, slope = {}, jnp.zeros_like(state.value)
         for space in _base.movable_spaces(problem.spec):
@@ -184,6 +206,11 @@ class FrankWolfe:
             if kept is not None:
                 matters |= jnp.any(kept != 0)
                 gap += jnp.sum(kept * (jnp.abs(vertex) - jnp.abs(matrix)))
+            # The rows of a space have a unit of their own.
+            own = _similarity.units_of(
+                problem.params_a, problem.params_b, problem.spec, space.name
+            )
+            gap *= _units.divide(unit, own.a) * _units.divide(unit, own.b)
             # Without any preference a space waits for its neighbours.
             direction[space.name] = jnp.where(matters, vertex - matrix, 0)
             slope += gap
@@ -199,7 +226,7 @@ class FrankWolfe:
             where=where,
         )
 
-    def _round(self, state, problem) -> tuple["_State", symmetry.GroupElement]:
+    def _round(self, state, problem, unit) -> tuple["_State", symmetry.GroupElement]:
         """Commit to a vertex space by space, and append its objective."""
         matrices, element = state.matrices, {}
         for space in _base.movable_spaces(problem.spec):
@@ -207,7 +234,7 @@ class FrankWolfe:
             element[space.name] = self._vertex(*compared, space)
             matrix = symmetry.as_matrix(element[space.name])
             matrices = {**matrices, space.name: matrix}
-        distance = _base.squared_distance(element, problem)
+        distance = _base.squared_distance(element, problem, unit)
         return state._replace(objective=state.objective.at[-1].set(distance)), element
 
 
@@ -227,12 +254,8 @@ def _compare(
     """Return the gradient of `F` with respect to one space, as `project` takes it."""
     others = {other: m for other, m in matrices.items() if other != name}
     moved = symmetry.act_dense(others, problem.params_b, problem.spec)
-    return _similarity.compare(problem.params_a, moved, problem.spec, name)
-
-
-def _product(params_a, params_b) -> Array:
-    products = jax.tree.map(lambda a, b: jnp.sum(a * b), dict(params_a), dict(params_b))
-    return jax.tree.reduce(jnp.add, products)
+    units = _similarity.units_of(problem.params_a, problem.params_b, problem.spec, name)
+    return _similarity.compare(problem.params_a, moved, problem.spec, name, units)
 
 
 def _degree(spec: symmetry.SymmetrySpec) -> int:

@@ -35,7 +35,8 @@ def project(
         problem is not solved.
 
     Returns:
-      Monomial of `n` neurons.
+      Monomial of `n` neurons; traced, where the similarity is not finite, one with the
+      permutation -1 and NaN scales.
 
     Raises:
       ValueError: for a trivial group.
@@ -50,6 +51,8 @@ def project(
     else:
         perm = jnp.arange(similarity.shape[0], dtype=jnp.int32)
     scale = jnp.ones(similarity.shape[0], similarity.dtype)
+    if permute:  # costs that are not finite have no permutation
+        scale = jnp.where(perm < 0, jnp.nan, scale)
     if signed:
         scale = jnp.where(_chosen(similarity, perm) < 0, -scale, scale)
     return symmetry.Monomial(perm, scale)

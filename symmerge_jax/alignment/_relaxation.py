@@ -62,6 +62,8 @@ def relax(
     if group is symmetry.Group.TRIVIAL:
         raise ValueError("A space with the trivial group cannot be moved.")
     signed = rescale and group is symmetry.Group.SIGN
+    if not isinstance(temperature, int | float):
+        temperature = jnp.asarray(temperature, similarity.dtype)
     scaled = similarity / temperature
     if permute:
         # log(2 cosh(x)), safe from overflow.

@@ -40,11 +40,22 @@ def scaled_similarity(
 ) -> ScaledSimilarity:
     """Compare the neurons of one space, whose own monomial is not applied to `b`."""
 
+    # One unit for both: the scale of a pair says how they differ.
+    unit = jnp.minimum(*_similarity.units_of(params_a, moved_b, spec, space))
+    units = _similarity.Units(unit, unit)
+
     def norms(params, power):
-        return jnp.sum(symmetry.unfold(params, spec, space, power) ** 2, axis=1)
+        rows = [
+            (x if weight == 1 else weight**0.5 * x) * unit.astype(x.dtype)
+            for weight, x in _similarity.rows(params, spec, space, (power,))
+        ]
+        empty = jnp.zeros((spec.sizes(params)[space], 0), unit.dtype)
+        return jnp.sum(jnp.concatenate(rows or [empty], axis=1) ** 2, axis=1)
 
     def products(power):
-        return _similarity.inner_products(params_a, moved_b, spec, space, (power,))
+        return _similarity.inner_products(
+            params_a, moved_b, spec, space, (power,), units
+        )
 
     ratio_a = _ratio(norms(params_a, 1), norms(params_a, -1))
     written_norm, read_norm = norms(moved_b, 1), norms(moved_b, -1)

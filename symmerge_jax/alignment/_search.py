@@ -45,6 +45,7 @@ def keep_best(
       the first state and after each proposal.
     """
     num_rounds = num_steps // eval_every
+    state = jax.tree.map(jnp.asarray, state)
 
     def judge(element):
         valid = [jnp.all(monomial.perm >= 0) for monomial in element.values()]
@@ -87,7 +88,12 @@ def keep_best(
 
 def interpolate(params_a: Params, params_b: Params, lam: Array | float) -> Params:
     """Return `(1 - lam) a + lam b`."""
-    return jax.tree.map(lambda a, b: (1 - lam) * a + lam * b, dict(params_a), params_b)
+
+    def between(a, b):
+        part = lam if isinstance(lam, float) else lam.astype(a.dtype)
+        return (1 - part) * a + part * b
+
+    return jax.tree.map(between, params_a, params_b)
 
 
 def check_steps(num_steps: int, eval_every: int, **positive: float | int) -> None:

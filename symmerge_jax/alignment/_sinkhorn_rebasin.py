@@ -18,10 +18,12 @@ from symmerge_jax import symmetry
 from symmerge_jax.alignment import (
     _base,
     _data,
+    _finite,
     _frame,
     _projection,
     _relaxation,
     _search,
+    _units,
 )
 from symmerge_jax.typing import Array, Key, Params
 
@@ -127,6 +129,7 @@ class SinkhornRebasin:
     def __call__(
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
+        _finite.check_problem(problem, type(self).__name__)
         loss_fn = None
         if self.cost != "l2":
             drawn = {"batch_size": self.batch_size, "eval_size": self.eval_size}
@@ -138,7 +141,7 @@ class SinkhornRebasin:
         if loss_fn is not None:
             eval_data = _data.subset(eval_key, problem.data, self.eval_size)
         optimizer = optax.adam(self.learning_rate)
-        spec = problem.spec
+        spec, unit = problem.spec, _base.unit_of(problem)
 
         def loss_between(moved, lam, data) -> Array:
             assert loss_fn is not None
@@ -148,7 +151,7 @@ class SinkhornRebasin:
             matrices = self._relax(similarities, spec, temperature)
             moved = symmetry.act_dense(matrices, problem.params_b, spec)
             if self.cost == "l2":
-                return _base.squared_difference(problem.params_a, moved)
+                return _base.squared_difference(problem.params_a, moved, spec, unit)
             lam_key, batch_key = jax.random.split(key)
             draws = self.cost == "random_lambda"
             lam = jax.random.uniform(lam_key) if draws else 0.5
@@ -159,12 +162,13 @@ class SinkhornRebasin:
             gradient = jax.grad(relaxed_cost)(
                 state.similarities, self._temperature_at(index), key
             )
-            updates, memory = optimizer.update(gradient, state.memory)
+            with jax.numpy_dtype_promotion("standard"):  # which optax needs
+                updates, memory = optimizer.update(gradient, state.memory)
             return _State(jax.tree.map(jnp.add, state.similarities, updates), memory)
 
         def evaluate(element: symmetry.GroupElement) -> Array:
             if self.cost == "l2":
-                return _base.squared_distance(element, problem)
+                return _base.squared_distance(element, problem, unit)
             moved = symmetry.act(element, problem.params_b, spec)
             lambdas = EVALUATED_LAMBDAS if self.cost == "random_lambda" else (0.5,)
             losses = [loss_between(moved, lam, eval_data) for lam in lambdas]
@@ -180,12 +184,21 @@ class SinkhornRebasin:
             num_steps=self.num_steps,
             eval_every=self.eval_every,
         )
-        return _base.AlignmentResult(
+        valid = jnp.isfinite(objective[-1])
+        if self.cost == "l2":
+            objective = _units.restore(objective, unit)
+        result = _base.AlignmentResult(
             element=carry_back(element),
             objective=objective,
             converged=jnp.zeros((), bool),
             num_iters=jnp.full((), self.num_steps, jnp.int32),
             start_objectives=objective[-1:],
+        )
+        return _finite.finish(
+            result,
+            valid,
+            f"{type(self).__name__}: the cost '{self.cost}' is not finite for any"
+            " element, or the similarities are not.",
         )
 
     def _given(self, problem: _base.AlignmentProblem) -> dict[str, Array]:
@@ -234,7 +247,8 @@ class SinkhornRebasin:
         if self.final_temperature is None:
             return self.temperature
         ratio = self.final_temperature / self.temperature
-        return self.temperature * ratio ** (index / max(self.num_steps - 1, 1))
+        progress = index.astype(jnp.result_type(float)) / max(self.num_steps - 1, 1)
+        return self.temperature * ratio**progress
 
     def _relax(self, similarities, spec, temperature) -> dict[str, Array]:
         return {

@@ -54,9 +54,11 @@ def outward(
     element = identity(params_a, spec)
     fixed = {s.name for s in spec.spaces} - element.keys()
     for space in _base.movable_spaces(spec):
-        known = _keep(params_a, spec, fixed | {space.name})
         moved = _similarity.move_others(element, params_b, spec, space.name)
-        similarity, kept = _similarity.compare(known, moved, spec, space.name)
+        known = (
+            _keep(params, spec, fixed | {space.name}) for params in (params_a, moved)
+        )
+        similarity, kept = _similarity.compare(*known, spec, space.name)
         element[space.name] = _projection.project(
             similarity,
             space.group,
@@ -96,4 +98,4 @@ def _keep(params: Params, spec: symmetry.SymmetrySpec, spaces: set[str]) -> Para
     for path, axes in spec.axes:
         if not {axis.space for axis in axes if axis is not None} <= spaces:
             leaves[path] = jnp.zeros_like(leaves[path])
-    return symmetry.unflatten(leaves)
+    return symmetry.rebuild(params, leaves)

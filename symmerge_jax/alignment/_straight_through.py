@@ -16,6 +16,7 @@ from symmerge_jax import symmetry
 from symmerge_jax.alignment import (
     _base,
     _data,
+    _finite,
     _frame,
     _projection,
     _search,
@@ -90,6 +91,7 @@ class StraightThrough:
     def __call__(
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
+        _finite.check_problem(problem, type(self).__name__)
         drawn = {"batch_size": self.batch_size, "eval_size": self.eval_size}
         loss_fn = _data.check_loss(problem, type(self).__name__, drawn)
         problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
@@ -118,7 +120,7 @@ class StraightThrough:
             moved = symmetry.act(element, problem.params_b, problem.spec)
             return midpoint_loss(moved, eval_data)
 
-        latent = dict(problem.params_a)
+        latent = problem.params_a
         element, objective = _search.keep_best(
             step_key,
             _State(latent, optimizer.init(latent), start),
@@ -128,12 +130,18 @@ class StraightThrough:
             num_steps=self.num_steps,
             eval_every=self.eval_every,
         )
-        return _base.AlignmentResult(
+        result = _base.AlignmentResult(
             element=carry_back(element),
             objective=objective,
             converged=jnp.zeros((), bool),
             num_iters=jnp.full((), self.num_steps, jnp.int32),
             start_objectives=objective[-1:],
+        )
+        return _finite.finish(
+            result,
+            jnp.isfinite(objective[-1]),
+            f"{type(self).__name__}: the loss of the midpoint is not finite for any"
+            " element.",
         )
 
     def _match(self, state: "_State", problem) -> symmetry.GroupElement:

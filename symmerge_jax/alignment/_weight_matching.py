@@ -18,11 +18,13 @@ import jax.numpy as jnp
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import (
     _base,
+    _finite,
     _frame,
     _projection,
     _scales,
     _similarity,
     _starts,
+    _units,
 )
 from symmerge_jax.typing import Array, Key
 
@@ -90,23 +92,31 @@ class WeightMatching:
     def __call__(
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
+        _finite.check_problem(problem, type(self).__name__)
         balance = self.rescale and self.scales == "balanced"
         problem, carry_back = _frame.common_scale(problem, rescale=balance)
         start_key, order_key = jax.random.split(key)
         starts = self._starts(start_key, problem)
-        final = jax.vmap(self._descend, (0, 0, None))(
+        unit = _base.unit_of(problem)
+        final = jax.vmap(self._descend, (0, 0, None, None))(
             jax.random.split(order_key, len(starts)),
             jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts),
             problem,
+            unit,
         )
         reached = final.objective[:, -1]
         best = jax.tree.map(lambda leaf: leaf[jnp.argmin(reached)], final)
-        return _base.AlignmentResult(
+        result = _base.AlignmentResult(
             element=carry_back(best.element),
-            objective=best.objective,
+            objective=_units.restore(best.objective, unit),
             converged=~_unsettled(best),
             num_iters=best.sweeps,
-            start_objectives=reached,
+            start_objectives=_units.restore(reached, unit),
+        )
+        return _finite.finish(
+            result,
+            jnp.all(jnp.isfinite(reached)),
+            f"{type(self).__name__}: the distance of the networks is not finite.",
         )
 
     def _starts(self, key, problem) -> list[symmetry.GroupElement]:
@@ -126,24 +136,30 @@ class WeightMatching:
             starts.append(_frame.without_scales(given, spec))
         return starts
 
-    def _descend(self, key, start, problem) -> "_State":
+    def _descend(self, key, start, problem, unit) -> "_State":
         """Sweep over the spaces from one start until nothing improves."""
         spaces = _base.movable_spaces(problem.spec)
+        pair = problem.params_a, problem.params_b
+        units = {
+            space.name: _similarity.units_of(*pair, problem.spec, space.name)
+            for space in spaces
+        }
+        step = functools.partial(self._step, problem, units)
 
         def distance(element):
-            return _base.squared_distance(element, problem)
+            return _base.squared_distance(element, problem, unit)
 
         def sweep(state: _State) -> _State:
             if self.order == "forward":
                 for space in spaces:
-                    state = self._step(problem, space, True, state)
+                    state = step(space, True, state)
             else:
                 order_key = jax.random.fold_in(key, state.sweeps)
                 order = jax.random.permutation(order_key, len(spaces))
                 for chosen in order:
                     # Lifted by `vmap`, all branches run: only one solves its problem.
                     branches = [
-                        functools.partial(self._step, problem, space, chosen == number)
+                        functools.partial(step, space, chosen == number)
                         for number, space in enumerate(spaces)
                     ]
                     state = jax.lax.switch(chosen, branches, state)
@@ -161,7 +177,7 @@ class WeightMatching:
             state,
         )
 
-    def _step(self, problem, space, due, state) -> "_State":
+    def _step(self, problem, units, space, due, state) -> "_State":
         """Solve one space exactly; keep its permutation unless that is better.
 
         Nothing is solved if the space is not due, or not stale.
@@ -180,7 +196,9 @@ class WeightMatching:
             gain = functools.partial(_scales.gain, compared)
             size = jnp.sum(compared.written_norm + compared.read_norm)
         else:
-            compared, kept = _similarity.compare(*pair, spec, space.name)
+            compared, kept = _similarity.compare(
+                *pair, spec, space.name, units[space.name]
+            )
             options = dict(permute=self.permute, rescale=self.rescale, where=where)
             found = _projection.project(compared, space.group, kept=kept, **options)
             gain = functools.partial(_projection.gain, compared, kept=kept)

@@ -55,7 +55,8 @@ def callbacks(cost: Array, where: Array, maximize: bool) -> dict:
 
     def varying(callback):
         # Adds zero: tells `shard_map` that the result differs where the costs do.
-        return lambda c, where: callback(c, where) + (c[..., 0] > jnp.inf)
+        zero = lambda c: (c[..., 0] > jnp.inf).astype(perm.dtype)  # noqa: E731
+        return lambda c, where: callback(c, where) + zero(c)
 
     method = "broadcast_all"
     on_cpu = buffer_callback.buffer_callback(into_buffer, perm, vmap_method=method)

@@ -49,8 +49,7 @@ class DeepAlign:
     def similarities(self, params_a: Params, params_b: Params) -> dict[str, Array]:
         """Return `{space: [n, n]}` for one pair; fits `alignment.SinkhornRebasin`."""
         self._check_networks(params_a, params_b, self.matcher.network.spec)
-        pair = dict(params_a), dict(params_b)
-        return _lifted_in_chunks(self._compare)(self.variables, *pair)
+        return _lifted_in_chunks(self._compare)(self.variables, params_a, params_b)
 
     def _compare(self, variables, params_a: Params, params_b: Params):
         a, b = (jax.tree.map(lambda x: x[None], p) for p in (params_a, params_b))

@@ -89,7 +89,7 @@ class ProbeFeatures(nn.Module):
         }
 
         def run(biases_now, probe, weight):
-            moved = symmetry.unflatten(flat | biases_now)
+            moved = symmetry.rebuild(params, biases_now)
             found = network.features(moved, probe[None])
             output = jnp.vdot(network.apply(moved, probe[None])[0], weight)
             return output, {
