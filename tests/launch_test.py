@@ -140,7 +140,7 @@ def test_train_evaluate_and_canonicalize(tmp_path):
         name = "mnist_png_testing_6_3665_augmented_0/checkpoints/model_final.pth"
         source = pathlib.Path(os.environ["SYMMERGE_DATA_DIR"], "mnist_inrs", name)
         shutil.copy(source, tmp_path / "net.pth")
-        architecture = '{"kind": "siren", "layer_sizes": [2, 32, 32, 1]}'
+        architecture = json.dumps({**inrs.architecture, "layer_sizes": [2, 32, 32, 1]})
         pth = ["canonicalize", f"--weights={tmp_path / 'net.pth'}"]
         pth += [f"--out={tmp_path / 'net.safetensors'}"]
         commands.append([*pth, f"--architecture={architecture}"])
