@@ -1,19 +1,28 @@
 """Canonicalise the networks of a file.
 
 python launch/canonicalize.py --weights=net.pth --out=net.safetensors \
-    --architecture='{"kind": "siren", "layer_sizes": [2, 32, 32, 1]}'
+    --architecture='{"kind": "mlp", "layer_sizes": [2, 8, 1], "activation": "relu"}'
 python launch/canonicalize.py --weights=net.npz --canonicalizer=runs/digits_inr \
     --mode=template --out=net.safetensors
-"""
+python launch/canonicalize.py --weights=inr.ckpt --key=state_dict --out=inr.npz \
+    --architecture='{"kind": "siren", "layer_sizes": [2, 32, 32, 1], "w0": 30,
+    "first_w0": null, "output_offset": 0}'
 
-import json
+A description has to say what the weights do not tell and the function depends on: the
+"activation" of an mlp or cnn, also "image_shape", "stride" and "readout" of a cnn;
+"w0", "first_w0" and "output_offset" of a siren. Sizes are compared with the weights.
+Ours are dense_0/kernel [in, out] and dense_0/bias; those of torch, fc1.weight [out, in]
+and fc1.bias, are transposed, in any of the formats.
+"""
 
 from absl import flags
 
 from symmerge_jax import experiments
 from symmerge_jax.experiments import autoencode, canonicalize
 
-WEIGHTS = flags.DEFINE_string("weights", None, ".safetensors, .npz or .pth to read.")
+WEIGHTS = flags.DEFINE_string(
+    "weights", None, "File to read: safetensors, npz or torch."
+)
 OUT = flags.DEFINE_string("out", None, ".safetensors or .npz to write.")
 CANONICALIZER = flags.DEFINE_string(
     "canonicalizer", None, "Workdir of a training run; the closed form without it."
@@ -25,7 +34,10 @@ MODE = flags.DEFINE_string(
     " or 'template', exact twins matched to those.",
 )
 ARCHITECTURE = flags.DEFINE_string(
-    "architecture", None, "JSON of the architecture, where the file does not say it."
+    "architecture", None, "JSON, or a file with it, where the weights do not say it."
+)
+KEY = flags.DEFINE_string(
+    "key", None, "Part of the file with the weights, as state_dict or a.b."
 )
 flags.mark_flags_as_required(["weights", "out"])
 
@@ -33,16 +45,13 @@ flags.mark_flags_as_required(["weights", "out"])
 def main(argv):
     if len(argv) > 1:
         raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
-    try:
-        architecture = json.loads(ARCHITECTURE.value or "null")
-    except ValueError as error:
-        raise flags.Error(f"--architecture is not JSON ({error}).") from error
     report = canonicalize.run(
         WEIGHTS.value or "",
         OUT.value or "",
         canonicalizer=CANONICALIZER.value,
         mode=MODE.value or "",
-        architecture=architecture,
+        architecture=ARCHITECTURE.value,
+        key=KEY.value,
     )
     print(autoencode.table(report))  # noqa: T201
 

@@ -20,6 +20,9 @@ CONFIG = experiments.define_config_flag()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of a finished run; by default that of the config."
 )
+flags.register_validator(
+    "workdir", lambda value: value != "", "is empty: give a folder, or leave it away"
+)
 
 
 def main(argv):

@@ -9,6 +9,8 @@ python launch/make_zoo.py --import_small_cnn=FOLDER --activation=relu --out=relu
 python launch/make_zoo.py --inspect=digits.zoo
 """
 
+import os
+
 from absl import flags
 
 from symmerge_jax import experiments
@@ -29,14 +31,19 @@ def main(argv):
     if len(argv) > 1:
         raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
     out = OUT.value or ""  # the validator below has seen that it is there
+    for name in ("out", "inspect"):
+        if (path := flags.FLAGS[name].value) and os.path.isdir(path):
+            raise flags.Error(f"--{name}={path} is a folder: name a file, as in a.zoo.")
     if IMPORT_DWS.value is not None:
         make_zoo.run_import(IMPORT_DWS.value, out, skip_damaged=SKIP_DAMAGED.value)
     elif SMALL_CNN.value is not None:
         chosen = {"activation": ACTIVATION.value, "steps": STEPS.value or [86]}
         make_zoo.run_import_small_cnn(SMALL_CNN.value, out, split=SPLIT.value, **chosen)
     elif INSPECT.value is None:
-        is_classifiers = CONFIG.value.get("experiment") == "make_classifier_zoo"
-        (make_classifier_zoo if is_classifiers else make_zoo).run(CONFIG.value, out)
+        config = CONFIG.value
+        experiments.check_script(config, "make_zoo.py")
+        is_classifiers = config.get("experiment") == "make_classifier_zoo"
+        (make_classifier_zoo if is_classifiers else make_zoo).run(config, out)
     print(make_zoo.describe(INSPECT.value or out))  # noqa: T201
 
 

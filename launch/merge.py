@@ -2,7 +2,11 @@
 
 python launch/merge.py a.safetensors b.safetensors --out=merged.safetensors
 python launch/merge.py a.npz b.npz c.npz --out=merged.npz --aligned_dir=aligned \
-    --architecture='{"kind": "mlp", "layer_sizes": [784, 128, 10]}' --data=mnist
+    --architecture='{"kind": "mlp", "layer_sizes": [2, 8, 1], "activation": "relu"}'
+python launch/merge.py a.pth b.pth --out=merged.npz --architecture=mlp.json --data=mnist
+
+A description has to say what the weights do not tell and the function depends on: see
+launch/canonicalize.py --help, also for the names of the tensors.
 """
 
 from absl import flags
@@ -16,6 +20,9 @@ ALIGNED_DIR = flags.DEFINE_string(
 )
 ARCHITECTURE = flags.DEFINE_string(
     "architecture", None, "JSON, or a file with it, where the weights do not say it."
+)
+KEY = flags.DEFINE_string(
+    "key", None, "Part of the files with the weights, as state_dict or a.b."
 )
 ALIGNER = flags.DEFINE_enum(
     "aligner", "weight_matching", sorted(merge.ALIGNERS), "How to align."
@@ -36,7 +43,7 @@ DATA = flags.DEFINE_string(
 DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder of the images; $SYMMERGE_DATA_DIR, or a download."
 )
-SEED = flags.DEFINE_integer("seed", 0, "Of the solver.")
+SEED = flags.DEFINE_integer("seed", 0, "Of the solver.", lower_bound=0)
 flags.mark_flags_as_required(["out"])
 
 
@@ -48,6 +55,7 @@ def main(argv):
         OUT.value or "",
         aligned_dir=ALIGNED_DIR.value,
         architecture=ARCHITECTURE.value,
+        key=KEY.value,
         aligner=ALIGNER.value or "",
         num_random_starts=NUM_RANDOM_STARTS.value,
         matcher=MATCHER.value,

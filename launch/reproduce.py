@@ -25,6 +25,9 @@ REDO = flags.DEFINE_list("redo", [], "Stages to make again.")
 LIST = flags.DEFINE_bool("list", False, "Show what there is of each stage.")
 REPORT = flags.DEFINE_bool("report", False, "Write the report of what there is.")
 LIMIT = flags.DEFINE_string("time_limit", None, "Stop cleanly after, e.g., 9m, 540s.")
+flags.register_validator(
+    "workdir", lambda value: value != "", "is empty: give a folder, or leave it away"
+)
 flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -32,6 +35,12 @@ def main(argv):
     if len(argv) > 1:
         raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
     config, workdir = CONFIG.value, WORKDIR.value or ""
+    experiments.check_script(config, "reproduce.py")
+    if (LIST.value or REPORT.value) and (ONLY.value or REDO.value or LIMIT.value):
+        raise flags.Error(
+            "--only, --redo and --time_limit have no effect with --list and --report:"
+            " leave them away."
+        )
     overrides = [f"--config.{text}" for text in flags.FLAGS.config_override]
     words = [f"--config={flags.FLAGS.config}", *overrides, f"--workdir={workdir}"]
     command = shlex.join(["python", "launch/reproduce.py", *words])

@@ -15,12 +15,16 @@ CONFIG = experiments.define_config_flag("launch/configs/digits_inr.py")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; by default runs/ and the config's name."
 )
+flags.register_validator(
+    "workdir", lambda value: value != "", "is empty: give a folder, or leave it away"
+)
 
 
 def main(argv):
     if len(argv) > 1:
         raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
     config = CONFIG.value
+    experiments.check_script(config, "train.py")
     experiment = experiments.find_experiment(config.get("experiment"))
     workdir = WORKDIR.value or pathlib.Path("runs", CONFIG.name)
     results = experiment.run(config, workdir)

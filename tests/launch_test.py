@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import symmerge_jax
@@ -63,7 +64,19 @@ ERRORS = [
     (["train", "--config.num_step=3"], "did you mean 'num_steps'"),
     (["train", "--config=launch/configs/smoke.py:huge"], "has no variants"),
     (["train", "--config=launch/configs/mnist_inr_cpu.py:huge"], "Variants are"),
-    (["train", "--config=launch/configs/zoo_digits.py"], "config.experiment is None"),
+    (["train", "--config=launch/configs/zoo_digits.py"], "to launch/make_zoo.py"),
+    (["train", SMOKE[0]], "give it to launch/reproduce.py"),
+    (["train", "--config.seed=-5"], "config.seed must be from 0 to 2**63, got -5"),
+    (
+        ["train", "--config.encoder={{}}"],
+        "'encoder' is a group of keys, and {} changes",
+    ),
+    (["train", "--workdir="], "--workdir=: is empty: give a folder"),
+    (["reproduce", SMOKE[0], "--workdir="], "--workdir=: is empty: give a folder"),
+    (["reproduce", *SMOKE, "--redo=x", "--list"], "no effect with --list"),
+    (["make_zoo", "--config=launch/configs/smoke.py", "--out={}/a"], "launch/train.py"),
+    (["make_zoo", "--inspect={}"], "is a folder: name a file"),
+    (["make_zoo", SMOKE[0], "--out={}"], "is a folder: name a file"),
     (["train", "--config.experiment=x"], "config.experiment is 'x'"),
     (["train", "--config.loss=x", "--workdir={}/run"], "config.loss is 'x', known are"),
     (["evaluate"], "workdir"),
@@ -75,13 +88,24 @@ ERRORS = [
         "config.methods has 'x', known",
     ),
     (["evaluate", *TRAINED, "--config.methods=('naive',)"], "deep_align_0/matcher"),
-    (["evaluate", "--workdir={}/trained", "--config.num_points=5"], "is now 5"),
+    (
+        ["evaluate", "--workdir={}/trained", "--config.num_points=5"],
+        "is now 5. What was trained is measured: leave these keys away",
+    ),
     (["evaluate", "--workdir={}/trained", "--config.num_point=5"], "did you mean"),
-    (["canonicalize", "--weights=a.npz"], "out"),
+    (["canonicalize", "--weights=a.npz"], "--out is missing: give --out=..."),
     (["canonicalize", "--weights=a.npz", "--out={}/b.npz"], "No such file: 'a.npz'"),
     (
-        ["canonicalize", "--weights=a.npz", "--out={}/b.npz", "--architecture={{"],
-        "--architecture is not JSON",
+        ["canonicalize", "--weights={}/a.npz", "--out={}/b.npz", "--architecture={{"],
+        "the architecture is not JSON",
+    ),
+    (
+        ["canonicalize", "--weights={}/a.npz", "--out={}/b.npz"],
+        """--architecture='{"kind":"mlp","layer_sizes":[3,2],"activation":"relu"}'""",
+    ),
+    (
+        ["canonicalize", "--weights={}/a.npz", "--out={}/b.npz", "--key=a.b"],
+        "a.npz' has no part 'a'; there are ['dense_0']",
     ),
     (["make_zoo", "--inspect={}/nowhere.zoo", "more"], "Unknown argument 'more'"),
     (["make_zoo", "--inspect=a.zoo", "--step=0"], "go with --import_small_cnn"),
@@ -91,25 +115,35 @@ ERRORS = [
     (["reproduce", *SMOKE, "--only=x"], "--only names no stage: 'x', known are inrs,"),
     (["reproduce", *SMOKE, "--only=small"], "stage 'small' needs 'inrs', which is"),
     (["reproduce", *SMOKE, "--time_limit=9"], "is given as 540s, 9m or 1.5h"),
-    (["reproduce", "--config=launch/configs/smoke.py", "--workdir={}/run"], "is 'auto"),
+    (
+        ["reproduce", "--config=launch/configs/smoke.py", "--workdir={}/run"],
+        "train.py.",
+    ),
 ]
-SCRIPTS = ["train", "evaluate", "canonicalize", "make_zoo", "reproduce"]
+SCRIPTS = ["train", "evaluate", "canonicalize", "merge", "make_zoo", "reproduce"]
 
 
 @pytest.mark.slow
 def test_help_works_and_errors_are_one_line(tmp_path):
     smoke = experiments.load_config_file(ROOT / DEEP_ALIGN.partition("=")[2])
     trained = experiments.open_workdir(tmp_path / "trained", smoke)
+    layer = {"kernel": np.ones((3, 2)), "bias": np.ones(2)}
+    symmerge_jax.save(tmp_path / "a.npz", {"dense_0": layer})
     commands = [[text.format(tmp_path) for text in command] for command, _ in ERRORS]
-    commands += [[name, "--help"] for name in SCRIPTS]
+    commands += [[name, "--help"] for name in SCRIPTS] + [["train", "--config.help"]]
     done = run_scripts(tmp_path, commands)
     for (command, message), (code, _, stderr) in zip(ERRORS, done, strict=False):
         assert code == 2, (command, stderr)
         assert stderr.startswith("error: ") and stderr.count("\n") == 1, stderr
         assert message in stderr, (command, stderr)
-    for name, (_, stdout, stderr) in zip(SCRIPTS, done[len(ERRORS) :], strict=True):
-        assert "Traceback" not in stderr
-        assert f"launch/{name}.py" in stdout and "--" in stdout
+    helps = done[len(ERRORS) :]
+    for name, (code, stdout, stderr) in zip(SCRIPTS, helps[:-1], strict=True):
+        assert (code, stderr) == (0, "")
+        assert f"launch/{name}.py" in stdout and "--[no]debug" in stdout
+        assert ("--config.help" in stdout) == (name not in ("canonicalize", "merge"))
+    code, stdout, stderr = helps[-1]
+    assert (code, stderr) == (0, "")
+    assert "--config.seed=0\n" in stdout and "--config.encoder.num_layers=" in stdout
     assert not (tmp_path / "run").exists()
     # What was refused left no trace, what was not is in the config.
     smoke.methods = ("naive",)
@@ -140,7 +174,7 @@ def test_train_evaluate_and_canonicalize(tmp_path):
         name = "mnist_png_testing_6_3665_augmented_0/checkpoints/model_final.pth"
         source = pathlib.Path(os.environ["SYMMERGE_DATA_DIR"], "mnist_inrs", name)
         shutil.copy(source, tmp_path / "net.pth")
-        architecture = '{"kind": "siren", "layer_sizes": [2, 32, 32, 1]}'
+        architecture = json.dumps({**inrs.architecture, "layer_sizes": [2, 32, 32, 1]})
         pth = ["canonicalize", f"--weights={tmp_path / 'net.pth'}"]
         pth += [f"--out={tmp_path / 'net.safetensors'}"]
         commands.append([*pth, f"--architecture={architecture}"])

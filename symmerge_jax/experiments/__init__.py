@@ -9,7 +9,11 @@ from symmerge_jax.experiments._config import (
     save_config,
 )
 from symmerge_jax.experiments._main import define_config_flag, run_main
-from symmerge_jax.experiments._registry import EXPERIMENTS, find_experiment
+from symmerge_jax.experiments._registry import (
+    EXPERIMENTS,
+    check_script,
+    find_experiment,
+)
 from symmerge_jax.experiments._workdir import (
     open_workdir,
     update_workdir,
@@ -19,6 +23,7 @@ from symmerge_jax.experiments._workdir import (
 __all__ = [
     "EXPERIMENTS",
     "check_config",
+    "check_script",
     "config_hash",
     "define_config_flag",
     "find_experiment",

@@ -120,6 +120,11 @@ def override_config(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
             value = text if typed.get_type(name) is str else _parsed(text)
         if isinstance(value, dict):
             _check_names(key, value)
+            if not value and key not in _empty_groups(config):
+                raise ValueError(
+                    f"config key {key!r} is a group of keys, and {{}} changes none of"
+                    f" them: set them one by one, as {key}.NAME=value"
+                )
         elif key in _empty_groups(config):
             value = _converted(key, value, None, ConfigDict)
         for part in reversed(key.split(".")):

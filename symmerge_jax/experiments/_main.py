@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import re
 import signal
 import sys
 import threading
@@ -14,6 +15,8 @@ from absl import app, flags, logging
 from symmerge_jax import training
 from symmerge_jax.experiments import _config
 
+flags.disclaim_key_flags()  # `--help` of a script shows those defined here too
+
 _PACKAGE = pathlib.Path(__file__).parents[1]
 
 
@@ -25,7 +28,10 @@ class ConfigFlag:
             "config", default_path, "Config file: file.py or file.py:variant."
         )
         flags.DEFINE_multi_string(
-            "config_override", [], "key=value; --config.key=value is the short form."
+            "config_override",
+            [],
+            "key=value; --config.key=value is the short form; --config.help lists the"
+            " keys and their values.",
         )
 
     @property
@@ -44,8 +50,20 @@ class ConfigFlag:
 
     def override(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         """Return another config with the overrides of the command line."""
-        pairs = (text.partition("=")[::2] for text in flags.FLAGS.config_override)
-        return _config.override_config(config, dict(pairs))
+        texts = flags.FLAGS.config_override
+        if "help" in texts:
+            lines = [
+                f"--config.{key}={value}" for key, value in _config.flatten(config)
+            ]
+            sys.stdout.write("\n".join(lines) + "\n")
+            sys.exit(0)
+        pairs = (text.partition("=")[::2] for text in texts)
+        config = _config.override_config(config, dict(pairs))
+        for key, value in _config.flatten(config):
+            is_seed = key.rpartition(".")[2] == "seed" and isinstance(value, int)
+            if is_seed and not 0 <= value < 2**63:
+                raise ValueError(f"config.{key} must be from 0 to 2**63, got {value}")
+        return config
 
 
 def define_config_flag(default_path: str | None = None) -> ConfigFlag:
@@ -125,7 +143,11 @@ def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        sys.exit(_fail(error))
+        missing = r"flag --(\w+)=None: Flag --\1 must have a value other than None\."
+        text = re.sub(missing, r"--\1 is missing: give --\1=...", str(error))
+        sys.exit(_fail(flags.Error(text)))
+    except SystemExit:  # of --help, which absl calls a failure
+        sys.exit(0)
 
 
 def _long_form(argument: str) -> str:

@@ -38,3 +38,29 @@ def find_experiment(name: Any) -> ModuleType:
             f"config.experiment is {name!r}, known are {', '.join(EXPERIMENTS)}."
         )
     return importlib.import_module(f"symmerge_jax.experiments.{name}")
+
+
+def check_script(config: Any, script: str) -> None:
+    """Refuse a config that another script takes.
+
+    Args:
+      config: the config.
+      script: name of the script that was given it, such as "train.py".
+
+    Raises:
+      ValueError: names the script that takes it.
+    """
+    name = config.get("experiment")
+    if name in EXPERIMENTS:
+        right = "train.py"
+    elif name == "make_classifier_zoo" or (name is None and "fits_per_image" in config):
+        right = "make_zoo.py"
+    elif name == "reproduce":
+        right = "reproduce.py"
+    else:
+        return
+    if right != script:
+        raise ValueError(
+            f"config.experiment is {name!r}, which launch/{script} does not take: give"
+            f" it to launch/{right}."
+        )

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 import symmerge_jax
 from symmerge_jax import networks, symmetry, zoo
 from symmerge_jax.typing import Params
 
 _WRITABLE = (".npz", ".safetensors")
+_TORCH = (".bin", ".ckpt", ".pt", ".pth")
+LAYOUT = "dense_0/kernel is [in, out], the transpose of torch's weight"
 
 
 class WeightFile(NamedTuple):
@@ -22,49 +25,119 @@ class WeightFile(NamedTuple):
       path: the file, as given.
       params: parameters of one network or a batch.
       architecture: the description stored beside them, or None.
+      read_as: which layers of torch became which, or "" for parameters of ours.
     """
 
     path: str
     params: Params
     architecture: Mapping[str, Any] | None
+    read_as: str = ""
 
 
-def read(path: str | os.PathLike) -> WeightFile:
-    """Return the content of a `.safetensors`, `.npz` or `.pth` file.
+def read(path: str | os.PathLike, key: str | None = None) -> WeightFile:
+    """Return the content of a safetensors, npz or torch file.
+
+    The content decides, and not the suffix. Tensors with the names of torch,
+    `fc1.weight` and `fc1.bias`, are transposed and renamed, whatever the format.
+
+    Args:
+      path: the file.
+      key: dotted name of the part of it that holds the parameters; None for all, or for
+        the one state dict in a torch checkpoint.
 
     Raises:
-      FileNotFoundError: no such file.
-      ValueError: a damaged file, or one of another format.
+      OSError: no such file, or one that may not be read.
+      ValueError: a damaged file, one of another format, or no such part.
     """
     path = pathlib.Path(path)
-    if path.suffix == ".pth":
-        state_dict = zoo.load_torch_state_dict(path)
-        try:
-            params = zoo.params_from_sequential(state_dict)
-        except ValueError as error:
-            raise ValueError(f"'{path}': {error}") from error
-        return WeightFile(str(path), params, None)
-    params, architecture = symmerge_jax.load(path), symmerge_jax.load_architecture(path)
-    return WeightFile(str(path), params, architecture)
+    if zoo.is_torch_file(path) or (path.is_file() and _is_torch_by_name(path)):
+        found, params = zoo.find_torch_state_dict(path, key=key)
+        architecture = None
+    else:
+        found, params = key or "", _part(symmerge_jax.load(path), path, key)
+        architecture = symmerge_jax.load_architecture(path)
+        if not _has_torch_names(params):
+            return WeightFile(str(path), params, architecture)
+    try:
+        layers = zoo.torch_layers(params)
+        params = zoo.params_from_sequential(params)
+    except ValueError as error:
+        raise ValueError(f"'{path}': {error}") from error
+    where = f"torch layers of {found!r}" if found else "torch layers"
+    names = ", ".join(f"{layer} -> {name}" for name, layer in layers.items())
+    return WeightFile(str(path), params, architecture, f"{where}: {names} (transposed)")
+
+
+def describe(
+    file: WeightFile,
+    given: Mapping[str, Any] | str | None,
+    trained: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the complete architecture of a file; guess nothing.
+
+    Args:
+      file: its own description is taken if no other is given.
+      given: what `networks.build` takes, JSON text, a file with it, or None.
+      trained: the architecture that a trained model is for, the last resort.
+
+    Raises:
+      FileNotFoundError: `given` names no file.
+      ValueError: no description, or one that leaves open what the weights do not tell.
+    """
+    if isinstance(given, str):
+        given = read_architecture(given)
+    found = file.architecture or trained if given is None else given
+    if found is None:
+        raise ValueError(
+            f"'{file.path}' does not say which architecture it holds: pass"
+            f" {_example(file.params, {})} with what is true of your network (kinds are"
+            f" {', '.join(networks.KINDS)})."
+        )
+    try:
+        missing = networks.undecided(found)
+        if missing:
+            raise ValueError(
+                f"the architecture lacks {', '.join(missing)}, which the weights do not"
+                " tell and the function depends on: pass"
+                f" {_example(file.params, found)} with what is true of your network"
+                f"{_choices(missing)}."
+            )
+        return zoo.complete_architecture(found)
+    except ValueError as error:
+        raise ValueError(f"'{file.path}': {error}") from error
 
 
 def check(file: WeightFile, network: networks.Network, architecture: Any) -> None:
     """Refuse weights that are not of an architecture, or not finite; name the file."""
-    try:
-        num_batch_axes = len(network.spec.batch_shape(file.params))
-        one = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape[num_batch_axes:], x.dtype),
-            file.params,
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    expected = {"/".join(k): x.shape for k, x in symmetry.flatten(shapes).items()}
+    found = {"/".join(k): np.shape(x) for k, x in symmetry.flatten(file.params).items()}
+    missing, unknown = (
+        sorted(one.keys() - other.keys())
+        for one, other in ((expected, found), (found, expected))
+    )
+    if missing or unknown:
+        raise ValueError(
+            f"'{file.path}': missing {missing}, unknown {unknown}, for the architecture"
+            f" {dict(architecture)}. Weights of torch are read as well, fc1.weight and"
+            f" fc1.bias; of ours, {LAYOUT}."
         )
-        given = tuple(network.spec.sizes(one).values())
-        shapes = jax.eval_shape(network.init, jax.random.key(0))
-        expected = tuple(network.spec.sizes(shapes).values())
-        if given != expected:
-            raise ValueError(
-                f"The weights are of layers {given}; the architecture of the"
-                f" canonicaliser, or the one given, {dict(architecture)}, has"
-                f" {expected}."
-            )
+    wrong = {name: s for name, s in expected.items() if found[name][-len(s) :] != s}
+    if wrong:
+        given = ", ".join(f"{name} {found[name]}" for name in wrong)
+        wanted = ", ".join(f"{name} {shape}" for name, shape in wrong.items())
+        raise ValueError(
+            f"'{file.path}': the weights have {given}, but {wanted} is what the"
+            " architecture of the canonicaliser, or the one given,"
+            f" {dict(architecture)}, has; {LAYOUT}."
+        )
+    batches = {found[name][: -len(shape)]: name for name, shape in expected.items()}
+    if len(batches) > 1:
+        raise ValueError(
+            f"'{file.path}': the tensors are of different numbers of networks:"
+            f" {', '.join(f'{name} {found[name]}' for name in batches.values())}."
+        )
+    try:
         symmetry.check_finite(file.params)
     except ValueError as error:
         raise ValueError(f"'{file.path}': {error}") from error
@@ -84,7 +157,7 @@ def check_writable(path: str | os.PathLike) -> pathlib.Path:
 def read_architecture(text: str) -> dict[str, Any]:
     """Return an architecture given as JSON, or as the name of a file that holds it."""
     where, content = "the architecture", text
-    if not text.lstrip().startswith("{"):
+    if not text.lstrip().startswith(("{", "[", '"')):
         path = pathlib.Path(text)
         where = f"'{path}'"
         if not path.is_file():
@@ -92,11 +165,82 @@ def read_architecture(text: str) -> dict[str, Any]:
                 f"No such file: {where}; an architecture is JSON in braces, or a file"
                 " with it."
             )
-        content = path.read_text()
+        content = path.read_bytes()
     try:
         found = json.loads(content)
     except ValueError as error:
         raise ValueError(f"{where} is not JSON ({error}).") from error
+    except RecursionError as error:
+        raise ValueError(f"{where} is nested too deeply.") from error
     if not isinstance(found, dict):
-        raise ValueError(f"{where} must be a JSON object, got {content!r}.")
+        raise ValueError(
+            f"{where} must be a JSON object, got {content[:60]!r}: pass"
+            f" {_example({}, {})}."
+        )
     return found
+
+
+def _is_torch_by_name(path: pathlib.Path) -> bool:
+    """Whether only the suffix tells what a file is meant to be."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    known = start.startswith(b"PK") or start[8:] == b"{"  # npz, safetensors
+    return path.suffix.lower() in _TORCH and not known
+
+
+def _has_torch_names(params: Params) -> bool:
+    names = [name for name in params if isinstance(name, str)]
+    return any(name.endswith((".weight", ".bias")) for name in names)
+
+
+def _part(params: Params, path: pathlib.Path, key: str | None) -> Params:
+    """Return the part of a nested dict that a dotted key names."""
+    for name in key.split(".") if key else ():
+        if not isinstance(params.get(name), Mapping):
+            names = [n for n, value in params.items() if isinstance(value, Mapping)]
+            raise ValueError(f"'{path}' has no part {name!r}; there are {names[:10]}.")
+        params = params[name]
+    return params
+
+
+def _example(params: Params, given: Mapping[str, Any]) -> str:
+    """Return a complete description as a flag, with the sizes of the weights."""
+    dense, convolutions = _kernels(params, "dense"), _kernels(params, "conv")
+    kind = "cnn" if convolutions else "mlp"
+    example: dict[str, Any] = {"kind": kind, **given}
+    if dense and example["kind"] in ("mlp", "siren"):
+        sizes = [dense[0][-2], *(shape[-1] for shape in dense)]
+        example.setdefault("layer_sizes", sizes)
+        if example["kind"] == "mlp" and "bias" not in params["dense_0"]:
+            example.setdefault("use_bias", False)
+    elif example["kind"] == "mlp":
+        example.setdefault("layer_sizes", [784, 128, 10])
+    elif example["kind"] == "cnn" and convolutions:
+        example.setdefault("image_shape", [28, 28, convolutions[0][-2]])
+        example.setdefault("channels", [shape[-1] for shape in convolutions])
+        example.setdefault("kernel_size", [shape[-3] for shape in convolutions])
+        last = np.shape(params.get("dense", {}).get("bias"))
+        example |= {"num_classes": last[-1]} if last else {}
+    example = {**example, **networks.DECISIVE[example["kind"]], **example}
+    return f"--architecture='{_text(example)}'"
+
+
+def _kernels(params: Params, prefix: str) -> list[tuple[int, ...]]:
+    """Return the shapes of the kernels of the layers `prefix_0`, `prefix_1`, ...."""
+    found: list[tuple[int, ...]] = []
+    while isinstance(layer := params.get(f"{prefix}_{len(found)}"), Mapping):
+        shape = np.shape(layer.get("kernel", 0))
+        if len(shape) < (4 if prefix == "conv" else 2):
+            break
+        found.append(shape)
+    return found
+
+
+def _choices(missing: list[str]) -> str:
+    if "activation" not in missing:
+        return ""
+    return f" (activations are {', '.join(sorted(networks.ACTIVATIONS))})"
+
+
+def _text(description: Mapping[str, Any]) -> str:
+    return json.dumps(description, separators=(",", ":"))

@@ -95,7 +95,8 @@ def update_workdir(
     old = _config.load_config(file)
     new = _config.ConfigDict(old.to_dict())
     new.update(_config.plain_config(config))
-    _check_same(pathlib.Path(workdir), old, new, {*MAY_CHANGE, *may_change})
+    remedy = "What was trained is measured: leave these keys away, or train again"
+    _check_same(pathlib.Path(workdir), old, new, {*MAY_CHANGE, *may_change}, remedy)
     if check is not None:
         check(new)
     _config.save_config(file, new)
@@ -121,6 +122,7 @@ def _check_same(
     old: ml_collections.ConfigDict,
     new: ml_collections.ConfigDict,
     may_change: Collection[str],
+    remedy: str = "Choose another --workdir, or give the earlier values to resume",
 ) -> None:
     old_values = dict(_config.flatten(old))
     new_values = dict(_config.flatten(_config.plain_config(new)))
@@ -134,7 +136,7 @@ def _check_same(
     if differences:
         raise ValueError(
             f"workdir {path} belongs to another config: {'; '.join(differences)}. "
-            "Choose another --workdir, or give the earlier values to resume"
+            f"{remedy}"
         )
 
 

@@ -1,5 +1,6 @@
 """Canonicalise the networks of a file: the work behind `launch/canonicalize.py`."""
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -23,44 +24,44 @@ def run(
     *,
     canonicalizer: str | os.PathLike | None = None,
     mode: str = "reconstruct",
-    architecture: Mapping[str, Any] | None = None,
+    architecture: Mapping[str, Any] | str | None = None,
+    key: str | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Canonicalise networks and report what it did to their function.
 
     Args:
-      weights: `.safetensors` or `.npz` as `symmerge_jax.save` writes it, or a `.pth`
-        state dict of a chain of linear layers.
+      weights: a file of `symmerge_jax.save`, or any safetensors, npz or torch file of
+        a chain of layers with the names of torch.
       out: `.safetensors` or `.npz` to write.
       canonicalizer: folder of a trained autoencoder; None for the closed form.
       mode: "reconstruct" to write what it decodes, "template" to write twins of the
         networks that are matched to that; see `symmerge_jax.canonicalize`.
-      architecture: what `networks.build` takes; None to use what `weights` says, or
-        else what the canonicaliser was trained on.
+      architecture: what `networks.build` takes, as JSON text, or as a file with it;
+        None to use what `weights` says, or else what the canonicaliser was trained on.
+        It has to say all that the weights do not tell (`networks.DECISIVE`).
+      key: part of `weights` that holds the parameters, "a.b"; None for all.
       seed: of the random inputs of the report.
 
     Returns:
-      `networks`, `mode`, and `max_output_difference` between the networks that came in
-      and those that went out, at 1,000 random inputs in [-1, 1] (fewer where an input
-      has more than 1,048 numbers), beside `output_std`, the spread of the outputs, for
-      scale. The file is written last.
+      `networks`, `mode`, the complete `architecture` as JSON, which layers of torch
+      `weights` was read as, if any, `out`, and `max_output_difference` between the
+      networks that came in and those that went out, at 1,000 random inputs in [-1, 1]
+      (fewer where an input has more than 1,048 numbers), beside `output_std`, the
+      spread of the outputs, for scale. The file is written last.
 
     Raises:
       FileNotFoundError: missing file or canonicaliser.
-      ValueError: damaged file, unknown mode or architecture, or one that does not fit.
+      ValueError: damaged file, unknown mode or architecture, one that does not fit or
+        that leaves open what the function is.
     """
     target = _weight_file.check_writable(out)
-    file = _weight_file.read(weights)
+    file = _weight_file.read(weights, key)
     loaded = None
     if canonicalizer is not None:
         loaded = symmerge_jax.load_canonicalizer(canonicalizer)
-    description = architecture or file.architecture or (loaded and loaded.architecture)
-    if description is None:
-        raise ValueError(
-            f"'{weights}' does not say which architecture it holds: pass"
-            ' --architecture=\'{"kind": "siren", "layer_sizes": [2, 32, 32, 1]}\' or a'
-            " --canonicalizer."
-        )
+    trained = None if loaded is None else loaded.architecture
+    description = _weight_file.describe(file, architecture, trained)
     network = networks.build(description)
     _weight_file.check(file, network, description)
     if loaded is not None:
@@ -71,10 +72,12 @@ def run(
     report = {
         "networks": int(np.prod(network.spec.batch_shape(file.params), dtype=int)),
         "mode": "closed form" if loaded is None else f"autoencoder, {mode}",
+        "architecture": json.dumps(description),
+        **({"read_as": file.read_as} if file.read_as else {}),
         **_difference(network, file.params, result, seed),
     }
     symmerge_jax.save(target, result, architecture=description)
-    return report
+    return {**report, "out": str(target)}
 
 
 def _check_same(description, trained) -> None:

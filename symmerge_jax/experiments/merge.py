@@ -1,6 +1,7 @@
 """Merge the networks of several files: the work behind `launch/merge.py`."""
 
 import dataclasses
+import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 
 import symmerge_jax
-from symmerge_jax import alignment, deep_align, networks, zoo
+from symmerge_jax import alignment, deep_align, networks
 from symmerge_jax.experiments import _merge_data, _weight_file
 
 ALIGNERS: dict[str, Callable[[], alignment.Aligner]] = {
@@ -39,6 +40,7 @@ def run(
     *,
     aligned_dir: str | os.PathLike | None = None,
     architecture: Mapping[str, Any] | str | None = None,
+    key: str | None = None,
     aligner: str = "weight_matching",
     num_random_starts: int | None = None,
     matcher: str | os.PathLike | None = None,
@@ -53,13 +55,15 @@ def run(
     and no function was changed by the alignment.
 
     Args:
-      paths: two or more files with one network each: `.safetensors` or `.npz` as
-        `symmerge_jax.save` writes them, or `.pth` state dicts of linear layers.
+      paths: two or more files with one network each: of `symmerge_jax.save`, or any
+        safetensors, npz or torch files of a chain of layers with the names of torch.
       out: `.safetensors` or `.npz` for the merged network.
       aligned_dir: folder for the aligned networks, `<number>_<name>` with the suffix of
         `out`; None to write none.
       architecture: what `networks.build` takes, as JSON text, or as a file with it;
-        None for what the files say.
+        None for what the files say. It has to say all that the weights do not tell
+        (`networks.DECISIVE`).
+      key: part of the files that holds the parameters, "a.b"; None for all.
       aligner: a key of `ALIGNERS`. Those in `USE_DATA` need `data`, which the losses
         are then measured on too: measure again on other data before you believe them.
       num_random_starts: further starts of "weight_matching".
@@ -73,15 +77,18 @@ def run(
       seed: of the solver.
 
     Returns:
-      By name: numbers of networks and sweeps, the spread before and after, the largest
-      change of an output in float64 (relative to the largest output), and with data
-      the losses of the networks and of the mean, and the barriers between the first
-      network and the others (the largest where there are several), before and after.
+      By name: numbers of networks and sweeps, the complete architecture as JSON, which
+      layers of torch the files were read as, if any, the spread before and after, the
+      largest change of an output in float64 (relative to the largest output), the file
+      written, and with data the losses of the networks and of the mean, and the
+      barriers between the first network and the others (the largest where there are
+      several), before and after.
 
     Raises:
       FileNotFoundError: a missing file.
-      ValueError: damaged files, networks that do not fit together, a matcher of another
-        architecture, wrong options, or a spec that does not fit the network.
+      ValueError: damaged files, networks that do not fit together or are not fully
+        described, a matcher of another architecture, wrong options, or a spec that does
+        not fit the network.
     """
     target = _weight_file.check_writable(out)
     solver = _make_aligner(aligner, num_random_starts)
@@ -89,7 +96,7 @@ def run(
         raise ValueError(
             f"A matcher has no effect on aligner {aligner!r}: leave one of them out."
         )
-    files = [_weight_file.read(path) for path in paths]
+    files = [_weight_file.read(path, key) for path in paths]
     if target.resolve() in {pathlib.Path(path).resolve() for path in paths}:
         raise ValueError(f"'{out}' is one of the networks to merge: choose another.")
     description = _describe(files, architecture)
@@ -97,7 +104,7 @@ def run(
     for file in files:
         _weight_file.check(file, network, description)
     if matcher is not None:
-        init = deep_align.load_matcher(matcher).aligner(architecture=description)
+        init = _load_matcher(matcher).aligner(architecture=description)
         solver = alignment.MergeMany(aligner=solver, init=init)
     losses = None if data is None else _merge_data.load(data, network, data_dir)
     if aligner in USE_DATA and losses is None:
@@ -116,6 +123,8 @@ def run(
     assert merged.certificate is not None
     report = {
         "networks": len(files),
+        "architecture": json.dumps(description),
+        **{f"read_as_{k}": f.read_as for k, f in enumerate(files) if f.read_as},
         "aligner": aligner,
         **({} if matcher is None else {"matcher": str(matcher)}),
         "sweeps": int(merged.result.num_sweeps),
@@ -134,7 +143,7 @@ def run(
                 pathlib.Path(aligned_dir) / name, params, architecture=description
             )
     symmerge_jax.save(target, merged.params, architecture=description)
-    return report
+    return {**report, "out": str(target)}
 
 
 def _make_aligner(name: str, num_random_starts: int | None) -> alignment.Aligner:
@@ -148,28 +157,31 @@ def _make_aligner(name: str, num_random_starts: int | None) -> alignment.Aligner
     return dataclasses.replace(solver, num_random_starts=num_random_starts)
 
 
+def _load_matcher(path: str | os.PathLike) -> deep_align.TrainedMatcher:
+    try:
+        return deep_align.load_matcher(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error} Matchers are what launch/train.py"
+            " --config=launch/configs/deep_align_mlp.py trains, in models/ours_0 of its"
+            " workdir."
+        ) from error
+
+
 def _describe(files, given: Mapping[str, Any] | str | None) -> dict[str, Any]:
     """Return the one architecture of all files."""
-    if isinstance(given, str):
-        return _weight_file.read_architecture(given)
-    if given is not None:
-        return dict(given)
-    found = {
-        file.path: zoo.complete_architecture(file.architecture)
-        for file in files
-        if file.architecture is not None
-    }
-    if not found:
-        raise ValueError(
-            f"'{files[0].path}' does not say which architecture it holds: pass"
-            ' --architecture=\'{"kind": "mlp", "layer_sizes": [784, 128, 10]}\'.'
-        )
-    (first, expected), *others = found.items()
-    for path, other in others:
+    if given is None:
+        described = [file for file in files if file.architecture is not None]
+    else:
+        described = files[:1]
+    first, *others = described or files[:1]
+    expected = _weight_file.describe(first, given)
+    for file in others:
+        other = _weight_file.describe(file, given)
         if other != expected:
             raise ValueError(
-                f"'{path}' holds the architecture {other}, but '{first}' holds"
-                f" {expected}: networks of one architecture can be merged."
+                f"'{file.path}' holds the architecture {other}, but '{first.path}'"
+                f" holds {expected}: networks of one architecture can be merged."
             )
     return expected
 

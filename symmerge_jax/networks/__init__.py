@@ -1,6 +1,6 @@
 """The networks being studied, as pure functions with their symmetry."""
 
-from symmerge_jax.networks._build import KINDS, build
+from symmerge_jax.networks._build import DECISIVE, KINDS, build, undecided
 from symmerge_jax.networks._cnn import cnn
 from symmerge_jax.networks._mlp import ACTIVATIONS, mlp
 from symmerge_jax.networks._network import Network
@@ -9,6 +9,7 @@ from symmerge_jax.networks._siren import coordinate_grid, siren
 
 __all__ = [
     "ACTIVATIONS",
+    "DECISIVE",
     "KINDS",
     "Network",
     "build",
@@ -17,4 +18,5 @@ __all__ = [
     "mlp",
     "residual_mlp",
     "siren",
+    "undecided",
 ]

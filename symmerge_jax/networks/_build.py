@@ -14,6 +14,38 @@ KINDS = {
 """Constructor of every kind of network."""
 
 
+DECISIVE = {
+    "cnn": {
+        "image_shape": [28, 28, 1],
+        "activation": "relu",
+        "stride": 2,
+        "readout": "mean",
+    },
+    "mlp": {"activation": "relu"},
+    "residual_mlp": {"activation": "relu"},
+    "siren": {"w0": 30.0, "first_w0": None, "output_offset": 0.0},
+}
+"""Arguments that decide the function and leave no trace in the weights, by kind, with
+an example of each; all others follow from the shapes of the weights."""
+
+
+def undecided(architecture: Mapping[str, Any]) -> list[str]:
+    """Return the decisive arguments that a description leaves to the defaults.
+
+    Args:
+      architecture: as for `build`.
+
+    Returns:
+      Keys of `DECISIVE` of its kind. Nothing can be proved about the function of
+      weights that came with such a description: nobody said what it is.
+
+    Raises:
+      ValueError: unknown kind.
+    """
+    _check_kind(architecture.get("kind"))
+    return [name for name in DECISIVE[architecture["kind"]] if name not in architecture]
+
+
 def build(architecture: Mapping[str, Any]) -> _network.Network:
     """Return the network that a description names.
 
@@ -33,9 +65,13 @@ def build(architecture: Mapping[str, Any]) -> _network.Network:
     """
     arguments = dict(architecture)
     kind = arguments.pop("kind", None)
-    if kind not in KINDS:
-        raise ValueError(f"Unknown network kind {kind!r}; known are {sorted(KINDS)}.")
+    _check_kind(kind)
     try:
         return KINDS[kind](**arguments)
     except TypeError as error:
         raise ValueError(f"Architecture of kind {kind!r}: {error}") from error
+
+
+def _check_kind(kind: Any) -> None:
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"Unknown network kind {kind!r}; known are {sorted(KINDS)}.")

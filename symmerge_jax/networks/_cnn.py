@@ -10,9 +10,10 @@ convolution is therefore one matrix product with patches, and the samples run fa
 are wide however few channels there are.
 """
 
+import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +55,7 @@ def cnn(
       ValueError: an unknown activation or readout, sizes below one, or a convolution
         whose kernel is larger than what it reads.
     """
-    function, group = _mlp.find_activation(activation)
+    _, group = _mlp.find_activation(activation)
     num_layers = len(channels)
     kernels = _per_layer("kernel_size", kernel_size, num_layers)
     strides = _per_layer("stride", stride, num_layers)
@@ -83,53 +84,69 @@ def cnn(
     repeat = height * width if readout == "flatten" else 1
     spec = _spec(group, 1.0 if activation == "sine" else None, num_layers, repeat)
 
-    def init(key: Key) -> Params:
-        """He initialisation for ReLU, LeCun for other activations; zero biases."""
-        gain = 2.0 if group is symmetry.Group.SCALE else 1.0
-        shapes: dict[str, tuple[int, ...]] = {
-            f"conv_{i}": (kernel, kernel, read, written)
-            for i, (kernel, (read, written)) in enumerate(
-                zip(kernels, itertools.pairwise(sizes[:-1]), strict=True)
-            )
-        }
-        shapes["dense"] = (repeat * sizes[-2], num_classes)
-        params = {}
-        for number, (name, shape) in enumerate(shapes.items()):
-            # The logits are linear: their layer gets no gain.
-            fan_in = math.prod(shape[:-1])
-            std = ((1.0 if name == "dense" else gain) / fan_in) ** 0.5
-            values = jax.random.normal(jax.random.fold_in(key, number), shape)
-            params[name] = {"kernel": std * values, "bias": jnp.zeros(shape[-1])}
-        return params
+    shapes: dict[str, tuple[int, ...]] = {
+        f"conv_{i}": (kernel, kernel, read, written)
+        for i, (kernel, (read, written)) in enumerate(
+            zip(kernels, itertools.pairwise(sizes[:-1]), strict=True)
+        )
+    }
+    shapes["dense"] = (repeat * sizes[-2], num_classes)
+    gain = 2.0 if group is symmetry.Group.SCALE else 1.0
+    return _network.Network(
+        functools.partial(_init, shapes, gain),
+        functools.partial(_apply, activation, strides, readout),
+        {space.name: activation for space in spec.spaces[1:-1]},
+        spec,
+        functools.partial(_features, activation, strides),
+        tuple(int(n) for n in image_shape),
+    )
 
-    def hidden(params: Params, x: Array) -> list[Array]:
-        """Return the values `[n, height, width, S]` behind every convolution."""
-        values = []
-        x = jnp.moveaxis(x, 0, -1)
-        x = jnp.moveaxis(x, 2, 0)
-        for number, step in enumerate(strides):
-            x = function(_convolve(x, params[f"conv_{number}"], step))
-            values.append(x)
-        return values
 
-    def apply(params: Params, x: Array) -> Array:
-        last = hidden(params, x)[-1]
-        if readout == "mean":
-            read = jnp.mean(last, axis=(1, 2))
-        else:
-            read = jnp.moveaxis(last, 0, 2).reshape(-1, last.shape[-1])
-        layer = params["dense"]
-        return read.T @ layer["kernel"] + layer["bias"][None]
+def _init(shapes: Mapping[str, tuple[int, ...]], gain: float, key: Key) -> Params:
+    """He initialisation for ReLU, LeCun for other activations; zero biases."""
+    params = {}
+    for number, (name, shape) in enumerate(shapes.items()):
+        # The logits are linear: their layer gets no gain.
+        fan_in = math.prod(shape[:-1])
+        std = ((1.0 if name == "dense" else gain) / fan_in) ** 0.5
+        values = jax.random.normal(jax.random.fold_in(key, number), shape)
+        params[name] = {"kernel": std * values, "bias": jnp.zeros(shape[-1])}
+    return params
 
-    def features(params: Params, x: Array) -> dict[str, Array]:
-        return {
-            f"hidden_{number}": jnp.moveaxis(value, (0, -1), (-1, 0))
-            for number, value in enumerate(hidden(params, x))
-        }
 
-    activations = {space.name: activation for space in spec.spaces[1:-1]}
-    shape = tuple(int(n) for n in image_shape)
-    return _network.Network(init, apply, activations, spec, features, shape)
+def _apply(
+    activation: str, strides: Sequence[int], readout: str, params: Params, x: Array
+) -> Array:
+    last = _hidden(activation, strides, params, x)[-1]
+    if readout == "mean":
+        read = jnp.mean(last, axis=(1, 2))
+    else:
+        read = jnp.moveaxis(last, 0, 2).reshape(-1, last.shape[-1])
+    layer = params["dense"]
+    return read.T @ layer["kernel"] + layer["bias"][None]
+
+
+def _features(
+    activation: str, strides: Sequence[int], params: Params, x: Array
+) -> dict[str, Array]:
+    return {
+        f"hidden_{number}": jnp.moveaxis(value, (0, -1), (-1, 0))
+        for number, value in enumerate(_hidden(activation, strides, params, x))
+    }
+
+
+def _hidden(
+    activation: str, strides: Sequence[int], params: Params, x: Array
+) -> list[Array]:
+    """Return the values `[n, height, width, S]` behind every convolution."""
+    function, _ = _mlp.find_activation(activation)
+    values = []
+    x = jnp.moveaxis(x, 0, -1)
+    x = jnp.moveaxis(x, 2, 0)
+    for number, step in enumerate(strides):
+        x = function(_convolve(x, params[f"conv_{number}"], step))
+        values.append(x)
+    return values
 
 
 def _convolve(x: Array, layer: Params, stride: int) -> Array:

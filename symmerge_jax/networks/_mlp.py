@@ -1,5 +1,6 @@
 """Multilayer perceptrons of any depth, width and activation."""
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -42,32 +43,20 @@ def mlp(
       ValueError: fewer than two layers, a size below one, or an unknown activation.
     """
     check_layer_sizes(layer_sizes)
-    function, group = find_activation(activation)
+    _, group = find_activation(activation)
     # A sine without bias has no phase that could be folded.
     frequency = 1.0 if activation == "sine" and use_bias else None
     spec = chain_spec(group, [frequency] * (len(layer_sizes) - 2), use_bias=use_bias)
-
-    def init(key: Key) -> Params:
-        """He initialisation for ReLU, LeCun for other activations; zero biases."""
-        gain = 2.0 if group is symmetry.Group.SCALE else 1.0
-
-        def kernel(key, num_read, num_written):
-            std = (gain / num_read) ** 0.5
-            return std * jax.random.normal(key, (num_read, num_written))
-
-        return init_dense(key, layer_sizes, kernel, use_bias=use_bias)
-
-    functions = [function] * (len(layer_sizes) - 2)
-
-    def apply(params: Params, x: Array) -> Array:
-        return apply_dense(params, x, functions)[-1]
-
-    def features(params: Params, x: Array) -> dict[str, Array]:
-        return name_hidden(apply_dense(params, x, functions))
-
-    activations = {s.name: activation for s in spec.spaces[1:-1]}
+    sizes = tuple(int(n) for n in layer_sizes)
+    gain = 2.0 if group is symmetry.Group.SCALE else 1.0
+    hidden = (activation, len(sizes) - 2)
     return _network.Network(
-        init, apply, activations, spec, features, (int(layer_sizes[0]),)
+        functools.partial(_init, sizes, gain, use_bias),
+        functools.partial(_apply, *hidden),
+        {space.name: activation for space in spec.spaces[1:-1]},
+        spec,
+        functools.partial(_features, *hidden),
+        sizes[:1],
     )
 
 
@@ -143,3 +132,27 @@ def apply_dense(params: Params, x: Array, functions) -> list[Array]:
 def name_hidden(values: list[Array]) -> dict[str, Array]:
     """Return the values of the hidden layers by the names of their spaces."""
     return {f"hidden_{i}": value for i, value in enumerate(values[:-1])}
+
+
+def _init(sizes: Sequence[int], gain: float, use_bias: bool, key: Key) -> Params:
+    """He initialisation for ReLU, LeCun for other activations; zero biases."""
+
+    def kernel(key, num_read, num_written):
+        std = (gain / num_read) ** 0.5
+        return std * jax.random.normal(key, (num_read, num_written))
+
+    return init_dense(key, sizes, kernel, use_bias=use_bias)
+
+
+def _apply(activation: str, num_hidden: int, params: Params, x: Array) -> Array:
+    return _values(activation, num_hidden, params, x)[-1]
+
+
+def _features(
+    activation: str, num_hidden: int, params: Params, x: Array
+) -> dict[str, Array]:
+    return name_hidden(_values(activation, num_hidden, params, x))
+
+
+def _values(activation: str, num_hidden: int, params: Params, x: Array) -> list[Array]:
+    return apply_dense(params, x, [ACTIVATIONS[activation][0]] * num_hidden)

@@ -10,6 +10,10 @@ from symmerge_jax.typing import Array, Key, Params
 class Network(NamedTuple):
     """An architecture as pure functions.
 
+    Those of this package can be pickled and copied, for `joblib` or `multiprocessing`.
+    Functions are compared by identity, as everywhere in Python, and so are networks: a
+    copy computes the same, but is not equal.
+
     Attributes:
       init: `init(key) -> params`, fresh parameters of one network.
       apply: `apply(params, x) -> y`, from inputs `[S, *input_shape]` to outputs

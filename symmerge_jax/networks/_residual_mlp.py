@@ -5,6 +5,7 @@ has to fit all of them. Weight matching from the identity fails on these (issue 
 the public repository samuela/git-re-basin).
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -46,7 +47,7 @@ def residual_mlp(
             f"layer_sizes must list input, stream and output, got {list(layer_sizes)}."
         )
     _mlp.check_layer_sizes([*layer_sizes, hidden_size, num_blocks])
-    function, group = _mlp.find_activation(activation)
+    _, group = _mlp.find_activation(activation)
     blocks = [f"block_{i}" for i in range(num_blocks)]
     hidden = [f"hidden_{i}" for i in range(num_blocks)]
 
@@ -72,41 +73,59 @@ def residual_mlp(
         *(symmetry.Space(name, group, frequency) for name in hidden),
         symmetry.Space("out", symmetry.Group.TRIVIAL),
     ]
-    num_in, num_stream, num_out = layer_sizes
-
-    def init(key: Key) -> Params:
-        def layer(index, read, written, *, bias=True):
-            kernel_key = jax.random.fold_in(key, index)
-            kernel = read**-0.5 * jax.random.normal(kernel_key, (read, written))
-            return {"kernel": kernel} | ({"bias": jnp.zeros(written)} if bias else {})
-
-        return {
-            "stem": layer(0, num_in, num_stream),
-            **{
-                block: {
-                    "read": layer(2 * i + 2, num_stream, hidden_size),
-                    "write": layer(2 * i + 3, hidden_size, num_stream, bias=False),
-                }
-                for i, block in enumerate(blocks)
-            },
-            "head": layer(1, num_stream, num_out),
-        }
-
-    def run(params: Params, x: Array) -> tuple[Array, dict[str, Array]]:
-        stream, values = _affine(params["stem"], x), {}
-        for block, name in zip(blocks, hidden, strict=True):
-            values[name] = function(_affine(params[block]["read"], stream))
-            stream = stream + values[name] @ params[block]["write"]["kernel"]
-        return _affine(params["head"], stream), {"stream": stream, **values}
-
+    num_in, num_stream, num_out = map(int, layer_sizes)
+    inside = (activation, num_blocks)
     return _network.Network(
-        init,
-        lambda params, x: run(params, x)[0],
+        functools.partial(_init, num_in, num_stream, num_out, hidden_size, num_blocks),
+        functools.partial(_apply, *inside),
         dict.fromkeys(hidden, activation),
         symmetry.SymmetrySpec.create(axes, spaces),
-        lambda params, x: run(params, x)[1],
-        (int(num_in),),
+        functools.partial(_features, *inside),
+        (num_in,),
     )
+
+
+def _init(
+    num_in: int,
+    num_stream: int,
+    num_out: int,
+    hidden_size: int,
+    num_blocks: int,
+    key: Key,
+) -> Params:
+    def layer(index, read, written, *, bias=True):
+        kernel_key = jax.random.fold_in(key, index)
+        kernel = read**-0.5 * jax.random.normal(kernel_key, (read, written))
+        return {"kernel": kernel} | ({"bias": jnp.zeros(written)} if bias else {})
+
+    return {
+        "stem": layer(0, num_in, num_stream),
+        **{
+            f"block_{i}": {
+                "read": layer(2 * i + 2, num_stream, hidden_size),
+                "write": layer(2 * i + 3, hidden_size, num_stream, bias=False),
+            }
+            for i in range(num_blocks)
+        },
+        "head": layer(1, num_stream, num_out),
+    }
+
+
+def _apply(activation: str, num_blocks: int, params: Params, x: Array) -> Array:
+    stream = _features(activation, num_blocks, params, x)["stream"]
+    return _affine(params["head"], stream)
+
+
+def _features(
+    activation: str, num_blocks: int, params: Params, x: Array
+) -> dict[str, Array]:
+    function, _ = _mlp.find_activation(activation)
+    stream, values = _affine(params["stem"], x), {}
+    for i in range(num_blocks):
+        block = params[f"block_{i}"]
+        values[f"hidden_{i}"] = function(_affine(block["read"], stream))
+        stream = stream + values[f"hidden_{i}"] @ block["write"]["kernel"]
+    return {"stream": stream, **values}
 
 
 def _affine(layer: Params, x: Array) -> Array:

@@ -23,10 +23,14 @@ from symmerge_jax.zoo._images import (
 )
 from symmerge_jax.zoo._import_dws import import_dws
 from symmerge_jax.zoo._import_small_cnn import import_small_cnn
-from symmerge_jax.zoo._import_torch import params_from_sequential
+from symmerge_jax.zoo._import_torch import params_from_sequential, torch_layers
 from symmerge_jax.zoo._sine import sin_cos_turns
 from symmerge_jax.zoo._summary import summary
-from symmerge_jax.zoo._torch_file import load_torch_state_dict
+from symmerge_jax.zoo._torch_file import (
+    find_torch_state_dict,
+    is_torch_file,
+    load_torch_state_dict,
+)
 from symmerge_jax.zoo._train_classifiers import (
     ClassifierOptions,
     ClassifierTraining,
@@ -68,12 +72,14 @@ __all__ = [
     "create",
     "download_small_cnn_zoo",
     "evaluate_classifier",
+    "find_torch_state_dict",
     "fit_classifier",
     "fit_sirens",
     "generate_classifier_zoo",
     "generate_siren_zoo",
     "import_dws",
     "import_small_cnn",
+    "is_torch_file",
     "load",
     "load_image_folder",
     "load_images",
@@ -90,5 +96,6 @@ __all__ = [
     "statistics",
     "summary",
     "to_unit_range",
+    "torch_layers",
     "train_classifiers",
 ]

@@ -130,6 +130,12 @@ def _read_params(file):
         leaves = symmetry.flatten(_import_torch.params_from_sequential(state_dict))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+    dense = {(f"dense_{i}", k) for i in range(len(leaves)) for k in ("kernel", "bias")}
+    if len(leaves) % 2 or not leaves.keys() <= dense:
+        raise ValueError(
+            f"{file}: an INR is a chain of linear layers with biases, got"
+            f" {sorted(map('/'.join, leaves))}."
+        )
     for path, leaf in leaves.items():
         if leaf.dtype != np.float32:
             raise ValueError(f"{file}: {'/'.join(path)} is {leaf.dtype}, not float32.")

@@ -80,12 +80,7 @@ def import_small_cnn(
         layout_file, weights.shape[1], image_shape
     )
     networks.cnn(image_shape, stride=stride, **sizes)  # refuses images too small
-    metrics = _small_cnn_files.read_metrics(metrics_file)
-    if len(metrics.step) != len(weights):
-        raise ValueError(
-            f"{metrics_file} has {len(metrics.step)} rows, but {weight_file} has"
-            f" {len(weights)}: the two do not belong together."
-        )
+    metrics = _small_cnn_files.read_metrics(metrics_file, len(weights))
     activation = _check_selection(metrics, steps, activation, metrics_file)
     if split is None:
         rows = np.flatnonzero(np.isin(metrics.step, steps))

@@ -11,12 +11,15 @@ import ast
 import contextlib
 import csv
 import gzip
+import io
+import itertools
 import math
 import pathlib
 import sys
+import tokenize
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +30,9 @@ MEASURES = ("test_accuracy", "train_accuracy", "test_loss", "train_loss")
 HYPERPARAMETERS = ("learning_rate", "init_std", "l2reg", "dropout", "train_fraction")
 _REQUIRED = ("config.activation", "modeldir", "step", *MEASURES)
 _REMEDY = "Remove it and fetch it again."
+_TOO_LARGE = (MemoryError, OverflowError, RecursionError)
+_MAX_LINE = 100_000  # characters
+_MAX_TENSORS = 10_000
 
 
 class Metrics(NamedTuple):
@@ -77,7 +83,15 @@ def open_weights(path: pathlib.Path) -> np.ndarray:
     """Return the weights `[R, columns]` float32, mapped and not read."""
     try:
         weights = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError) as error:
+    # The header is an expression in Python, and its shape may be of any size.
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        SyntaxError,
+        tokenize.TokenError,
+        *_TOO_LARGE,
+    ) as error:
         raise ValueError(
             f"{path} is truncated or no npy file of numbers: {error}. {_REMEDY}"
         ) from error
@@ -162,17 +176,27 @@ def read_layout(
     }, tensors
 
 
-def read_metrics(path: pathlib.Path) -> Metrics:
+def read_metrics(path: pathlib.Path, num_rows: int) -> Metrics:
     """Return the table of metrics.
 
     A run is what has one `modeldir`. Should that name every checkpoint, or all of them
     alike, it is what has one configuration.
+
+    Args:
+      path: `metrics.csv.gz`, or that file unpacked.
+      num_rows: rows of the weights.
+
+    Returns:
+      The table.
+
+    Raises:
+      ValueError: a damaged file, missing columns, or another number of rows.
     """
     activation, datasets = [], set()
     modeldirs, configs = {}, {}
     run_by_dir, run_by_config = array.array("q"), array.array("q")
     with _open_text(path) as file:
-        reader = csv.reader(file)
+        reader = csv.reader(_lines(file))
         header = next(reader, [])
         if missing := [name for name in _REQUIRED if name not in header]:
             raise ValueError(
@@ -186,7 +210,7 @@ def read_metrics(path: pathlib.Path) -> Metrics:
                 source[name] = place[f"config.{name}"]
         numbers = {name: array.array("d") for name in source}
         config = [column for name, column in place.items() if name.startswith("config")]
-        for row in reader:
+        for row in itertools.islice(reader, num_rows + 1):
             if len(row) != len(header):
                 raise ValueError(
                     f"{path}, line {reader.line_num}: {len(row)} entries for"
@@ -207,6 +231,12 @@ def read_metrics(path: pathlib.Path) -> Metrics:
             run_by_config.append(configs.setdefault(settings, len(configs)))
             if "config.dataset" in place:
                 datasets.add(row[place["config.dataset"]])
+    if len(activation) != num_rows:
+        more = "more" if len(activation) > num_rows else len(activation)
+        raise ValueError(
+            f"{path} has {more} rows, but the weights beside it have {num_rows}: the"
+            " two do not belong together."
+        )
     steps = np.array(numbers.pop("step"))
     if not (np.isfinite(steps) & (steps == np.rint(steps))).all():
         raise ValueError(f"{path}: every step must be a whole number. {_REMEDY}")
@@ -249,9 +279,10 @@ def read_order(path: pathlib.Path, num_rows: int, *, faithful: bool) -> np.ndarr
             " github.com/AllanYangZhou/nfn."
         )
     with _open_text(path) as file:
-        lines = file.read().split()
+        lines = itertools.islice(_lines(file), num_rows + 2)
+        words = [word for line in lines for word in line.split()]
     try:
-        order = np.array(lines, np.int64)
+        order = np.array(words, np.int64)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{path} must hold a row number per line: {error}.") from error
     has_header = len(order) == num_rows + 1 and order[0] == 0
@@ -268,23 +299,31 @@ def read_order(path: pathlib.Path, num_rows: int, *, faithful: bool) -> np.ndarr
 def _layout_rows(path):
     """Yield name, start, end, size and shape of every tensor."""
     with _open_text(path) as file:
-        reader = csv.DictReader(file)
-        for row in reader:
+        reader = csv.DictReader(_lines(file))
+        for row in itertools.islice(reader, _MAX_TENSORS):
             try:
                 start, end, size = (
                     int(row[name]) for name in ("start_idx", "end_idx", "size")
                 )
                 shape = tuple(int(n) for n in ast.literal_eval(row["shape"]))
                 yield row["varname"], start, end, size, shape
-            except (KeyError, TypeError, ValueError, SyntaxError) as error:
+            except (KeyError, TypeError, ValueError, SyntaxError, *_TOO_LARGE) as error:
                 raise ValueError(
                     f"{path}, line {reader.line_num}: expected varname, start_idx,"
-                    f" end_idx, size and shape of a tensor, got {row}."
+                    f" end_idx, size and shape of a tensor, got {str(row)[:1000]}."
                 ) from error
 
 
+def _lines(file: io.TextIOBase) -> Iterator[str]:
+    """Yield the lines of a file, and refuse one that never ends."""
+    while line := file.readline(_MAX_LINE):
+        if len(line) == _MAX_LINE:
+            raise csv.Error(f"a line is longer than {_MAX_LINE} characters")
+        yield line
+
+
 @contextlib.contextmanager
-def _open_text(path: pathlib.Path) -> Iterator[IO[str]]:
+def _open_text(path: pathlib.Path) -> Iterator[io.TextIOBase]:
     """Open a text file, packed by gzip or not; damage is an error that names it."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:

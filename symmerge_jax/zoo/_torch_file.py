@@ -1,48 +1,63 @@
 """Tensors of a PyTorch checkpoint, read without PyTorch and without running its code.
 
 A checkpoint is a zip file with a pickle, `data.pkl`, and one raw member per storage,
-`data/0`, `data/1`, .... Unpickling may run any code, so the pickle is read with an
-unpickler that knows nothing but ordered dicts and the way in which tensors refer to
-their storages; any other global is refused. What the pickle can reach are objects made
-anew for each file, so that it cannot change this library either.
+`data/0`, `data/1`, .... The pickle is parsed and not unpickled (`_torch_pickle`), and
+every size that it or the zip file declares is compared with the size of the file before
+numbers are read.
 """
 
-import collections
+import difflib
 import math
 import os
 import pathlib
-import pickle
+import struct
 import zipfile
 import zlib
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-_DTYPES = {
-    "BFloat16Storage": jnp.bfloat16,
-    "BoolStorage": np.bool_,
-    "ByteStorage": np.uint8,
-    "CharStorage": np.int8,
-    "DoubleStorage": np.float64,
-    "FloatStorage": np.float32,
-    "HalfStorage": np.float16,
-    "IntStorage": np.int32,
-    "LongStorage": np.int64,
-    "ShortStorage": np.int16,
-}
+from symmerge_jax.zoo import _torch_pickle
+
+_OLD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the first pickle
+_MAX_PICKLE = 2**24  # bytes; some 200 for a tensor
+_MAX_DEPTH = 4  # of a state dict in a checkpoint
+_MAX_SHARED = 8  # tensors of one storage, on average
+
+# What zipfile raises for damaged files, beside KeyError for a member that is not there:
+# NotImplementedError, a RuntimeError, for packings that it does not know.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 
 
-class _Storage(NamedTuple):
-    dtype: str
-    name: str
+def is_torch_file(path: str | os.PathLike) -> bool:
+    """Return whether a file was written by `torch.save`, by its content.
 
-
-class _Tensor(NamedTuple):
-    storage: Any
-    offset: Any
-    shape: Any
-    stride: Any
+    Damaged files are recognised as well, if their beginning is sound.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(300)
+        if start.startswith(_OLD):
+            return True
+        if not start.startswith(b"PK"):
+            return False
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return bool(_pickles(archive.namelist()))
+        except _DAMAGE:
+            return b"/data.pkl" in start  # the first member
 
 
 def load_torch_state_dict(
@@ -53,155 +68,218 @@ def load_torch_state_dict(
     No code in the file is run and torch is not needed.
 
     Args:
-      path: a file written by `torch.save(model.state_dict(), path)`.
-      key: entry of the file that holds the state dict, where it is not the whole file:
-        "state_dict" or "model" in many checkpoints.
+      path: a file written by `torch.save(model.state_dict(), path)`, or a checkpoint
+        that holds a state dict beside other things.
+      key: entry of the file that holds the state dict, "state_dict" or "a.b" for one in
+        a dict in a dict. None for the whole file or, where that is more than tensors,
+        for the one dict of tensors in it.
 
     Returns:
       Arrays by name, in the order of the file.
 
     Raises:
-      FileNotFoundError: no such file.
-      ValueError: a damaged file, one that holds anything but tensors, or one in the
-        format before PyTorch 1.6. The message names the file.
+      OSError: no such file, or one that may not be read.
+      ValueError: a damaged file, one that holds anything but tensors and plain values,
+        several dicts of tensors without `key`, or the format before PyTorch 1.6. The
+        message names the file.
+    """
+    return find_torch_state_dict(path, key=key)[1]
+
+
+def find_torch_state_dict(
+    path: str | os.PathLike, *, key: str | None = None
+) -> tuple[str, dict[str, np.ndarray]]:
+    """Return where in a file a state dict is, and its tensors.
+
+    Args:
+      path: as for `load_torch_state_dict`, and so are the errors.
+      key: likewise.
+
+    Returns:
+      The dotted key, "" for the whole file, and arrays by name.
     """
     path = pathlib.Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"No checkpoint {path}.")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path} is no PyTorch checkpoint, is truncated, or is older than PyTorch"
-            " 1.6. Copy it again, or save it again with torch.save."
+    with path.open("rb") as file:
+        try:
+            return _read(file, path.stat().st_size, key)
+        except _Refused as error:
+            raise ValueError(f"{path}: {error}.") from error
+        except (*_DAMAGE, KeyError) as error:
+            raise ValueError(f"{path} is damaged: {error}. Copy it again.") from error
+
+
+class _Refused(ValueError):
+    """A file that can be read and is not what is wanted."""
+
+
+def _read(file, num_bytes: int, key: str | None) -> tuple[str, dict[str, np.ndarray]]:
+    if file.read(len(_OLD)) == _OLD:
+        raise _Refused(
+            "the format is older than PyTorch 1.6. Load it in PyTorch and save it again"
+            " with torch.save"
         )
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _read_archive(path, archive, key)
-    # zipfile raises RuntimeError for members that are encrypted or oddly packed.
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        KeyError,
-        OSError,
-        RuntimeError,
-    ) as error:
-        raise ValueError(f"{path} is damaged: {error}. Copy it again.") from error
+        archive = zipfile.ZipFile(file)
+    except _DAMAGE as error:
+        raise _Refused(
+            f"no PyTorch checkpoint, or truncated ({error}). Copy it again, or save it"
+            " again with torch.save"
+        ) from error
+    with archive:
+        return _read_archive(archive, num_bytes, key)
 
 
-def _read_archive(path, archive, key):
-    pickles = [n for n in archive.namelist() if n.split("/")[1:] == ["data.pkl"]]
+def _pickles(names: list[str]) -> list[str]:
+    return [name for name in names if name.split("/")[1:] == ["data.pkl"]]
+
+
+def _read_archive(
+    archive: zipfile.ZipFile, num_bytes: int, key: str | None
+) -> tuple[str, dict[str, np.ndarray]]:
+    names = archive.namelist()
+    pickles = _pickles(names)
     if len(pickles) != 1:
-        raise ValueError(
-            f"{path} is a zip file, but no checkpoint of tensors: it has"
-            f" {len(pickles)} members named data.pkl."
+        raise _Refused(
+            f"a zip file, but no checkpoint of tensors: it has {len(pickles)} members"
+            " named data.pkl"
         )
+    size = archive.getinfo(pickles[0]).file_size
+    if size > min(num_bytes, _MAX_PICKLE):
+        raise _Refused(f"its pickle is said to have {size} bytes, too many")
+    raw = archive.read(pickles[0])
+    try:
+        content = _torch_pickle.parse(raw)
+    except ValueError as error:
+        raise _Refused(str(error)) from error
+    key, tensors = _find(content, key)
     root = pickles[0].removesuffix("data.pkl")
-    with archive.open(pickles[0]) as file:
-        try:
-            content = _Unpickler(file, path).load()
-        # Bytes that are no pickle can raise nearly any of these.
-        except (
-            pickle.UnpicklingError,
-            AttributeError,
-            EOFError,
-            IndexError,
-            KeyError,
-            OverflowError,
-            TypeError,
-            ValueError,
-        ) as error:
-            raise ValueError(f"{path}: {error}") from error
+    order = "<"
+    if f"{root}byteorder" in names:
+        size = archive.getinfo(f"{root}byteorder").file_size
+        is_big = size == 3 and archive.read(f"{root}byteorder") == b"big"
+        order = ">" if is_big else "<"
+    storages = {}
+    for name, tensor in tensors.items():
+        member = archive.getinfo(f"{root}data/{tensor.storage.name}")
+        _check(name, tensor, member)
+        storages[tensor.storage] = member, _dtype(tensor)
+    _check_total(num_bytes, tensors, [member for member, _ in storages.values()])
+    arrays = {}
+    for storage, (member, dtype) in storages.items():
+        raw = np.frombuffer(archive.read(member), dtype.newbyteorder(order))
+        arrays[storage] = raw.astype(dtype, copy=False)
+    return key, {name: _view(arrays[t.storage], t) for name, t in tensors.items()}
+
+
+def _check(name: str, tensor: _torch_pickle.Tensor, member: zipfile.ZipInfo) -> None:
+    """Refuse a tensor that is larger than its storage, or one that the file lacks."""
+    storage, offset, shape, stride = tensor
+    if member.file_size != storage.size * _dtype(tensor).itemsize:
+        raise _Refused(
+            f"the data of tensor {name!r} is truncated: {member.file_size} bytes for"
+            f" {storage.size} numbers"
+        )
+    if math.prod(shape) > storage.size:
+        raise _Refused(
+            f"tensor {name!r} of the shape {shape} has only {storage.size} numbers in"
+            " the file; it is truncated, or an expanded view that must be saved as a"
+            " contiguous tensor"
+        )
+    last = offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
+    if math.prod(shape) and last >= storage.size:
+        raise _Refused(
+            f"the data of tensor {name!r} is truncated: {storage.size} numbers,"
+            f" expected at least {last + 1}"
+        )
+
+
+def _dtype(tensor: _torch_pickle.Tensor) -> np.dtype:
+    return jnp.dtype(_torch_pickle.DTYPES[tensor.storage.dtype])
+
+
+def _check_total(num_bytes, tensors, members) -> None:
+    """Refuse to read much more than the file has bytes."""
+    declared = sum(member.file_size for member in members)
+    if declared > num_bytes:
+        raise _Refused(
+            f"its tensors are said to have {declared} bytes, but the file has"
+            f" {num_bytes}: it is damaged, or packed in a way that torch.save never is"
+        )
+    sizes = sum(math.prod(t.shape) * _dtype(t).itemsize for t in tensors.values())
+    if sizes > _MAX_SHARED * num_bytes:
+        raise _Refused(
+            f"its tensors have {sizes} bytes, but the file {num_bytes}: too many of"
+            " them share their data"
+        )
+
+
+def _view(data: np.ndarray, tensor: _torch_pickle.Tensor) -> np.ndarray:
+    """Return a tensor as an array of its own."""
+    if math.prod(tensor.shape) == 0:
+        return np.zeros(tensor.shape, data.dtype)
+    strides = [n * data.itemsize for n in tensor.stride]
+    start = data[tensor.offset :]
+    return np.lib.stride_tricks.as_strided(start, tensor.shape, strides).copy()
+
+
+def _find(content: Any, key: str | None) -> tuple[str, dict[str, _torch_pickle.Tensor]]:
+    """Return the dotted key and the state dict that it names, or the only one."""
     if key is not None:
-        if not isinstance(content, dict) or key not in content:
-            raise ValueError(f"{path} has no entry {key!r}.")
-        content = content[key]
+        content = _entry(content, key)
+    elif found := dict(_state_dicts(content)):
+        if len(found) > 1:
+            names = " or ".join(f"--key={name}" for name in list(found)[:10])
+            raise _Refused(
+                f"it holds {len(found)} dicts of tensors. Name one: {names} (key= in"
+                " Python)"
+            )
+        return found.popitem()
     if not isinstance(content, dict) or not content:
-        raise ValueError(
-            f"{path} holds {type(content).__name__}, expected a dict of tensors."
+        raise _Refused(
+            f"it holds {'an empty' if content == {} else 'a'} {type(content).__name__},"
+            " expected a dict of tensors"
         )
     for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, _Tensor):
-            kind = type(value).__name__
-            raise ValueError(
-                f"{path} holds more than tensors: entry {name!r} is of type {kind}. If"
-                " one entry is the state dict, name it with key=...; or save"
-                " model.state_dict() alone."
+        if not _is_tensor(name, value):
+            raise _Refused(
+                f"it holds more than tensors: entry {name!r} is of type"
+                f" {type(value).__name__}. Save model.state_dict() alone"
             )
-    order = "<"
-    if f"{root}byteorder" in archive.namelist():
-        order = ">" if archive.read(f"{root}byteorder") == b"big" else "<"
-    storages: dict[_Storage, np.ndarray] = {}
-    return {
-        name: _array(path, archive, root, order, tensor, storages, name)
-        for name, tensor in content.items()
-    }
+    return key or "", content
 
 
-def _array(path, archive, root, order, tensor, storages, name):
-    """Return a tensor as an array of its own."""
-    storage, offset, shape, stride = tensor
-    numbers = (offset, *shape, *stride)
-    if any(type(n) is not int or n < 0 for n in numbers) or len(shape) != len(stride):
-        raise ValueError(f"{path}: tensor {name!r} has an impossible layout {tensor}.")
-    if storage not in storages:
-        dtype = np.dtype(_DTYPES[storage.dtype]).newbyteorder(order)
-        raw = archive.read(f"{root}data/{storage.name}")
-        if len(raw) % dtype.itemsize:
-            raise ValueError(f"{path}: the data of tensor {name!r} is truncated.")
-        storages[storage] = np.frombuffer(raw, dtype)
-    data = storages[storage]
-    last = offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
-    if math.prod(shape) == 0:
-        return np.zeros(shape, _DTYPES[storage.dtype])
-    if math.prod(shape) > len(data):
-        raise ValueError(
-            f"{path}: tensor {name!r} of the shape {shape} has only {len(data)} numbers"
-            " in the file; it is truncated, or an expanded view that must be saved as"
-            " a contiguous tensor."
-        )
-    if last >= len(data):
-        raise ValueError(
-            f"{path}: the data of tensor {name!r} is truncated: {len(data)} numbers,"
-            f" expected at least {last + 1}."
-        )
-    strides = [s * data.itemsize for s in stride]
-    view = np.lib.stride_tricks.as_strided(data[offset:], shape, strides)
-    return view.astype(_DTYPES[storage.dtype])
+def _state_dicts(
+    content: Any, prefix: str = "", depth: int = 0, seen: set[int] | None = None
+) -> Iterator[tuple[str, dict[str, _torch_pickle.Tensor]]]:
+    """Yield the dotted key and the content of every dict of tensors alone, once."""
+    seen = set() if seen is None else seen
+    if not isinstance(content, dict) or not content or depth > _MAX_DEPTH:
+        return
+    if id(content) in seen:
+        return
+    seen.add(id(content))
+    if all(_is_tensor(name, value) for name, value in content.items()):
+        yield prefix.removesuffix("."), content
+        return
+    for name, value in content.items():
+        if isinstance(name, str):
+            yield from _state_dicts(value, f"{prefix}{name}.", depth + 1, seen)
 
 
-class _Unpickler(pickle.Unpickler):
-    """An unpickler that knows tensors and dicts, and nothing else."""
-
-    def __init__(self, file, path):
-        super().__init__(file)
-        self._path = path
-
-    def find_class(self, module, name):
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, stride, *_: _Tensor(
-                _checked(storage), offset, tuple(shape), tuple(stride)
-            )
-        if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return lambda tensor, *_: tensor
-        if module == "torch" and name in _DTYPES:
-            return name
-        raise pickle.UnpicklingError(
-            f"refused, because the file refers to {module}.{name} and not to tensors"
-            " only; it could run code. Save model.state_dict() instead"
-        )
-
-    def persistent_load(self, pid):
-        if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage"):
-            raise pickle.UnpicklingError(f"refused, unknown reference {pid!r}")
-        _, dtype, name, *_ = pid
-        if dtype not in _DTYPES or not isinstance(name, str):
-            raise pickle.UnpicklingError(f"refused, unknown storage {pid!r}")
-        return _Storage(dtype, name)
+def _is_tensor(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and isinstance(value, _torch_pickle.Tensor)
 
 
-def _checked(storage):
-    if not isinstance(storage, _Storage):
-        raise pickle.UnpicklingError("refused, a tensor without a storage")
-    return storage
+def _entry(content: Any, key: str) -> Any:
+    """Return what a dotted key names; names of entries may have dots themselves."""
+    names = list(content) if isinstance(content, dict) else []
+    if key in names:
+        return content[key]
+    for name in names:
+        if isinstance(name, str) and key.startswith(f"{name}."):
+            return _entry(content[name], key.removeprefix(f"{name}."))
+    texts = [name for name in names if isinstance(name, str)]
+    near = difflib.get_close_matches(key, texts) or texts[:10]
+    raise _Refused(f"no entry {key!r} in it; there are {near}")

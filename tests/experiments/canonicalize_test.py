@@ -1,3 +1,5 @@
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -7,8 +9,8 @@ from symmerge_jax import autoencoders, networks, symmetry, testing
 from symmerge_jax.experiments import canonicalize
 from tests.zoo import checkpoints
 
-SIREN = {"kind": "siren", "layer_sizes": [2, 4, 1]}
-FULL = {**SIREN, "w0": 30.0, "first_w0": None, "output_offset": 0.5}
+DECIDED = {"w0": 30.0, "first_w0": None, "output_offset": 0.5}
+SIREN = {"kind": "siren", "layer_sizes": [2, 4, 1], **DECIDED}
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +27,9 @@ def trained(tmp_path_factory):
     shapes = symmetry.flatten(jax.eval_shape(network.init, jax.random.key(0)))
     statistics = {path: (0.0, 0.2) for path in shapes}
     encoder = {"kind": "probe", "width": 4, "num_probes": 2}
-    model = autoencoders.build(FULL, encoder, {}, statistics)
+    model = autoencoders.build(SIREN, encoder, {}, statistics)
     canonicalizer = autoencoders.Canonicalizer(
-        FULL, encoder, {}, statistics, jax.jit(model.init)(jax.random.key(0))
+        SIREN, encoder, {}, statistics, jax.jit(model.init)(jax.random.key(0))
     )
     folder = tmp_path_factory.mktemp("runs") / "canonicalizer"
     autoencoders.save_canonicalizer(folder, canonicalizer)
@@ -53,14 +55,14 @@ def test_autoencoder_and_its_architecture(tmp_path, twins, trained):
     )
     assert (report["networks"], report["mode"]) == (1, "autoencoder, reconstruct")
     assert report["max_output_difference"] > 1e-3
-    assert symmerge_jax.load_architecture(tmp_path / "b.npz") == FULL
+    assert symmerge_jax.load_architecture(tmp_path / "b.npz") == SIREN
     decoded = symmerge_jax.load(tmp_path / "b.npz")
     assert jax.tree.map(np.shape, decoded) == jax.tree.map(np.shape, one)
 
 
 def test_twins_beside_the_template_of_an_autoencoder(tmp_path, twins, trained):
     weights, out = tmp_path / "a.npz", tmp_path / "b.npz"
-    symmerge_jax.save(weights, twins, architecture=FULL)
+    symmerge_jax.save(weights, twins, architecture=SIREN)
     report = canonicalize.run(weights, out, canonicalizer=trained, mode="template")
     assert (report["networks"], report["mode"]) == (3, "autoencoder, template")
     assert report["max_output_difference"] < 1e-4 < report["output_std"]
@@ -71,7 +73,14 @@ def test_twins_beside_the_template_of_an_autoencoder(tmp_path, twins, trained):
 
 
 def test_cnns_read_images(tmp_path, monkeypatch):
-    description = {"kind": "cnn", "image_shape": [6, 6, 1], "channels": [3]}
+    description = {
+        "kind": "cnn",
+        "image_shape": [6, 6, 1],
+        "channels": [3],
+        "activation": "tanh",
+        "stride": 2,
+        "readout": "mean",
+    }
     network = networks.build(description)
     params = testing.random_params(jax.random.key(0), network)
     weights, out = tmp_path / "a.npz", tmp_path / "b.npz"
@@ -79,7 +88,10 @@ def test_cnns_read_images(tmp_path, monkeypatch):
     monkeypatch.setattr(canonicalize, "_NUM_NUMBERS", 6 * 36)
     report = canonicalize.run(weights, out)
     assert report["max_output_difference"] < 1e-4 < report["output_std"]
-    assert symmerge_jax.load_architecture(out) == description
+    completed = {"num_classes": 10, "kernel_size": 3}
+    assert symmerge_jax.load_architecture(out) == description | completed
+    assert json.loads(report["architecture"]) == description | completed
+    assert report["out"] == str(out)
 
 
 def test_nothing_is_written_where_the_comparison_fails(tmp_path, twins, monkeypatch):
@@ -106,7 +118,10 @@ def test_what_does_not_fit_is_refused(tmp_path, twins, trained):
     symmerge_jax.save(weights, twins)
     with pytest.raises(ValueError, match=r"does not say .*pass --architecture="):
         canonicalize.run(weights, out)
-    with pytest.raises(ValueError, match=r"of layers \(2, 4, 1\).* has \(2, 5, 1\)"):
+    message = (
+        r"dense_0/kernel \(3, 2, 4\), .* dense_0/kernel \(2, 5\).*the transpose of"
+    )
+    with pytest.raises(ValueError, match=message):
         canonicalize.run(weights, out, architecture={**SIREN, "layer_sizes": [2, 5, 1]})
     with pytest.raises(ValueError, match=r"missing \['dense_2/bias'"):
         canonicalize.run(
@@ -129,6 +144,11 @@ def test_what_does_not_fit_is_refused(tmp_path, twins, trained):
         canonicalize.run(weights, out, canonicalizer=tmp_path)
     with pytest.raises(ValueError, match=r"got suffix '\.txt'"):
         canonicalize.run(weights, tmp_path / "b.txt", architecture=SIREN)
+    uneven = jax.tree.map(lambda x: x, twins)
+    uneven["dense_0"] = jax.tree.map(lambda x: x[0], uneven["dense_0"])
+    symmerge_jax.save(weights, uneven)
+    with pytest.raises(ValueError, match="of different numbers of networks: dense_0"):
+        canonicalize.run(weights, out, architecture=SIREN)
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
@@ -136,13 +156,13 @@ def test_a_state_dict_of_another_model_is_named(tmp_path):
     file = tmp_path / "net.pth"
     tensor = checkpoints.Tensor("0", np.ones((2, 3), np.float32))
     checkpoints.write(file, {"norm.gain": tensor})
-    with pytest.raises(ValueError, match=r"net\.pth': 'norm\.gain' is no tensor of"):
+    with pytest.raises(ValueError, match=r"net\.pth': 'norm\.gain' of shape .* is no"):
         canonicalize.run(file, tmp_path / "b.npz", architecture=SIREN)
 
 
 def test_a_real_state_dict(tmp_path, data_dir):
     name = "mnist_png_testing_6_3665_augmented_0/checkpoints/model_final.pth"
-    architecture = {"kind": "siren", "layer_sizes": [2, 32, 32, 1]}
+    architecture = {**SIREN, "layer_sizes": [2, 32, 32, 1]}
     out = tmp_path / "b.npz"
     report = canonicalize.run(
         data_dir / "mnist_inrs" / name, out, architecture=architecture

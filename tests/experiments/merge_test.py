@@ -71,7 +71,7 @@ def test_losses_and_barriers_before_and_after(tmp_path, files, twins):
 
 @pytest.mark.slow
 def test_images_are_data(tmp_path):
-    description = {"kind": "mlp", "layer_sizes": [64, 4, 10]}
+    description = {"kind": "mlp", "layer_sizes": [64, 4, 10], "activation": "gelu"}
     network = networks.build(description)
     for name, seed in (("a.npz", 0), ("b.npz", 1)):
         params = network.init(jax.random.key(seed))
@@ -91,7 +91,8 @@ def test_images_are_data(tmp_path):
     )
     assert naive["spread_after"] == naive["spread_before"] == report["spread_before"]
     assert report["spread_after"] < report["spread_before"]
-    assert symmerge_jax.load_architecture(tmp_path / "out.npz") == description
+    complete = {**description, "use_bias": True}
+    assert symmerge_jax.load_architecture(tmp_path / "out.npz") == complete
 
 
 @pytest.mark.slow
@@ -138,11 +139,11 @@ BAD = {
     "architecture file": ({"architecture": "net.json"}, "No such file: 'net.json'"),
     "architecture text": ({"architecture": "{"}, "the architecture is not JSON"),
     "other sizes": (
-        {"architecture": {"kind": "mlp", "layer_sizes": [4, 5, 3]}},
-        r"'.*a\.npz': The weights are of layers \(4, 6, 3\); .* has \(4, 5, 3\)",
+        {"architecture": {**MLP, "layer_sizes": [4, 5, 3]}},
+        r"'.*a\.npz': the weights have .*kernel \(4, 6\), .*kernel \(4, 5\)",
     ),
     "other depth": (
-        {"architecture": {"kind": "mlp", "layer_sizes": [4, 3]}},
+        {"architecture": {**MLP, "layer_sizes": [4, 3]}},
         r"'.*a\.npz': .* unknown \['dense_1/bias', 'dense_1/kernel'\]",
     ),
     "unknown data": ({"data": "cats"}, "Unknown data 'cats': name an .npz file"),
@@ -231,7 +232,14 @@ def test_a_trained_matcher_starts_the_search(tmp_path, files):
     assert report["spread_after"] < 1e-10 < report["spread_before"]
 
 
-CNN = {"kind": "cnn", "image_shape": [8, 8, 1], "channels": [6]}
+CNN = {
+    "kind": "cnn",
+    "image_shape": [8, 8, 1],
+    "channels": [6],
+    "activation": "relu",
+    "stride": 2,
+    "readout": "mean",
+}
 
 
 @pytest.fixture

@@ -46,8 +46,21 @@ def pickle_of(tensors, prefix=b"", suffix=b""):
     return out + b"u" + suffix + b"."
 
 
-def write(path, tensors, content=None, byteorder=None):
-    with zipfile.ZipFile(path, "w") as archive:
+def nested(**entries):
+    """Return the pickle of a dict of numbers, text and dicts of tensors."""
+    out = b"\x80\x02}("
+    for key, value in entries.items():
+        out += text(key)
+        if isinstance(value, dict):
+            plain = not any(isinstance(entry, Tensor) for entry in value.values())
+            out += (nested(**value) if plain else pickle_of(value))[2:-1]
+        else:
+            out += text(value) if isinstance(value, str) else b"I%d\n" % value
+    return out + b"u."
+
+
+def write(path, tensors, content=None, byteorder=None, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
         content = pickle_of(tensors) if content is None else content
         archive.writestr("archive/data.pkl", content)
         if byteorder is not None:

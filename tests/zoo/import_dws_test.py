@@ -107,6 +107,15 @@ def test_networks_that_are_not_sound_are_named_or_skipped(tmp_path, options, mes
     assert len(imported) == imported.provenance["num_skipped"] == 1
 
 
+def test_other_networks_are_no_inrs(tmp_path):
+    file = tmp_path / "mnist_png_training_0_0/checkpoints/model_final.pth"
+    file.parent.mkdir(parents=True)
+    weight = np.ones((3, 2), np.float32)
+    checkpoints.write(file, {"seq.0.weight": checkpoints.Tensor("0", weight)})
+    with pytest.raises(ValueError, match=r"model_final\.pth: an INR is a chain of lin"):
+        zoo.import_dws(tmp_path)
+
+
 def test_foreign_folder_names_are_refused(some):
     (some / "mnist_png_testing_3_7").rename(some / "network_1")
     with pytest.raises(ValueError, match="'network_1'"):

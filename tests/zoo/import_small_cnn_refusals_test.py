@@ -105,6 +105,36 @@ def ragged(folder):
     file.write_bytes(gzip.compress((text + "relu,86\n").encode()))
 
 
+def endless(name, start=""):
+    """Return what makes a small file of a huge line."""
+
+    def damage(folder):
+        content = (start + "1" * 10**7).encode()
+        is_packed = name.endswith(".gz")
+        (folder.path / name).write_bytes(
+            gzip.compress(content) if is_packed else content
+        )
+
+    return damage
+
+
+def many_rows(folder):
+    file = folder.path / "metrics.csv.gz"
+    lines = gzip.decompress(file.read_bytes()).decode().splitlines()
+    file.write_bytes(gzip.compress("\n".join([*lines, *lines[1:] * 2000]).encode()))
+
+
+def header(old, new):
+    def damage(folder):
+        file = folder.path / "weights.npy"
+        raw = file.read_bytes()
+        changed = raw.replace(old, new)
+        assert changed != raw
+        file.write_bytes(changed)
+
+    return damage
+
+
 def no_gzip(folder):
     (folder.path / "metrics.csv.gz").write_text("<html>")
 
@@ -115,10 +145,21 @@ BAD = {
     "weights of doubles": (rewrite(np.float64), r"float32 matrix .*got float64 of"),
     "weights in a row": (rewrite(np.ravel), r"float32 matrix .*shape \(3780,\)"),
     "weights by column": (rewrite(np.asfortranarray), r"matrix in C order"),
+    "weights of 2**64": (
+        header(b"(60, 63), }     ", b"(2**64, 1), }   "),
+        "truncated or",
+    ),
+    "weights of nothing": (header(b"(60, 63)", b"(60, 63("), "truncated or no npy"),
+    "weights of a word": (header(b"(60, 63)", b"[60, (0)"), "truncated or no npy"),
+    "weights of a flag": (header(b"(60, 63)", b"(True,6)"), "truncated or no npy"),
+    "metrics endless": (endless("metrics.csv.gz"), "a line is longer than 100000"),
+    "metrics long": (many_rows, "has more rows, but the weights beside it have 60"),
+    "layout endless": (endless("layout.csv", "varname\n"), "a line is longer than"),
+    "layout deep": (change(dense__bias={"shape": "-" * 9000 + "1"}), r"line 6: expect"),
     "metrics cut": (cut("metrics.csv.gz"), r"metrics\.csv\.gz is truncated"),
     "metrics of a page": (no_gzip, r"metrics\.csv\.gz is truncated or damaged"),
     "metrics ragged": (ragged, r"line 62: 2 entries for 11 columns"),
-    "metrics short": (drop_line, r"59 rows, but .*weights\.npy has 60"),
+    "metrics short": (drop_line, r"59 rows, but the weights beside it have 60"),
     "metrics narrow": (drop_column, r"lacks the columns modeldir; it has config"),
     "metrics no number": (metrics(test_loss="x"), r"line 9: test_loss is 'x'"),
     "metrics no step": (metrics(step=""), "every step must be a whole number"),

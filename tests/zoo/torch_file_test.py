@@ -1,6 +1,7 @@
 import collections
 import os
 import pickle
+import tracemalloc
 import types
 import zipfile
 
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 
 from symmerge_jax import zoo
-from symmerge_jax.zoo import _torch_file
-from tests.zoo.checkpoints import Tensor, global_of, pickle_of, text, write
+from symmerge_jax.zoo import _torch_pickle
+from tests.zoo.checkpoints import Tensor, global_of, nested, pickle_of, text, write
 
 
 @pytest.fixture
@@ -45,17 +46,41 @@ def test_empty_and_scalar_tensors_are_read(tmp_path, array):
     assert found["none"].shape == (0, 4) and found["one"] == array.flat[5]
 
 
-def test_nested_state_dict_is_named_by_key(tmp_path, array):
-    inner = pickle_of({"w": Tensor("0", array)})[2:-1]
-    content = b"\x80\x02}(" + text("epoch") + b"I3\n" + text("model") + inner + b"u."
-    path = write(tmp_path / "a.pth", {"w": Tensor("0", array)}, content)
-    np.testing.assert_array_equal(
-        zoo.load_torch_state_dict(path, key="model")["w"], array
-    )
-    with pytest.raises(ValueError, match=r"a\.pth.*'epoch' is of type int.*key="):
-        zoo.load_torch_state_dict(path)
-    with pytest.raises(ValueError, match="no entry 'net'"):
-        zoo.load_torch_state_dict(path, key="net")
+@pytest.mark.parametrize(
+    ("names", "key", "found"),
+    [
+        (["state_dict"], None, "state_dict"),
+        (["state_dict"], "state_dict", "state_dict"),
+        (["a.net", "b.c"], "a.net", "a.net"),
+        (["a.net", "b.c"], "b.c", "b.c"),
+    ],
+)
+def test_a_state_dict_in_a_checkpoint_is_found(tmp_path, array, names, key, found):
+    tensors = {name: {"w": Tensor(str(i), array + i)} for i, name in enumerate(names)}
+    entries = {"epoch": 3, "name": "x", "options": {}}
+    for name, tensor in tensors.items():
+        outer, _, inner = name.partition(".")
+        entries[outer] = {inner: tensor, "step": 1} if inner else tensor
+    stored = {name: tensor["w"] for name, tensor in tensors.items()}
+    path = write(tmp_path / "a.ckpt", stored, nested(**entries))
+    where, state_dict = zoo.find_torch_state_dict(path, key=key)
+    assert where == found
+    np.testing.assert_array_equal(state_dict["w"], array + names.index(found))
+
+
+def test_what_is_ambiguous_or_missing_is_listed(tmp_path, array):
+    tensors = {"w": Tensor("0", array)}
+    content = nested(epoch=3, model=tensors, ema={"net": {"w": Tensor("0", array)}})
+    path = write(tmp_path / "a.pth", tensors, content)
+    for key, message in [
+        (None, r"a\.pth: it holds 2 dicts of tensors.*--key=model or --key=ema\.net"),
+        ("models", r"no entry 'models' in it; there are \['model'\]"),
+        ("ema.x", r"no entry 'x' in it; there are \['net'\]"),
+        ("ema", "entry 'net' is of type dict"),
+        ("epoch", "holds a int, expected a dict of tensors"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            zoo.load_torch_state_dict(path, key=key)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +152,9 @@ def test_other_content_is_refused(tmp_path, message, content):
         zoo.load_torch_state_dict(write(tmp_path / "a.pth", {}, content))
 
 
-def test_impossible_layouts_are_refused(tmp_path, array):
-    for message, layout in [
+@pytest.mark.parametrize(
+    ("message", "layout"),
+    [
         ("truncated", {"offset": 1}),
         ("truncated", {"shape": (3, 5), "stride": (4, 1)}),
         ("expanded", {"shape": (10**12,), "stride": (0,)}),
@@ -136,29 +162,101 @@ def test_impossible_layouts_are_refused(tmp_path, array):
         ("impossible", {"offset": -1}),
         ("impossible", {"stride": (-4, 1)}),
         ("impossible", {"stride": (1,)}),
-    ]:
-        path = write(tmp_path / "a.pth", {"a": Tensor("0", array, **layout)})
-        with pytest.raises(ValueError, match=rf"a\.pth.*{message}"):
-            zoo.load_torch_state_dict(path)
+        ("impossible", {"shape": (1,) * 65, "stride": (1,) * 65}),
+        ("impossible", {"shape": (0, 2**64)}),
+    ],
+)
+def test_impossible_layouts_are_refused(tmp_path, array, message, layout):
+    path = write(tmp_path / "a.pth", {"a": Tensor("0", array, **layout)})
+    with pytest.raises(ValueError, match=rf"a\.pth.*{message}"):
+        zoo.load_torch_state_dict(path)
 
 
-def test_damaged_files_are_named(tmp_path, array):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw[:-30], r"no PyTorch checkpoint, or truncated"),
+        (lambda raw: b"old format", "no PyTorch checkpoint"),
+        (
+            lambda raw: b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
+            "older than PyTorch 1",
+        ),
+        (lambda raw: raw.replace(b"\x25\x49\x12", b"\x25\x49\x13"), "damaged"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, array, change, message):
     path = write(tmp_path / "a.pth", {"a": Tensor("0", array)})
-    raw = path.read_bytes()
-    middle = raw.index(array.tobytes())
-    flipped = bytearray(raw)
-    flipped[middle] ^= 255
-    for content, message in [
-        (raw[:-30], "truncated"),
-        (b"old format", "older than PyTorch 1.6"),
-        (bytes(flipped), "damaged"),
-    ]:
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=message) as error:
-            zoo.load_torch_state_dict(path)
-        assert str(path) in str(error.value)
+    changed = change(path.read_bytes())
+    assert changed != path.read_bytes()
+    path.write_bytes(changed)
+    with pytest.raises(ValueError, match=rf"a\.pth.*{message}"):
+        zoo.load_torch_state_dict(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"b\.pth"):
         zoo.load_torch_state_dict(tmp_path / "b.pth")
+
+
+def test_no_damage_raises_another_error(tmp_path, array):
+    """Single flipped bytes and cut ends; zip checks the numbers by their CRC."""
+    tensors = {"a.weight": Tensor("0", array), "a.bias": Tensor("1", array[0])}
+    path = write(tmp_path / "a.pth", tensors, byteorder="little")
+    raw, expected = path.read_bytes(), zoo.load_torch_state_dict(path)
+    generator = np.random.default_rng(0)
+    variants = [raw[: generator.integers(len(raw))] for _ in range(100)]
+    for _ in range(200):
+        flipped = bytearray(raw)
+        flipped[generator.integers(len(raw))] ^= 1 << generator.integers(8)
+        variants.append(bytes(flipped))
+    num_equal = 0
+    for variant in variants:
+        path.write_bytes(variant)
+        zoo.is_torch_file(path)
+        try:
+            found = zoo.load_torch_state_dict(path)
+        except ValueError as error:
+            assert str(path) in str(error)
+            continue
+        num_equal += 1
+        for name, value in found.items():
+            np.testing.assert_array_equal(value, expected[name])
+    assert num_equal < 100
+
+
+GREEDY = {
+    "a storage of zeros, packed": (np.zeros(2**22, np.float32), r"bytes, but the file"),
+    "100 tensors of one storage": (None, "too many of them share their data"),
+    "a memo of 2**28 entries": (b"Nr\xff\xff\xff\x0f.", "holds a NoneType"),
+    "an array of 2**60 bytes": (b"\x96" + bytes(7) + b"\x10.", "bytes"),
+    "text of 2**60 bytes": (b"\x8d" + bytes(7) + b"\x10.", "bytes"),
+    "a number of 2**30 digits": (b"\x8b\xff\xff\xff\x3f.", "not enough"),
+    "nested lists": (b"(" * 5000 + b"l" * 5000 + b".", "opcode LIST"),
+    "nested dicts": (b"}" + b"X\1\0\0\0a}" * 5000 + b"s" * 5000 + b".", "dict"),
+    "a tuple of tuples": (b")" + b"q\0h\0\x86" * 64 + b"N}q\1h\0Ns.", "type tuple"),
+}
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_a_small_file_takes_little_memory(tmp_path, array, name):
+    content, message = GREEDY[name]
+    path = tmp_path / "a.pth"
+    if isinstance(content, bytes):
+        write(path, {}, content)
+    elif content is None:
+        big = np.ones(10_000, np.float32)
+        shared = {f"w{i}": Tensor("0", big) for i in range(100)}
+        write(path, {"0": Tensor("0", big)}, pickle_of(shared))
+    else:
+        view = Tensor("0", content, shape=(2, 2), stride=(2, 1))
+        write(path, {"w": view}, compression=zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=rf"a\.pth.*{message}"):
+            zoo.load_torch_state_dict(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
 
 
 def test_missing_storage_and_foreign_zip_are_refused(tmp_path, array):
@@ -172,4 +270,4 @@ def test_missing_storage_and_foreign_zip_are_refused(tmp_path, array):
 
 
 def test_all_storage_types_have_names_of_torch():
-    assert all(name.endswith("Storage") for name in _torch_file._DTYPES)
+    assert all(name.endswith("Storage") for name in _torch_pickle.DTYPES)
