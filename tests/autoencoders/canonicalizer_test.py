@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from symmerge_jax import autoencoders, networks, symmetry
+from symmerge_jax import autoencoders, files, networks, symmetry
 
 FILES = ["canonicalizer.json", "weights.safetensors"]
 
@@ -19,8 +19,11 @@ def saved(tmp_path, canonicalizer):
 
 
 def edit(folder, **changes):
+    """Write another description, as another writer would: with its own digest."""
     path = folder / "canonicalizer.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    content = json.loads(path.read_text()) | changes
+    del content["sha256"]
+    path.write_text(json.dumps(files.seal(content)))
 
 
 @pytest.mark.slow
@@ -92,7 +95,7 @@ def test_a_failed_write_leaves_the_older_one(saved, canonicalizer, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("safetensors.numpy.save", fail)
+    monkeypatch.setattr(files, "write_safetensors", fail)
     with pytest.raises(OSError, match="disk full"):
         autoencoders.save_canonicalizer(saved, canonicalizer)
     monkeypatch.undo()
@@ -147,7 +150,7 @@ def test_truncated_files_are_refused(saved, name, kept):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "version 2; this release reads .* version 1"),
+        ({"version": 3}, "version 3; this release reads .* version 2"),
         ({"format": "other"}, "has format 'other'"),
         ({"encoder": None}, "is damaged"),
         ({"statistics": {"dense_0/bias": 3}}, "is damaged"),

@@ -120,7 +120,7 @@ def test_parts_of_another_zoo_are_refused_and_damaged_ones_made_again(
     content = file.read_bytes()
     file.write_bytes(content[:-5])
     assert_same_weights(generate(image_set, parts_dir=tmp_path), made)
-    assert "00000004.safetensors is damaged" in caplog.text
+    assert "00000004.safetensors' is truncated or damaged" in caplog.text
     assert file.read_bytes() == content
 
 
