@@ -1,6 +1,9 @@
 """Run a script: flags in, and one clear line out when something is wrong."""
 
+import errno
 import functools
+import io
+import os
 import pathlib
 import signal
 import sys
@@ -11,7 +14,7 @@ from typing import Any
 import ml_collections
 from absl import app, flags, logging
 
-from symmerge_jax import training
+from symmerge_jax import files, training
 from symmerge_jax.experiments import _config
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
@@ -70,7 +73,8 @@ def run_main(
     package, any ``OSError``, a wrong flag or another ``flags.Error``) ends with code 2
     and one line on standard error, ``error: ...``; with ``--debug`` the full traceback
     is shown. Errors raised elsewhere are bugs and keep their traceback. A run ended by
-    a signal exits with 128 + its number. Messages of libraries below warnings are shown
+    a signal exits with 128 + its number; so does one whose reader has gone (`| head`),
+    without a word. Messages of libraries below warnings are shown
     with ``--debug`` or ``--verbosity=0`` only.
 
     Args:
@@ -92,8 +96,16 @@ def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
         logging.set_verbosity(logging.WARNING)  # JAX and orbax report much as info
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # characters that it does not know
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return main(argv)
+        code = main(argv)
+        with files.naming("standard output"):
+            sys.stdout.flush()  # here, where an error can be told
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except training.Interrupted as stop:
         sys.stderr.write(f"{stop}\n")
         return 128 + stop.signal_number
@@ -146,5 +158,8 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _fail(error: BaseException) -> int:
-    sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG):
+        text += ": make room there, then the same command goes on"
+    sys.stderr.write(f"error: {text}\n")
     return 2

@@ -75,6 +75,7 @@ def default_config() -> _config.Config:
     )
 
 
+@_workdir.locking
 def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Encode networks and twins, measure, and draw the maps.
 

@@ -80,6 +80,7 @@ def default_config() -> _config.Config:
     )
 
 
+@_workdir.locking
 def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Train the pairs, align them by every method, and measure the paths.
 

@@ -71,6 +71,7 @@ def default_config() -> _config.Config:
     return config
 
 
+@_workdir.locking
 def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Make the zoo if there is none, train, and evaluate.
 
@@ -117,6 +118,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     return evaluate(folder)
 
 
+@_workdir.locking
 def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     """Measure the trained predictor of a workdir on its held-out networks.
 

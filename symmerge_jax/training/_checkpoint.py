@@ -11,6 +11,7 @@ stored as they are on the host: a run may go on with another number of devices.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from symmerge_jax import files
 from symmerge_jax.training._state import TrainState
 
 PathLike = str | pathlib.Path
@@ -68,6 +70,7 @@ def save_checkpoint(
     Raises:
       ValueError: when ``keep`` is below 1.
       TypeError: when the metadata is not JSON.
+      OSError: when it cannot be written, e.g. without space; names the checkpoint.
     """
     if keep < 1:
         raise ValueError(f"keep must be at least 1, got {keep}")
@@ -172,27 +175,76 @@ def _items(state: TrainState) -> dict[str, PyTree]:
 
 
 def _write(path: pathlib.Path, items: dict[str, PyTree], content: dict) -> None:
-    import orbax.checkpoint as ocp
-
     for leftover in path.parent.glob("[0-9]*.tmp"):
         shutil.rmtree(leftover)
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.mkdir()
+    try:
+        with files.naming(path), _plain_errors(path):
+            _fill(temporary, items, content)
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(folder: pathlib.Path, items: dict[str, PyTree], content: dict) -> None:
+    """Write a new folder with all that is in a checkpoint."""
+    import orbax.checkpoint as ocp
+
+    folder.mkdir()
     with _quiet_orbax() as checkpointer:
         for name, tree in items.items():
             arguments = ocp.args.StandardSave(jax.device_get(tree))  # pyright: ignore
-            checkpointer.save(temporary / name, args=arguments)
-    files = sorted(file for file in temporary.rglob("*") if file.is_file())
+            checkpointer.save(folder / name, args=arguments)
+    found = sorted(file for file in folder.rglob("*") if file.is_file())
     content = {
         **content,
         "leaves": {name: _describe(tree) for name, tree in items.items()},
         "files": {
-            file.relative_to(temporary).as_posix(): _fingerprint(file) for file in files
+            file.relative_to(folder).as_posix(): _fingerprint(file) for file in found
         },
     }
     record = {"crc32": _crc32(content), "content": content}
-    (temporary / _RECORD).write_text(json.dumps(record), "utf-8")
-    os.replace(temporary, path)
+    (folder / _RECORD).write_text(json.dumps(record), "utf-8")
+
+
+@contextlib.contextmanager
+def _plain_errors(path: pathlib.Path) -> Iterator[None]:
+    """Turn what orbax makes of an error of the operating system back into that one.
+
+    It writes in threads and event loops of its own: the error that comes out may be
+    one of closing them, and the cause is only in a text, in a chain of others.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError, OSError) as error:
+        link: BaseException | None = error
+        while link is not None:
+            number = getattr(link, "errno", None) or next(
+                (n for text, n in _CAUSES.items() if text in str(link)), None
+            )
+            if number is not None:
+                logging.getLogger("asyncio").addFilter(_is_new)
+                raise OSError(number, os.strerror(number), str(path)) from error
+            link = link.__cause__ or link.__context__
+        raise
+
+
+def _is_new(record: logging.LogRecord) -> bool:
+    """Whether a message of asyncio is not about an error that has been raised.
+
+    It reports each write that failed with the first, at any time afterwards.
+    """
+    return "tensorstore_spec" not in record.getMessage()
+
+
+_CAUSES = {
+    "RESOURCE_EXHAUSTED": errno.ENOSPC,
+    "No space left": errno.ENOSPC,
+    "Disk quota": errno.ENOSPC,
+    "File too large": errno.EFBIG,
+    "PERMISSION_DENIED": errno.EACCES,
+}
+"""Texts that tensorstore makes of errors of the operating system."""
 
 
 def _remove(path: pathlib.Path) -> None:
@@ -219,7 +271,7 @@ def _find(folder: PathLike, step: int | None) -> pathlib.Path:
 
 def _read_record(path: pathlib.Path) -> dict[str, Any]:
     try:
-        record = json.loads((path / _RECORD).read_bytes())
+        record = files.parse_json((path / _RECORD).read_bytes(), path / _RECORD)
         if record["crc32"] == _crc32(record["content"]):
             return record["content"]
     except FileNotFoundError:
