@@ -104,7 +104,7 @@ def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
             sys.stdout.flush()  # here, where an error can be told
         return code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 128 + signal.SIGPIPE
     except training.Interrupted as stop:
         sys.stderr.write(f"{stop}\n")
@@ -121,7 +121,17 @@ def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
     except (ValueError, TypeError, FloatingPointError, OSError) as error:
         if flags.FLAGS.debug or not (isinstance(error, OSError) or _is_ours(error)):
             raise
+        if isinstance(error, OSError):
+            _drop_output()
         return _fail(error)
+
+
+def _drop_output() -> None:
+    """Write what standard output cannot take nowhere, or Python's end tries again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Terminated(KeyboardInterrupt):
