@@ -88,7 +88,7 @@ def load_architecture(path: str | bytes | os.PathLike) -> dict[str, Any] | None:
     found = _read(path)
     if found.note is None:
         return None
-    architecture = files.parse_json(found.note, path)
+    architecture = files.parse_json(found.note, _path(path))
     if not isinstance(architecture, dict):
         raise ValueError(
             f"'{path}' is damaged: its architecture is {found.note[:60]}, no object."

@@ -5,7 +5,6 @@ zeroed, or its end cut off. Loading it must give what was saved, or one error th
 the file; it must never give anything else.
 """
 
-import collections
 import logging
 import pathlib
 import tempfile
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+
 from symmerge_jax import (
     autoencoders,
     deep_align,
@@ -62,8 +62,8 @@ def run(num_flips: int = 500, num_cuts: int = 250) -> dict[str, Any]:
 
 def examine(name: str, num_flips: int, num_cuts: int, seed: int = 0) -> dict[str, Any]:
     """Return how often each of `OUTCOMES` was seen, and examples of the bad ones."""
-    kind, counts = KINDS[name], collections.Counter(dict.fromkeys(OUTCOMES, 0))
-    examples = []
+    kind, examples = KINDS[name], []
+    counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
     logging.getLogger("absl").setLevel(logging.ERROR)  # parts that are made again
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary, "folder")
@@ -145,7 +145,9 @@ def _params(num_networks: int | None = None) -> Any:
     shapes = jax.eval_shape(networks.build(_ARCHITECTURE).init, jax.random.key(0))
     batch = () if num_networks is None else (num_networks,)
     return _random(
-        jax.tree.map(lambda x: jax.ShapeDtypeStruct((*batch, *x.shape), x.dtype), shapes)
+        jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((*batch, *x.shape), x.dtype), shapes
+        )
     )
 
 

@@ -1,7 +1,7 @@
 """Files that are never silently wrong: whole or absent, sealed, bounded, locked."""
 
 from symmerge_jax.files._json import check_lengths, check_seal, parse_json, seal
-from symmerge_jax.files._lock import lock
+from symmerge_jax.files._lock import lock, making
 from symmerge_jax.files._npz import has_member, read_npz, write_npz
 from symmerge_jax.files._replace import naming, replacing
 from symmerge_jax.files._safetensors import (
@@ -23,6 +23,7 @@ __all__ = [
     "has_member",
     "is_storable",
     "lock",
+    "making",
     "naming",
     "open_safetensors",
     "parse_json",

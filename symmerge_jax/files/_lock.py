@@ -53,6 +53,26 @@ def lock(path: str | os.PathLike, works_on: str | os.PathLike) -> Iterator[None]
                 _release(path, descriptor)
 
 
+@contextlib.contextmanager
+def making(path: str | os.PathLike) -> Iterator[None]:
+    """Keep other processes from making a file, while the block runs.
+
+    Args:
+      path: the file; its folder is made, and holds the lock.
+
+    Yields:
+      Nothing; the lock is held until the block ends.
+
+    Raises:
+      ValueError: another process is making it; names it.
+      OSError: nothing can be written there.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with lock(path.with_name(f".{path.name}.lock"), path):
+        yield
+
+
 def _acquire(path: pathlib.Path, works_on: str | os.PathLike) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

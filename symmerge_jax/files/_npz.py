@@ -167,7 +167,7 @@ def _check_count(file: Any, size: int, comment: bytes, num_members: int) -> None
 
 def _bytes_of(array: np.ndarray) -> memoryview:
     """Return the bytes of an array, in its own order, as a view."""
-    return memoryview(array.reshape(-1, order="A").view(np.uint8))
+    return array.reshape(-1, order="A").view(np.uint8).data
 
 
 def _update(checksum: Any, name: str, array: np.ndarray) -> None:

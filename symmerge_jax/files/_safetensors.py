@@ -247,7 +247,7 @@ def _little_endian(array: Any) -> np.ndarray:
 
 def _bytes_of(array: np.ndarray) -> memoryview:
     """Return the bytes of a contiguous array, as a view."""
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _are_texts(metadata: Any) -> bool:

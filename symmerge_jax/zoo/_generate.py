@@ -165,8 +165,7 @@ def load_or_make(
     path = pathlib.Path(path)
     if path.exists():
         return _load_same(path, recipe)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.lock(path.with_name(f".{path.name}.lock"), path):
+    with files.making(path):
         if path.exists():  # another process has made it meanwhile
             return _load_same(path, recipe)
         parts_dir = path.with_name(path.name + ".parts")

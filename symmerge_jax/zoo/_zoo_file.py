@@ -144,7 +144,7 @@ def _view(path, entry):
     """Return a read-only array at its place in the file."""
     if entry.dtype not in _DTYPES:
         raise ValueError(f"'{path}' holds data of type {entry.dtype}, no zoo does.")
-    dtype = entry.dtype.newbyteorder("<")
+    dtype = np.dtype(entry.dtype).newbyteorder("<")
     if entry.begin == entry.end:
         return np.zeros(entry.shape, dtype)
     return np.memmap(path, dtype, "r", entry.begin, entry.shape)

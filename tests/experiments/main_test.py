@@ -88,7 +88,12 @@ CASES = [
 
 
 def environment():
-    return {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "",
+        "JAX_PLATFORMS": "cpu",
+    }
 
 
 @pytest.mark.slow
