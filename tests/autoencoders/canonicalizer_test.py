@@ -185,15 +185,15 @@ def test_weights_of_another_description_are_refused(saved, canonicalizer):
         autoencoders.load_canonicalizer(saved)
 
 
-@pytest.mark.parametrize("change", [("0.2", "8.2"), ("30.0", "10.0"), ("0.25", "0.15")])
+@pytest.mark.parametrize(
+    "change", [("0.2", "8.2"), ("siren", "sirex"), ("0.25", "0.15")]
+)
 def test_a_description_that_was_changed_is_refused(saved, change):
     path = saved / "canonicalizer.json"
     text = path.read_text()
     assert change[0] in text
     path.write_text(text.replace(*change, 1))
-    with pytest.raises(
-        ValueError, match=r"canonicalizer\.json' is damaged: .*checksum"
-    ):
+    with pytest.raises(ValueError, match=r"r\.json' is damaged: .*checksum"):
         autoencoders.load_canonicalizer(saved)
 
 
