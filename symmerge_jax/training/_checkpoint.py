@@ -10,15 +10,12 @@ Parameters are items of their own: a model loads without its optimizer. Arrays a
 stored as they are on the host: a run may go on with another number of devices.
 """
 
-import contextlib
-import errno
 import json
-import logging
 import os
 import pathlib
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -26,6 +23,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from symmerge_jax import files
+from symmerge_jax.training import _orbax
 from symmerge_jax.training._state import TrainState
 
 PathLike = str | pathlib.Path
@@ -179,7 +177,7 @@ def _write(path: pathlib.Path, items: dict[str, PyTree], content: dict) -> None:
         shutil.rmtree(leftover)
     temporary = path.with_name(f"{path.name}.tmp")
     try:
-        with files.naming(path), _plain_errors(path):
+        with files.naming(path), _orbax.plain_errors(path):
             _fill(temporary, items, content)
             os.replace(temporary, path)
     finally:
@@ -191,7 +189,7 @@ def _fill(folder: pathlib.Path, items: dict[str, PyTree], content: dict) -> None
     import orbax.checkpoint as ocp
 
     folder.mkdir()
-    with _quiet_orbax() as checkpointer:
+    with _orbax.quiet() as checkpointer:
         for name, tree in items.items():
             arguments = ocp.args.StandardSave(jax.device_get(tree))  # pyright: ignore
             checkpointer.save(folder / name, args=arguments)
@@ -205,46 +203,6 @@ def _fill(folder: pathlib.Path, items: dict[str, PyTree], content: dict) -> None
     }
     record = {"crc32": _crc32(content), "content": content}
     (folder / _RECORD).write_text(json.dumps(record), "utf-8")
-
-
-@contextlib.contextmanager
-def _plain_errors(path: pathlib.Path) -> Iterator[None]:
-    """Turn what orbax makes of an error of the operating system back into that one.
-
-    It writes in threads and event loops of its own: the error that comes out may be
-    one of closing them, and the cause is only in a text, in a chain of others.
-    """
-    try:
-        yield
-    except (ValueError, RuntimeError, OSError) as error:
-        link: BaseException | None = error
-        while link is not None:
-            number = getattr(link, "errno", None) or next(
-                (n for text, n in _CAUSES.items() if text in str(link)), None
-            )
-            if number is not None:
-                logging.getLogger("asyncio").addFilter(_is_new)
-                raise OSError(number, os.strerror(number), str(path)) from error
-            link = link.__cause__ or link.__context__
-        raise
-
-
-def _is_new(record: logging.LogRecord) -> bool:
-    """Whether a message of asyncio is not about an error that has been raised.
-
-    It reports each write that failed with the first, at any time afterwards.
-    """
-    return "tensorstore_spec" not in record.getMessage()
-
-
-_CAUSES = {
-    "RESOURCE_EXHAUSTED": errno.ENOSPC,
-    "No space left": errno.ENOSPC,
-    "Disk quota": errno.ENOSPC,
-    "File too large": errno.EFBIG,
-    "PERMISSION_DENIED": errno.EACCES,
-}
-"""Texts that tensorstore makes of errors of the operating system."""
 
 
 def _remove(path: pathlib.Path) -> None:
@@ -299,7 +257,7 @@ def _read_item(
                 raise ValueError(_damaged(path, f"its file {file} has changed"))
     target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
     arguments = ocp.args.StandardRestore(target)  # pyright: ignore
-    with _quiet_orbax() as checkpointer:
+    with _orbax.quiet() as checkpointer:
         return checkpointer.restore(path / name, args=arguments)
 
 
@@ -350,18 +308,3 @@ def _fingerprint(file: pathlib.Path) -> list[int]:
 
 def _crc32(content: Any) -> int:
     return zlib.crc32(json.dumps(content, sort_keys=True).encode())
-
-
-@contextlib.contextmanager
-def _quiet_orbax() -> Iterator[Any]:
-    """Open an orbax checkpointer without its log lines, and close it."""
-    import orbax.checkpoint as ocp
-
-    logger = logging.getLogger("absl")  # where orbax writes; its errors are raised
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            yield checkpointer
-    finally:
-        logger.setLevel(level)
