@@ -254,6 +254,24 @@ def write_json(path: PathLike, content: Any) -> None:
         file.write(_text(content))
 
 
+def read_sealed(path: PathLike) -> dict[str, Any]:
+    """Read what `write_sealed` wrote; raises a ValueError that names damaged files.
+
+    Files of earlier versions have no checksum.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not a JSON object: repair or delete it")
+    files.check_seal(content, path, required=False)
+    content.pop(files.SEAL, None)
+    return content
+
+
+def write_sealed(path: PathLike, content: Mapping[str, Any]) -> None:
+    """Write a JSON object with a checksum: one that is computed with again."""
+    write_json(path, files.seal(content))
+
+
 def _text(content: Any) -> bytes:
     return (json.dumps(content, indent=2) + "\n").encode()
 

@@ -1,6 +1,12 @@
 """Files that are never silently wrong: whole or absent, sealed, bounded, locked."""
 
-from symmerge_jax.files._json import check_lengths, check_seal, parse_json, seal
+from symmerge_jax.files._json import (
+    SEAL,
+    check_lengths,
+    check_seal,
+    parse_json,
+    seal,
+)
 from symmerge_jax.files._lock import lock, making
 from symmerge_jax.files._npz import has_member, read_npz, write_npz
 from symmerge_jax.files._replace import naming, replacing
@@ -16,6 +22,7 @@ from symmerge_jax.files._safetensors import (
 
 __all__ = [
     "METADATA",
+    "SEAL",
     "Header",
     "check_digest",
     "check_lengths",
