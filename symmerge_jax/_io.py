@@ -1,164 +1,189 @@
 """Weights of networks in files: safetensors or npz, never a pickle."""
 
-import io
 import json
 import os
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from symmerge_jax import symmetry
+from symmerge_jax import _shards, _tensor_names, files
 from symmerge_jax.typing import Params
 
 _ARCHITECTURE = "architecture"
+_FORMAT = {"format": "symmerge_jax.weights", "version": "1"}
 FORMATS = (".safetensors", ".npz")
 
 
 def save(
-    path: str | os.PathLike,
+    path: str | bytes | os.PathLike,
     params: Params,
     *,
     architecture: Mapping[str, Any] | None = None,
 ) -> None:
     """Write parameters to a `.safetensors` or `.npz` file.
 
-    Tensors are named by their path, `dense_0/kernel`. The file is written under a
-    temporary name and then renamed.
+    Tensors are named by their path, `dense_0/kernel`; "~" and "/" within a key are
+    written "~0" and "~1". `load` returns the same nested dict. The file has a SHA-256
+    of all that it says, which `load` compares; it is written under a temporary name and
+    then renamed.
 
     Args:
       path: the file; its suffix chooses the format. `.npz` knows no bfloat16.
-      params: parameters of one network or a batch.
+      params: parameters of one network or a batch: nested dicts with strings as keys.
       architecture: description for `networks.build`, stored beside the tensors.
 
     Raises:
-      ValueError: for another suffix, or a tensor that the format cannot hold.
+      ValueError: for another suffix, or a key or tensor that would not come back as it
+        is; names it.
+      TypeError: for what is no nested dict of arrays, or no JSON in the description.
+      OSError: if the file cannot be written; names it.
     """
-    path = _checked(path)
-    leaves: dict[str, Any] = {
-        "/".join(name): np.asarray(leaf, order="C")
-        for name, leaf in symmetry.flatten(params).items()
-    }
-    _check_leaves(path, leaves)
-    note = None if architecture is None else json.dumps(dict(architecture))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
-    try:
-        if path.suffix == ".safetensors":
-            import safetensors.numpy
-
-            metadata = None if note is None else {_ARCHITECTURE: note}
-            # Not `save_file`, whose files nobody else may read, whatever the umask.
-            temporary.write_bytes(safetensors.numpy.save(leaves, metadata=metadata))
-        else:
-            if note is not None:
-                leaves[_ARCHITECTURE] = np.array(note)
-            np.savez(temporary, **leaves)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    path = _path(path)
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise ValueError(
+            f"'{path}': weights are stored as {' or '.join(FORMATS)}, got suffix"
+            f" {path.suffix!r}."
+        )
+    leaves = _tensor_names.flatten(params, path)
+    _check_leaves(path, suffix, leaves)
+    note = {} if architecture is None else {_ARCHITECTURE: _text(architecture)}
+    if suffix == ".safetensors":
+        files.write_safetensors(path, leaves, {**_FORMAT, **note})
+    else:
+        texts = {name: np.array(text) for name, text in note.items()}
+        with files.replacing(path) as file:
+            files.write_npz(file, leaves | texts)
 
 
-def load(path: str | os.PathLike) -> dict[str, Any]:
-    """Read the parameters that `save` wrote.
+def load(path: str | bytes | os.PathLike) -> dict[str, Any]:
+    """Read parameters from a file of weights.
+
+    What a file is, is told by its content. Files that `save` wrote are compared with
+    the digest in them, others with what they declare.
 
     Args:
-      path: a `.safetensors` or `.npz` file whose tensors are named by their path.
+      path: a safetensors or npz file whose tensors are named by their path; or the
+        `.safetensors.index.json` of a model in several files, or its folder.
 
     Returns:
       Nested dict of numpy arrays.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      OSError: if it may not be read, or is a folder.
-      ValueError: if the file is damaged or of another format.
+      OSError: if it may not be read, or is a folder without an index.
+      ValueError: if the file is damaged, of another format or only a part of a model.
     """
-    return _read(path)[0]
+    found = _read(path)
+    return _tensor_names.unflatten(found.arrays, path, is_escaped=found.is_ours)
 
 
-def load_architecture(path: str | os.PathLike) -> dict[str, Any] | None:
+def load_architecture(path: str | bytes | os.PathLike) -> dict[str, Any] | None:
     """Return the description of the architecture stored in a file, None without one.
 
     Errors as in `load`.
     """
-    return _read(path)[1]
+    found = _read(path)
+    if found.note is None:
+        return None
+    architecture = files.parse_json(found.note, _path(path))
+    if not isinstance(architecture, dict):
+        raise ValueError(
+            f"'{path}' is damaged: its architecture is {found.note[:60]}, no object."
+        )
+    return architecture
 
 
-def _read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    path = _checked(path)
+class _Found(NamedTuple):
+    arrays: dict[str, np.ndarray]
+    note: str | None
+    is_ours: bool
+
+
+def _read(path: str | bytes | os.PathLike) -> _Found:
+    path = _path(path)
     if not path.exists():
         raise FileNotFoundError(f"No such file: '{path}'.")
-    with path.open("rb"):  # a file that may not be read is not a damaged one
-        pass
     try:
-        leaves, note = _readers[path.suffix](path)
-        architecture = None if note is None else json.loads(note)
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise _damaged(path, error) from error
-    tree = symmetry.unflatten({tuple(k.split("/")): x for k, x in leaves.items()})
-    return tree, architecture
+        return _read_any(path)
+    except ValueError as error:
+        raise ValueError(f"{error} Copy or export it again.") from error
 
 
-def _read_safetensors(path: pathlib.Path):
-    import safetensors
-    import safetensors.numpy
-
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            note = (file.metadata() or {}).get(_ARCHITECTURE)
-        return safetensors.numpy.load_file(path), note
-    except safetensors.SafetensorError as error:
-        raise ValueError(str(error)) from error
-
-
-def _read_npz(path: pathlib.Path):
-    # np.load would leave a damaged file open and return what is no array as bytes.
-    leaves = {}
-    with zipfile.ZipFile(path) as file:
-        for name in file.namelist():
-            content = io.BytesIO(file.read(name))  # checks the CRC
-            array = np.lib.format.read_array(content, allow_pickle=False)
-            leaves[name.removesuffix(".npy")] = array
-    note = leaves.pop(_ARCHITECTURE, None)
-    return leaves, None if note is None else str(note)
-
-
-_readers = {".safetensors": _read_safetensors, ".npz": _read_npz}
+def _read_any(path: pathlib.Path) -> _Found:
+    """Read a file that is what its first bytes say."""
+    if path.is_dir() and (index := _shards.find_index(path)) is not None:
+        return _Found(_shards.read(index), None, False)
+    with path.open("rb") as file:
+        magic = file.read(16)
+    if magic.startswith(b"PK"):
+        arrays, is_ours = _read_npz(path)
+        note = arrays.pop(_ARCHITECTURE, None)
+        if not arrays:
+            raise ValueError(f"'{path}' is damaged: it holds no tensors.")
+        return _Found(arrays, None if note is None else str(note), is_ours)
+    if magic[8:9] == b"{":
+        _shards.refuse_alone(path)
+        arrays, header = files.read_safetensors(path)
+        is_ours = header.metadata.get("format") == _FORMAT["format"]
+        if is_ours and header.digest is None:
+            raise ValueError(f"'{path}' is damaged: its checksum is missing.")
+        note = header.metadata.get(_ARCHITECTURE)
+        return _Found(arrays, note, is_ours)
+    if path.suffix.lower() == ".json":
+        return _Found(_shards.read(path), None, False)
+    raise ValueError(f"'{path}' is damaged or no file of weights: {_hint(magic)}.")
 
 
-def _checked(path: str | os.PathLike) -> pathlib.Path:
-    path = pathlib.Path(path)
-    if path.suffix not in FORMATS:
+def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], bool]:
+    if files.has_member(path, "data.pkl"):
         raise ValueError(
-            f"'{path}': weights are stored as {' or '.join(FORMATS)}, got suffix"
-            f" {path.suffix!r}."
+            f"'{path}' was written by torch.save, which `load` does not read:"
+            " launch/canonicalize.py and launch/merge.py do; or store its tensors with"
+            " safetensors.torch.save_file."
         )
-    return path
+    return files.read_npz(path)
 
 
-def _check_leaves(path: pathlib.Path, leaves: Mapping[str, np.ndarray]) -> None:
+def _hint(magic: bytes) -> str:
+    """Return what a file is, by its first bytes, and what to do."""
+    if magic.startswith(b"\x93NUMPY"):
+        return "one array of numpy.save; store it with numpy.savez, by name"
+    if magic.startswith(b"\x89HDF"):
+        return "HDF5; store its tensors as safetensors or npz"
+    if magic.startswith(b"\x80"):
+        return "a Python pickle, which is never read"
+    return "neither safetensors nor npz"
+
+
+def _path(path: str | bytes | os.PathLike) -> pathlib.Path:
+    return pathlib.Path(os.fsdecode(path)).expanduser()
+
+
+def _text(architecture: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(architecture))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"the architecture is no JSON: {error}") from error
+
+
+def _check_leaves(
+    path: pathlib.Path, suffix: str, leaves: Mapping[str, np.ndarray]
+) -> None:
     """Refuse tensors that would come back from the file as something else."""
-    is_npz = path.suffix == ".npz"
+    is_npz = suffix == ".npz"
     for name, leaf in leaves.items():
-        is_bfloat16 = leaf.dtype.name == "bfloat16" and not is_npz
-        if leaf.dtype.kind not in "biufc" and not is_bfloat16:
+        is_known = leaf.dtype.kind in "biufc" and leaf.dtype.isbuiltin == 1
+        if not (is_known if is_npz else files.is_storable(leaf.dtype)):
             hint = ": cast it, or use .safetensors" if is_npz else ": cast it"
             raise ValueError(
-                f"'{path}': {path.suffix} cannot hold '{name}' of type"
-                f" {leaf.dtype}{hint}."
+                f"'{path}': {suffix} cannot hold '{name}' of type {leaf.dtype}{hint}."
             )
-    if is_npz and (reserved := {_ARCHITECTURE, "file"} & leaves.keys()):
+    reserved = _ARCHITECTURE if is_npz else files.METADATA
+    if reserved in leaves:
         raise ValueError(
-            f"'{path}': .npz cannot hold a tensor called {min(reserved)!r}: rename it,"
-            " or use .safetensors."
+            f"'{path}': {suffix} cannot hold a tensor called {reserved!r}: rename it,"
+            f" or use {'.safetensors' if is_npz else '.npz'}."
         )
-
-
-def _damaged(path: pathlib.Path, error: Exception) -> ValueError:
-    return ValueError(
-        f"'{path}' is damaged or no {path.suffix[1:]} file of arrays ({error}); copy or"
-        " export it again."
-    )

@@ -1,8 +1,8 @@
 """A trained model as a folder: what it is in JSON, its parameters as safetensors.
 
 NAME.json             format, version, the parts that describe the model,
-                      statistics of its population, free metadata, and the digest
-                      of the other file
+                      statistics of its population, free metadata, the digest of the
+                      other file, and one of all this (since version 2)
 weights.safetensors   the parameters
 """
 
@@ -17,12 +17,13 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from symmerge_jax import symmetry
+from symmerge_jax import files, symmetry
 from symmerge_jax.typing import Key
 
 Model = TypeVar("Model")
 
-VERSION = 1
+VERSION = 2
+_OLD_VERSION = 1
 
 
 class ModelFormat(NamedTuple):
@@ -45,7 +46,7 @@ class ModelFormat(NamedTuple):
 
     @property
     def stamp(self) -> tuple[str, int]:
-        """Format and version that are written, and that can be read."""
+        """Format and version that are written."""
         return f"symmerge_jax.{self.name}", VERSION
 
 
@@ -64,8 +65,6 @@ def save_model(path: str | os.PathLike, form: ModelFormat, model: Any) -> None:
       ValueError: if `path` holds anything else, which would be lost, or a parameter is
         not finite.
     """
-    import safetensors.numpy
-
     path = pathlib.Path(path)
     if path.exists() and not _is_replaceable(path, form):
         raise ValueError(
@@ -91,11 +90,12 @@ def save_model(path: str | os.PathLike, form: ModelFormat, model: Any) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as temporary:
         folder = pathlib.Path(temporary) / "new"
         folder.mkdir()
-        weights = safetensors.numpy.save(leaves)
-        (folder / "weights.safetensors").write_bytes(weights)
-        description["weights_sha256"] = hashlib.sha256(weights).hexdigest()
-        text = json.dumps(description, indent=2, sort_keys=True)
-        (folder / form.files[0]).write_text(text + "\n")
+        with files.naming(path):
+            weights = folder / form.files[1]
+            files.write_safetensors(weights, leaves)
+            description["weights_sha256"] = _sha256(weights)
+            text = json.dumps(files.seal(description), indent=2, sort_keys=True)
+            (folder / form.files[0]).write_text(text + "\n", "utf-8")
         _replace(path, folder, pathlib.Path(temporary) / "old")
 
 
@@ -122,9 +122,6 @@ def load_model(
       ValueError: if a file is damaged, of an unknown format, or does not fit the other,
         or a parameter is not finite.
     """
-    import safetensors
-    import safetensors.numpy
-
     path, (name_json, name_weights) = pathlib.Path(path), form.files
     folder = path if (path / name_json).exists() else path / form.name
     for name in form.files:
@@ -139,39 +136,24 @@ def load_model(
                 f"No {form.title} in '{path}': '{folder / name}' does not exist. Give"
                 f" {give}."
             )
-    try:
-        description = json.loads((folder / name_json).read_text())
-        weights = (folder / name_weights).read_bytes()
-        leaves = safetensors.numpy.load(weights)
-        _check_description(description, form)
-    except (ValueError, safetensors.SafetensorError) as error:
-        raise ValueError(
-            f"The {form.title} in '{folder}' is damaged ({error}); export it again by"
-            " rerunning launch/train.py on its workdir, or copy it again."
-        ) from error
-    stamp = description.get("format"), description.get("version")
-    if stamp != form.stamp:
-        raise ValueError(
-            f"'{folder / name_json}' has format {stamp[0]!r} version {stamp[1]!r};"
-            f" this release reads {form.stamp[0]!r} version {form.stamp[1]}."
-        )
-    if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
-        raise ValueError(
-            f"'{folder / name_weights}' is damaged: it is not the file that"
-            f" {name_json} was written with. Copy or export both again."
-        )
+    description, leaves = _read(folder, form)
     statistics = {
         tuple(name.split("/")): (pair[0], pair[1])
         for name, pair in description["statistics"].items()
     }
     flat = {tuple(name.split("/")): leaf for name, leaf in leaves.items()}
-    model = make(
-        **{name: description[name] for name in form.parts},
-        statistics=statistics,
-        variables=symmetry.unflatten(flat),
-        metadata=description["metadata"],
-    )
-    expected = jax.eval_shape(init_of(model), jax.random.key(0))
+    try:
+        model = make(
+            **{name: description[name] for name in form.parts},
+            statistics=statistics,
+            variables=symmetry.unflatten(flat),
+            metadata=description["metadata"],
+        )
+        expected = jax.eval_shape(init_of(model), jax.random.key(0))
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise ValueError(
+            f"'{folder / name_json}' describes no {form.title}: {error}"
+        ) from error
     shapes = {"/".join(n): x.shape for n, x in symmetry.flatten(expected).items()}
     for name in sorted(shapes.keys() | leaves.keys()):
         got = leaves[name].shape if name in leaves else None
@@ -188,20 +170,62 @@ def load_model(
     return model
 
 
+def _read(
+    folder: pathlib.Path, form: ModelFormat
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the description and the tensors in a folder, both compared and sound."""
+    file, weights = (folder / name for name in form.files)
+    try:
+        description = files.parse_json(file.read_bytes(), file)
+        _check_description(description, form)
+        leaves, _ = files.read_safetensors(weights)
+    except ValueError as error:
+        raise ValueError(
+            f"The {form.title} in '{folder}' is damaged ({error}); export it again by"
+            " rerunning launch/train.py on its workdir, or copy it again."
+        ) from error
+    stamp = description.get("format"), description.get("version")
+    if not _is_known(description, form):
+        raise ValueError(
+            f"'{file}' has format {stamp[0]!r} version {stamp[1]!r};"
+            f" this release reads {form.stamp[0]!r} version {form.stamp[1]}."
+        )
+    if _sha256(weights) != description["weights_sha256"]:
+        raise ValueError(
+            f"'{weights}' is damaged: it is not the file that {form.files[0]} was"
+            " written with. Copy or export both again."
+        )
+    for name in form.parts:
+        files.check_lengths(description[name], file, num_tensors=len(leaves))
+    return description, leaves
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_known(description: dict[str, Any], form: ModelFormat) -> bool:
+    """Whether a description has a format and a version that can be read."""
+    known = [(form.stamp[0], version) for version in (_OLD_VERSION, VERSION)]
+    return (description.get("format"), description.get("version")) in known
+
+
 def _check_description(description: Any, form: ModelFormat) -> None:
     """Refuse a description of this version with parts missing or of another kind."""
     file = form.files[0]
     if not isinstance(description, dict):
         raise ValueError(f"{file} holds no object")
-    if (description.get("format"), description.get("version")) != form.stamp:
+    if not _is_known(description, form):
         return
+    files.check_seal(description, file, required=description["version"] == VERSION)
     for name in (*form.parts, "statistics", "metadata"):
         if not isinstance(description.get(name), dict):
             raise ValueError(f"{file} has no object {name!r}")
     if not isinstance(description.get("weights_sha256"), str):
         raise ValueError(f"{file} has no string 'weights_sha256'")
     for name, pair in description["statistics"].items():
-        if not isinstance(pair, list) or len(pair) != 2:
+        if not isinstance(pair, list) or list(map(type, pair)) != [float, float]:
             raise ValueError(f"statistics of {name!r} are no pair but {pair!r}")
 
 

@@ -1,15 +1,13 @@
 """Arrays of a run in files: there as a whole, or not at all."""
 
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 from absl import logging
 
-from symmerge_jax import training
+from symmerge_jax import files, training
 
 Arrays = Mapping[str, np.ndarray]
 Job = TypeVar("Job", bound=Hashable)
@@ -42,16 +40,14 @@ def complete(
 
 
 def save_arrays(file: pathlib.Path, arrays: Arrays) -> dict[str, np.ndarray]:
-    """Write arrays to an `.npz` file under a temporary name, then rename it.
+    """Write arrays to an `.npz` file with a digest, as a whole or not at all.
 
     Returns:
       The arrays as `find_arrays` would read them.
     """
     kept = {name: np.array(array) for name, array in arrays.items()}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".tmp.npz")
-    np.savez_compressed(temporary, **kept)  # pyright: ignore
-    temporary.replace(file)
+    with files.replacing(file) as opened:
+        files.write_npz(opened, kept, compress=True)
     return kept
 
 
@@ -60,8 +56,7 @@ def find_arrays(file: pathlib.Path) -> dict[str, np.ndarray] | None:
     if not file.exists():
         return None
     try:
-        with file.open("rb") as opened, np.load(opened) as arrays:
-            return dict(arrays)
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        logging.warning("'%s' is damaged (%s): it is made again.", file, error)
+        return files.read_npz(file)[0]
+    except ValueError as error:
+        logging.warning("%s It is made again.", error)
         return None

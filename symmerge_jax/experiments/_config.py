@@ -11,12 +11,13 @@ import hashlib
 import importlib.util
 import inspect
 import json
-import os
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ml_collections
+
+from symmerge_jax import files
 
 PathLike = str | pathlib.Path
 ConfigDict = ml_collections.ConfigDict
@@ -206,10 +207,12 @@ def save_config(path: PathLike, config: ConfigDict) -> None:
     """Write a config to a JSON file; tuples become lists.
 
     Args:
-      path: the file.
+      path: the file; one with this content stays as it is, also in a read-only folder.
       config: what to write.
     """
-    write_json(path, plain_config(config))
+    path, text = pathlib.Path(path), _text(plain_config(config))
+    if not path.is_file() or path.read_bytes() != text:
+        write_json(path, plain_config(config))
 
 
 def load_config(path: PathLike) -> ConfigDict:
@@ -229,7 +232,7 @@ def load_config(path: PathLike) -> ConfigDict:
     if not path.is_file():
         raise FileNotFoundError(f"no config in {path}: check the path, or train first")
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = files.parse_json(path.read_bytes(), path)
     except ValueError as error:
         raise ValueError(_damaged(path, f"JSON ({error})")) from None
     if not isinstance(content, dict):
@@ -245,17 +248,37 @@ def plain_config(config: ConfigDict) -> dict[str, Any]:
 def read_json(path: PathLike) -> Any:
     """Read a JSON file; raises a ValueError that names it when it is damaged."""
     try:
-        return json.loads(pathlib.Path(path).read_text("utf-8"))
+        return files.parse_json(pathlib.Path(path).read_bytes(), path)
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}): repair or delete it") from None
 
 
 def write_json(path: PathLike, content: Any) -> None:
-    """Write a JSON file under a temporary name, then rename it."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    os.replace(temporary, path)
+    """Write a JSON file, as a whole or not at all."""
+    with files.replacing(path) as file:
+        file.write(_text(content))
+
+
+def read_sealed(path: PathLike) -> dict[str, Any]:
+    """Read what `write_sealed` wrote; raises a ValueError that names damaged files.
+
+    Files of earlier versions have no checksum.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not a JSON object: repair or delete it")
+    files.check_seal(content, path, required=False)
+    content.pop(files.SEAL, None)
+    return content
+
+
+def write_sealed(path: PathLike, content: Mapping[str, Any]) -> None:
+    """Write a JSON object with a checksum: one that is computed with again."""
+    write_json(path, files.seal(content))
+
+
+def _text(content: Any) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def _damaged(path: pathlib.Path, what: str) -> str:

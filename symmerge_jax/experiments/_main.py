@@ -1,6 +1,9 @@
 """Run a script: flags in, and one clear line out when something is wrong."""
 
+import errno
 import functools
+import io
+import os
 import pathlib
 import re
 import signal
@@ -12,7 +15,7 @@ from typing import Any
 import ml_collections
 from absl import app, flags, logging
 
-from symmerge_jax import training
+from symmerge_jax import files, training
 from symmerge_jax.experiments import _config
 
 flags.disclaim_key_flags()  # `--help` of a script shows those defined here too
@@ -88,7 +91,8 @@ def run_main(
     package, any ``OSError``, a wrong flag or another ``flags.Error``) ends with code 2
     and one line on standard error, ``error: ...``; with ``--debug`` the full traceback
     is shown. Errors raised elsewhere are bugs and keep their traceback. A run ended by
-    a signal exits with 128 + its number. Messages of libraries below warnings are shown
+    a signal exits with 128 + its number; so does one whose reader has gone (`| head`),
+    without a word. Messages of libraries below warnings are shown
     with ``--debug`` or ``--verbosity=0`` only.
 
     Args:
@@ -110,8 +114,16 @@ def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
         logging.set_verbosity(logging.WARNING)  # JAX and orbax report much as info
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # characters that it does not know
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return main(argv)
+        code = main(argv)
+        with files.naming("standard output"):
+            sys.stdout.flush()  # here, where an error can be told
+        return code
+    except BrokenPipeError:
+        _drop_output()
+        return 128 + signal.SIGPIPE
     except training.Interrupted as stop:
         sys.stderr.write(f"{stop}\n")
         return 128 + stop.signal_number
@@ -127,7 +139,17 @@ def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
     except (ValueError, TypeError, FloatingPointError, OSError) as error:
         if flags.FLAGS.debug or not (isinstance(error, OSError) or _is_ours(error)):
             raise
+        if isinstance(error, OSError):
+            _drop_output()
         return _fail(error)
+
+
+def _drop_output() -> None:
+    """Write what standard output cannot take nowhere, or Python's end tries again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Terminated(KeyboardInterrupt):
@@ -168,5 +190,8 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _fail(error: BaseException) -> int:
-    sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG):
+        text += ": make room there, then the same command goes on"
+    sys.stderr.write(f"error: {text}\n")
     return 2

@@ -2,12 +2,13 @@
 
 import base64
 import html
-import os
 import pathlib
 import re
 import shutil
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from symmerge_jax import files
 
 
 class Text(NamedTuple):
@@ -85,7 +86,9 @@ def write(report: Report, folder: pathlib.Path) -> pathlib.Path:
         for block in section.blocks:
             if isinstance(block, Figure):
                 figures.mkdir(exist_ok=True)
-                shutil.copyfile(block.path, figures / f"{block.name}.png")
+                target = figures / f"{block.name}.png"
+                with files.naming(target):
+                    shutil.copyfile(block.path, target)
     _replace(folder / "report.html", to_html(report))
     _replace(folder / "report.md", to_markdown(report))
     return folder / "report.md"
@@ -187,9 +190,8 @@ def _inline(text: str) -> str:
 
 
 def _replace(path: pathlib.Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, "utf-8")
-    os.replace(temporary, path)
+    with files.replacing(path) as file:
+        file.write(text.encode())
 
 
 _PAGE = """<!DOCTYPE html>

@@ -1,20 +1,29 @@
 """The folder of a run: its config, its versions, and nothing of another run."""
 
+import contextlib
+import errno
+import functools
 import importlib.metadata
+import inspect
 import os
 import pathlib
 import platform
 import subprocess
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import ml_collections
 
 import symmerge_jax
+from symmerge_jax import files
 from symmerge_jax.experiments import _config
 
 PathLike = str | os.PathLike
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LOCK = ".lock"
 
 MAY_CHANGE = (
     "checkpoint_every",
@@ -59,7 +68,7 @@ def open_workdir(
     file = path / "config.json"
     if file.exists():
         _check_same(path, _config.load_config(file), config, may_change)
-    elif path.exists() and any(path.iterdir()):
+    elif path.exists() and {file.name for file in path.iterdir()} - {LOCK}:
         raise ValueError(
             f"workdir {path} is not empty and holds no config.json, so it is not the "
             "folder of a run: choose another --workdir"
@@ -91,15 +100,78 @@ def update_workdir(
       ValueError: when another key differs; names it, with both values. Or what `check`
         raises.
     """
-    file = pathlib.Path(workdir) / "config.json"
+    path = pathlib.Path(workdir)
+    with locked(path):
+        _update(path, config, may_change, check)
+
+
+def _update(
+    path: pathlib.Path,
+    config: ml_collections.ConfigDict,
+    may_change: Collection[str],
+    check: Callable[[ml_collections.ConfigDict], Any] | None,
+) -> None:
+    file = path / "config.json"
     old = _config.load_config(file)
     new = _config.ConfigDict(old.to_dict())
     new.update(_config.plain_config(config))
     remedy = "What was trained is measured: leave these keys away, or train again"
-    _check_same(pathlib.Path(workdir), old, new, {*MAY_CHANGE, *may_change}, remedy)
+    _check_same(path, old, new, {*MAY_CHANGE, *may_change}, remedy)
     if check is not None:
         check(new)
     _config.save_config(file, new)
+
+
+def locking(run: Callable[P, R]) -> Callable[P, R]:
+    """Return a function of a `workdir` that lets no other process into the folder."""
+
+    @functools.wraps(run)
+    def run_alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = inspect.signature(run).bind(*args, **kwargs).arguments
+        with locked(given["workdir"]):
+            return run(*args, **kwargs)
+
+    return run_alone
+
+
+@contextlib.contextmanager
+def locked(workdir: PathLike) -> Iterator[None]:
+    """Let no other process into a folder while the block runs.
+
+    Folders that are missing are made, and removed again if they stay empty.
+
+    Args:
+      workdir: the folder.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      ValueError: another process works in the folder; names both.
+      OSError: the folder is read-only, so that nothing can be kept there.
+    """
+    path = pathlib.Path(workdir).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        yield  # the function tells
+        return
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with files.lock(path / LOCK, path):
+            yield
+    except OSError as error:
+        is_ours = error.filename is not None and pathlib.Path(error.filename).name
+        if is_ours != LOCK or error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        raise OSError(
+            error.errno,
+            f"{error.strerror}, so no results can be kept here: work on a copy",
+            str(path),
+        ) from error
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
 
 
 def versions() -> dict[str, Any]:

@@ -64,6 +64,7 @@ def default_config() -> _config.Config:
     return config
 
 
+@_workdir.locking
 def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Make the zoo, train, export the canonicaliser, and evaluate it.
 
@@ -114,6 +115,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     return evaluate(folder)
 
 
+@_workdir.locking
 def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     """Measure the trained autoencoder of a workdir, also on its held-out networks.
 

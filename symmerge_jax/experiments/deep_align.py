@@ -151,6 +151,7 @@ def shorten(config: _config.Config) -> _config.Config:
     return config
 
 
+@_workdir.locking
 def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Make the population, train the matchers, and compare all methods.
 
@@ -195,6 +196,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     return _align_comparison.compare(config, population, models, folder)
 
 
+@_workdir.locking
 def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     """Compare all methods with the trained matchers of a workdir.
 

@@ -72,6 +72,7 @@ def default_config() -> _config.Config:
     )
 
 
+@_workdir.locking
 def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Find the pairs of every encoder, bring them together, and measure the paths.
 

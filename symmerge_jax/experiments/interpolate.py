@@ -82,6 +82,7 @@ def default_config() -> _config.Config:
     )
 
 
+@_workdir.locking
 def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Make the pairs, bring them together by every method, and measure the paths.
 

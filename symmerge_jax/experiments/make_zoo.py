@@ -1,14 +1,15 @@
 """Make a zoo of image or signal networks from a config, import or inspect one."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from symmerge_jax import networks, zoo
+from symmerge_jax import files, networks, zoo
 from symmerge_jax.experiments import _config, _progress
 
 
@@ -142,11 +143,10 @@ def run_import(
       ValueError: a file that is not sound, or `out` exists.
       FileNotFoundError: no checkpoints.
     """
-    _refuse_existing(out)
     on_error = "skip" if skip_damaged else "raise"
-    with _progress.Shown("import") as show:
+    with _new(out), _progress.Shown("import") as show:
         imported = zoo.import_dws(folder, on_error=on_error, on_file=show)
-    zoo.save(out, imported)
+        zoo.save(out, imported)
     return zoo.load(out)
 
 
@@ -174,12 +174,11 @@ def run_import_small_cnn(
       ValueError: files that are not sound, or `out` exists.
       FileNotFoundError: a file that is missing.
     """
-    _refuse_existing(out)
-    with _progress.Shown("import") as show:
+    with _new(out), _progress.Shown("import") as show:
         imported = zoo.import_small_cnn(
             folder, activation=activation, steps=steps, split=split, on_chunk=show
         )
-    zoo.save(out, imported)
+        zoo.save(out, imported)
     return zoo.load(out)
 
 
@@ -199,6 +198,10 @@ def describe(path: str | os.PathLike) -> str:
     return zoo.summary(zoo.load(path))
 
 
-def _refuse_existing(out: str | os.PathLike) -> None:
-    if os.path.exists(out):
-        raise ValueError(f"{out} exists. Remove it, or choose another output.")
+@contextlib.contextmanager
+def _new(out: str | os.PathLike) -> Iterator[None]:
+    """Refuse a file that exists, or that another process makes."""
+    with files.making(out):
+        if os.path.exists(out):
+            raise ValueError(f"{out} exists. Remove it, or choose another output.")
+        yield

@@ -75,6 +75,7 @@ def default_config() -> _config.Config:
     )
 
 
+@_workdir.locking
 def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Encode networks and twins, measure, and draw the maps.
 
@@ -304,7 +305,7 @@ def _encode(config, given: _Given, features) -> dict[str, np.ndarray]:
 def _numbers(config, given: _Given, file: pathlib.Path, latents) -> dict[str, Any]:
     """Return the numbers of one row of the table; `latents` may be what makes them."""
     if file.exists():
-        return _config.read_json(file)
+        return _config.read_sealed(file)
     arrays: Any = latents() if callable(latents) else latents
     numbers: dict[str, Any] = {"neighbors": None, "linear": None}
     if given.values_name is not None:
@@ -318,7 +319,7 @@ def _numbers(config, given: _Given, file: pathlib.Path, latents) -> dict[str, An
         for family in config.families
     }
     file.parent.mkdir(exist_ok=True)
-    _config.write_json(file, numbers)
+    _config.write_sealed(file, numbers)
     return numbers
 
 

@@ -79,6 +79,7 @@ def default_config() -> _config.Config:
     )
 
 
+@_workdir.locking
 def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Draw pairs and crowds, bring them together by every method, and measure.
 

@@ -80,6 +80,7 @@ def default_config() -> _config.Config:
     )
 
 
+@_workdir.locking
 def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Train the pairs, align them by every method, and measure the paths.
 
@@ -168,7 +169,7 @@ def _pair(config, network, data, params_batch, name, aligner, pair, folder):
     mark = _config.config_hash(ConfigDict(recipe))
     file = folder / "alignments" / f"{name}_{pair}_{mark}.json"
     if file.exists():
-        return _config.read_json(file)
+        return _config.read_sealed(file)
     params_a, params_b = (
         _mlp_training.pick(params_batch, 2 * pair + i) for i in range(2)
     )
@@ -187,7 +188,7 @@ def _pair(config, network, data, params_batch, name, aligner, pair, folder):
     )
     record["numbers"] = found | record["numbers"]
     file.parent.mkdir(exist_ok=True)
-    _config.write_json(file, record)
+    _config.write_sealed(file, record)
     return record
 
 

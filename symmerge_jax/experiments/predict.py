@@ -71,6 +71,7 @@ def default_config() -> _config.Config:
     return config
 
 
+@_workdir.locking
 def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Make the zoo if there is none, train, and evaluate.
 
@@ -117,6 +118,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     return evaluate(folder)
 
 
+@_workdir.locking
 def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     """Measure the trained predictor of a workdir on its held-out networks.
 
@@ -197,7 +199,7 @@ def table(results: dict[str, Any]) -> str:
 
 def _save_description(folder, description: _predict_training.Description) -> None:
     statistics = {"/".join(path): list(s) for path, s in description.statistics.items()}
-    _config.write_json(
+    _config.write_sealed(
         folder / "predictor.json",
         {
             **description._asdict(),
@@ -216,13 +218,16 @@ def _load_description(folder: pathlib.Path) -> _predict_training.Description:
             f"No predictor in '{folder}': '{file}' does not exist. Give the workdir of"
             " a finished launch/train.py run."
         )
-    found = _config.read_json(file)
     keys = set(_predict_training.Description._fields)
-    if not isinstance(found, dict) or set(found) != keys:
+    try:
+        found = _config.read_sealed(file)
+        if set(found) != keys:
+            raise ValueError(f"expected an object with the keys {sorted(keys)}")
+    except ValueError as error:
         raise ValueError(
-            f"'{file}' is damaged: expected an object with the keys {sorted(keys)}."
-            " Rerun launch/train.py on its workdir, which writes it again."
-        )
+            f"'{file}' is damaged: {error}. Rerun launch/train.py on its workdir, which"
+            " writes it again."
+        ) from error
     found["statistics"] = {
         tuple(name.split("/")): (pair[0], pair[1])
         for name, pair in found["statistics"].items()

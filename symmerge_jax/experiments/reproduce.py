@@ -28,6 +28,7 @@ from symmerge_jax.experiments import (
     _reproduce_plan,
     _reproduce_state,
     _time_limit,
+    _workdir,
 )
 
 comparisons = _reproduce_plan.comparisons
@@ -54,6 +55,7 @@ class Outcome(NamedTuple):
     report: pathlib.Path
 
 
+@_workdir.locking
 def run(
     config: _config.Config,
     workdir: str | os.PathLike,

@@ -7,10 +7,11 @@ plain ``matplotlib.figure.Figure`` objects: no ``pyplot``, no global state, no d
 """
 
 import functools
-import os
 import pathlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ParamSpec
+
+from symmerge_jax import files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -219,15 +220,14 @@ def save_figure(figure: "Figure", path: str | pathlib.Path) -> pathlib.Path:
 
     Raises:
       ValueError: for another ending.
+      OSError: a file cannot be written; names it.
     """
     path = pathlib.Path(path)
     if path.suffix not in (*_METADATA, ""):
         raise ValueError(f"a figure is saved as .png or .pdf, not as {path.name!r}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     for ending in [path.suffix] if path.suffix else _METADATA:
-        temporary = path.with_name(f".{path.stem}.tmp{ending}")
-        figure.savefig(temporary, metadata=_METADATA[ending])
-        os.replace(temporary, path.with_suffix(ending))
+        with files.replacing(path.with_suffix(ending)) as file:
+            figure.savefig(file, format=ending[1:], metadata=_METADATA[ending])
     return path
 
 

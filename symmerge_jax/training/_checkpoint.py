@@ -10,20 +10,20 @@ Parameters are items of their own: a model loads without its optimizer. Arrays a
 stored as they are on the host: a run may go on with another number of devices.
 """
 
-import contextlib
 import json
-import logging
 import os
 import pathlib
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from symmerge_jax import files
+from symmerge_jax.training import _orbax
 from symmerge_jax.training._state import TrainState
 
 PathLike = str | pathlib.Path
@@ -68,6 +68,7 @@ def save_checkpoint(
     Raises:
       ValueError: when ``keep`` is below 1.
       TypeError: when the metadata is not JSON.
+      OSError: when it cannot be written, e.g. without space; names the checkpoint.
     """
     if keep < 1:
         raise ValueError(f"keep must be at least 1, got {keep}")
@@ -172,27 +173,36 @@ def _items(state: TrainState) -> dict[str, PyTree]:
 
 
 def _write(path: pathlib.Path, items: dict[str, PyTree], content: dict) -> None:
-    import orbax.checkpoint as ocp
-
     for leftover in path.parent.glob("[0-9]*.tmp"):
         shutil.rmtree(leftover)
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.mkdir()
-    with _quiet_orbax() as checkpointer:
+    try:
+        with files.naming(path), _orbax.plain_errors(path):
+            _fill(temporary, items, content)
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(folder: pathlib.Path, items: dict[str, PyTree], content: dict) -> None:
+    """Write a new folder with all that is in a checkpoint."""
+    import orbax.checkpoint as ocp
+
+    folder.mkdir()
+    with _orbax.quiet() as checkpointer:
         for name, tree in items.items():
             arguments = ocp.args.StandardSave(jax.device_get(tree))  # pyright: ignore
-            checkpointer.save(temporary / name, args=arguments)
-    files = sorted(file for file in temporary.rglob("*") if file.is_file())
+            checkpointer.save(folder / name, args=arguments)
+    found = sorted(file for file in folder.rglob("*") if file.is_file())
     content = {
         **content,
         "leaves": {name: _describe(tree) for name, tree in items.items()},
         "files": {
-            file.relative_to(temporary).as_posix(): _fingerprint(file) for file in files
+            file.relative_to(folder).as_posix(): _fingerprint(file) for file in found
         },
     }
     record = {"crc32": _crc32(content), "content": content}
-    (temporary / _RECORD).write_text(json.dumps(record), "utf-8")
-    os.replace(temporary, path)
+    (folder / _RECORD).write_text(json.dumps(record), "utf-8")
 
 
 def _remove(path: pathlib.Path) -> None:
@@ -219,7 +229,7 @@ def _find(folder: PathLike, step: int | None) -> pathlib.Path:
 
 def _read_record(path: pathlib.Path) -> dict[str, Any]:
     try:
-        record = json.loads((path / _RECORD).read_bytes())
+        record = files.parse_json((path / _RECORD).read_bytes(), path / _RECORD)
         if record["crc32"] == _crc32(record["content"]):
             return record["content"]
     except FileNotFoundError:
@@ -247,7 +257,7 @@ def _read_item(
                 raise ValueError(_damaged(path, f"its file {file} has changed"))
     target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
     arguments = ocp.args.StandardRestore(target)  # pyright: ignore
-    with _quiet_orbax() as checkpointer:
+    with _orbax.quiet() as checkpointer:
         return checkpointer.restore(path / name, args=arguments)
 
 
@@ -298,18 +308,3 @@ def _fingerprint(file: pathlib.Path) -> list[int]:
 
 def _crc32(content: Any) -> int:
     return zlib.crc32(json.dumps(content, sort_keys=True).encode())
-
-
-@contextlib.contextmanager
-def _quiet_orbax() -> Iterator[Any]:
-    """Open an orbax checkpointer without its log lines, and close it."""
-    import orbax.checkpoint as ocp
-
-    logger = logging.getLogger("absl")  # where orbax writes; its errors are raised
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            yield checkpointer
-    finally:
-        logger.setLevel(level)

@@ -7,12 +7,13 @@ twice.
 
 import json
 import math
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+
+from symmerge_jax import files
 
 PathLike = str | pathlib.Path
 
@@ -48,7 +49,7 @@ def append_metrics(
     for name, value in metrics.items():
         value = float(value)
         record[name] = value if math.isfinite(value) else None
-    with open(path, "a", encoding="utf-8") as file:
+    with files.naming(path), open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
 
 
@@ -68,9 +69,8 @@ def truncate_metrics(path: PathLike, step: int) -> None:
     if not path.exists():
         return
     kept = [record for record in _records(path) if record["step"] <= step]
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(json.dumps(r) + "\n" for r in kept), "utf-8")
-    os.replace(temporary, path)
+    with files.replacing(path) as file:
+        file.write("".join(json.dumps(r) + "\n" for r in kept).encode())
 
 
 def read_metrics(path: PathLike) -> dict[str, Series]:

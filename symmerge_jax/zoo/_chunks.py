@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from absl import logging
 
-from symmerge_jax import symmetry
+from symmerge_jax import files, symmetry
 from symmerge_jax.typing import Params
 
 _METRICS = "metrics/"
@@ -131,14 +129,12 @@ class Parts:
         self._folder = None if folder is None else pathlib.Path(folder)
         if self._folder is None:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         file = self._folder / "recipe.json"
         text = json.dumps(recipe, indent=2)
         if not file.exists():
-            partial = file.with_suffix(".part")
-            partial.write_text(text)
-            os.replace(partial, file)
-        elif file.read_text() != text:
+            with files.replacing(file) as opened:
+                opened.write(text.encode())
+        elif file.read_bytes() != text.encode():
             raise ValueError(
                 f"{self._folder} holds the parts of another zoo (see {file.name} in"
                 " it). Remove the folder, or choose another output."
@@ -150,19 +146,19 @@ class Parts:
         if file is None or not file.exists():
             return None
         try:
-            return safetensors.numpy.load_file(file)
-        except safetensors.SafetensorError as error:
-            logging.warning("%s is damaged (%s): it is made again.", file, error)
+            chunk, header = files.read_safetensors(file)
+            if header.digest is None:
+                raise ValueError(f"'{file}' has no checksum.")
+            return chunk
+        except ValueError as error:
+            logging.warning("%s It is made again.", error)
             return None
 
     def save(self, start, chunk):
         """Keep a chunk; the file gets its name only when it is complete."""
         if (file := self._file(start)) is None:
             return
-        partial = file.with_suffix(".part")
-        chunk = {name: np.ascontiguousarray(values) for name, values in chunk.items()}
-        partial.write_bytes(safetensors.numpy.save(chunk))
-        os.replace(partial, file)
+        files.write_safetensors(file, chunk)
 
     def _file(self, start):
         return self._folder and self._folder / f"{start:08d}.safetensors"

@@ -21,7 +21,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from symmerge_jax import networks
+from symmerge_jax import files, networks
 from symmerge_jax.zoo import _chunks, _fit_siren, _images, _zoo, _zoo_file
 
 SIREN = {"kind": "siren", "layer_sizes": [2, 32, 32, 1], "w0": 30.0}
@@ -160,23 +160,30 @@ def load_or_make(
       The zoo, as views of the file.
 
     Raises:
-      ValueError: the file holds a zoo of another recipe.
+      ValueError: the file holds a zoo of another recipe, or another process makes it.
     """
     path = pathlib.Path(path)
     if path.exists():
-        zoo = _zoo_file.load(path)
-        for name, value in recipe.items():
-            if zoo.provenance.get(name) != value:
-                raise ValueError(
-                    f"{path} holds another zoo: its {name} is"
-                    f" {zoo.provenance.get(name)!r}, wanted {value!r}. Remove the file,"
-                    " or choose another path."
-                )
-        return zoo
-    parts_dir = path.with_name(path.name + ".parts")
-    _zoo_file.save(path, make(parts_dir=parts_dir))
-    shutil.rmtree(parts_dir)
+        return _load_same(path, recipe)
+    with files.making(path):
+        if path.exists():  # another process has made it meanwhile
+            return _load_same(path, recipe)
+        parts_dir = path.with_name(path.name + ".parts")
+        _zoo_file.save(path, make(parts_dir=parts_dir))
+        shutil.rmtree(parts_dir)
     return _zoo_file.load(path)
+
+
+def _load_same(path: pathlib.Path, recipe: Mapping[str, Any]) -> _zoo.Zoo:
+    zoo = _zoo_file.load(path)
+    for name, value in recipe.items():
+        if zoo.provenance.get(name) != value:
+            raise ValueError(
+                f"{path} holds another zoo: its {name} is"
+                f" {zoo.provenance.get(name)!r}, wanted {value!r}. Remove the file,"
+                " or choose another path."
+            )
+    return zoo
 
 
 def _check_architecture(architecture, image_set):

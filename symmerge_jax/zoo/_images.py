@@ -113,6 +113,7 @@ def load_images(
       ValueError: unknown source or split, a damaged file (named), an image that is not
         square or grey, or too few images.
     """
+    data_dir = data_dir or None  # an empty SYMMERGE_DATA_DIR names no folder
     if source not in SOURCES:
         raise ValueError(f"Unknown image source {source!r}; known are {SOURCES}.")
     if source in WITH_SPLITS and split == "all":

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from symmerge_jax import autoencoders, networks, symmetry
+from symmerge_jax import autoencoders, files, networks, symmetry
 
 FILES = ["canonicalizer.json", "weights.safetensors"]
 
@@ -19,8 +19,11 @@ def saved(tmp_path, canonicalizer):
 
 
 def edit(folder, **changes):
+    """Write another description, as another writer would: with its own digest."""
     path = folder / "canonicalizer.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    content = json.loads(path.read_text()) | changes
+    del content["sha256"]
+    path.write_text(json.dumps(files.seal(content)))
 
 
 @pytest.mark.slow
@@ -92,7 +95,7 @@ def test_a_failed_write_leaves_the_older_one(saved, canonicalizer, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("safetensors.numpy.save", fail)
+    monkeypatch.setattr(files, "write_safetensors", fail)
     with pytest.raises(OSError, match="disk full"):
         autoencoders.save_canonicalizer(saved, canonicalizer)
     monkeypatch.undo()
@@ -147,7 +150,7 @@ def test_truncated_files_are_refused(saved, name, kept):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "version 2; this release reads .* version 1"),
+        ({"version": 3}, "version 3; this release reads .* version 2"),
         ({"format": "other"}, "has format 'other'"),
         ({"encoder": None}, "is damaged"),
         ({"statistics": {"dense_0/bias": 3}}, "is damaged"),
@@ -179,4 +182,53 @@ def test_weights_of_another_description_are_refused(saved, canonicalizer):
         autoencoders.load_canonicalizer(saved)
     edit(saved, encoder={**canonicalizer.encoder, "num_probes": 0})
     with pytest.raises(ValueError, match=r"'probe/params/.*describes None"):
+        autoencoders.load_canonicalizer(saved)
+
+
+@pytest.mark.parametrize(
+    "change", [("0.2", "8.2"), ("siren", "sirex"), ("0.25", "0.15")]
+)
+def test_a_description_that_was_changed_is_refused(saved, change):
+    path = saved / "canonicalizer.json"
+    text = path.read_text()
+    assert change[0] in text
+    path.write_text(text.replace(*change, 1))
+    with pytest.raises(ValueError, match=r"r\.json' is damaged: .*checksum"):
+        autoencoders.load_canonicalizer(saved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder": {"kind": "scale_gmn", "num_layers": 100_000}}, "100000 layers"),
+        (
+            {"architecture": {"kind": "siren", "layer_sizes": [2] * 200_000}},
+            "200000 la",
+        ),
+        ({"architecture": {"kind": "x"}}, "describes no canonicaliser: .*'x'"),
+        ({"encoder": {"kind": "scale_gmn", "no": 1}}, "describes no canonicaliser"),
+    ],
+    ids=range(4),
+)
+def test_descriptions_of_strangers_are_bounded_and_named(saved, changes, message):
+    edit(saved, **changes)
+    with pytest.raises(ValueError, match=rf"canonicalizer\.json' .*{message}"):
+        autoencoders.load_canonicalizer(saved)
+
+
+def test_a_description_that_is_nested_too_deeply_is_refused(saved):
+    (saved / "canonicalizer.json").write_text("[" * 200_000)
+    with pytest.raises(ValueError, match=r"is damaged .*json' .* nested too deeply"):
+        autoencoders.load_canonicalizer(saved)
+
+
+def test_canonicalisers_of_version_1_are_read(saved, canonicalizer):
+    path = saved / "canonicalizer.json"
+    content = json.loads(path.read_text()) | {"version": 1}
+    del content["sha256"]
+    path.write_text(json.dumps(content))
+    loaded = autoencoders.load_canonicalizer(saved)
+    assert loaded.encoder == canonicalizer.encoder
+    path.write_text(json.dumps(content | {"version": 2}))
+    with pytest.raises(ValueError, match=r"canonicalizer\.json' is damaged"):
         autoencoders.load_canonicalizer(saved)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import symmerge_jax
-from symmerge_jax import alignment, deep_align, networks, symmetry
+from symmerge_jax import alignment, deep_align, files, networks, symmetry
 
 ARCHITECTURE = {"kind": "mlp", "layer_sizes": [3, 5, 4, 2], "activation": "relu"}
 PROBES = {"kind": "probes", "num_probes": 6, "feature_size": 4, "width": 3}
@@ -54,8 +54,11 @@ def saved(tmp_path):
 
 
 def edit(folder, **changes):
+    """Write another description, as another writer would: with its own digest."""
     path = folder / "matcher.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    content = json.loads(path.read_text()) | changes
+    del content["sha256"]
+    path.write_text(json.dumps(files.seal(content)))
 
 
 def test_round_trip_is_bitwise(tmp_path, trained):
@@ -107,7 +110,7 @@ def test_truncated_files_are_refused(saved, name, kept):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "version 2; this release reads .* version 1"),
+        ({"version": 3}, "version 3; this release reads .* version 2"),
         ({"format": "symmerge_jax.canonicalizer"}, r"has format .*canonicalizer"),
         ({"features": None}, "is damaged .*'features'"),
         ({"features": {**PROBES, "kind": "x"}}, "Unknown kind of features 'x'"),

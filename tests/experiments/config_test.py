@@ -2,6 +2,7 @@ import pytest
 from ml_collections import ConfigDict, config_dict
 
 from symmerge_jax import experiments
+from symmerge_jax.experiments import _config
 
 
 @pytest.fixture
@@ -187,3 +188,18 @@ def test_config_files(tmp_path):
         experiments.load_config_file(f"{tmp_path}/digits.py:smoke")
     with pytest.raises(ValueError, match="has no function get_config"):
         experiments.load_config_file(tmp_path / "empty.py")
+
+
+def test_what_is_sealed_comes_back_and_a_changed_digit_is_noticed(tmp_path):
+    path = tmp_path / "a.json"
+    content = {"curve": [0.25, float("inf")], "name": "é"}
+    _config.write_sealed(path, content)
+    assert _config.read_sealed(path) == content
+    path.write_text(path.read_text().replace("0.25", "0.75"))
+    with pytest.raises(ValueError, match=r"a\.json' is damaged: .* checksum"):
+        _config.read_sealed(path)
+    _config.write_json(path, content)  # as earlier versions did
+    assert _config.read_sealed(path) == content
+    path.write_text("[1]")
+    with pytest.raises(ValueError, match=r"a\.json is not a JSON object"):
+        _config.read_sealed(path)

@@ -35,6 +35,16 @@ def main(argv):
         int("x")
     elif config.what == "file":
         open("/nowhere/at/all")
+    elif config.what == "full":
+        os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+        print("x")
+    elif config.what == "reader":
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.dup2(writer, 1)
+        print("x")
+    elif config.what == "ascii":
+        print("λ")
     elif config.what == "code":
         return 7
     elif config.what.startswith("SIG"):
@@ -48,6 +58,8 @@ for index, arguments in enumerate(json.loads(sys.argv[1])):
         for stream in (1, 2):
             mode = os.O_WRONLY | os.O_CREAT
             os.dup2(os.open(folder / f"{index}.{stream}", mode), stream)
+        if arguments == ["--config.what=ascii"]:
+            sys.stdout.reconfigure(encoding="ascii")
         experiments.run_main(main, ["script", *arguments])
     print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
@@ -61,6 +73,9 @@ CASES = [
     (["--confg=1"], 2, "Unknown command line flag 'confg'", ""),
     (["--config.what=ours"], 2, "a mesh needs at least one device", ""),
     (["--config.what=file"], 2, "/nowhere/at/all", ""),
+    (["--config.what=full"], 2, "'standard output': make room there, then the", ""),
+    (["--config.what=reader"], 141, None, ""),
+    (["--config.what=ascii"], 0, None, "\\u03bb"),
     (["--config.what=code"], 7, None, ""),
     (["--config.what=log"], 0, "a disk is full", ""),
     (["--config.what=log", "--verbosity=0"], 0, "a backend is missing", ""),
@@ -73,7 +88,12 @@ CASES = [
 
 
 def environment():
-    return {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "",
+        "JAX_PLATFORMS": "cpu",
+    }
 
 
 @pytest.mark.slow
@@ -93,7 +113,7 @@ def test_errors_end_in_one_line_and_bugs_in_a_traceback(tmp_path):
         )
         assert code == expected_code, (given, stderr)
         assert output in stdout
-        assert (error or "") in stderr
+        assert error in stderr if error else not stderr, (given, stderr)
         assert ("a backend is missing" in stderr) == (error == "a backend is missing")
         if code == 2:
             assert stderr.startswith("error: ")

@@ -383,7 +383,7 @@ def test_a_damaged_zoo_is_made_again(stub, tmp_path, capsys):
     content = path.read_bytes()
     path.write_bytes(content[:-100] + bytes(100))
     run(tmp_path, config)
-    assert "inrs.zoo is damaged" in (said := capsys.readouterr().err)
+    assert "inrs.zoo' is damaged" in (said := capsys.readouterr().err)
     assert "it is made again" in said
     assert path.read_bytes() == content
     # One that lies there without a record is taken over if it is the right one.

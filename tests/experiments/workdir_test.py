@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 
 import jax
@@ -7,6 +9,7 @@ from ml_collections import ConfigDict
 
 import symmerge_jax
 from symmerge_jax import experiments
+from symmerge_jax.experiments import _workdir
 
 
 @pytest.fixture
@@ -145,3 +148,59 @@ def test_without_a_run_there_is_nothing_to_update(config, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config\.json: .* or train first"):
         experiments.update_workdir(tmp_path / "nowhere", config)
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.fixture
+def busy(monkeypatch):
+    """Return a function that makes a lock one of another process."""
+
+    def acquire(path, works_on):
+        raise ValueError(f"another process (pid 7) works in '{works_on}'")
+
+    monkeypatch.setattr("symmerge_jax.files._lock._acquire", acquire)
+
+
+@_workdir.locking
+def work(workdir, content=None):
+    held = [path.name for path in workdir.iterdir()] if workdir.is_dir() else None
+    if content is not None:
+        (workdir / "results").write_text(content)
+    return held
+
+
+def test_a_run_is_alone_in_its_folder(tmp_path):
+    assert work(tmp_path / "new" / "run") == [".lock"]
+    assert not (tmp_path / "new").exists()  # nothing was left there
+    assert work(workdir=tmp_path / "run", content="x") == [".lock"]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["results"]
+    assert work(tmp_path / "run" / "results") is None  # a file: the function tells
+
+
+def test_a_second_process_is_refused(tmp_path, config, busy):
+    for call in (work, lambda path: experiments.update_workdir(path, config)):
+        with pytest.raises(ValueError, match=rf"pid 7\) works in '{tmp_path}/run'"):
+            call(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_lock_of_a_run_that_was_killed_is_no_other_file(tmp_path, config):
+    (tmp_path / ".lock").write_text("7")
+    experiments.open_workdir(tmp_path, config)
+
+
+def test_an_unchanged_config_is_not_written_again(tmp_path, config, monkeypatch):
+    path = experiments.open_workdir(tmp_path, config)
+    monkeypatch.setattr("symmerge_jax.files.replacing", None)
+    experiments.open_workdir(path, config)
+    experiments.update_workdir(path, config)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_read_only_folder_is_told_at_once(tmp_path, monkeypatch, number):
+    def refuse(path, *_):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("symmerge_jax.files._lock._acquire", refuse)
+    message = rf"no results can be kept here: work on a copy: '{tmp_path}'"
+    with pytest.raises(OSError, match=message):
+        work(tmp_path)

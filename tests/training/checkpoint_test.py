@@ -1,5 +1,9 @@
+import errno
+import gc
 import pathlib
+import resource
 import shutil
+import signal
 import threading
 
 import jax
@@ -211,3 +215,35 @@ def test_rest_of_an_interrupted_write_is_cleared(problem, key, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
     training.save_checkpoint(tmp_path, at_step(state, 1), keep=1)
     assert list(tmp_path.iterdir()) == [tmp_path / "1"]
+
+
+def test_without_space_one_error_names_the_checkpoint(saved, tmp_path, capfd, caplog):
+    _, state = saved
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    for size in (0, 100, 2000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            with pytest.raises(OSError) as caught:
+                training.save_checkpoint(tmp_path, state)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert caught.value.errno == errno.EFBIG
+        assert caught.value.filename == str(tmp_path / "8")
+        assert not list(tmp_path.iterdir())
+    signal.signal(signal.SIGXFSZ, handler)
+    del caught
+    gc.collect()  # asyncio tells of its other writes when they are collected
+    assert not caplog.records
+    assert capfd.readouterr().err == ""
+    training.save_checkpoint(tmp_path, state)
+    assert_same(training.restore_checkpoint(tmp_path, state)[0], state)
+
+
+def test_other_errors_of_orbax_are_not_hidden(saved, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("symmerge_jax.training._checkpoint._fill", fail)
+    with pytest.raises(ValueError, match="a bug"):
+        training.save_checkpoint(tmp_path, saved[1])

@@ -120,7 +120,7 @@ def test_parts_of_another_zoo_are_refused_and_damaged_ones_made_again(
     content = file.read_bytes()
     file.write_bytes(content[:-5])
     assert_same_weights(generate(image_set, parts_dir=tmp_path), made)
-    assert "00000004.safetensors is damaged" in caplog.text
+    assert "00000004.safetensors' is truncated or damaged" in caplog.text
     assert file.read_bytes() == content
 
 
@@ -240,3 +240,15 @@ def test_two_devices_make_the_zoo_of_one(image_set, tmp_path, two_devices):
         dict(zoo.load(path).params),
         dict(generate(image_set).params),
     )
+
+
+def test_a_zoo_that_another_process_makes_is_left_to_it(
+    image_set, tmp_path, monkeypatch
+):
+    def acquire(path, works_on):
+        raise ValueError(f"another process (pid 7) works in '{works_on}': {path.name}")
+
+    monkeypatch.setattr("symmerge_jax.files._lock._acquire", acquire)
+    with pytest.raises(ValueError, match=r"pid 7\) works in '.*a\.zoo': \.a\.zoo\.loc"):
+        zoo.load_or_generate(tmp_path / "a.zoo", image_set, options=OPTIONS)
+    assert not list(tmp_path.iterdir())

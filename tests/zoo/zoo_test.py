@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import jax
@@ -202,7 +203,51 @@ def test_bad_weights_are_refused_by_network_and_tensor(tmp_path, value):
 
 def without_checksum(raw):
     """Return a file as the first releases of the format wrote it."""
-    return raw.replace(b'"sha256":', b'"unused":')
+    raw = raw.replace(b'"symmerge_jax.sha256":', b'"symmerge_jax.unused":')
+    return raw.replace(b'"version":"2"', b'"version":"1"')
+
+
+@pytest.mark.parametrize("place", [None, -1, -200])
+def test_files_of_version_1_are_read_and_their_data_compared(tmp_path, place):
+    path = tmp_path / "a.zoo"
+    zoo.save(path, full())
+    raw = without_checksum(path.read_bytes())
+    start = 8 + int.from_bytes(raw[:8], "little")
+    header, data = json.loads(raw[8:start]), bytearray(raw[start:])
+    header["__metadata__"]["sha256"] = hashlib.sha256(data).hexdigest()
+    if place is not None:
+        data[place] ^= 1
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    if place is None:
+        assert len(zoo.load(path)) == 6
+    else:
+        with pytest.raises(ValueError, match=r"a\.zoo' is damaged: .* checksum"):
+            zoo.load(path)
+
+
+def test_one_bit_of_the_metadata_is_noticed(tmp_path):
+    path = tmp_path / "a.zoo"
+    zoo.save(path, full())
+    raw = path.read_bytes()
+    assert raw.count(b"20.0") == 1
+    path.write_bytes(raw.replace(b"20.0", b"10.0"))
+    with pytest.raises(ValueError, match=r"a\.zoo' is damaged: .* checksum"):
+        zoo.load(path)
+
+
+def test_more_layers_than_tensors_are_refused_before_they_are_built(tmp_path):
+    path = tmp_path / "a.zoo"
+    zoo.save(path, full())
+    raw = without_checksum(path.read_bytes())
+    start = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:start])
+    description = {"architecture": {"kind": "siren", "layer_sizes": [2] * 200_000}}
+    header["__metadata__"]["zoo"] = json.dumps(description)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + raw[start:])
+    with pytest.raises(ValueError, match=r"a\.zoo' is damaged: .* 200000 layers"):
+        zoo.load(path)
 
 
 def test_a_changed_bit_is_found_when_a_file_is_loaded(tmp_path):
@@ -213,7 +258,7 @@ def test_a_changed_bit_is_found_when_a_file_is_loaded(tmp_path):
         changed = raw.copy()
         changed[place] ^= 1
         path.write_bytes(changed)
-        with pytest.raises(ValueError, match=r"a\.zoo is damaged: .* checksum"):
+        with pytest.raises(ValueError, match=r"a\.zoo' is damaged: .* checksum"):
             zoo.load(path)
         assert len(zoo.load(path, validate=False)) == 6
         path.write_bytes(without_checksum(changed))
@@ -228,7 +273,7 @@ def test_bad_weights_in_a_file_are_found_when_it_is_loaded(tmp_path):
     bad = kernel.copy()
     bad[5, 0, 0] = np.nan
     path.write_bytes(raw.replace(kernel.tobytes(), bad.tobytes()))
-    with pytest.raises(ValueError, match=r"a\.zoo .* Network 5 .*dense_1/kernel"):
+    with pytest.raises(ValueError, match=r"a\.zoo' .* Network 5 .*dense_1/kernel"):
         zoo.load(path)
     assert len(zoo.load(path, validate=False)) == 6
 
@@ -245,8 +290,8 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
         (raw[:3], "truncated"),
         (b"", "truncated"),
         (raw + b"more", "damaged"),
-        (raw[:8] + b"?" * 20 + raw[28:], "no JSON header"),
-        (raw.replace(b'"version":"1"', b'"version":"9"'), "version '9'"),
+        (raw[:8] + b"?" * 20 + raw[28:], "no sound JSON"),
+        (raw.replace(b'"version":"2"', b'"version":"9"'), "version '9'"),
         (raw.replace(b"symmerge_jax.zoo", b"symmerge_jax.zap"), "holds no zoo"),
     ]:
         path.write_bytes(content)
@@ -262,18 +307,18 @@ METADATA = {"format": "symmerge_jax.zoo", "version": "1"}
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ([], "no header of arrays"),
-        ({}, "no header of arrays"),
-        ({"__metadata__": METADATA}, "no header of arrays"),
-        ({"__metadata__": [], "labels": ENTRY}, "no header of arrays"),
-        ({"labels": 3}, "no header of arrays"),
-        ({"labels": {**ENTRY, "data_offsets": [0]}}, "no header of arrays"),
-        ({"labels": {**ENTRY, "shape": [-1]}}, "no header of arrays"),
+        ([], "no header of tensors"),
+        ({}, "holds no tensors"),
+        ({"__metadata__": METADATA}, "holds no tensors"),
+        ({"__metadata__": [], "labels": ENTRY}, "no header of tensors"),
+        ({"labels": 3}, "no header of tensors"),
+        ({"labels": {**ENTRY, "data_offsets": [0]}}, "no header of tensors"),
+        ({"labels": {**ENTRY, "shape": [-1]}}, "no header of tensors"),
         ({"labels": ENTRY}, "holds no zoo"),
-        ({"__metadata__": METADATA, "labels": ENTRY}, "description is missing"),
+        ({"__metadata__": METADATA, "labels": ENTRY}, "no sound JSON"),
         (
             {"__metadata__": {**METADATA, "zoo": "{"}, "labels": ENTRY},
-            "description is missing or no JSON",
+            "no sound JSON",
         ),
         (
             {"__metadata__": {**METADATA, "zoo": "[]"}, "labels": ENTRY},

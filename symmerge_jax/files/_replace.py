@@ -1,0 +1,63 @@
+"""Files that are there as a whole or not at all, and errors that name them."""
+
+import contextlib
+import os
+import pathlib
+import threading
+from collections.abc import Iterator
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Open a file for writing that gets its name when the block has ended.
+
+    An error in the block leaves what was there before. Folders that are missing are
+    made.
+
+    Args:
+      path: the file.
+
+    Yields:
+      The file under a temporary name, opened in binary mode.
+
+    Raises:
+      OSError: the file cannot be written; names it.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A part of the name, so that one of the greatest length has a temporary one, too.
+    unique = f"{os.getpid():x}-{threading.get_ident():x}"
+    temporary = path.with_name(f".{path.name[:40]}.{unique}.part")
+    try:
+        with naming(path):
+            with temporary.open("wb") as file:
+                yield file
+            temporary.replace(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Make errors of the operating system in the block name a file.
+
+    Those of `write` name none, and those of a temporary file a name that nobody knows.
+
+    Args:
+      path: the file or folder that is written.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      OSError: of the same kind, with the name.
+    """
+    try:
+        yield
+    except OSError as error:
+        temporary = str(error.filename).endswith(".part")
+        if error.errno is None or (error.filename is not None and not temporary):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error

@@ -1,0 +1,284 @@
+"""Safetensors files with a digest, read without trust in what they declare.
+
+Such a file is the length of its header (8 bytes, little-endian), the header as JSON,
+and the raw little-endian arrays at the offsets that it names. The safetensors library
+orders metadata at random and reads a file twice; equal contents give equal bytes here,
+and the arrays are written and read once. Any safetensors reader opens the files.
+
+The digest is the SHA-256 of all that a file says: the metadata but for the digest, and
+name, type, shape and bytes of each tensor. It stands in the metadata.
+"""
+
+import hashlib
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from symmerge_jax.files import _json, _replace
+
+DIGEST = "symmerge_jax.sha256"
+METADATA = "__metadata__"
+_MAX_HEADER = 100_000_000  # bytes; as the safetensors library
+_MAX_DIMS = 32
+_DTYPES = {
+    "BOOL": np.dtype(np.bool_),
+    "U8": np.dtype(np.uint8),
+    "I8": np.dtype(np.int8),
+    "U16": np.dtype(np.uint16),
+    "I16": np.dtype(np.int16),
+    "U32": np.dtype(np.uint32),
+    "I32": np.dtype(np.int32),
+    "U64": np.dtype(np.uint64),
+    "I64": np.dtype(np.int64),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(jnp.bfloat16),
+    "F8_E4M3": np.dtype(jnp.float8_e4m3fn),
+    "F8_E5M2": np.dtype(jnp.float8_e5m2),
+    "F32": np.dtype(np.float32),
+    "F64": np.dtype(np.float64),
+    "C64": np.dtype(np.complex64),
+}
+_CODES = {dtype: code for code, dtype in _DTYPES.items()}
+
+
+class Entry(NamedTuple):
+    """Where a tensor is in a file, and what it is."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+class Header(NamedTuple):
+    """What a safetensors file says about its tensors.
+
+    Attributes:
+      metadata: texts by name, without the digest.
+      entries: by name, in the order of the file; offsets count from its beginning.
+      digest: of the file as it was written; None where it has none.
+      start: offset of the first tensor.
+    """
+
+    metadata: Mapping[str, str]
+    entries: Mapping[str, Entry]
+    digest: str | None
+    start: int
+
+
+def write_safetensors(
+    path: str | os.PathLike,
+    arrays: Mapping[str, Any],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write arrays to a safetensors file, as a whole or not at all.
+
+    Args:
+      path: the file.
+      arrays: at least one, by name; of types that the format knows.
+      metadata: texts by name.
+
+    Raises:
+      OSError: the file cannot be written; names it.
+    """
+    # Large items first, so that every array begins at a multiple of its item size.
+    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    little = {name: _little_endian(arrays[name]) for name in names}
+    header: dict[str, Any] = {METADATA: dict(metadata or {})}
+    stop = 0
+    for name, array in little.items():
+        begin, stop = stop, stop + array.nbytes
+        header[name] = {
+            "dtype": _CODES[array.dtype.newbyteorder("=")],
+            "shape": list(array.shape),
+            "data_offsets": [begin, stop],
+        }
+    checksum = hashlib.sha256(_canonical(header))
+    for array in little.values():
+        checksum.update(_bytes_of(array))
+    header[METADATA][DIGEST] = checksum.hexdigest()
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with _replace.replacing(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in little.values():
+            file.write(_bytes_of(array))
+
+
+def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], Header]:
+    """Read all arrays of a safetensors file, and compare the digest if it has one.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The arrays by name, and the header.
+
+    Raises:
+      ValueError: no sound safetensors file, or one that has been changed; names it.
+      OSError: the file cannot be read.
+    """
+    header = open_safetensors(path)
+    checksum = hashlib.sha256(_canonical_of(header))
+    arrays = {}
+    with open(path, "rb") as file:
+        file.seek(header.start)
+        for name, entry in header.entries.items():
+            array = np.empty(entry.shape, entry.dtype.newbyteorder("<"))
+            content = _bytes_of(array)
+            if file.readinto(content) != len(content):
+                raise ValueError(f"'{path}' is damaged: it ends too early.")
+            checksum.update(content)
+            arrays[name] = array.astype(entry.dtype, copy=False)
+    _compare(path, header, checksum.hexdigest())
+    return arrays, header
+
+
+def open_safetensors(path: str | os.PathLike) -> Header:
+    """Read the header of a safetensors file, and compare it with the file's size.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The header.
+
+    Raises:
+      ValueError: no header, or one that contradicts itself or the size; names the file.
+      OSError: the file cannot be read.
+    """
+    path = pathlib.Path(path)
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, _MAX_HEADER):
+            raise ValueError(
+                f"'{path}' is damaged or no safetensors file: truncated in its header."
+            )
+        content = _json.parse_json(file.read(length), path)
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"'{path}' is damaged or no safetensors file: no header of tensors."
+        )
+    metadata = content.pop(METADATA, {})
+    if not _are_texts(metadata) or not all(map(_is_entry, content.values())):
+        raise ValueError(
+            f"'{path}' is damaged or no safetensors file: no header of tensors."
+        )
+    if not content:
+        raise ValueError(f"'{path}' is damaged: it holds no tensors.")
+    digest = metadata.pop(DIGEST, None)
+    entries, start = {}, 8 + length
+    stop = start
+    for name in sorted(content, key=lambda name: content[name]["data_offsets"]):
+        entry = _entry(path, name, content[name], start)
+        if entry.begin != stop:
+            raise ValueError(
+                f"'{path}' is damaged: its tensors overlap, or leave gaps, at {name!r}."
+            )
+        stop, entries[name] = entry.end, entry
+    if size != stop:
+        raise ValueError(
+            f"'{path}' is truncated or damaged: {size} bytes, expected {stop}."
+        )
+    return Header(metadata, entries, digest, start)
+
+
+def is_storable(dtype: np.dtype) -> bool:
+    """Return whether the format knows a type of numbers."""
+    return dtype.newbyteorder("=") in _CODES
+
+
+def check_digest(
+    path: str | os.PathLike, header: Header, *, data_only: str | None = None
+) -> None:
+    """Refuse a file that has been changed since it was written; reads all of it.
+
+    Args:
+      path: the file.
+      header: from `open_safetensors`.
+      data_only: a SHA-256 of the tensors' bytes alone, to compare instead.
+
+    Raises:
+      ValueError: it has been changed; names it.
+      OSError: the file cannot be read.
+    """
+    start = b"" if data_only is not None else _canonical_of(header)
+    with open(path, "rb") as file:
+        file.seek(header.start)
+        found = hashlib.file_digest(file, lambda: hashlib.sha256(start)).hexdigest()
+    if data_only is not None:
+        header = header._replace(digest=data_only)
+    _compare(path, header, found)
+
+
+def _compare(path: str | os.PathLike, header: Header, found: str) -> None:
+    if header.digest not in (None, found):
+        raise ValueError(
+            f"'{path}' is damaged: its content does not have the checksum in it."
+        )
+
+
+def _canonical_of(header: Header) -> bytes:
+    content: dict[str, Any] = {METADATA: dict(header.metadata)}
+    for name, entry in header.entries.items():
+        content[name] = {
+            "dtype": _CODES[entry.dtype],
+            "shape": list(entry.shape),
+            "data_offsets": [entry.begin - header.start, entry.end - header.start],
+        }
+    return _canonical(content)
+
+
+def _canonical(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _little_endian(array: Any) -> np.ndarray:
+    array = np.asarray(array, order="C")  # not `ascontiguousarray`: scalars stay so
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    """Return the bytes of a contiguous array, as a view."""
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _are_texts(metadata: Any) -> bool:
+    return isinstance(metadata, dict) and all(
+        isinstance(text, str) for text in metadata.values()
+    )
+
+
+def _is_entry(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+        return False
+    lists = entry.get("shape"), entry.get("data_offsets")
+    return all(
+        isinstance(numbers, list)
+        and all(type(n) is int and 0 <= n < 2**62 for n in numbers)
+        for numbers in lists
+    ) and (len(entry["data_offsets"]), len(entry["shape"]) <= _MAX_DIMS) == (2, True)
+
+
+def _entry(path: pathlib.Path, name: str, content: Any, start: int) -> Entry:
+    begin, end = content["data_offsets"]
+    if content["dtype"] not in _DTYPES:
+        raise ValueError(
+            f"'{path}': tensor {name!r} is of type {content['dtype']!r}, which is not"
+            f" read; known are {', '.join(_DTYPES)}."
+        )
+    dtype, shape = _DTYPES[content["dtype"]], tuple(content["shape"])
+    # numpy refuses shapes whose product without zeros is too large for an address.
+    num_bytes = math.prod(n for n in shape if n) * dtype.itemsize
+    if num_bytes >= 2**62 or (0 if 0 in shape else num_bytes) != end - begin:
+        raise ValueError(
+            f"'{path}' is damaged: {name!r} does not have the size of its shape."
+        )
+    return Entry(dtype, shape, start + begin, start + end)

@@ -1,0 +1,30 @@
+"""Whatever happens to a file that is written, it is never read as something else."""
+
+import pathlib
+import runpy
+
+import pytest
+
+PATH = pathlib.Path(__file__).parents[1] / "launch" / "benchmarks" / "damage.py"
+DAMAGE = runpy.run_path(str(PATH))
+QUICK = ("safetensors", "npz", "zoo")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.slow)
+        for kind in DAMAGE["KINDS"]
+    ],
+)
+def test_no_damage_is_silent(kind):
+    counts = DAMAGE["examine"](kind, num_flips=150, num_cuts=100)
+    assert counts["silent"] == counts["unclear"] == 0, counts["examples"]
+    assert counts["refused"] + counts["equal"] == 250
+    assert counts["refused"] > 150 or kind == "zoo part"
+
+
+def test_the_measure_is_not_blind(monkeypatch):
+    monkeypatch.setattr("symmerge_jax.files._safetensors._compare", lambda *_: None)
+    counts = DAMAGE["examine"]("safetensors", num_flips=30, num_cuts=0)
+    assert counts["silent"] > 0 and "changed: silent" in counts["examples"][0]
