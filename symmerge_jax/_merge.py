@@ -167,7 +167,7 @@ def _stack(networks: Sequence[Params]) -> Params:
     flat = [symmetry.flatten(params) for params in networks]
     stacked = {}
     for path, leaf in flat[0].items():
-        leaves = [leaves.get(path) for leaves in flat]
+        leaves: list[Any] = [leaves.get(path) for leaves in flat]
         shapes = {np.shape(x) if symmetry.is_array(x) else None for x in leaves}
         if None not in shapes and len(shapes) == 1:
             is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)

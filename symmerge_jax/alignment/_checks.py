@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax import core
 
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import _finite
@@ -242,8 +241,9 @@ def on_devices_of(first: Params, params: Params) -> Params:
 
     def moved(path, leaf):
         home = homes.get(path)
-        both = isinstance(leaf, jax.Array) and isinstance(home, jax.Array)
-        if not both or isinstance(leaf, core.Tracer) or isinstance(home, core.Tracer):
+        if not (isinstance(leaf, jax.Array) and isinstance(home, jax.Array)):
+            return leaf
+        if _finite.is_traced((leaf, home)):
             return leaf
         if leaf.sharding.device_set == home.sharding.device_set:
             return leaf

@@ -126,7 +126,7 @@ def loss_barrier(
         )
         lams, losses = curve(*pairs, data)
     else:
-        lams, losses = _loop(evaluate, *options, *pairs, data)
+        lams, losses = _loop(evaluate, *options, pairs, data)
     psi = jax.tree.map(functools.partial(_excess, lams), losses)
     shape = lambda x: x.reshape(*batch_shape, *x.shape[1:])  # noqa: E731
     return Barrier(
@@ -176,13 +176,13 @@ def _compile(eval_fn, num_points: int, method: str, has_data: bool, batch_size: 
 
 
 def _loop(
-    eval_fn, num_points: int, method: str, has_data: bool, params_a, params_b, data
+    eval_fn, num_points: int, method: str, has_data: bool, pairs, data
 ) -> tuple[Array, Any]:
     """Return what the compiled program returns, calling the loss point by point."""
     lams = jnp.linspace(0, 1, num_points)
     rows = []
-    for pair in range(len(jax.tree.leaves(params_a)[0])):
-        a, b = jax.tree.map(lambda x, pair=pair: x[pair], (params_a, params_b))
+    for pair in range(len(jax.tree.leaves(pairs)[0])):
+        a, b = jax.tree.map(lambda x, pair=pair: x[pair], pairs)
         for lam in lams:
             params = _interpolate.interpolate(a, b, lam, method=method)
             value = eval_fn(params, data) if has_data else eval_fn(params)

@@ -21,8 +21,10 @@ class Group(enum.Enum):
     SCALE = "scale"
 
 
-# A space converts the name of a group, which the checker of types need not know.
-_Group = Group if TYPE_CHECKING else Group | str
+if TYPE_CHECKING:
+    _Group = Group
+else:
+    _Group = Group | str  # a space converts the name of a group
 
 
 @dataclasses.dataclass(frozen=True)
