@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import alignment, symmetry
@@ -108,8 +109,8 @@ def align(
     batch_shape = opened.batch_shape
     check_concrete(apply, opened.params)
     say_unproven("align", apply)
+    options: Any = {"inputs": inputs, "tolerance": tolerance}
     if apply is not None:
-        options = {"inputs": inputs, "tolerance": tolerance}
         alignment.check_spec(apply, opened.given[0], spec, **options)
     key = jax.random.key(0) if key is None else key
     keys = jax.random.split(key, batch_shape) if batch_shape else key

@@ -116,8 +116,8 @@ def merge(
     weights = merging.check_weights(weights, len(given))
     _align.check_concrete(apply, opened.params)
     _align.say_unproven("merge", apply)
+    options: Any = {"inputs": inputs, "tolerance": tolerance}
     if apply is not None:
-        options = {"inputs": inputs, "tolerance": tolerance}
         alignment.check_spec(apply, opened.given[0], spec, **options)
     double = any(x.dtype == np.float64 for x in jax.tree.leaves(opened.params))
     program = _align.remembered(_build, opened, data, features_fn, loss_fn, aligner)

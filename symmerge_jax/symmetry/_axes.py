@@ -3,7 +3,11 @@
 import dataclasses
 import enum
 import operator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from symmerge_jax.symmetry import _tree
+from symmerge_jax.typing import Path
 
 
 class Group(enum.Enum):
@@ -110,6 +114,45 @@ class Space:
                 raise ValueError(
                     f"Space '{self.name}': frequency must be > 0, got {self.frequency}."
                 )
+
+
+def is_axes(node: Any) -> bool:
+    """Return whether a node of a tree of axes names those of one array."""
+    if not isinstance(node, tuple | list) or hasattr(node, "_fields"):
+        return False
+    if isinstance(node, list) and not node:
+        return False
+    return all(
+        x is None or isinstance(x, Axis | Space | str | int | float) for x in node
+    )
+
+
+def find_statistics(
+    paths: Sequence[Path], names: Sequence[str] | None
+) -> tuple[Path, ...]:
+    """Return the paths that are called so, or lie in a tree that is called so."""
+    if names is None:
+        return tuple(
+            path
+            for path in paths
+            if "batch_stats" in path
+            or path[-1:] in [("running_mean",), ("running_var",)]
+        )
+    if isinstance(names, str):
+        raise TypeError(
+            f"SymmetrySpec: statistics must be a list of names, got {names!r}."
+        )
+    found = []
+    for name in names:
+        prefix = tuple(name.split("/"))
+        inside = [path for path in paths if path[: len(prefix)] == prefix]
+        if not inside:
+            raise ValueError(
+                f"SymmetrySpec: no parameter is called '{name}', which statistics"
+                f" names; they are {[_tree.name(path) for path in paths]}."
+            )
+        found += inside
+    return tuple(dict.fromkeys(found))
 
 
 def _as_integer(value: Any) -> int | None:

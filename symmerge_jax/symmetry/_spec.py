@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from symmerge_jax.symmetry import _tree
-from symmerge_jax.symmetry._axes import Axis, Group, Space
+from symmerge_jax.symmetry._axes import (
+    Axis,
+    Group,
+    Space,
+    find_statistics,
+    is_axes,
+)
 from symmerge_jax.typing import Params, Path
 
 LeafAxes = tuple[Axis | None, ...]
@@ -84,9 +90,9 @@ class SymmetrySpec:
           >>> spec.sizes({"kernel": np.zeros((2, 3)), "bias": np.zeros(3)})
           {'in': 2, 'out': 3}
         """
-        leaves = sorted(_tree.flatten(axes, lambda x: x is None or _is_axes(x)).items())
+        leaves = sorted(_tree.flatten(axes, lambda x: x is None or is_axes(x)).items())
         for path, leaf in leaves:
-            if not _is_axes(leaf):
+            if not is_axes(leaf):
                 hint = f": write ({leaf!r},)" if isinstance(leaf, Axis) else ""
                 hint = ": leave out what is no parameter" if leaf is None else hint
                 raise TypeError(
@@ -107,7 +113,7 @@ class SymmetrySpec:
         return cls(
             tuple((path, tuple(leaf)) for path, leaf in leaves),
             tuple(spaces),
-            _find_statistics(paths, statistics),
+            find_statistics(paths, statistics),
             statistics_weight,
         )
 
@@ -345,42 +351,3 @@ def _mismatch(paths: Sequence[Path], leaves: Mapping[Path, Any]) -> ValueError:
         f"Parameters do not fit the spec: missing {show(missing)}, unknown"
         f" {show(unknown)}."
     )
-
-
-def _is_axes(node: Any) -> bool:
-    """Return whether a node of a tree of axes names those of one array."""
-    if not isinstance(node, tuple | list) or hasattr(node, "_fields"):
-        return False
-    if isinstance(node, list) and not node:
-        return False
-    return all(
-        x is None or isinstance(x, Axis | Space | str | int | float) for x in node
-    )
-
-
-def _find_statistics(
-    paths: Sequence[Path], names: Sequence[str] | None
-) -> tuple[Path, ...]:
-    """Return the paths that are called so, or lie in a tree that is called so."""
-    if names is None:
-        return tuple(
-            path
-            for path in paths
-            if "batch_stats" in path
-            or path[-1:] in [("running_mean",), ("running_var",)]
-        )
-    if isinstance(names, str):
-        raise TypeError(
-            f"SymmetrySpec: statistics must be a list of names, got {names!r}."
-        )
-    found = []
-    for name in names:
-        prefix = tuple(name.split("/"))
-        inside = [path for path in paths if path[: len(prefix)] == prefix]
-        if not inside:
-            raise ValueError(
-                f"SymmetrySpec: no parameter is called '{name}', which statistics"
-                f" names; they are {[_tree.name(path) for path in paths]}."
-            )
-        found += inside
-    return tuple(dict.fromkeys(found))
