@@ -14,6 +14,7 @@ encoders    steps of the autoencoder with ScaleGMN, Neural Graphs and the others
 assignment  solvers of assignment problems, against scipy and optax
 alignment   what weight matching finds and how fast, against loops in numpy and scipy
 deep_align  pairs per second of learned aligners, against weight matching
+statistics  how much BatchNorm statistics should count in weight matching
 import      what `import symmerge_jax` adds to importing JAX and Flax
 """
 
@@ -36,6 +37,7 @@ BENCHMARKS = {
     "assignment": ("assignment", "run"),
     "alignment": ("alignment", "run"),
     "deep_align": ("deep_align", "run"),
+    "statistics": ("statistics", "run"),
     "import": ("imports", "run"),
 }
 
