@@ -15,6 +15,7 @@ assignment  solvers of assignment problems, against scipy and optax
 alignment   what weight matching finds and how fast, against loops in numpy and scipy
 deep_align  pairs per second of learned aligners, against weight matching
 damage      what is loaded of files with a changed byte, a lost block or a lost end
+statistics  how much BatchNorm statistics should count in weight matching
 import      what `import symmerge_jax` adds to importing JAX and Flax
 """
 
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "alignment": ("alignment", "run"),
     "deep_align": ("deep_align", "run"),
     "damage": ("damage", "run"),
+    "statistics": ("statistics", "run"),
     "import": ("imports", "run"),
 }
 

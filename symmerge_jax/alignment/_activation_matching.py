@@ -18,6 +18,7 @@ from symmerge_jax.alignment import (
     _data,
     _finite,
     _frame,
+    _options,
     _projection,
     _units,
 )
@@ -78,8 +79,8 @@ class ActivationMatching:
             )
         if self.scales not in SCALES:
             raise ValueError(f"scales must be one of {SCALES}, got {self.scales!r}.")
-        if self.chunk_size < 1:
-            raise ValueError(f"chunk_size must be >= 1, got {self.chunk_size}.")
+        name = type(self).__name__
+        _options.check_integer(name, "chunk_size", self.chunk_size, 1)
 
     def __call__(
         self, key: Key, problem: _base.AlignmentProblem

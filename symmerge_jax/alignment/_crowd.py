@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _base, _frame, _many, _starts, _units
+from symmerge_jax.alignment import _base, _frame, _many, _options, _starts, _units
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -155,12 +155,21 @@ def move_closer(
     return jax.tree.map(lambda a, b: jnp.where(closer, a, b), found, present)
 
 
-def check_counts(num_starts: int, max_sweeps: int) -> None:
-    """Refuse numbers of starts or sweeps below one."""
-    if num_starts < 1 or max_sweeps < 1:
-        raise ValueError(
-            f"num_starts and max_sweeps must be >= 1, got {num_starts} and"
-            f" {max_sweeps}."
+def check_options(solver: Any) -> None:
+    """Refuse what is no solver for pairs, and numbers below one."""
+    name = type(solver).__name__
+    _options.check_aligner(name, "aligner", solver.aligner, optional=False)
+    _options.check_aligner(name, "init", solver.init)
+    for field in ("num_starts", "max_sweeps"):
+        _options.check_integer(name, field, getattr(solver, field), 1)
+
+
+def check_problem(problem: Any, solver: str) -> None:
+    """Refuse what is no problem of many networks."""
+    if not isinstance(problem, _many.ManyProblem):
+        raise TypeError(
+            f"{solver} brings many networks together, as merge does; to align two, take"
+            " a solver for pairs, such as WeightMatching()."
         )
 
 

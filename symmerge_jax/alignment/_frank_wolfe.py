@@ -19,6 +19,7 @@ from symmerge_jax.alignment import (
     _base,
     _finite,
     _frame,
+    _options,
     _projection,
     _similarity,
     _units,
@@ -83,6 +84,10 @@ class FrankWolfe:
     tolerance: float = 1e-6
 
     def __post_init__(self):
+        name = type(self).__name__
+        _options.check_names(name, "starts", self.starts, STARTS)
+        _options.check_integer(name, "max_iters", self.max_iters, 1)
+        _options.check_number(name, "tolerance", self.tolerance)
         if not self.starts or set(self.starts) - set(STARTS):
             raise ValueError(
                 f"starts must be one or more of {STARTS}, got {self.starts}."

@@ -33,6 +33,7 @@ class MergeMany:
       max_sweeps: upper bound on the number of sweeps from each start.
 
     Raises:
+      TypeError: an option of another type, or a problem of two networks.
       ValueError: a number below one.
     """
 
@@ -44,9 +45,10 @@ class MergeMany:
     max_sweeps: int = 100
 
     def __post_init__(self):
-        _crowd.check_counts(self.num_starts, self.max_sweeps)
+        _crowd.check_options(self)
 
     def __call__(self, key: Key, problem: _many.ManyProblem) -> _many.ManyResult:
+        _crowd.check_problem(problem, type(self).__name__)
         if len(problem.weights) == 2 and self.init is None:
             return _crowd.solve_pair(self.aligner, key, problem)
         return _crowd.solve(

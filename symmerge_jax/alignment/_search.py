@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
+from symmerge_jax.alignment import _options
 from symmerge_jax.typing import Array, Key, Params
 
 State = TypeVar("State")
@@ -96,15 +97,20 @@ def interpolate(params_a: Params, params_b: Params, lam: Array | float) -> Param
     return jax.tree.map(between, params_a, params_b)
 
 
-def check_steps(num_steps: int, eval_every: int, **positive: float | int) -> None:
+def check_steps(
+    solver: str, num_steps: int, eval_every: int, **positive: float | int
+) -> None:
     """Refuse numbers of steps that do not divide, and options that are not positive.
 
     Raises:
       ValueError: names the option.
     """
     for name, value in positive.items():
+        _options.check_number(solver, name, value)
         if not value > 0:
             raise ValueError(f"{name} must be > 0, got {value}.")
+    _options.check_integer(solver, "num_steps", num_steps, 1)
+    _options.check_integer(solver, "eval_every", eval_every, 1)
     if num_steps < 1 or eval_every < 1 or num_steps % eval_every:
         raise ValueError(
             "num_steps must be a multiple of eval_every, both >= 1, got"

@@ -20,6 +20,7 @@ from symmerge_jax.alignment import (
     _data,
     _finite,
     _frame,
+    _options,
     _projection,
     _relaxation,
     _search,
@@ -115,7 +116,9 @@ class SinkhornRebasin:
         if self.init is not None and self.similarity_fn is not None:
             raise ValueError("Give `init` or `similarity_fn`, not both.")
         last = self.final_temperature
+        _options.check_aligner(type(self).__name__, "init", self.init)
         _search.check_steps(
+            type(self).__name__,
             self.num_steps,
             self.eval_every,
             learning_rate=self.learning_rate,

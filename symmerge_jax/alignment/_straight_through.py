@@ -18,6 +18,7 @@ from symmerge_jax.alignment import (
     _data,
     _finite,
     _frame,
+    _options,
     _projection,
     _search,
     _similarity,
@@ -77,7 +78,9 @@ class StraightThrough:
     eval_every: int = 10
 
     def __post_init__(self):
+        _options.check_aligner(type(self).__name__, "init", self.init)
         _search.check_steps(
+            type(self).__name__,
             self.num_steps,
             self.eval_every,
             learning_rate=self.learning_rate,

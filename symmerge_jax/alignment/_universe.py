@@ -32,6 +32,7 @@ class Universe:
       max_sweeps: upper bound on the number of sweeps from each start.
 
     Raises:
+      TypeError: an option of another type, or a problem of two networks.
       ValueError: a number below one.
     """
 
@@ -43,9 +44,10 @@ class Universe:
     max_sweeps: int = 100
 
     def __post_init__(self):
-        _crowd.check_counts(self.num_starts, self.max_sweeps)
+        _crowd.check_options(self)
 
     def __call__(self, key: Key, problem: _many.ManyProblem) -> _many.ManyResult:
+        _crowd.check_problem(problem, type(self).__name__)
         num_networks = len(problem.weights)
         if self.num_starts > num_networks:
             raise ValueError(

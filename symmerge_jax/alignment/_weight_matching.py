@@ -20,6 +20,7 @@ from symmerge_jax.alignment import (
     _base,
     _finite,
     _frame,
+    _options,
     _projection,
     _scales,
     _similarity,
@@ -68,16 +69,12 @@ class WeightMatching:
     max_sweeps: int = 100
 
     def __post_init__(self):
-        if unknown := set(self.starts) - set(_starts.NAMES):
-            raise ValueError(
-                f"Unknown start {min(unknown)!r}; known are {_starts.NAMES}, and"
-                " num_random_starts adds random ones."
-            )
-        if self.num_random_starts < 0 or self.max_sweeps < 0:
-            raise ValueError(
-                "num_random_starts and max_sweeps must be >= 0, got"
-                f" {self.num_random_starts} and {self.max_sweeps}."
-            )
+        hint = ", and num_random_starts adds random ones"
+        name = type(self).__name__
+        _options.check_names(name, "starts", self.starts, _starts.NAMES, hint=hint)
+        for field in ("num_random_starts", "max_sweeps"):
+            _options.check_integer(name, field, getattr(self, field), 0)
+        _options.check_aligner(name, "init", self.init)
         if not self.starts and not self.num_random_starts and self.init is None:
             raise ValueError("WeightMatching needs a start: name one in `starts`.")
         if self.order not in ("forward", "random"):

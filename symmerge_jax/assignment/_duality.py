@@ -93,6 +93,7 @@ def optimality_gap(cost: Array, perm: Array, *, maximize: bool = False) -> Array
 
 def _certify(cost, perm, maximize):
     """Return costs to be minimised, `[*N, n]` column potentials, `[*N]` gaps."""
+    cost, perm = _matrices.as_array(cost), _matrices.as_array(perm)
     _matrices.check_square(cost, "cost")
     shape, n = cost.shape, cost.shape[-1]
     if not jnp.issubdtype(perm.dtype, jnp.integer):

@@ -45,7 +45,7 @@ def solve_lap(
     for.
 
     Args:
-      cost: `[*N, n, n]` finite costs, any real data type.
+      cost: `[*N, n, n]` finite costs, any real data type; an array or a list.
       maximize: maximise instead: `cost` is a similarity.
       method: "auto", "host" or "device".
       where: `[*N]` booleans, problems to solve; default all. The others are skipped,
@@ -70,12 +70,14 @@ def solve_lap(
       Crouse 2016, On implementing 2D rectangular assignment algorithms, IEEE
       Transactions on Aerospace and Electronic Systems 52(4), algorithm of section III.
     """
+    cost = _matrices.as_array(cost)
     _matrices.check_square(cost, "cost")
     batch, n = cost.shape[:-2], cost.shape[-1]
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}.")
     if where is None:
         where = np.ones(batch, bool)
+    where = _matrices.as_array(where)
     if where.dtype != bool:
         raise TypeError(f"where must be boolean, got {where.dtype}.")
     if where.shape != batch:

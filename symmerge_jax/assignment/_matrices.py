@@ -1,8 +1,16 @@
 """What every function here asks of its matrices."""
 
+from typing import Any
+
 import jax.numpy as jnp
+import numpy as np
 
 from symmerge_jax.typing import Array
+
+
+def as_array(matrix: Any) -> Array:
+    """Return arrays as they are, and lists of numbers as arrays of numpy."""
+    return matrix if hasattr(matrix, "dtype") else np.asarray(matrix)
 
 
 def check_square(matrix: Array, name: str) -> None:

@@ -64,6 +64,7 @@ def sinkhorn(
       TypeError: complex similarities.
       ValueError: matrices that are not square, or an option out of range.
     """
+    similarity = _matrices.as_array(similarity)
     _matrices.check_square(similarity, "similarity")
     batch, n = similarity.shape[:-2], similarity.shape[-1]
     if gradient not in GRADIENTS:

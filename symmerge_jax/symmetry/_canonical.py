@@ -13,11 +13,13 @@ Steps 3 and 4 run space by space from the inputs on, so that the weights a neuro
 are already canonical when it is compared with others.
 """
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.sparse.linalg import cg
 
 from symmerge_jax.symmetry import _action, _axes, _element, _spec, _tree, _unfold
 from symmerge_jax.typing import Array, Params
@@ -30,11 +32,11 @@ def canonical_form(params: Params, spec: _spec.SymmetrySpec) -> Params:
     and signs (bit for bit); up to rounding for scales and phases.
 
     Ties: neurons with equal incoming weights are ordered by their sorted absolute
-    outgoing weights, dead neurons (no incoming weights) come last, ordered by their
-    outgoing weights. Not resolved: neurons equal in both, differing only in *which*
-    later neurons they feed; neurons fed by dead ones only that nothing reads; the two
-    signs of a sine neuron whose phase is exactly pi/2. Twins of such (hand-made)
-    networks may differ.
+    outgoing weights, then by those that are kept (power 0); dead neurons (no incoming
+    weights) come last, ordered by their outgoing weights. Not resolved: neurons equal
+    in all, differing only in *which* later neurons they feed; neurons fed by dead ones
+    only that nothing reads; the two signs of a sine neuron whose phase is exactly pi/2.
+    Twins of such (hand-made) networks may differ.
 
     Args:
       params: parameters of one network; lift with `jax.vmap`.
@@ -115,6 +117,19 @@ def balance_scales(
     dtype = _tree.computing_dtype(params)
     if tolerance is None:
         tolerance = 16 * float(jnp.finfo(dtype).eps)
+    scales = _balanced(params, spec, dtype, tolerance, max_sweeps)
+    start = _element.identity({name: sizes[name] for name in scales}, dtype)
+    return {
+        name: _element.Monomial(start[name].perm, scale)
+        for name, scale in scales.items()
+    }
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3, 4))
+def _balanced(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
+    """Return the scales of `balance_scales`; derivatives are those of the limit."""
+    spaces = [space for space in spec.spaces if space.group is _axes.Group.SCALE]
+    sizes = spec.sizes(params)
     start = _element.identity(
         {space.name: sizes[space.name] for space in spaces}, dtype
     )
@@ -142,7 +157,40 @@ def balance_scales(
         return (change > tolerance) & (count < max_sweeps)
 
     state = (start, jnp.full((), jnp.inf, dtype), 0)
-    return jax.lax.while_loop(unfinished, sweep, state)[0]
+    found = jax.lax.while_loop(unfinished, sweep, state)[0]
+    return {name: scale for name, (_, scale) in found.items()}
+
+
+@_balanced.defjvp
+def _balanced_jvp(spec, dtype, tolerance, max_sweeps, primals, tangents):
+    """Differentiate the equations that balanced scales solve.
+
+    They are the gradient of half the squared norm by the logarithms of the scales: its
+    Hessian is symmetric, and conjugate gradients invert it.
+    """
+    scales = _balanced(*primals, spec, dtype, tolerance, max_sweeps)
+
+    def excess(logs, params):
+        element = {
+            name: _element.Monomial(jnp.arange(len(scale)), scale * jnp.exp(logs[name]))
+            for name, scale in scales.items()
+        }
+        moved = _action.act(element, params, spec)
+        squares = lambda name, power: sum(  # noqa: E731
+            jnp.sum(rows**2, axis=1)
+            for rows in _unfold.unfold_uses(moved, spec, name, power)
+        )
+        return {name: squares(name, 1) - squares(name, -1) for name in logs}
+
+    zeros = jax.tree.map(jnp.zeros_like, scales)
+    _, change = jax.jvp(functools.partial(excess, zeros), primals, tangents)
+    hessian = lambda v: jax.jvp(lambda x: excess(x, *primals), (zeros,), (v,))[1]  # noqa: E731
+    total = sum(len(scale) for scale in scales.values())
+    options = dict(tol=4 * float(jnp.finfo(dtype).eps), maxiter=4 * total + 20)
+    # `cg` alone would make its first guess depend on `change`: not in reverse mode.
+    solve = lambda matvec, b: cg(matvec, b, **options)[0]  # noqa: E731
+    steps = jax.lax.custom_linear_solve(hessian, change, solve, symmetric=True)
+    return scales, {name: -scale * steps[name] for name, scale in scales.items()}
 
 
 def fold_phases(params: Params, spec: _spec.SymmetrySpec) -> Params:
@@ -215,14 +263,17 @@ def _sort_by_incoming(params, spec, space, alive):
                 shape[number] = -1
                 leaf = jnp.where(mask.reshape(shape), leaf, 0)
         blocks.append(leaf.reshape(leaf.shape[0], -1))
+    if not blocks:  # a space that is only kept
+        dtype = jnp.result_type(*_tree.flatten(params).values())
+        blocks = [jnp.zeros((spec.sizes(params)[space.name], 0), dtype)]
     incoming = jnp.concatenate(blocks, axis=1)
     sign = _leading_sign(incoming, space)
     incoming = incoming * sign[:, None]
     outgoing = jnp.sort(jnp.abs(_unfold.unfold(params, spec, space.name, -1)), axis=1)
     is_alive = jnp.any(incoming != 0, axis=1)
-    order = jnp.lexsort(
-        (_generic(incoming), _generic(outgoing), *_coarse_keys(incoming), ~is_alive)
-    )
+    kept = _kept_keys(params, spec, space, outgoing)
+    last = (_generic(incoming), _generic(outgoing), *kept)
+    order = jnp.lexsort((*last, *_coarse_keys(incoming), ~is_alive))
     return {space.name: _element.Monomial(order, sign[order])}, is_alive[order]
 
 
@@ -232,8 +283,23 @@ def _sort_dead(params, spec, space, alive):
     sign = jnp.where(alive, 1, _leading_sign(outgoing, space))
     outgoing = outgoing * sign[:, None]
     rank = jnp.where(alive, jnp.arange(alive.size), alive.size)
-    order = jnp.lexsort((_generic(outgoing), *_coarse_keys(outgoing), rank))
+    kept = _kept_keys(params, spec, space, outgoing[:, :0])
+    order = jnp.lexsort((_generic(outgoing), *kept, *_coarse_keys(outgoing), rank))
     return {space.name: _element.Monomial(order, sign[order])}
+
+
+def _kept_keys(params, spec, space, outgoing) -> tuple[Array, ...]:
+    """Return sort keys `[n]`, minor first, that are used where incoming weights tie.
+
+    Outgoing weights as far as they differ by more than rounding, then the absolute
+    values of what is kept (power 0). None without the latter.
+    """
+    kept = jnp.sort(jnp.abs(_unfold.unfold(params, spec, space.name, 0)), axis=1)
+    if not kept.shape[1]:
+        return ()
+    keys = jnp.stack([_generic(kept), _generic(outgoing).astype(kept.dtype)])
+    largest = jnp.max(jnp.abs(keys), axis=1, keepdims=True)
+    return tuple(_levels(keys / jnp.where(largest > 0, largest, 1)))
 
 
 def _leading_sign(rows: Array, space: _axes.Space) -> Array:
