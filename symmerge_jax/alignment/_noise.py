@@ -27,11 +27,11 @@ NOT_SMOOTH = (
     " other values that do, not labels or saturated probabilities"
 )
 
-_FACTOR = 8.0  # of the largest of a few samples: four times what is ever seen
+_FACTOR = 4.0  # of the largest of a few samples, which exceed what is rounded
 _DOUBLE = float(np.finfo(np.float64).eps)
 _FLOOR = 1e-12  # of an output: sums in another order, where rounding cancels by chance
 _SMALL = 1e-4  # change of weights that a smooth output follows
-_FOLLOWS = 1e-9  # change of an output that is no rounding
+_FOLLOWS = 1e-11  # change of an output that is no rounding
 
 Change = tuple[int, np.ndarray, np.ndarray]
 """How weights are changed: turn of the noise, relative and absolute size `[L]`."""
@@ -75,7 +75,7 @@ def rounding(computed: float, stored: Mapping[Path, Any], turn: int) -> Change:
     )
     # Many roundings add up where numbers are precise; coarse ones are not multiplied,
     # as little would be left to tell.
-    relative = np.where(units < 1e-5, 8.0, 1.0) * units
+    relative = np.where(units < 1e-5, 8.0, 0.5) * units
     least = [float(jnp.finfo(dtype).smallest_normal) for dtype in stored.values()]
     coarse = [jnp.finfo(d).dtype.itemsize == 2 for d in stored.values()]
     absolute = np.where(coarse, np.array(least) * units, least)
