@@ -13,6 +13,7 @@ train       steps of the autoencoder, against a plain flat-edge implementation
 encoders    steps of the autoencoder with ScaleGMN, Neural Graphs and the others
 assignment  solvers of assignment problems, against scipy and optax
 alignment   what weight matching finds and how fast, against loops in numpy and scipy
+certificates whether wrong specs pass a certificate, or right ones are refused
 deep_align  pairs per second of learned aligners, against weight matching
 import      what `import symmerge_jax` adds to importing JAX and Flax
 """
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "encoders": ("metanets", "encoders"),
     "assignment": ("assignment", "run"),
     "alignment": ("alignment", "run"),
+    "certificates": ("certificates", "run"),
     "deep_align": ("deep_align", "run"),
     "import": ("imports", "run"),
 }

@@ -55,7 +55,7 @@ def certify(
         take.
     """
     _probe.refuse_traced(params, element, inputs)
-    with jax.enable_x64(True):
+    with _probe.double_precision():
         double = _probe.as_double(params)
         elements = {
             name: symmetry.Monomial(np.asarray(perm), np.asarray(scale, np.float64))
@@ -113,7 +113,7 @@ def compare(
     batch_shape = spec.batch_shape(params_a)
     random = _generic.generator(key)
     stored = _stored_types(params_a, params_b, spec)
-    with jax.enable_x64(True):
+    with _probe.double_precision():
         one = _probe.first(_probe.as_double(params_a), spec)
         pairs = [
             {
@@ -127,7 +127,9 @@ def compare(
         groups = _probe.make_inputs(random, one, spec, inputs, input_shape)
         probe = _probe.probe(apply, one, spec, groups[0][1])
         floats = {path: pairs[0][path] for path in stored}
-        noise = {path: leaf[0] for path, leaf in _generic.noise(random, floats).items()}
+        # One noise for all networks, positive only where all are.
+        signs = {path: leaf.min(axis=0) for path, leaf in floats.items()}
+        noise = _generic.noise(random, signs, _noise.NUM_NOISE)
         spaces = [s.name for s in _base.movable_spaces(spec)]
         selected, changes = _variants(probe, spec, spaces, floats, stored)
         program = _programs.remembered(

@@ -1,7 +1,8 @@
 """A network as a function of flat leaves, and what its program tells about it."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -45,6 +46,21 @@ class Probe:
     shapes: Any
     eps: float
     read: frozenset[Path]
+
+
+@contextlib.contextmanager
+def double_precision() -> Iterator[None]:
+    """Let JAX compute in float64, whatever is set outside.
+
+    Networks that keep to strict promotion in their own type mix it with float64 here;
+    products of a narrower type are not to be rounded further, as GPUs do.
+    """
+    with (
+        jax.enable_x64(True),
+        jax.numpy_dtype_promotion("standard"),
+        jax.default_matmul_precision("highest"),
+    ):
+        yield
 
 
 def as_double(params: Params) -> Params:
