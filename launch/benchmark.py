@@ -13,6 +13,7 @@ train       steps of the autoencoder, against a plain flat-edge implementation
 encoders    steps of the autoencoder with ScaleGMN, Neural Graphs and the others
 assignment  solvers of assignment problems, against scipy and optax
 alignment   what weight matching finds and how fast, against loops in numpy and scipy
+certificates whether wrong specs pass a certificate, or right ones are refused
 deep_align  pairs per second of learned aligners, against weight matching
 damage      what is loaded of files with a changed byte, a lost block or a lost end
 statistics  how much BatchNorm statistics should count in weight matching
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "encoders": ("metanets", "encoders"),
     "assignment": ("assignment", "run"),
     "alignment": ("alignment", "run"),
+    "certificates": ("certificates", "run"),
     "deep_align": ("deep_align", "run"),
     "damage": ("damage", "run"),
     "statistics": ("statistics", "run"),

@@ -79,7 +79,8 @@ def test_the_mean_of_twins_is_a_twin(name):
     # Float32 weights: rounding of their mean, amplified by w0 = 30 in the SIREN.
     np.testing.assert_allclose(outputs(network, found.params), expected, atol=1e-4)
     assert found.certificate.passed.tolist() == [True] * 3
-    assert found.certificate.max_difference.max() < 1e-12
+    # What is returned is rounded to float32.
+    assert found.certificate.max_difference.max() < 1e-6
     naive = jax.tree.map(lambda *x: sum(x) / 3, *twins)
     assert np.abs(outputs(network, naive) - expected).max() > 0.01
 

@@ -2,11 +2,7 @@
 
 from symmerge_jax.alignment._activation_matching import ActivationMatching
 from symmerge_jax.alignment._base import Aligner, AlignmentProblem, AlignmentResult
-from symmerge_jax.alignment._certificate import (
-    Certificate,
-    certify,
-    compare,
-)
+from symmerge_jax.alignment._certificate import certify, compare
 from symmerge_jax.alignment._check_spec import check_spec
 from symmerge_jax.alignment._checks import (
     Networks,
@@ -36,6 +32,7 @@ from symmerge_jax.alignment._similarity import similarity
 from symmerge_jax.alignment._sinkhorn_rebasin import SinkhornRebasin
 from symmerge_jax.alignment._straight_through import StraightThrough
 from symmerge_jax.alignment._universe import Universe
+from symmerge_jax.alignment._verdict import Certificate
 from symmerge_jax.alignment._weight_matching import WeightMatching
 
 __all__ = [

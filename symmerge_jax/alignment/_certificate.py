@@ -7,81 +7,15 @@ compared in double precision, neuron by neuron, against what rounding alone does
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _base, _generic, _noise, _probe, _programs
+from symmerge_jax.alignment import _base, _generic, _noise, _probe, _programs, _verdict
 from symmerge_jax.typing import Key, Params
-
-
-class Certificate(NamedTuple):
-    """How far two networks, or `N` pairs of networks, differ as functions.
-
-    All numbers are those of the worst output neuron: the one whose difference is the
-    largest in units of what it may be.
-
-    Attributes:
-      max_difference: `[*N]` float64, largest absolute difference of that output;
-        infinite if one of the two is not finite.
-      output_scale: `[*N]` float64, its largest absolute value, for comparison.
-      tolerance: `[*N]` what `max_difference / output_scale` may be: a multiple of what
-        rounding does to this output, or the tolerance that was asked for.
-      where: `[*N]` strings, which output neuron it is, and at which inputs.
-      not_tested: `[*N]` strings, why a comparison that succeeded would be no proof;
-        empty where it is one.
-    """
-
-    max_difference: np.ndarray
-    output_scale: np.ndarray
-    tolerance: np.ndarray
-    where: np.ndarray
-    not_tested: np.ndarray
-
-    @property
-    def passed(self) -> np.ndarray:
-        """`[*N]` boolean: the functions are equal up to the tolerance."""
-        return np.asarray(self._are_equal() & (np.asarray(self.not_tested) == ""))
-
-    def require(self, what: str) -> None:
-        """Refuse a transformation that has changed a function, or may have.
-
-        Args:
-          what: what was transformed, the subject of the error.
-
-        Raises:
-          ValueError: the first pair that has not passed, its difference and the
-            tolerance, or why nothing was tested.
-        """
-        failed = np.flatnonzero(~self.passed)
-        if not failed.size:
-            return
-        difference, scale, tolerance, where, reason, equal = (
-            np.ravel(field)[failed[0]] for field in (*self, self._are_equal())
-        )
-        which = f" (number {failed[0]})" if np.size(self.passed) > 1 else ""
-        if equal:
-            raise ValueError(f"{what}{which} was not tested: {reason}.")
-        if not np.isfinite(difference):
-            raise ValueError(
-                f"{what}{which} changed as a function: {where} is not finite. Look for"
-                " overflow in the parameters: scales may leave the range of float16."
-            )
-        raise ValueError(
-            f"{what}{which} changed as a function: outputs differ by {difference:.3g},"
-            f" where they reach {scale:.3g} (allowed {tolerance * scale:.3g}), at"
-            f" {where}. Either the spec does not fit the network, or its numbers are"
-            " too imprecise for their size."
-        )
-
-    def _are_equal(self) -> np.ndarray:
-        finite = np.isfinite(self.max_difference) & np.isfinite(self.output_scale)
-        scale = np.where(finite, self.output_scale, 0)
-        allowed = np.asarray(self.tolerance) * scale * (1 + 1e-9)
-        return np.asarray(finite & (self.max_difference <= allowed))
 
 
 def certify(
@@ -95,7 +29,7 @@ def certify(
     fold: bool = False,
     key: Key | None = None,
     tolerance: float | None = None,
-) -> Certificate:
+) -> _verdict.Certificate:
     """Compare a network with itself moved by a group element, in float64.
 
     Args:
@@ -121,7 +55,7 @@ def certify(
         take.
     """
     _probe.refuse_traced(params, element, inputs)
-    with jax.enable_x64(True):
+    with _probe.double_precision():
         double = _probe.as_double(params)
         elements = {
             name: symmetry.Monomial(np.asarray(perm), np.asarray(scale, np.float64))
@@ -155,7 +89,7 @@ def compare(
     input_shape: Sequence[int] | None = None,
     key: Key | None = None,
     tolerance: float | None = None,
-) -> Certificate:
+) -> _verdict.Certificate:
     """Compare the outputs of two networks, or of pairs of networks, in float64.
 
     Args:
@@ -178,12 +112,8 @@ def compare(
     _probe.refuse_traced(params_a, params_b, inputs)
     batch_shape = spec.batch_shape(params_a)
     random = _generic.generator(key)
-    stored = {
-        path: leaf.dtype
-        for path, leaf in sorted(symmetry.flatten(params_b).items())
-        if symmetry.is_parameter(leaf)
-    }
-    with jax.enable_x64(True):
+    stored = _stored_types(params_a, params_b, spec)
+    with _probe.double_precision():
         one = _probe.first(_probe.as_double(params_a), spec)
         pairs = [
             {
@@ -197,7 +127,9 @@ def compare(
         groups = _probe.make_inputs(random, one, spec, inputs, input_shape)
         probe = _probe.probe(apply, one, spec, groups[0][1])
         floats = {path: pairs[0][path] for path in stored}
-        noise = {path: leaf[0] for path, leaf in _generic.noise(random, floats).items()}
+        # One noise for all networks, positive only where all are.
+        signs = {path: leaf.min(axis=0) for path, leaf in floats.items()}
+        noise = _generic.noise(random, signs, _noise.NUM_NOISE)
         spaces = [s.name for s in _base.movable_spaces(spec)]
         selected, changes = _variants(probe, spec, spaces, floats, stored)
         program = _programs.remembered(
@@ -212,7 +144,7 @@ def compare(
         found = []
         for number, (where, values) in enumerate(groups):
             difference, scale = program(*pairs, noise, selected, changes, values)
-            verdict = _judge(
+            verdict = _verdict.judge(
                 np.asarray(difference), np.asarray(scale), probe, tolerance
             )
             finite = np.isfinite(verdict.scale).all(axis=-1)
@@ -220,19 +152,28 @@ def compare(
             reached = np.any([v.reached for _, v, _ in found], axis=0)
             if inputs is None and reached.all():
                 break
-    certificate = _collect(found, probe, spaces)
+    certificate = _verdict.collect(found, probe, spaces)
     return jax.tree.map(lambda field: field.reshape(batch_shape), certificate)
 
 
-class _Verdict(NamedTuple):
-    """What one group of inputs shows: of `N` pairs, `n` outputs, `k` spaces."""
+def _stored_types(params_a, params_b, spec) -> dict[Any, Any]:
+    """Return the types that limit what the leaves of b can be, float64 if nothing does.
 
-    difference: np.ndarray  # [N, n]
-    scale: np.ndarray  # [N, n]
-    allowed: np.ndarray  # [N, n]
-    smooth: np.ndarray  # [N, n]
-    effect: np.ndarray  # [N, k]
-    reached: np.ndarray  # [N, k]
+    Permutations and signs are exact in any type; scales and the folding of phases are
+    not.
+    """
+    before, after = symmetry.flatten(params_a), symmetry.flatten(params_b)
+    scaled, phases = _probe.rounded_leaves(spec)
+    stored = {}
+    for path, leaf in sorted(after.items()):
+        if not symmetry.is_parameter(leaf):
+            continue
+        stored[path] = leaf.dtype if path in scaled | phases else np.dtype(np.float64)
+        if path in phases - scaled:
+            old, new = (np.sort(np.abs(x[path]), axis=-1) for x in (before, after))
+            if np.array_equal(old, new):
+                stored[path] = np.dtype(np.float64)
+    return stored
 
 
 def _variants(probe, spec, spaces, floats, stored):
@@ -252,73 +193,6 @@ def _variants(probe, spec, spaces, floats, stored):
     ]
     selected = np.arange(len(changes)) == 1
     return selected, tuple(np.stack(parts) for parts in zip(*changes, strict=True))
-
-
-def _judge(differences, scale, probe, tolerance) -> _Verdict:
-    """Say what the variants `[N, V, n]` mean."""
-    noise, few = _noise.NUM_NOISE, _noise.NUM_SMALL
-    parts = np.split(differences, np.cumsum([1, noise, few]), axis=1)
-    allowed = _noise.tolerances(parts[1].max(axis=1), scale, probe.owners, tolerance)
-    smooth = _noise.follows(parts[2].swapaxes(0, 1), scale) & probe.smooth
-    effect = _noise.effect(parts[3], allowed[:, None], smooth[:, None])
-    alive = np.isfinite(scale).all(-1) & (scale > 0).any(-1)
-    reached = (effect >= _noise.POWER) & alive[:, None]
-    return _Verdict(parts[0][:, 0], scale, allowed, smooth, effect, reached)
-
-
-def _collect(found, probe: _probe.Probe, spaces: Sequence[str]) -> Certificate:
-    """Return the worst of all groups of inputs, by pair."""
-    rows = []
-    for pair in range(len(found[0][2])):
-        worst = None
-        for where, verdict, counts in found:
-            if not counts[pair]:
-                continue
-            difference, scale = verdict.difference[pair], verdict.scale[pair]
-            allowed = verdict.allowed[pair]
-            lost = ~np.isfinite(difference) | ~np.isfinite(scale)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                share = np.where(difference > 0, difference / allowed, 0)
-            share = np.where(lost, np.inf, share)
-            # Of outputs that do not differ at all the largest is shown.
-            index = max(range(len(share)), key=lambda i: (share[i], scale[i]))
-            rank = share[index], scale[index]
-            if worst is None or rank > worst[0]:
-                usual = 0 < scale[index] < np.inf
-                relative = allowed[index] / scale[index] if usual else 0.0
-                gap = np.inf if lost[index] else difference[index]
-                name = f"{probe.names[index]} for {where}"
-                worst = rank, (gap, scale[index], relative, name)
-        assert worst is not None
-        rows.append((*worst[1], _reason(found, pair, spaces)))
-    columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return Certificate(*columns)
-
-
-def _reason(found, pair: int, spaces: Sequence[str]) -> str:
-    """Return why the equality of a pair would be no proof, or nothing."""
-    reached = np.any([verdict.reached[pair] for _, verdict, _ in found], axis=0)
-    if reached.all():
-        return ""
-    names = " and ".join(where for where, _, _ in found)
-    if not any((verdict.scale[pair] > 0).any() for _, verdict, _ in found):
-        return (
-            f"all outputs are zero for {names}: pass inputs= as the network gets them"
-        )
-    if not any(verdict.smooth[pair].any() for _, verdict, _ in found):
-        return _noise.NOT_SMOOTH
-    index = int(np.flatnonzero(~reached)[0])
-    effect = max(verdict.effect[pair, index] for _, verdict, _ in found)
-    space = f"space '{spaces[index]}'" if spaces else "the parameters"
-    if effect > _noise.VISIBLE:
-        return (
-            f"rounding changes outputs as much as a mistake in {space} would ({names}):"
-            " keep the parameters, or compute, in a more precise type"
-        )
-    return (
-        f"inputs do not reach {space} ({names}), which no output depends on there: pass"
-        " inputs= as the network gets them"
-    )
 
 
 def _comparer(call: Callable[..., Any]):

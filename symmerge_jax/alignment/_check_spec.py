@@ -7,7 +7,6 @@ left out: if outputs do not show it, nothing is known about the space.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from symmerge_jax import symmetry
@@ -52,7 +51,7 @@ def check_spec(
     """
     _probe.refuse_traced(params, inputs)
     random = _generic.generator(key)
-    with jax.enable_x64(True):
+    with _probe.double_precision():
         one = _probe.as_double(_probe.first(params, spec))
         groups = _probe.make_inputs(random, one, spec, inputs, input_shape)
         probe = _probe.probe(apply, one, spec, groups[0][1])

@@ -44,15 +44,24 @@ def fresh(random: np.random.Generator, leaves: Mapping[Path, np.ndarray]) -> Lea
     return {path: _fresh(random, leaf) for path, leaf in leaves.items()}
 
 
-def noise(random: np.random.Generator, leaves: Mapping[Path, np.ndarray]) -> Leaves:
+def noise(
+    random: np.random.Generator, leaves: Mapping[Path, np.ndarray], num_samples: int
+) -> Leaves:
     """Return numbers of size 0.5 to 1, to be scaled and added to weights.
 
-    They are positive where no weight is negative.
+    Returns:
+      `[num_samples, *shape]` of bytes for each leaf, in units of 1 / 127; positive
+      where no weight is negative.
     """
-    return {
-        path: random.uniform(0.5, 1, leaf.shape) * _signs(random, leaf)
-        for path, leaf in leaves.items()
-    }
+    found = {}
+    for path, leaf in leaves.items():
+        shape = num_samples, *leaf.shape
+        drawn = np.frombuffer(random.bytes(int(np.prod(shape))), np.uint8)
+        numbers = (64 + drawn % 64).astype(np.int8)
+        if not (leaf >= 0).all():
+            numbers = np.where(drawn < 128, numbers, -numbers)
+        found[path] = numbers.reshape(shape)
+    return found
 
 
 def draw_like(random: np.random.Generator, inputs: Any) -> Any:
@@ -86,22 +95,25 @@ def size(leaf: np.ndarray) -> float:
 def _near(random: np.random.Generator, leaf: np.ndarray) -> np.ndarray:
     scale = size(leaf)
     lift = _SIZE / scale if scale < _SMALLEST else 1.0
-    fill = scale * random.uniform(0.5, 1.5, leaf.shape) * _signs(random, leaf)
-    factor = random.uniform(0.9, 1.1, leaf.shape)
-    return lift * np.where(leaf == 0, fill, leaf * factor)
+    changed = leaf * random.uniform(0.9, 1.1, leaf.shape)
+    if not leaf.all():
+        changed = np.where(leaf == 0, scale * _spread(random, leaf), changed)
+    return lift * changed
 
 
 def _fresh(random: np.random.Generator, leaf: np.ndarray) -> np.ndarray:
-    values = random.uniform(0.5, 1.5, leaf.shape) * _signs(random, leaf)
+    values = _spread(random, leaf)
     if leaf.ndim < 2 or not leaf.size:
         return values if (leaf >= 0).all() and leaf.any() else 0.3 * values
     # Square matrices keep the size of what they are applied to.
     return values * np.sqrt(max(leaf.shape) / leaf.size)
 
 
-def _signs(random: np.random.Generator, leaf: np.ndarray) -> np.ndarray:
-    signs = random.choice([-1.0, 1.0], leaf.shape)
-    return np.ones(leaf.shape) if (leaf >= 0).all() else signs
+def _spread(random: np.random.Generator, leaf: np.ndarray) -> np.ndarray:
+    """Return numbers of size 0.5 to 1.5, positive if no entry is negative."""
+    drawn = random.uniform(-1, 1, leaf.shape)
+    sizes = 0.5 + np.abs(drawn)
+    return sizes if (leaf >= 0).all() else np.copysign(sizes, drawn)
 
 
 def _draw(random: np.random.Generator, leaf: Any) -> Any:

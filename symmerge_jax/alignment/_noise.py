@@ -27,65 +27,65 @@ NOT_SMOOTH = (
     " other values that do, not labels or saturated probabilities"
 )
 
-_FACTOR = 8.0  # of the largest of a few samples: four times what is ever seen
+_FACTOR = 4.0  # of the largest of a few samples, which exceed what is rounded
 _DOUBLE = float(np.finfo(np.float64).eps)
 _FLOOR = 1e-12  # of an output: sums in another order, where rounding cancels by chance
 _SMALL = 1e-4  # change of weights that a smooth output follows
-_FOLLOWS = 1e-9  # change of an output that is no rounding
+_FOLLOWS = 1e-11  # change of an output that is no rounding
 
 Change = tuple[int, np.ndarray, np.ndarray]
-"""How weights are changed: turn of the noise, relative and absolute size `[L]`."""
+"""How weights are changed: sample of the noise, relative and absolute size `[L]`."""
 
 
 def perturb(
     leaves: Mapping[Path, Array],
     noise: Mapping[Path, Array],
-    shift: Array,
-    relative: Array,
-    absolute: Array,
+    sample: Any,
+    relative: Any,
+    absolute: Any,
 ) -> dict[Path, Array]:
     """Return weights changed at random, each leaf by an amount of its own.
 
     Args:
       leaves: weights, and what is left alone.
-      noise: numbers of size 0.5 to 1 for all leaves that are to change, sorted.
-      shift: `[]` integer that turns the noise, for other samples of it.
+      noise: see `_generic.noise`, for all leaves that are to change, sorted.
+      sample: `[]` which of its samples.
       relative: `[L]` size of the change relative to an entry, by leaf.
       absolute: `[L]` its least size.
     """
     changed = dict(leaves)
-    for index, (path, turns) in enumerate(noise.items()):
+    for index, (path, samples) in enumerate(noise.items()):
         leaf = leaves[path]
-        turned = jnp.roll(turns.ravel(), shift).reshape(leaf.shape)
+        drawn = samples[sample].astype(leaf.dtype) * (1 / 127)
         size = jnp.maximum(relative[index] * jnp.abs(leaf), absolute[index])
-        changed[path] = leaf + turned * size
+        changed[path] = leaf + drawn * size
     return changed
 
 
-def rounding(computed: float, stored: Mapping[Path, Any], turn: int) -> Change:
+def rounding(computed: float, stored: Mapping[Path, Any], sample: int) -> Change:
     """Return the change that rounding may make.
 
     Args:
       computed: unit of rounding that `apply` computes with.
       stored: types that the leaves are kept in, in the order of the noise.
-      turn: number of the sample.
+      sample: which sample of the noise.
     """
     units = np.array(
         [max(computed, float(jnp.finfo(dtype).eps)) for dtype in stored.values()]
     )
     # Many roundings add up where numbers are precise; coarse ones are not multiplied,
     # as little would be left to tell.
-    relative = np.where(units < 1e-5, 8.0, 1.0) * units
+    relative = np.where(units < 1e-5, 8.0, 0.5) * units
     least = [float(jnp.finfo(dtype).smallest_normal) for dtype in stored.values()]
     coarse = [jnp.finfo(d).dtype.itemsize == 2 for d in stored.values()]
     absolute = np.where(coarse, np.array(least) * units, least)
-    return 101 * turn + 1, relative, absolute
+    return sample, relative, absolute
 
 
-def small(computed: float, num_leaves: int, turn: int) -> Change:
+def small(computed: float, num_leaves: int, sample: int) -> Change:
     """Return a change that every smooth output follows, but no label."""
     relative = np.full(num_leaves, max(_SMALL, 8 * computed))
-    return 57 * turn + 31, relative, np.zeros(num_leaves)
+    return sample, relative, np.zeros(num_leaves)
 
 
 def large(sizes: np.ndarray, chosen: np.ndarray) -> Change:
@@ -95,7 +95,7 @@ def large(sizes: np.ndarray, chosen: np.ndarray) -> Change:
       sizes: `[L]` size of the entries of each leaf; zeros become a tenth of it.
       chosen: `[L]` which leaves are changed.
     """
-    return 11, 0.5 * chosen, 0.1 * sizes * chosen
+    return 0, 0.5 * chosen, 0.1 * sizes * chosen
 
 
 def tolerances(
@@ -153,10 +153,10 @@ def apply_changed(
     call: Callable[..., Any], leaves: Any, noise: Any, change: Any, inputs: Any
 ) -> Any:
     """Return the outputs of a network whose weights are changed, or left alone."""
-    shift, relative, absolute = change
+    sample, relative, absolute = change
     changed = jax.lax.cond(
         jnp.any((relative > 0) | (absolute > 0)),
-        lambda: perturb(leaves, noise, shift, relative, absolute),
+        lambda: perturb(leaves, noise, sample, relative, absolute),
         lambda: dict(leaves),
     )
     return call(changed, inputs)

@@ -86,7 +86,7 @@ def prepare(
         probe,
         spec,
         tuple(floats),
-        jax.device_put(_generic.noise(random, floats)),
+        jax.device_put(_generic.noise(random, floats, _noise.NUM_NOISE)),
         _moves.identity(spec, spec.sizes(params)),
         _programs.remembered(
             _mover(probe.call, spec),

@@ -1,7 +1,8 @@
 """A network as a function of flat leaves, and what its program tells about it."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,10 +12,11 @@ from jax import core as jax_core
 from jax.extend import core
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _generic, _programs
+from symmerge_jax.alignment import _generic, _programs, _widen
 from symmerge_jax.typing import Array, Params, Path
 
 _NUM_INPUTS = 16
+_DOUBLE = float(np.finfo(np.float64).eps)
 REMEDY = (
     "write it with jax.numpy (no float(), no numpy, no `if` on values), or leave apply"
     " away"
@@ -26,13 +28,14 @@ class Probe:
     """What is known of `apply` before it is run.
 
     Attributes:
-      call: `call(leaves, inputs) -> outputs`, with the leaves by path.
+      call: `call(leaves, inputs) -> outputs`, with the leaves by path, in float64 also
+        where `apply` rounds to a narrower type, if that is possible (`_widen`).
       names: name of every output neuron: the entries of the last axis of an output are
         neurons, the other axes are looked at together.
       owners: `[n]` number of the output that each belongs to.
       smooth: `[n]` whether it is a floating-point number.
       shapes: the outputs, as `jax.eval_shape` returns them.
-      eps: unit of rounding of the least precise type that is computed in.
+      eps: unit of rounding of the least precise type that `call` computes in.
       read: paths of the leaves that any output depends on.
     """
 
@@ -45,6 +48,21 @@ class Probe:
     read: frozenset[Path]
 
 
+@contextlib.contextmanager
+def double_precision() -> Iterator[None]:
+    """Let JAX compute in float64, whatever is set outside.
+
+    Networks that keep to strict promotion in their own type mix it with float64 here;
+    products of a narrower type are not to be rounded further, as GPUs do.
+    """
+    with (
+        jax.enable_x64(True),
+        jax.numpy_dtype_promotion("standard"),
+        jax.default_matmul_precision("highest"),
+    ):
+        yield
+
+
 def as_double(params: Params) -> Params:
     """Return parameters as float64 arrays of numpy; the rest is carried along."""
     return symmetry.rebuild(
@@ -55,6 +73,20 @@ def as_double(params: Params) -> Params:
             if symmetry.is_parameter(leaf)
         },
     )
+
+
+def rounded_leaves(spec: symmetry.SymmetrySpec) -> tuple[set[Path], set[Path]]:
+    """Return the parameters that scales round, and those that hold phases."""
+    scales = {s.name for s in spec.spaces if s.group is symmetry.Group.SCALE}
+    periodic = {s.name for s in spec.spaces if s.frequency is not None}
+    scaled, phases = set(), set()
+    for path, axes in spec.axes:
+        for axis in axes:
+            if axis is not None and axis.power and axis.space in scales:
+                scaled.add(path)
+            if axes == (axis,) and axis is not None and axis.space in periodic:
+                phases.add(path)
+    return scaled, phases
 
 
 def moved_leaves(params: Params, spec: symmetry.SymmetrySpec) -> dict[Path, Any]:
@@ -101,7 +133,7 @@ def make_inputs(
     if inputs is not None and input_shape is not None:
         raise ValueError("Pass inputs or input_shape, not both.")
     if inputs is not None:
-        inputs = jax.tree.map(_widen, inputs)
+        inputs = jax.tree.map(_as_numbers, inputs)
         generic = _generic.draw_like(random, inputs)
         return [("the given inputs", inputs), ("random inputs of their range", generic)]
     width = spec.sizes(params)[spec.spaces[0].name]
@@ -113,7 +145,7 @@ def make_inputs(
     ]
 
 
-def _widen(leaf: Any) -> Any:
+def _as_numbers(leaf: Any) -> Any:
     if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
         return leaf
     array = np.asarray(leaf)
@@ -167,13 +199,17 @@ def probe(apply: Callable[[Params, Any], Any], params: Params, spec, inputs) -> 
     # A dict of leaves is flattened in the order of its keys.
     paths = sorted(leaves)
     read = frozenset(p for p, flag in zip(paths, flags, strict=False) if flag)
+    eps = _least_precise(jaxpr.jaxpr, _DOUBLE)
+    if eps > _DOUBLE and (wide := _widen.widened(call, leaves, inputs)) is not None:
+        call, eps = wide, _DOUBLE
+        shapes = jax.eval_shape(call, leaves, inputs)
     return Probe(
         call,
         tuple(name.replace(" [", "[") for name in names),
         np.array(owners),
         np.array(smooth),
         shapes,
-        _least_precise(jaxpr.jaxpr, np.finfo(np.float64).eps),
+        eps,
         read,
     )
 
@@ -216,18 +252,6 @@ def _largest(values: Array) -> Array:
     return jnp.where(jnp.isfinite(size), size, jnp.inf).max(axis=0, initial=0)
 
 
-def _inner(equation) -> list[core.Jaxpr]:
-    """Return the programs inside an equation: of calls, loops and branches."""
-    found = []
-    for value in equation.params.values():
-        for item in value if isinstance(value, tuple | list) else [value]:
-            if isinstance(item, core.ClosedJaxpr):
-                found.append(item.jaxpr)
-            elif isinstance(item, core.Jaxpr):
-                found.append(item)
-    return found
-
-
 def _least_precise(jaxpr: core.Jaxpr, eps: float) -> float:
     """Return the largest unit of rounding of any array that is computed."""
     computed = [v for equation in jaxpr.eqns for v in equation.outvars]
@@ -238,7 +262,7 @@ def _least_precise(jaxpr: core.Jaxpr, eps: float) -> float:
         if jnp.issubdtype(dtype, jnp.inexact) and not single:
             eps = max(eps, float(jnp.finfo(dtype).eps))
     for equation in jaxpr.eqns:
-        for inner in _inner(equation):
+        for inner in _widen.inner_programs(equation):
             eps = _least_precise(inner, eps)
     return eps
 
@@ -255,12 +279,8 @@ def _needed(jaxpr: core.Jaxpr, wanted: Sequence[bool]) -> list[bool]:
         if not any(flags):
             continue
         used = [True] * len(equation.invars)
-        inner = _inner(equation)
-        if len(inner) == 1 and (
-            len(inner[0].invars) == len(used)
-            and len(inner[0].outvars) == len(flags)
-            and equation.primitive.name in ("jit", "pjit", "remat", "checkpoint")
-        ):
+        inner = _widen.inner_programs(equation)
+        if _widen.is_call(equation) and len(inner[0].outvars) == len(flags):
             used = _needed(inner[0], flags)
         needed.update(
             variable
