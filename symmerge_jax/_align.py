@@ -219,7 +219,6 @@ def remembered(build, opened, data, features_fn, loss_fn, aligner, *rest) -> Any
     functions = {"features_fn": features_fn, "loss_fn": loss_fn}
     return alignment.remembered(
         functools.partial(build, opened.spec, aligner, features_fn, loss_fn, *rest),
-        build,
         opened.spec,
         aligner,
         *rest,
@@ -253,7 +252,6 @@ def moved(
     spec_of_floats = spec.restrict(tree)
     program = alignment.remembered(
         functools.partial(_build_move, spec_of_floats, num_batch_axes),
-        _build_move,
         spec_of_floats,
         num_batch_axes,
     )

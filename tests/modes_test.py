@@ -164,8 +164,7 @@ def test_functions_that_compute_the_same_share_a_program():
 
     same = [lambda x, k=k: k * jnp.sin(x) for k in (2.0, 2.0, 3.0)]
     programs = [
-        alignment.remembered(build, build, 5, calls={"fn": (fn, (np.ones(3),))})
-        for fn in same
+        alignment.remembered(build, 5, calls={"fn": (fn, (np.ones(3),))}) for fn in same
     ]
     assert programs == [1, 1, 2]
 

@@ -41,10 +41,10 @@ def remembered(
     """Return `build()`, or what it returned when all of the rest was equal.
 
     Args:
-      build: makes the program.
-      *static: what the program is known by, beside the functions of the user: first the
-        function of a module that builds it, then what it depends on. With an entry that
-        has no hash, or a solver that holds a function, nothing is kept.
+      build: makes the program; a function of some module, by whose name it is known, or
+        a partial application of one.
+      *static: all that the program depends on, beside the functions of the user. With
+        an entry that has no hash, or a solver that holds a function, nothing is kept.
       calls: functions of the user by the name of their argument, each with arguments
         (arrays or their shapes) that it will be called with, or similar ones.
       remedy: what to do about a function that is not pure, for the message.
@@ -64,12 +64,13 @@ def remembered(
         except (TypeError, ValueError, LookupError, AttributeError):
             # Not for these arguments: whoever calls it says so, if it is called at all.
             return build()
-    key = (static, tuple(prints))
+    maker = getattr(build, "func", build)
+    key = (maker.__module__, maker.__qualname__, static, tuple(prints))
     try:
         hash(key)
     except TypeError:
         return build()
-    if any(map(_holds_function, static[1:])):
+    if any(map(_holds_function, static)):
         return build()
     if key not in _programs:
         _programs[key] = build()

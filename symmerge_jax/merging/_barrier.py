@@ -118,7 +118,6 @@ def loss_barrier(
         )
         curve = alignment.remembered(
             functools.partial(_compile, evaluate, *options, batch_size),
-            _compile,
             *options,
             batch_size,
             calls={"eval_fn": (evaluate, (one, data) if data is not None else (one,))},
