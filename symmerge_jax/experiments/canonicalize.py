@@ -44,11 +44,12 @@ def run(
       seed: of the random inputs of the report.
 
     Returns:
-      `networks`, `mode`, the complete `architecture` as JSON, which layers of torch
-      `weights` was read as, if any, `out`, and `max_output_difference` between the
-      networks that came in and those that went out, at 1,000 random inputs in [-1, 1]
-      (fewer where an input has more than 1,048 numbers), beside `output_std`, the
-      spread of the outputs, for scale. The file is written last.
+      `networks`, `mode`, the complete `architecture` as JSON (`architecture_of` says
+      where nothing but the canonicaliser told it), which layers of torch `weights` was
+      read as, if any, `out`, and `max_output_difference` between the networks that came
+      in and those that went out, at 1,000 random inputs in [-1, 1] (fewer where an
+      input has more than 1,048 numbers), beside `output_std`, the spread of the
+      outputs, for scale. The file is written last.
 
     Raises:
       FileNotFoundError: missing file or canonicaliser.
@@ -62,6 +63,9 @@ def run(
         loaded = symmerge_jax.load_canonicalizer(canonicalizer)
     trained = None if loaded is None else loaded.architecture
     description = _weight_file.describe(file, architecture, trained)
+    source = {}
+    if architecture is None and file.architecture is None:
+        source = {"architecture_of": "the canonicaliser"}
     network = networks.build(description)
     _weight_file.check(file, network, description)
     if loaded is not None:
@@ -73,6 +77,7 @@ def run(
         "networks": int(np.prod(network.spec.batch_shape(file.params), dtype=int)),
         "mode": "closed form" if loaded is None else f"autoencoder, {mode}",
         "architecture": json.dumps(description),
+        **source,
         **({"read_as": file.read_as} if file.read_as else {}),
         **_difference(network, file.params, result, seed),
     }

@@ -145,7 +145,7 @@ def _read_archive(
             f"a zip file, but no checkpoint of tensors: it has {len(pickles)} members"
             " named data.pkl"
         )
-    size = archive.getinfo(pickles[0]).file_size
+    size = _member(archive, pickles[0]).file_size
     if size > min(num_bytes, _MAX_PICKLE):
         raise _Refused(f"its pickle is said to have {size} bytes, too many")
     raw = archive.read(pickles[0])
@@ -157,12 +157,12 @@ def _read_archive(
     root = pickles[0].removesuffix("data.pkl")
     order = "<"
     if f"{root}byteorder" in names:
-        size = archive.getinfo(f"{root}byteorder").file_size
+        size = _member(archive, f"{root}byteorder").file_size
         is_big = size == 3 and archive.read(f"{root}byteorder") == b"big"
         order = ">" if is_big else "<"
     storages = {}
     for name, tensor in tensors.items():
-        member = archive.getinfo(f"{root}data/{tensor.storage.name}")
+        member = _member(archive, f"{root}data/{tensor.storage.name}")
         _check(name, tensor, member)
         storages[tensor.storage] = member, _dtype(tensor)
     _check_total(num_bytes, tensors, [member for member, _ in storages.values()])
@@ -171,6 +171,21 @@ def _read_archive(
         raw = np.frombuffer(archive.read(member), dtype.newbyteorder(order))
         arrays[storage] = raw.astype(dtype, copy=False)
     return key, {name: _view(arrays[t.storage], t) for name, t in tensors.items()}
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """Return a member whose size in the file is that of its content.
+
+    What is compressed may be any size when it is read, whatever the file says.
+    """
+    member = archive.getinfo(name)
+    is_plain = member.compress_type == zipfile.ZIP_STORED
+    if not is_plain or member.compress_size != member.file_size:
+        raise _Refused(
+            f"its member {name!r} is compressed, which torch.save never does, or"
+            " damaged. Save it again with torch.save"
+        )
+    return member
 
 
 def _check(name: str, tensor: _torch_pickle.Tensor, member: zipfile.ZipInfo) -> None:
@@ -205,7 +220,7 @@ def _check_total(num_bytes, tensors, members) -> None:
     if declared > num_bytes:
         raise _Refused(
             f"its tensors are said to have {declared} bytes, but the file has"
-            f" {num_bytes}: it is damaged, or packed in a way that torch.save never is"
+            f" {num_bytes}: it is damaged"
         )
     sizes = sum(math.prod(t.shape) * _dtype(t).itemsize for t in tensors.values())
     if sizes > _MAX_SHARED * num_bytes:

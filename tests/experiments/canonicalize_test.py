@@ -54,6 +54,7 @@ def test_autoencoder_and_its_architecture(tmp_path, twins, trained):
         tmp_path / "a.safetensors", tmp_path / "b.npz", canonicalizer=trained
     )
     assert (report["networks"], report["mode"]) == (1, "autoencoder, reconstruct")
+    assert report["architecture_of"] == "the canonicaliser"
     assert report["max_output_difference"] > 1e-3
     assert symmerge_jax.load_architecture(tmp_path / "b.npz") == SIREN
     decoded = symmerge_jax.load(tmp_path / "b.npz")

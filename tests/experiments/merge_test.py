@@ -281,7 +281,7 @@ def test_matchers_that_do_not_fit_are_refused(tmp_path, files):
     out = tmp_path / "out.npz"
     with pytest.raises(ValueError, match=r"trained on .*relu.* networks are .*tanh"):
         merge.run(files, out, matcher=tmp_path / "matcher")
-    with pytest.raises(FileNotFoundError, match="No matcher in"):
+    with pytest.raises(FileNotFoundError, match=r"No matcher in .*deep_align_mlp"):
         merge.run(files, out, matcher=tmp_path / "nothing")
     with pytest.raises(ValueError, match="no effect on aligner 'activation_matching'"):
         merge.run(

@@ -59,8 +59,8 @@ def nested(**entries):
     return out + b"u."
 
 
-def write(path, tensors, content=None, byteorder=None, compression=zipfile.ZIP_STORED):
-    with zipfile.ZipFile(path, "w", compression) as archive:
+def write(path, tensors, content=None, byteorder=None):
+    with zipfile.ZipFile(path, "w") as archive:
         content = pickle_of(tensors) if content is None else content
         archive.writestr("archive/data.pkl", content)
         if byteorder is not None:

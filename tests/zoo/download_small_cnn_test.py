@@ -144,5 +144,5 @@ def test_metrics_of_another_length_are_refused(small_cnn, monkeypatch):
     monkeypatch.setattr(_download_small_cnn, "_NUM_COLUMNS", 63)
     small_cnn.weights = small_cnn.weights[:59]
     small_cnn.write()
-    with pytest.raises(ValueError, match="metrics have 60 rows, not 59"):
+    with pytest.raises(ValueError, match=r"has more rows, .* have 59"):
         _download_small_cnn._check(small_cnn.path, 59)
