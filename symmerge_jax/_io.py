@@ -175,7 +175,7 @@ def _check_leaves(
     """Refuse tensors that would come back from the file as something else."""
     is_npz = suffix == ".npz"
     for name, leaf in leaves.items():
-        is_known = leaf.dtype.kind in "biufc" and leaf.dtype.isbuiltin == 1
+        is_known = leaf.dtype.kind in "biufc" and leaf.dtype.type.__module__ == "numpy"
         if not (is_known if is_npz else files.is_storable(leaf.dtype)):
             hint = ": cast it, or use .safetensors" if is_npz else ": cast it"
             raise ValueError(

@@ -498,3 +498,15 @@ def test_a_description_that_is_no_json_is_refused(tmp_path, suffix):
     with pytest.raises(TypeError, match="architecture is no JSON"):
         symmerge_jax.save(tmp_path / f"a{suffix}", params_of(), architecture={"a": {1}})
     assert not list(tmp_path.iterdir())
+
+
+@BOTH
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_order_of_bytes_is_that_of_the_machine_or_kept(tmp_path, suffix, order):
+    """Arrays of a zoo are little-endian by name."""
+    path = tmp_path / f"a{suffix}"
+    kernel = np.arange(3.0).astype(np.dtype(np.float32).newbyteorder(order))
+    symmerge_jax.save(path, {"a": kernel})
+    loaded = symmerge_jax.load(path)["a"]
+    assert loaded.dtype.newbyteorder("=") == np.float32
+    np.testing.assert_array_equal(loaded, kernel)

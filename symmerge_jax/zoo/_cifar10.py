@@ -12,6 +12,8 @@ import zipfile
 
 import numpy as np
 
+from symmerge_jax import files
+
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 _FOLDER = "cifar-10-batches-bin"
@@ -119,6 +121,7 @@ def _download() -> pathlib.Path:
 def _unpack(archive: str | os.PathLike, folder: pathlib.Path) -> None:
     """Unpack an archive; the folder gets its name only when it is complete."""
     with (
+        files.naming(folder),
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=".tmp-") as temporary,
         tarfile.open(archive) as tar,
     ):

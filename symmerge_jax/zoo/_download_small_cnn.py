@@ -12,7 +12,7 @@ import pathlib
 import shutil
 import tarfile
 
-from symmerge_jax import training
+from symmerge_jax import files, training
 from symmerge_jax.zoo import _small_cnn_files
 
 _URL = "https://storage.googleapis.com/gresearch/smallcnnzoo-dataset/"
@@ -80,7 +80,8 @@ def download_small_cnn_zoo(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        _unpack(archive, partial)
+        with files.naming(target):
+            _unpack(archive, partial)
         _check(partial, _NUM_ROWS[dataset])
         target.mkdir(exist_ok=True)
         for file in partial.iterdir():

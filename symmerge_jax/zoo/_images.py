@@ -97,8 +97,8 @@ def load_images(
       split: "train", "test" or, for both, "all" for MNIST, Fashion-MNIST and CIFAR-10;
         the other sources have none and take "all" or "train" for everything.
       data_dir: for MNIST, a folder with `mnist/train-images-idx3-ubyte.gz` and so on
-        (also without `.gz`), or None to download into the user's cache; for CIFAR-10
-        see `_cifar10.load_cifar10`; for "folder", the folder itself.
+        (also without `.gz`), or None (or "") to download into the user's cache; for
+        CIFAR-10 see `_cifar10.load_cifar10`; for "folder", the folder itself.
       num_images: only the first so many, or None for all.
       to_grey: for "folder": turn colour into grey (ITU-R 601 luma) and do not refuse.
       centre_crop: for "folder": cut the largest central square and do not refuse.

@@ -177,3 +177,16 @@ def test_unknown_sources_and_splits_are_refused(message, arguments):
 def test_too_many_images_are_refused():
     with pytest.raises(ValueError, match=r"1\.\.1797"):
         zoo.load_images("digits", "all", num_images=1798)
+
+
+def test_an_empty_folder_name_is_none(monkeypatch):
+    """As an empty SYMMERGE_DATA_DIR gives it."""
+
+    def download(name):
+        raise FileNotFoundError(f"would download {name}")
+
+    monkeypatch.setattr("symmerge_jax.zoo._images._download", download)
+    with pytest.raises(FileNotFoundError, match="would download mnist/train-images"):
+        zoo.load_images("mnist", data_dir="")
+    with pytest.raises(ValueError, match="needs data_dir"):
+        zoo.load_images("folder", data_dir="")
