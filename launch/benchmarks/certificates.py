@@ -22,7 +22,7 @@ CASES: Any = runpy.run_path(
 )
 
 
-def run(num_wrong: int = 24, num_seeds: int = 2) -> dict[str, Any]:
+def run(num_wrong: int = 16, num_seeds: int = 2) -> dict[str, Any]:
     """Count both kinds of mistake.
 
     Args:
