@@ -138,8 +138,9 @@ def _require_reached(runner, places, moves, seen: _Seen) -> None:
     space, value = unreached[0]
     if value > _noise.VISIBLE:
         raise ValueError(
-            "The spec was not tested: rounding changes outputs as much as a mistake in"
-            f" space '{space.name}' would ({names}): compute in a more precise type."
+            f"The spec was not tested: a mistake in space '{space.name}' would change"
+            f" outputs no more than rounding, or the tolerance, may ({names}): compute"
+            " in a more precise type, or ask for a smaller tolerance."
         )
     raise ValueError(
         f"The spec was not tested: inputs do not reach space '{space.name}', on which"

@@ -168,10 +168,13 @@ def probe(apply: Callable[[Params, Any], Any], params: Params, spec, inputs) -> 
       ValueError: inputs that it does not take, or outputs that are none.
     """
 
-    def call(leaves, inputs):
-        return apply(symmetry.rebuild(params, leaves), inputs)
-
     leaves = moved_leaves(params, spec)
+    # Compiled programs keep the containers, not the weights.
+    frame = symmetry.rebuild(params, dict.fromkeys(leaves, np.zeros(())))
+
+    def call(leaves, inputs):
+        return apply(symmetry.rebuild(frame, leaves), inputs)
+
     # A function of our own: JAX remembers what it has traced by identity.
     fresh = lambda leaves, inputs: call(leaves, inputs)  # noqa: E731
     try:

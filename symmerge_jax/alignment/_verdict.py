@@ -171,8 +171,9 @@ def _reason(found, pair: int, spaces: Sequence[str]) -> str:
     space = f"space '{spaces[index]}'" if spaces else "the parameters"
     if effect > _noise.VISIBLE:
         return (
-            f"rounding changes outputs as much as a mistake in {space} would ({names}):"
-            " keep the parameters, or compute, in a more precise type"
+            f"a mistake in {space} would change outputs no more than rounding, or the"
+            f" tolerance, may ({names}): keep the parameters, or compute, in a more"
+            " precise type, or ask for a smaller tolerance"
         )
     return (
         f"inputs do not reach {space} ({names}), which no output depends on there: pass"

@@ -25,6 +25,13 @@ _CALLS = (
     "custom_vjp_call",
     "custom_vjp_call_jaxpr",
 )
+_SCATTERS = {
+    "scatter": jax.lax.scatter,
+    "scatter-add": jax.lax.scatter_add,
+    "scatter-mul": jax.lax.scatter_mul,
+    "scatter-min": jax.lax.scatter_min,
+    "scatter-max": jax.lax.scatter_max,
+}
 
 
 def widened(call: Callable[..., Any], *arguments: Any) -> Callable[..., Any] | None:
@@ -116,6 +123,9 @@ def _equation(equation, values: list[Any]) -> Sequence[Any]:
         index, *rest = values
         branches = [lambda *xs, b=b: _run(b, xs) for b in params["branches"]]
         return jax.lax.switch(index, branches, *rest)
+    if (scatter := _SCATTERS.get(name.replace("_", "-"))) is not None:
+        options = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+        return [scatter(*values, **{option: params[option] for option in options})]
     if inner_programs(equation):
         raise NotImplementedError(name)
     if name == "reduce_precision":

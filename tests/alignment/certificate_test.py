@@ -234,14 +234,27 @@ def test_check_spec_takes_the_first_of_a_batch(key):
         alignment.check_spec(network.apply, twins, TANH)
 
 
-def test_a_larger_tolerance_is_for_low_precision():
+def test_a_tolerance_may_be_asked_for():
     network = NETWORKS["tanh"]
 
     def rounded(params, x):
         single = jax.tree.map(lambda p: p.astype(jnp.float32), params)
-        return network.apply(single, x.astype(jnp.float32))
+        y = network.apply(single, x.astype(jnp.float32))
+        # A sum of one's own, which is not followed in float64.
+        add = lambda a, b: a + b + 0 * a  # noqa: E731
+        return jax.lax.reduce(y[None], np.float32(0), add, [0])
 
     params = draw(network)
     with pytest.raises(ValueError, match="does not fit"):
         alignment.check_spec(rounded, params, network.spec, tolerance=1e-12)
     alignment.check_spec(rounded, params, network.spec, tolerance=1e-4)
+    alignment.check_spec(rounded, params, network.spec)
+    scaled = {"hidden_0": symmetry.Monomial(np.arange(6), np.full(6, 1.001))}
+    certify = lambda **options: alignment.certify(  # noqa: E731
+        network.apply, params, scaled, NETWORKS["relu"].spec, **options
+    )
+    assert not certify().passed
+    assert certify(tolerance=1e-2).passed
+    np.testing.assert_allclose(certify(tolerance=1e-2).tolerance, 1e-2)
+    # So much is allowed that nothing would be told.
+    assert not certify(tolerance=10.0).passed
