@@ -86,13 +86,16 @@ class ActivationMatching:
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
         del key
-        _finite.check_problem(problem, type(self).__name__)
-        features_fn = _data.check_features(problem, type(self).__name__)
+        solver = type(self).__name__
+        _finite.check_problem(problem, solver)
+        features_fn = _data.check_features(problem, solver)
         problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
         element, scales_a, scales_b, valid = {}, {}, {}, {}
         before = after = 0.0
         stream = _stream(features_fn, problem, self.chunk_size)
         for name, (moments, units) in stream.items():
+            if not _finite.is_traced(moments) and not jnp.isfinite(moments.cov).all():
+                _refuse_features(features_fn, problem, name, self.chunk_size, solver)
             group = problem.spec.space(name).group
             is_scaled = self.rescale and group is symmetry.Group.SCALE
             if is_scaled and self.scales == "features":
@@ -126,10 +129,6 @@ class ActivationMatching:
             num_iters=jnp.ones((), jnp.int32),
             start_objectives=objective[1:],
         )
-        solver = type(self).__name__
-        if not _finite.is_traced(valid) and not all(valid.values()):
-            name = next(name for name, right in valid.items() if not right)
-            _refuse_features(features_fn, problem, name, self.chunk_size, solver)
         return _finite.finish(result, valid, f"{solver}: features are not finite.")
 
 

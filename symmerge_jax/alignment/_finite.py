@@ -159,7 +159,7 @@ def check_element(
             )
 
 
-def _which(right: np.ndarray) -> str:
+def _which(right: np.ndarray | np.bool_) -> str:
     """Return which problem of a batch is not right, in words."""
     if not right.ndim:
         return ""

@@ -55,6 +55,6 @@ def check_aligner(solver: str, name: str, value: Any, *, optional: bool = True) 
         )
     if hasattr(value, "aligner") and hasattr(value, "max_sweeps"):
         raise TypeError(
-            f"{solver}: {name} must be a solver for two networks; {type(value).__name__}"
-            " brings many together."
+            f"{solver}: {name} must be a solver for two networks, but"
+            f" {type(value).__name__} brings many together."
         )

@@ -91,7 +91,7 @@ def interpolate(params_a: Params, params_b: Params, lam: Array | float) -> Param
     """Return `(1 - lam) a + lam b`."""
 
     def between(a, b):
-        part = lam if isinstance(lam, float) else lam.astype(a.dtype)
+        part = lam if isinstance(lam, float | int) else lam.astype(a.dtype)
         return (1 - part) * a + part * b
 
     return jax.tree.map(between, params_a, params_b)

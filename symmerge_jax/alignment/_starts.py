@@ -55,10 +55,10 @@ def outward(
     fixed = {s.name for s in spec.spaces} - element.keys()
     for space in _base.movable_spaces(spec):
         moved = _similarity.move_others(element, params_b, spec, space.name)
-        known = (
+        a, b = (
             _keep(params, spec, fixed | {space.name}) for params in (params_a, moved)
         )
-        similarity, kept = _similarity.compare(*known, spec, space.name)
+        similarity, kept = _similarity.compare(a, b, spec, space.name)
         element[space.name] = _projection.project(
             similarity,
             space.group,

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import operator
 
@@ -149,6 +150,32 @@ def test_data_types_fit_with_and_without_double_precision(aligner, dtype):
         problem = jax.tree.map(lambda x: x.astype(dtype), problem)
         result = jax.eval_shape(ALIGNERS[aligner], jax.random.key(0), problem)
         assert result.element["hidden_0"].scale.dtype == dtype
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("network", ["small", "small_relu"])
+@pytest.mark.parametrize("aligner", ALIGNERS)
+def test_nothing_is_promoted_without_a_word(aligner, network, double):
+    problem = pairs.make_strangers(network)
+    with jax.numpy_dtype_promotion("strict"), jax.enable_x64(double):
+        result = jax.eval_shape(ALIGNERS[aligner], jax.random.key(0), problem)
+    assert result.element["hidden_0"].scale.dtype == np.float32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("aligner", ALIGNERS)
+def test_nothing_needs_the_compiler(aligner):
+    solver, problem = ALIGNERS[aligner], pairs.make_twins("small")[0]
+    if hasattr(solver, "num_steps"):
+        solver = dataclasses.replace(solver, num_steps=2, eval_every=1)
+    if hasattr(solver, "chunk_size"):
+        solver = dataclasses.replace(solver, chunk_size=pairs.NUM_SAMPLES)
+    expected = pairs.compiled(solver)(jax.random.key(0), problem).element
+    with jax.disable_jit():
+        found = solver(jax.random.key(0), problem).element
+    for name, (perm, scale) in expected.items():
+        np.testing.assert_array_equal(found[name].perm, perm)
+        np.testing.assert_allclose(found[name].scale, scale, rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -288,7 +288,7 @@ def test_repeated_axes_and_convolutions(key):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"starts": ("inward",)}, "Unknown start 'inward'"),
+        ({"starts": ("inward",)}, "unknown name 'inward'"),
         ({"starts": ()}, "needs a start"),
         ({"num_random_starts": -1}, "got -1"),
         ({"max_sweeps": -1}, "and -1"),
