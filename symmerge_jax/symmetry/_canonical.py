@@ -117,6 +117,7 @@ def balance_scales(
     dtype = _tree.computing_dtype(params)
     if tolerance is None:
         tolerance = 16 * float(jnp.finfo(dtype).eps)
+    params, spec = _tree.split(params)[0], spec.restrict(params)  # what has derivatives
     scales = _balanced(params, spec, dtype, tolerance, max_sweeps)
     start = _element.identity({name: sizes[name] for name in scales}, dtype)
     return {
