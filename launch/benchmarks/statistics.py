@@ -12,6 +12,7 @@ import itertools
 import os
 import pathlib
 import time
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -83,7 +84,7 @@ class _Net(nn.Module):
 def _digits():
     from sklearn import datasets
 
-    digits = datasets.load_digits()
+    digits: Any = datasets.load_digits()
     images = (digits.images / 16).astype(np.float32)[..., None]
     (x, test_x), (y, test_y) = (np.split(z, [1400]) for z in (images, digits.target))
     net, optimizer = _Net(), optax.adam(3e-3)
@@ -240,11 +241,11 @@ def _splice_spec(tensors):
 
     axis, space, group = symmetry.Axis, symmetry.Space, symmetry.Group
     axes, names = {}, {}
-    for name, tensor in tensors.items():
+    for name in tensors:
         written, read = spaces_of(name)
         names[written] = None
         axes[name] = (axis(written),)
-        if tensor.ndim == 3:
+        if read is not None:
             axes[name] += axis(read, -1), None
     inside = sorted(name for name in names if name.startswith("inside"))
     spaces = [space("in", group.TRIVIAL)]

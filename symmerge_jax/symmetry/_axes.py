@@ -93,6 +93,12 @@ class Space:
     group: _Group
     frequency: float | None = None
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, name: str, group: Group | str, frequency: float | None = None
+        ): ...
+
     def __post_init__(self):
         _check_name(self.name, "Space")
         if not isinstance(self.group, Group):
