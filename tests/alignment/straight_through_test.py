@@ -122,9 +122,9 @@ def test_problems_without_a_task_are_refused(changes, options, message):
     [
         ({"learning_rate": 0.0}, "learning_rate must be > 0"),
         ({"momentum": 1.0}, r"in \[0, 1\), got 1.0"),
-        ({"num_steps": 0}, "got 0 and 10"),
+        ({"num_steps": 0}, "num_steps must be >= 1, got 0"),
         ({"num_steps": 15}, "multiple of eval_every"),
-        ({"eval_every": 0}, "and 0"),
+        ({"eval_every": 0}, "eval_every must be >= 1, got 0"),
         ({"num_sweeps": 0}, "num_sweeps must be > 0"),
         ({"batch_size": 0}, "batch_size must be > 0"),
         ({"eval_size": 0}, "eval_size must be > 0"),

@@ -291,7 +291,7 @@ def test_repeated_axes_and_convolutions(key):
         ({"starts": ("inward",)}, "unknown name 'inward'"),
         ({"starts": ()}, "needs a start"),
         ({"num_random_starts": -1}, "got -1"),
-        ({"max_sweeps": -1}, "and -1"),
+        ({"max_sweeps": -1}, "max_sweeps must be >= 0, got -1"),
         ({"order": "backward"}, "'backward'"),
         ({"scales": "free"}, "'free'"),
     ],
