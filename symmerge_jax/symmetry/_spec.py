@@ -52,7 +52,7 @@ class SymmetrySpec:
     axes: tuple[tuple[Path, LeafAxes], ...]
     spaces: tuple[Space, ...]
     statistics: tuple[Path, ...] = ()
-    statistics_weight: float = 0.0
+    statistics_weight: float | int = 0.0
 
     @classmethod
     def create(
@@ -61,7 +61,7 @@ class SymmetrySpec:
         spaces: Sequence[Space],
         *,
         statistics: Sequence[str] | None = None,
-        statistics_weight: float = 0.0,
+        statistics_weight: float | int = 0.0,
     ) -> "SymmetrySpec":
         """Build a spec from a tree with the structure of the parameters.
 
