@@ -1,7 +1,7 @@
 """The verb that maps every twin of a network to one representative."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, overload
 
 import jax
@@ -22,6 +22,9 @@ def canonicalize(
     canonicalizer: autoencoders.Canonicalizer | None = None,
     mode: str = "reconstruct",
     return_element: Literal[False] = False,
+    apply: Callable[[Params, Any], Any] | None = None,
+    inputs: Any = None,
+    tolerance: float | None = None,
 ) -> Params: ...
 
 
@@ -33,6 +36,9 @@ def canonicalize(
     canonicalizer: autoencoders.Canonicalizer | None = None,
     mode: str = "reconstruct",
     return_element: Literal[True],
+    apply: Callable[[Params, Any], Any] | None = None,
+    inputs: Any = None,
+    tolerance: float | None = None,
 ) -> tuple[Params, symmetry.GroupElement]: ...
 
 
@@ -43,6 +49,9 @@ def canonicalize(
     canonicalizer: autoencoders.Canonicalizer | None = None,
     mode: str = "reconstruct",
     return_element: bool = False,
+    apply: Callable[[Params, Any], Any] | None = None,
+    inputs: Any = None,
+    tolerance: float | None = None,
 ) -> Params | tuple[Params, symmetry.GroupElement]:
     """Return the representative that all twins of a network share.
 
@@ -81,6 +90,10 @@ def canonicalize(
       spec: symmetry of the architecture.
       canonicalizer: from `load_canonicalizer`; None for the closed form.
       mode: "reconstruct" or "template", the use that is made of the `canonicalizer`.
+      apply: `apply(params, inputs) -> outputs`, to prove that an exact form has the
+        function of `params`, as `align` does; None to go without.
+      inputs: see `align`.
+      tolerance: see `align`.
       return_element: also return the group element, for the exact forms: it maps
         `params`, after `symmetry.fold_phases`, to the result.
 
@@ -107,6 +120,15 @@ def canonicalize(
     """
     opened = alignment.open_networks({"params": params}, spec)
     _check_options(spec, canonicalizer, mode, return_element)
+    options: Any = {"inputs": inputs, "tolerance": tolerance}
+    if apply is not None:
+        if canonicalizer is not None and mode == "reconstruct":
+            raise ValueError(
+                "A reconstruction has approximately the same function, which apply"
+                " could not prove: pass mode='template', or leave apply out."
+            )
+        _align.check_concrete(apply, params)
+        alignment.check_spec(apply, params, spec, **options)
     [given] = opened.params
     num_batch_axes = len(opened.batch_shape)
     if canonicalizer is not None and mode == "reconstruct":
@@ -121,6 +143,9 @@ def canonicalize(
     whole = symmetry.rebuild(whole, symmetry.flatten(form))
     if not alignment.is_traced((params, form)):
         _align.check_representable("The canonical form", whole)
+    if apply is not None:
+        certificate = alignment.compare(apply, params, whole, spec, **options)
+        certificate.require("The canonical form")
     return (whole, element) if return_element else whole
 
 

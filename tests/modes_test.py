@@ -47,7 +47,9 @@ VERBS = {
     "merge": lambda a, b: (
         symmerge_jax.merge([a, b], RELU.spec, apply=RELU.apply).params
     ),
-    "canonicalize": lambda a, b: symmerge_jax.canonicalize(b, RELU.spec),
+    "canonicalize": lambda a, b: symmerge_jax.canonicalize(
+        b, RELU.spec, apply=RELU.apply
+    ),
     "interpolate": lambda a, b: symmerge_jax.interpolate(a, b, 0.5),
     "barrier": lambda a, b: (
         symmerge_jax.loss_barrier(loss, a, b, num_points=3, data=X).losses
@@ -241,3 +243,9 @@ def test_scales_that_a_type_cannot_hold_are_refused(verb):
     else:  # in balanced scales both fit
         found = symmerge_jax.merge([a, b], RELU.spec)
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(found.params))
+
+
+def test_a_canonical_form_under_a_wrong_spec_is_refused():
+    _, b = pair(RELU)
+    with pytest.raises(ValueError, match="flipping signs of the neurons of space"):
+        symmerge_jax.canonicalize(b, TANH.spec, apply=RELU.apply)

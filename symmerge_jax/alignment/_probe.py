@@ -185,7 +185,7 @@ def probe(apply: Callable[[Params, Any], Any], params: Params, spec, inputs) -> 
         given = [np.shape(leaf) for leaf in jax.tree.leaves(inputs)]
         raise ValueError(
             f"apply(params, inputs) does not take inputs of shape {given} ({error}):"
-            " pass inputs= or input_shape=."
+            " pass inputs=."
         ) from error
     outputs = _numbers(shapes)
     if not sum(_num_neurons(x) for x in outputs.values()):
