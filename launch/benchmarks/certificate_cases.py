@@ -43,7 +43,7 @@ def cases() -> dict[str, Case]:
         _library("residual", networks.residual_mlp((4, 5, 4), 5, 2)),
         _library(
             "cnn",
-            networks.cnn((7, 7, 2), (4, 4), 3, kernel_size=3, readout="flatten"),
+            networks.cnn((11, 11, 2), (4, 4), 3, kernel_size=3, readout="flatten"),
         ),
         _library("cnn mean", networks.cnn((8, 8, 2), (4, 4), 3, "gelu")),
         _batch_norm(),
