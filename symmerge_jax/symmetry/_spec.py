@@ -99,11 +99,6 @@ class SymmetrySpec:
                     f"SymmetrySpec: '{_tree.name(path)}' must be a tuple with one Axis"
                     f" or None per array axis, got {leaf!r}{hint}."
                 )
-        if isinstance(spaces, Space):
-            raise TypeError(
-                "SymmetrySpec: spaces must be a list, inputs first, outputs last; got"
-                f" the single {spaces!r}."
-            )
         if isinstance(spaces, Mapping | str) or not isinstance(spaces, Iterable):
             raise TypeError(
                 "SymmetrySpec: spaces must be a list of Space, inputs first, outputs"

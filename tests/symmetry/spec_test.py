@@ -210,3 +210,57 @@ def test_flatten_and_unflatten_are_inverse():
     leaves = symmetry.flatten(SHAPES)
     assert list(leaves) == [("first", "kernel"), ("first", "bias"), ("last", "kernel")]
     assert symmetry.unflatten(leaves) == SHAPES
+
+
+LAYERS = {"w": (Axis("in", -1), Axis("h")), "v": (Axis("h", -1), Axis("out"))}
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SymmetrySpec(LAYERS, (IN,)), "axes must be a tuple, got dict; Symm"),
+        (lambda: SymmetrySpec.create(LAYERS, IN), "spaces must be a list .*got Space"),
+        (lambda: SymmetrySpec.create(LAYERS, {"in": IN}), "list of Space.*got dict"),
+        (lambda: SymmetrySpec.create(LAYERS, ["in"]), r"hold Space\(name.*got 'in'"),
+        (lambda: SymmetrySpec.create({"b": Axis("h")}, [IN]), r"write \(Axis\("),
+        (lambda: Axis(IN), "named by a string, got .*pass its name, 'in'"),
+        (lambda: Axis(-1, "in"), "named by a string, got -1"),
+        (lambda: Axis("h", repeat=2.5), "repeat must be an integer, got 2.5"),
+        (lambda: Axis("h", power=True), "power must be an integer, got True"),
+        (lambda: Space("h", Group.SIGN, "30"), "frequency must be a number"),
+    ],
+)
+def test_fields_of_another_kind_are_named(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_groups_may_be_named():
+    for group in Group:
+        for name in (group.value, group.name, str(group)):
+            assert Space("h", name) == Space("h", group)
+    with pytest.raises(ValueError, match="unknown group 'scales'; write one of"):
+        Space("h", "scales")
+
+
+def test_statistics_are_found_by_name_or_named():
+    axes = {
+        "params": {"w": (Axis("in", -1), Axis("h", 0)), "v": LAYERS["v"]},
+        "batch_stats": {"mean": (Axis("h", 0),)},
+        "bn": {"running_var": (Axis("h", 0),), "other": (Axis("h", 0),)},
+    }
+    spaces = [IN, Space("h", Group.PERMUTATION), OUT]
+    found = SymmetrySpec.create(axes, spaces).statistics
+    assert found == (("batch_stats", "mean"), ("bn", "running_var"))
+    spec = SymmetrySpec.create(
+        axes, spaces, statistics=["bn/other"], statistics_weight=0.5
+    )
+    assert spec.statistics == (("bn", "other"),)
+    assert spec.match_weight(("bn", "other")) == 0.5
+    assert spec.match_weight(("batch_stats", "mean")) == 1
+    assert SymmetrySpec.create(axes, spaces, statistics=[]).statistics == ()
+    with pytest.raises(ValueError, match="no parameter is called 'ema'"):
+        SymmetrySpec.create(axes, spaces, statistics=["ema"])
+    with pytest.raises(ValueError, match="statistics_weight must be >= 0"):
+        SymmetrySpec.create(axes, spaces, statistics_weight=-1.0)
