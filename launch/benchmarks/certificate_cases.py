@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import networks
-from symmerge_jax.symmetry import Axis, Space, SymmetrySpec
+from symmerge_jax.symmetry import Axis, Group, Space, SymmetrySpec
 
 
 class Case(NamedTuple):
@@ -110,7 +110,7 @@ def _hand_written(name, apply, shapes, axes, spaces, width=4, inputs=None, dummy
             for key, s in shapes.items()
         }
 
-    spaces = [Space("in", "trivial"), *spaces, Space("out", "trivial")]
+    spaces = [Space("in", Group.TRIVIAL), *spaces, Space("out", Group.TRIVIAL)]
     plain = inputs is None
     normal = lambda r: r.normal(size=(12, width)).astype(np.float32)  # noqa: E731
     return Case(
@@ -141,7 +141,7 @@ def _batch_norm():
         "gamma": (WRITTEN,), "beta": (WRITTEN,), "w1": (READ, OUT), "b1": (OUT,),
         "ema": (KEPT,),
     }  # fmt: skip
-    return _hand_written("batch norm", apply, shapes, axes, [Space("h", "scale")])
+    return _hand_written("batch norm", apply, shapes, axes, [Space("h", Group.SCALE)])
 
 
 def _trained_batch_norm():
@@ -158,7 +158,9 @@ def _trained_batch_norm():
         "w0": (Axis("in", -1), KEPT), "b0": (KEPT,), "gamma": (WRITTEN,),
         "beta": (WRITTEN,), "w1": (READ, OUT), "b1": (OUT,), "mean": (KEPT,),
     }  # fmt: skip
-    case = _hand_written("batch statistics", apply, shapes, axes, [Space("h", "scale")])
+    case = _hand_written(
+        "batch statistics", apply, shapes, axes, [Space("h", Group.SCALE)]
+    )
     return case._replace(dummy=np.zeros((3, 4), np.float32))
 
 
@@ -176,7 +178,9 @@ def _layer_norm():
         "w0": (Axis("in", -1), WRITTEN), "b0": (WRITTEN,), "gamma": (KEPT,),
         "beta": (KEPT,), "w1": (READ, OUT), "b1": (OUT,),
     }  # fmt: skip
-    return _hand_written("layer norm", apply, shapes, axes, [Space("h", "permutation")])
+    return _hand_written(
+        "layer norm", apply, shapes, axes, [Space("h", Group.PERMUTATION)]
+    )
 
 
 def _tied():
@@ -185,7 +189,7 @@ def _tied():
 
     axes = {"w": (Axis("in", -1), WRITTEN), "b": (WRITTEN,), "c": (OUT,)}
     shapes = {"w": (4, 5), "b": (5,), "c": (4,)}
-    return _hand_written("tied", apply, shapes, axes, [Space("h", "sign")])
+    return _hand_written("tied", apply, shapes, axes, [Space("h", Group.SIGN)])
 
 
 def _two_outputs():
@@ -203,7 +207,7 @@ def _two_outputs():
         "v0": (Axis("in", -1), Axis("g")), "d0": (Axis("g"),),
         "v1": (Axis("g", -1), OUT), "d1": (OUT,),
     }  # fmt: skip
-    spaces = [Space("h", "scale"), Space("g", "sign")]
+    spaces = [Space("h", Group.SCALE), Space("g", Group.SIGN)]
     return _hand_written("two outputs", apply, shapes, axes, spaces)
 
 
@@ -222,7 +226,7 @@ def _embedding():
         "b0": (Axis("g"),), "w1": (Axis("g", -1), WRITTEN), "w2": (READ, OUT),
         "b2": (OUT,),
     }  # fmt: skip
-    spaces = [Space("h", "permutation"), Space("g", "permutation")]
+    spaces = [Space("h", Group.PERMUTATION), Space("g", Group.PERMUTATION)]
     ids = lambda random: random.integers(0, 7, (12, 4))  # noqa: E731
     dummy = np.zeros((1, 4), np.int32)
     return _hand_written(
@@ -246,7 +250,7 @@ def _attention():
         "key": (Axis("in", -1), Axis("qk", 0)), "key_bias": (Axis("qk", 0),),
         "value": (Axis("in", -1), v), "value_bias": (v,), "out": (Axis("v", -1), OUT),
     }  # fmt: skip
-    spaces = [Space("qk", "permutation"), Space("v", "scale")]
+    spaces = [Space("qk", Group.PERMUTATION), Space("v", Group.SCALE)]
     inputs = lambda r: r.normal(size=(3, 6, 4)).astype(np.float32)  # noqa: E731
     case = _hand_written("attention", apply, shapes, axes, spaces, inputs=inputs)
     return case._replace(dummy=np.zeros((1, 6, 4), np.float32), input_shape=(3, 6, 4))
