@@ -81,7 +81,16 @@ def remembered(
 
 
 def not_pure(name: str, error: Exception, remedy: str) -> TypeError:
-    """Return the error of a function that cannot be compiled."""
+    """Return the error of a function that cannot be compiled.
+
+    Args:
+      name: of the argument that holds it.
+      error: what JAX raised, one of `NOT_PURE`.
+      remedy: what to do about it.
+
+    Returns:
+      The error to be raised.
+    """
     [cause, *_] = str(error).splitlines()
     return TypeError(f"{name} is no pure function of JAX: {remedy} ({cause})")
 

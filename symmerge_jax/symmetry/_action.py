@@ -133,7 +133,8 @@ def _act_on_axis(
         return leaf
     # Below float32 only the product is rounded, not the factor before it.
     dtype = _tree.computing_dtype(leaf)
-    factor = (scale if axis.power == 1 else 1 / scale).astype(dtype)
+    scale = scale.astype(dtype)
+    factor = scale if axis.power == 1 else 1 / scale
     shape = [1] * leaf.ndim
     shape[number] = -1
     return (leaf.astype(dtype) * factor.reshape(shape)).astype(leaf.dtype)

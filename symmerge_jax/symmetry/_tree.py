@@ -123,7 +123,15 @@ def split(params: Params) -> tuple[Params, Params]:
 
 
 def join(params: Params, carried: Params) -> Params:
-    """Return the tree that `split` took apart."""
+    """Return the tree that `split` took apart.
+
+    Args:
+      params: the parameters, changed or not.
+      carried: what was put aside.
+
+    Returns:
+      One tree of the same containers.
+    """
     return jax.tree.map(
         lambda x, y: y if x is None else x,
         params,
