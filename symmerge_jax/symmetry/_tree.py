@@ -197,6 +197,8 @@ def _children(tree: Any):
     """
     if isinstance(tree, np.ndarray | jax.Array):
         return None
+    if type(tree) in (tuple, list) and tree and all(type(x) is int for x in tree):
+        return None  # a shape, not parameters
     if isinstance(tree, dict) and type(tree) is dict:
         make = lambda children: dict(zip(tree, children, strict=True))  # noqa: E731
         return [((str(key),), child) for key, child in tree.items()], make

