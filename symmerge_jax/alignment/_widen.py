@@ -116,7 +116,7 @@ def _equation(equation, values: list[Any]) -> Sequence[Any]:
             return _run(program, values)
         return _run_open(program, (), values)
     if name == "scan":
-        return _scan(params, values)
+        return _scan(equation, values)
     if name == "while":
         return _while(params, values)
     if name == "cond":
@@ -141,8 +141,15 @@ def _equation(equation, values: list[Any]) -> Sequence[Any]:
     return results if equation.primitive.multiple_results else [results]
 
 
-def _scan(params, values):
-    num_consts, num_carry = params["num_consts"], params["num_carry"]
+def _scan(equation, values):
+    params, body = equation.params, equation.params["jaxpr"].jaxpr
+    # What is scanned over has one axis more outside of the body. (The parameters that
+    # count the constants and the carry are not the same in all versions of JAX.)
+    count = lambda outside, inside: sum(  # noqa: E731
+        x.aval.ndim == y.aval.ndim for x, y in zip(outside, inside, strict=True)
+    )
+    num_carry = count(equation.outvars, body.outvars)
+    num_consts = count(equation.invars, body.invars) - num_carry
     consts, rest = values[:num_consts], values[num_consts:]
 
     def step(carry, row):
