@@ -20,12 +20,7 @@ from symmerge_jax.alignment._many import (
     between,
 )
 from symmerge_jax.alignment._merge_many import MergeMany
-from symmerge_jax.alignment._programs import (
-    NOT_PURE,
-    fingerprint,
-    not_pure,
-    remembered,
-)
+from symmerge_jax.alignment._programs import remembered
 from symmerge_jax.alignment._projection import project
 from symmerge_jax.alignment._relaxation import relax
 from symmerge_jax.alignment._similarity import similarity
@@ -36,7 +31,6 @@ from symmerge_jax.alignment._verdict import Certificate
 from symmerge_jax.alignment._weight_matching import WeightMatching
 
 __all__ = [
-    "NOT_PURE",
     "ActivationMatching",
     "Aligner",
     "AlignmentProblem",
@@ -59,9 +53,7 @@ __all__ = [
     "check_same_architecture",
     "check_spec",
     "compare",
-    "fingerprint",
     "is_traced",
-    "not_pure",
     "on_devices_of",
     "open_networks",
     "project",

@@ -8,11 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import core as jax_core
 from jax.extend import core
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _generic, _programs, _widen
+from symmerge_jax.alignment import _finite, _generic, _programs, _widen
 from symmerge_jax.typing import Array, Params, Path
 
 _NUM_INPUTS = 16
@@ -111,7 +110,7 @@ def first(params: Params, spec: symmetry.SymmetrySpec) -> Params:
 
 def refuse_traced(*trees: Any) -> None:
     """Refuse arrays whose values are not known."""
-    if any(isinstance(x, jax_core.Tracer) for x in jax.tree.leaves(trees)):
+    if _finite.is_traced(trees):
         raise TypeError(
             "certificates need concrete arrays: leave `apply` away under jax.jit, and"
             " certify outside of it."

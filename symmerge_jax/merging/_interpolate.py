@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import alignment, symmetry
-from symmerge_jax.typing import Array, Params, Path
+from symmerge_jax.typing import Array, Params
 
 METHODS = ("linear", "spherical")
 """Known paths."""
@@ -54,7 +54,7 @@ def interpolate(
     alignment.check_same_architecture({"params_a": params_a, "params_b": params_b})
     whole, (params_a, _) = params_a, symmetry.split(params_a)
     params_b = alignment.on_devices_of(params_a, params_b)
-    params_b = symmetry.rebuild(params_a, _parameters(params_b))
+    params_b = symmetry.rebuild(params_a, symmetry.flatten(symmetry.split(params_b)[0]))
     if method not in METHODS:
         raise ValueError(f"Unknown method {method!r}; known are {METHODS}.")
     dtype = symmetry.computing_dtype(params_a)
@@ -77,11 +77,6 @@ def interpolate(
 
     found = symmetry.flatten(jax.tree.map(combine, params_a, params_b))
     return symmetry.rebuild(whole, found)
-
-
-def _parameters(params: Params) -> dict[Path, Array]:
-    leaves = symmetry.flatten(params)
-    return {path: x for path, x in leaves.items() if symmetry.is_parameter(x)}
 
 
 def _sinc(x: Array) -> Array:
