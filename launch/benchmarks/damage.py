@@ -5,6 +5,7 @@ zeroed, or its end cut off. Loading it must give what was saved, or one error th
 the file; it must never give anything else.
 """
 
+import contextlib
 import logging
 import pathlib
 import tempfile
@@ -64,8 +65,7 @@ def examine(name: str, num_flips: int, num_cuts: int, seed: int = 0) -> dict[str
     """Return how often each of `OUTCOMES` was seen, and examples of the bad ones."""
     kind, examples = KINDS[name], []
     counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
-    logging.getLogger("absl").setLevel(logging.ERROR)  # parts that are made again
-    with tempfile.TemporaryDirectory() as temporary:
+    with _quiet(), tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary, "folder")
         folder.mkdir()
         path = kind.write(folder)
@@ -80,6 +80,18 @@ def examine(name: str, num_flips: int, num_cuts: int, seed: int = 0) -> dict[str
                 examples.append(f"{file.name}, {what}: {outcome}")
         assert _same(kind.read(path), saved)
     return {**counts, **({"examples": examples[:5]} if examples else {})}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out the warnings of parts that are made again."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _variants(
