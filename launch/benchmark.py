@@ -26,7 +26,8 @@ import pathlib
 
 from absl import flags
 
-from symmerge_jax import experiments, plots
+from experiments import harness
+from symmerge_jax import plots
 
 OUT = flags.DEFINE_string("out", None, "JSON file to write besides.")
 
@@ -62,7 +63,7 @@ def main(argv):
         record["share_of_peak"] = {
             name: result[name] / rates["peak_gflops"] for name in reached
         }
-    record["versions"] = experiments.versions()
+    record["versions"] = harness.versions()
     text = json.dumps(record, indent=2)
     print(text)  # noqa: T201
     if "table" in result:
@@ -112,4 +113,4 @@ def _load(name: str):
 
 
 if __name__ == "__main__":
-    experiments.run_main(main)
+    harness.run_main(main)

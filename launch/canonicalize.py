@@ -17,8 +17,9 @@ and fc1.bias, are transposed, in any of the formats.
 
 from absl import flags
 
-from symmerge_jax import experiments
-from symmerge_jax.experiments import autoencode, canonicalize
+from experiments import harness
+from experiments.commands import canonicalize
+from experiments.train import autoencode
 
 WEIGHTS = flags.DEFINE_string(
     "weights", None, "File to read: safetensors, npz or torch."
@@ -57,4 +58,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    experiments.run_main(main)
+    harness.run_main(main)

@@ -14,9 +14,9 @@ import pathlib
 
 from absl import flags
 
-from symmerge_jax import experiments
+from experiments import harness, registry
 
-CONFIG = experiments.define_config_flag()
+CONFIG = harness.define_config_flag()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of a finished run; by default that of the config."
 )
@@ -31,22 +31,12 @@ def main(argv):
     if WORKDIR.value is None and not CONFIG.name:
         raise flags.Error("Say which run: --workdir=FOLDER or --config=file.py.")
     workdir = pathlib.Path(WORKDIR.value or pathlib.Path("runs", CONFIG.name))
-    trained = experiments.load_config(workdir / "config.json")
-    name = trained.get("experiment")
-    experiment = experiments.find_experiment(name)
-    if not hasattr(experiment, "evaluate"):
-        raise flags.Error(
-            f"{workdir} is a run of {name!r}, which leaves no model to measure again:"
-            f" see {workdir / 'results.json'}."
-        )
-    experiments.update_workdir(
-        workdir,
-        CONFIG.value if CONFIG.name else CONFIG.override(trained),
-        may_change=experiment.MAY_CHANGE,
-        check=getattr(experiment, "check_config", None),
-    )
-    print(experiment.table(experiment.evaluate(workdir)))  # noqa: T201
+    trained = harness.load_config(workdir / "config.json")
+    experiment = registry.find_experiment(trained.get("experiment"))
+    config = CONFIG.value if CONFIG.name else CONFIG.override(trained)
+    results = harness.evaluate(experiment, workdir, config)
+    print(harness.to_text(experiment.tables(results)))  # noqa: T201
 
 
 if __name__ == "__main__":
-    experiments.run_main(main)
+    harness.run_main(main)

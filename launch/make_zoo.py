@@ -13,10 +13,10 @@ import os
 
 from absl import flags
 
-from symmerge_jax import experiments
-from symmerge_jax.experiments import make_classifier_zoo, make_zoo
+from experiments import harness, registry
+from experiments.populations import make_classifier_zoo, make_zoo
 
-CONFIG = experiments.define_config_flag()
+CONFIG = harness.define_config_flag()
 OUT = flags.DEFINE_string("out", None, "Zoo file to make.")
 INSPECT = flags.DEFINE_string("inspect", None, "Zoo file to describe.")
 IMPORT_DWS = flags.DEFINE_string("import_dws", None, "Folder of INRs to import.")
@@ -41,7 +41,7 @@ def main(argv):
         make_zoo.run_import_small_cnn(SMALL_CNN.value, out, split=SPLIT.value, **chosen)
     elif INSPECT.value is None:
         config = CONFIG.value
-        experiments.check_script(config, "make_zoo.py")
+        registry.check_script(config, "make_zoo.py")
         is_classifiers = config.get("experiment") == "make_classifier_zoo"
         (make_classifier_zoo if is_classifiers else make_zoo).run(config, out)
     print(make_zoo.describe(INSPECT.value or out))  # noqa: T201
@@ -65,4 +65,4 @@ def _used(values):
 
 
 if __name__ == "__main__":
-    experiments.run_main(main)
+    harness.run_main(main)

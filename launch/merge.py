@@ -11,8 +11,9 @@ launch/canonicalize.py --help, also for the names of the tensors.
 
 from absl import flags
 
-from symmerge_jax import experiments
-from symmerge_jax.experiments import autoencode, merge
+from experiments import harness
+from experiments.commands import merge
+from experiments.train import autoencode
 
 OUT = flags.DEFINE_string("out", None, ".safetensors or .npz for the merged network.")
 ALIGNED_DIR = flags.DEFINE_string(
@@ -68,4 +69,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    experiments.run_main(main)
+    harness.run_main(main)

@@ -15,10 +15,10 @@ import shlex
 
 from absl import flags
 
-from symmerge_jax import experiments
-from symmerge_jax.experiments import reproduce
+from experiments import harness, registry
+from experiments.paper import reproduce
 
-CONFIG = experiments.define_config_flag()
+CONFIG = harness.define_config_flag()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the reproduction.")
 ONLY = flags.DEFINE_list("only", [], "Stages to run alone: a,b.")
 REDO = flags.DEFINE_list("redo", [], "Stages to make again.")
@@ -35,7 +35,7 @@ def main(argv):
     if len(argv) > 1:
         raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
     config, workdir = CONFIG.value, WORKDIR.value or ""
-    experiments.check_script(config, "reproduce.py")
+    registry.check_script(config, "reproduce.py")
     if (LIST.value or REPORT.value) and (ONLY.value or REDO.value or LIMIT.value):
         raise flags.Error(
             "--only, --redo and --time_limit have no effect with --list and --report:"
@@ -63,4 +63,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    experiments.run_main(main)
+    harness.run_main(main)

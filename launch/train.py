@@ -9,9 +9,9 @@ import pathlib
 
 from absl import flags
 
-from symmerge_jax import experiments
+from experiments import harness, registry
 
-CONFIG = experiments.define_config_flag("launch/configs/digits_inr.py")
+CONFIG = harness.define_config_flag("launch/configs/digits_inr.py")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; by default runs/ and the config's name."
 )
@@ -24,13 +24,13 @@ def main(argv):
     if len(argv) > 1:
         raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
     config = CONFIG.value
-    experiments.check_script(config, "train.py")
-    experiment = experiments.find_experiment(config.get("experiment"))
+    registry.check_script(config, "train.py")
+    experiment = registry.find_experiment(config.get("experiment"))
     workdir = WORKDIR.value or pathlib.Path("runs", CONFIG.name)
-    results = experiment.run(config, workdir)
-    print(experiment.table(results))  # noqa: T201
+    results = harness.run(experiment, config, workdir)
+    print(harness.to_text(experiment.tables(results)))  # noqa: T201
     print(f"figures and results are in {workdir}")  # noqa: T201
 
 
 if __name__ == "__main__":
-    experiments.run_main(main)
+    harness.run_main(main)

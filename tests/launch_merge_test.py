@@ -19,7 +19,7 @@ MLP = {"kind": "mlp", "layer_sizes": [4, 6, 3], "activation": "tanh"}
 def run_script(*arguments):
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'launch'}",
         "JAX_PLATFORMS": "cpu",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import symmerge_jax
-from symmerge_jax import experiments, zoo
+from experiments import harness
+from symmerge_jax import zoo
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -22,7 +23,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 RUNNER = """
 import json, os, pathlib, runpy, sys
 import jax
-from symmerge_jax.experiments import autoencode, canonicalize, make_zoo
+from experiments import registry
 folder = pathlib.Path(__file__).parent
 for index, command in enumerate(json.loads(sys.argv[1])):
     if os.fork() == 0:
@@ -40,7 +41,7 @@ def run_scripts(folder, commands):
     (folder / "runner.py").write_text(RUNNER)
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'launch'}",
         "JAX_PLATFORMS": "cpu",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
@@ -90,7 +91,7 @@ ERRORS = [
     (["evaluate", *TRAINED, "--config.methods=('naive',)"], "deep_align_0/matcher"),
     (
         ["evaluate", "--workdir={}/trained", "--config.num_points=5"],
-        "is now 5. What was trained is measured: leave these keys away",
+        "is now 5. What was trained is measured: omit these keys",
     ),
     (["evaluate", "--workdir={}/trained", "--config.num_point=5"], "did you mean"),
     (["canonicalize", "--weights=a.npz"], "--out is missing: give --out=..."),
@@ -125,8 +126,8 @@ SCRIPTS = ["train", "evaluate", "canonicalize", "merge", "make_zoo", "reproduce"
 
 @pytest.mark.slow
 def test_help_works_and_errors_are_one_line(tmp_path):
-    smoke = experiments.load_config_file(ROOT / DEEP_ALIGN.partition("=")[2])
-    trained = experiments.open_workdir(tmp_path / "trained", smoke)
+    smoke = harness.load_config_file(ROOT / DEEP_ALIGN.partition("=")[2])
+    trained = harness.open_workdir(tmp_path / "trained", smoke)
     layer = {"kernel": np.ones((3, 2)), "bias": np.ones(2)}
     symmerge_jax.save(tmp_path / "a.npz", {"dense_0": layer})
     commands = [[text.format(tmp_path) for text in command] for command, _ in ERRORS]
@@ -147,8 +148,8 @@ def test_help_works_and_errors_are_one_line(tmp_path):
     assert not (tmp_path / "run").exists()
     # What was refused left no trace, what was not is in the config.
     smoke.methods = ("naive",)
-    kept = experiments.load_config(trained / "config.json")
-    assert experiments.config_hash(kept) == experiments.config_hash(smoke)
+    kept = harness.load_config(trained / "config.json")
+    assert harness.config_hash(kept) == harness.config_hash(smoke)
 
 
 @pytest.mark.slow

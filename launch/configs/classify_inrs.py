@@ -23,8 +23,8 @@ and moved in every step with `--config.distort.rotation=15`.
 
 import pathlib
 
-from symmerge_jax import experiments
-from symmerge_jax.experiments import predict
+from experiments import harness
+from experiments.train import predict
 
 ZOO = pathlib.Path(__file__).with_name("zoo_mnist.py")
 
@@ -57,7 +57,7 @@ def get_config(variant: str = "mnist"):
             "Variants are 'mnist', 'fashion', 'pretrained', 'pretrained_fashion',"
             f" 'digits' and 'smoke', not {variant!r}."
         )
-    config.update(experiments.load_config_file(ZOO).to_dict())
+    config.update(harness.load_config_file(ZOO).to_dict())
     config.data.num_images = 12_000
     if variant.endswith("fashion"):
         config.data.source = "fashion_mnist"

@@ -14,7 +14,7 @@ configuration on that zoo, which distils on all test images; `neural_graphs_relu
 import pathlib
 import runpy
 
-from symmerge_jax.experiments import autoencode_classifiers
+from experiments.train import autoencode_classifiers
 
 _ZOO = pathlib.Path(__file__).with_name("zoo_cnn.py")
 

@@ -10,8 +10,8 @@ $SYMMERGE_DATA_DIR or downloaded; `smoke` ends in seconds.
 
 import pathlib
 
-from symmerge_jax import experiments
-from symmerge_jax.experiments import deep_align
+from experiments import harness
+from experiments.compare import deep_align
 
 VARIANTS = ("waves", "mnist", "smoke")
 HERE = pathlib.Path(__file__).parent
@@ -22,7 +22,7 @@ def get_config(variant: str = "waves"):
         raise ValueError(f"Variants are {VARIANTS}, not {variant!r}.")
     config = deep_align.default_config("siren")
     file = "waves.py:smoke" if variant == "smoke" else f"{variant}.py"
-    config.population = experiments.load_config_file(f"{HERE}/zoo_{file}")
+    config.population = harness.load_config_file(f"{HERE}/zoo_{file}")
     config.distort.update(scale=0.2, shift=0.25)
     if variant == "mnist":
         fits = {"data": {"num_images": 1000}, "fits_per_image": 2}

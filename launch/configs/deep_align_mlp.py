@@ -14,8 +14,8 @@ in seconds. Images of MNIST are read from $SYMMERGE_DATA_DIR, or are downloaded.
 
 import pathlib
 
-from symmerge_jax import experiments
-from symmerge_jax.experiments import deep_align
+from experiments import harness
+from experiments.compare import deep_align
 
 VARIANTS = ("digits", "mnist", "mnist_published", "smoke")
 OTHER_METHODS = (
@@ -45,7 +45,7 @@ def get_config(variant: str = "digits"):
         raise ValueError(f"Variants are {VARIANTS}, not {variant!r}.")
     config = deep_align.default_config()
     source = "mnist" if variant == "mnist_published" else variant
-    config.population = experiments.load_config_file(f"{ZOO}:{source}")
+    config.population = harness.load_config_file(f"{ZOO}:{source}")
     config.rotated = True
     # Sinkhorn takes a second for each pair: not on every population.
     config.other_methods = OTHER_METHODS

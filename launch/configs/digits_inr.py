@@ -6,7 +6,7 @@ Makes 1,797 SIRENs 2-32-32-1, one for each 8 x 8 digit, then trains a ScaleGMN
 autoencoder that canonicalises them (Boufalis et al. 2025, arXiv 2511.12601).
 """
 
-from symmerge_jax.experiments import autoencode
+from experiments.train import autoencode
 
 
 def get_config():

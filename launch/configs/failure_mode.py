@@ -9,7 +9,7 @@ of 40 points between the two twins whose latents are farthest apart (cosine), as
 are, matched, and decoded. About a minute per encoder on two CPU cores.
 """
 
-from symmerge_jax.experiments import failure_mode
+from experiments.compare import failure_mode
 
 
 def get_config():

@@ -9,7 +9,7 @@ starts (the recipe of the run's own networks), paired by a cyclic shift; the sam
 methods. `independent_inrs.py:smoke` makes its own tiny autoencoder.
 """
 
-from symmerge_jax.experiments import interpolate
+from experiments.compare import interpolate
 
 
 def get_config(variant: str = "default"):

@@ -22,14 +22,14 @@ cores each.
 import pathlib
 from typing import Any
 
-from symmerge_jax import experiments
+from experiments import harness
 
 BASE = pathlib.Path(__file__).with_name("mnist_inr_cpu.py")
 
 
 def get_config(variant: str = "scale_gmn"):
     base = "probe" if variant == "probe" else "no_probes"
-    config: Any = experiments.load_config_file(f"{BASE}:{base}")
+    config: Any = harness.load_config_file(f"{BASE}:{base}")
     config.num_steps = 3000
     config.batch_size = 32
     config.num_microbatches = 4

@@ -10,7 +10,7 @@ out, 512 twins of one of them among these, and how tight the orbits of 8 network
 About a minute per encoder of 12,000 MNIST INRs on two CPU cores.
 """
 
-from symmerge_jax.experiments import map_latents
+from experiments.latents import map_latents
 
 
 def get_config(variant: str = "default"):

@@ -17,7 +17,7 @@ minutes on 2 quiet CPU cores.
 
 import os
 
-from symmerge_jax.experiments import merge_cnns
+from experiments.compare import merge_cnns
 
 VARIANTS = ("default", "single", "crowd", "smoke")
 

@@ -11,7 +11,7 @@ are downloaded.
 
 import os
 
-from symmerge_jax.experiments import merge_mlps
+from experiments.compare import merge_mlps
 
 VARIANTS = ("default", "mnist_512", "mnist_narrow", "smoke")
 

@@ -18,7 +18,7 @@ constant learning rate 1e-3 after 1,000 steps of warm-up, clip 10.
 2403.12143): 300 epochs, AMSGrad, a norm over the whole batch.
 """
 
-from symmerge_jax.experiments import autoencode
+from experiments.train import autoencode
 
 
 def get_config(variant: str = "default"):

@@ -13,15 +13,15 @@ only.
 
 import pathlib
 
-from symmerge_jax import experiments
-from symmerge_jax.experiments import autoencode
+from experiments import harness
+from experiments.train import autoencode
 
 ZOO = pathlib.Path(__file__).with_name("zoo_mnist.py")
 
 
 def get_config(variant: str = "default"):
     config = autoencode.default_config()
-    config.update(experiments.load_config_file(ZOO).to_dict())
+    config.update(harness.load_config_file(ZOO).to_dict())
     config.data.num_images = 12_000
     config.encoder.width = 32
     config.encoder.latent_size = 64

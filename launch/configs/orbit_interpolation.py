@@ -9,7 +9,7 @@ path, nine methods. Without a canonicalizer the one of `digits_inr.py` is traine
 `orbit_interpolation.py:smoke` makes its own tiny one and ends in a minute.
 """
 
-from symmerge_jax.experiments import interpolate
+from experiments.compare import interpolate
 
 
 def get_config(variant: str = "default"):

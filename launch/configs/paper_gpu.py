@@ -15,7 +15,7 @@ latents with UMAP, too, as published (pip install 'symmerge_jax[umap]').
 
 import pathlib
 
-from symmerge_jax.experiments import reproduce
+from experiments.paper import reproduce
 
 FOLDER = pathlib.Path(__file__).parent
 STEPS = 16_125  # of 64,500

@@ -8,7 +8,7 @@ Where an encoder is not what is compared, it is the one that compiles the fastes
 
 import pathlib
 
-from symmerge_jax.experiments import reproduce
+from experiments.paper import reproduce
 
 FOLDER = pathlib.Path(__file__).parent
 INRS = ("data.num_images=64", "architecture.hidden_sizes=(4,)", "fit.num_steps=10")

@@ -11,7 +11,7 @@ runs. Networks of any architecture will do. Outputs at learned images besides wi
 `--config.encoder.num_probes=128`.
 """
 
-from symmerge_jax.experiments import predict
+from experiments.train import predict
 
 
 def get_config(variant: str = "mnist"):

@@ -3,7 +3,7 @@
 python launch/train.py --config=launch/configs/smoke.py --workdir=runs/smoke
 """
 
-from symmerge_jax.experiments import autoencode
+from experiments.train import autoencode
 
 
 def get_config():

@@ -13,7 +13,7 @@ neither is set.
 
 import os
 
-from symmerge_jax.experiments import make_classifier_zoo
+from experiments.populations import make_classifier_zoo
 
 SIZES = {"digits": (1000, 500), "mnist": (1200, 1000), "cifar10": (5000, 4000)}
 

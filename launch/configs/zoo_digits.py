@@ -6,7 +6,7 @@ Time: 5 seconds on 2 CPU cores. Mean PSNR: 53 dB (40 steps fit 64 pixels closely
 `zoo_digits.py:smoke` makes 8 networks in seconds.
 """
 
-from symmerge_jax.experiments import make_zoo
+from experiments.populations import make_zoo
 
 
 def get_config(variant: str = "full"):

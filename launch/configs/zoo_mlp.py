@@ -19,7 +19,7 @@ images are not always at hand (with them: `--config.data.source=fashion_mnist`);
 
 import os
 
-from symmerge_jax.experiments import make_classifier_zoo
+from experiments.populations import make_classifier_zoo
 
 SOURCES = {"digits": "digits", "mnist": "mnist", "fashion": "fashion_mnist/test"}
 NUM_STEPS = {"digits": 500, "mnist": 2350, "fashion": 1000}

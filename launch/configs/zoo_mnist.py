@@ -11,7 +11,7 @@ dB; `--config.fit.num_steps=300` takes twice as long for 26.7 dB, 600 steps give
 
 import os
 
-from symmerge_jax.experiments import make_zoo
+from experiments.populations import make_zoo
 
 NUM_IMAGES = {"default": 10_000, "all": 70_000, "smoke": 8}
 

@@ -15,7 +15,7 @@ Time: 20 seconds on 2 CPU cores. Median PSNR: 60 dB. Up to 10,000 waves with
 
 import math
 
-from symmerge_jax.experiments import make_zoo
+from experiments.populations import make_zoo
 
 NUM_WAVES = {"default": 1000, "smoke": 8}
 

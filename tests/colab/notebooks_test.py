@@ -118,7 +118,8 @@ def test_notebook_uses_public_names_only(path):
     modules = {"symmerge_jax": importlib.import_module("symmerge_jax")}
     for cell in cells_of(path, "code"):
         for node in ast.walk(python_of(cell)):
-            if isinstance(node, ast.ImportFrom) and "symmerge_jax" in node.module:
+            ours = ("symmerge_jax", "experiments")
+            if isinstance(node, ast.ImportFrom) and node.module.startswith(ours):
                 for alias in node.names:
                     name = f"{node.module}.{alias.name}"
                     modules[alias.name] = importlib.import_module(name)
@@ -165,7 +166,7 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
 
     (tmp_path / "colab").mkdir()
     (tmp_path / "launch").symlink_to(ROOT / "launch")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'launch'}")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")

@@ -4,12 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.compare import _align_crowds
+from experiments.populations import _align_population
+from experiments.train import _align_training
 from symmerge_jax import deep_align, symmetry
-from symmerge_jax.experiments import (
-    _align_crowds,
-    _align_population,
-    _align_training,
-)
 from tests.experiments import populations as small
 
 

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.populations import _align_population
+from experiments.train import _align_training
 from symmerge_jax import symmetry
-from symmerge_jax.experiments import _align_population, _align_training
 from tests.experiments import populations as small
 
 KINDS = _align_population.KINDS

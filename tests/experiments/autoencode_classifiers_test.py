@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 
 import symmerge_jax
+from experiments.populations import make_classifier_zoo
+from experiments.train import _classifier_evaluation, _distill, autoencode_classifiers
 from symmerge_jax import training, zoo
-from symmerge_jax.experiments import (
-    _classifier_evaluation,
-    _distill,
-    autoencode_classifiers,
-    make_classifier_zoo,
-)
 from tests.experiments import configs
 
 

@@ -3,8 +3,9 @@
 import jax
 import pytest
 
+from experiments.harness import _config
+from experiments.train import _autoencoder_fit, autoencode
 from symmerge_jax import autoencoders, networks
-from symmerge_jax.experiments import _autoencoder_fit, _config, autoencode
 from tests.experiments import configs
 
 VARIANTS = [

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import symmerge_jax
+from experiments.train import _autoencoder_fit, _inr_training, autoencode
 from symmerge_jax import autoencoders, networks, plots, training, zoo
-from symmerge_jax.experiments import _autoencoder_fit, _inr_training, autoencode
 from tests.experiments import configs
 
 FILES = {

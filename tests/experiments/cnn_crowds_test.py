@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 import symmerge_jax
+from experiments.compare import _cnn_crowds, _cnn_methods
 from symmerge_jax import alignment, symmetry
-from symmerge_jax.experiments import _cnn_crowds, _cnn_methods
 from tests.experiments import cnns
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (6, 8, 8, 1)).astype(np.float32)

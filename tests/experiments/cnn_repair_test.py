@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from symmerge_jax.experiments import _cnn_repair
+from experiments.compare import _cnn_repair
 from tests.experiments import cnns
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (30, 8, 8, 1)).astype(np.float32)

@@ -1,8 +1,8 @@
 import pytest
 from ml_collections import ConfigDict, config_dict
 
-from symmerge_jax import experiments
-from symmerge_jax.experiments import _config
+from experiments import harness
+from experiments.harness import _config
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def defaults():
 
 def test_defaults_are_filled_in(defaults):
     given = ConfigDict({"model": {"width": 64}, "learning_rate": 1})
-    config = experiments.check_config(given, defaults)
+    config = harness.check_config(given, defaults)
     assert config.model.width == 64
     assert config.model.kind == "siren"
     assert config.num_steps == 100
@@ -35,12 +35,12 @@ def test_values_that_fit_are_taken(defaults):
     given = ConfigDict(
         {"model": {"layer_sizes": [2, 8, 1]}, "clip_norm": "any", "seed": 3}
     )
-    config = experiments.check_config(given, defaults)
+    config = harness.check_config(given, defaults)
     assert config.model.layer_sizes == (2, 8, 1)
     assert config.clip_norm == "any"
     assert config.seed == 3
     assert defaults.seed is None
-    assert experiments.check_config(ConfigDict({"seed": None}), defaults).seed is None
+    assert harness.check_config(ConfigDict({"seed": None}), defaults).seed is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_values_that_fit_are_taken(defaults):
 )
 def test_unknown_keys_are_refused(defaults, given, message):
     with pytest.raises(ValueError, match=message):
-        experiments.check_config(ConfigDict(given), defaults)
+        harness.check_config(ConfigDict(given), defaults)
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,11 @@ def test_unknown_keys_are_refused(defaults, given, message):
 )
 def test_values_of_another_type_are_refused(defaults, given, message):
     with pytest.raises(TypeError, match=message):
-        experiments.check_config(ConfigDict(given), defaults)
+        harness.check_config(ConfigDict(given), defaults)
 
 
 def test_overrides_are_typed_by_the_config(defaults):
-    config = experiments.override_config(
+    config = harness.override_config(
         defaults,
         {
             "num_steps": "7",
@@ -99,75 +99,75 @@ def test_overrides_are_typed_by_the_config(defaults):
     assert config.model.width == 32
     assert defaults.num_steps == 100
     with pytest.raises(ValueError, match=r"'model.widht': did you mean"):
-        experiments.override_config(defaults, {"model.widht": "1"})
+        harness.override_config(defaults, {"model.widht": "1"})
     with pytest.raises(TypeError, match="'num_steps' must be of type int, got 'x'"):
-        experiments.override_config(defaults, {"num_steps": "x"})
+        harness.override_config(defaults, {"num_steps": "x"})
     with pytest.raises(TypeError, match="'model' must be a group of keys"):
-        experiments.override_config(defaults, {"model": "x"})
+        harness.override_config(defaults, {"model": "x"})
 
 
 def test_none_empties_a_key_that_was_set():
     defaults = ConfigDict({"zoo": config_dict.placeholder(str), "seed": 0})
     given = ConfigDict({"zoo": "a.zoo", "seed": 1})
-    emptied = experiments.override_config(given, {"zoo": "none"})
+    emptied = harness.override_config(given, {"zoo": "none"})
     assert emptied.zoo is None and given.zoo == "a.zoo"
-    assert experiments.check_config(emptied, defaults).zoo is None
-    emptied = experiments.override_config(given, {"seed": "None"})
+    assert harness.check_config(emptied, defaults).zoo is None
+    emptied = harness.override_config(given, {"seed": "None"})
     with pytest.raises(TypeError, match="'seed' must be of type int, got None"):
-        experiments.check_config(emptied, defaults)
+        harness.check_config(emptied, defaults)
 
 
 def test_an_empty_group_takes_text_under_any_names():
     defaults = ConfigDict({"num_steps": 1, "runs": {}})
     given = ConfigDict({"runs": {"Neural Graphs": "a", "b": "c"}})
-    checked = experiments.check_config(given, defaults)
+    checked = harness.check_config(given, defaults)
     assert checked.to_dict() == {"num_steps": 1, **given.to_dict()}
-    assert experiments.check_config(ConfigDict(), defaults) == defaults
+    assert harness.check_config(ConfigDict(), defaults) == defaults
     for overrides in (
         {"runs": "{'Neural Graphs': 'a', 'b': 'c'}"},
         {"runs.Neural Graphs": "a", "runs.b": "c"},
     ):
-        assert experiments.override_config(defaults, overrides) == checked
+        assert harness.override_config(defaults, overrides) == checked
     with pytest.raises(TypeError, match=r"'runs\.b' must be of type str, got 3"):
-        experiments.check_config(ConfigDict({"runs": {"b": 3}}), defaults)
+        harness.check_config(ConfigDict({"runs": {"b": 3}}), defaults)
     with pytest.raises(TypeError, match="'runs' must be a group of keys, got 'a'"):
-        experiments.override_config(defaults, {"runs": "a"})
+        harness.override_config(defaults, {"runs": "a"})
     with pytest.raises(ValueError, match=r"without dots, got 'a\.b'"):
-        experiments.override_config(defaults, {"runs": "{'a.b': 'c'}"})
+        harness.override_config(defaults, {"runs": "{'a.b': 'c'}"})
     with pytest.raises(ValueError, match="'run': did you mean 'runs'"):
-        experiments.override_config(defaults, {"run": "a"})
+        harness.override_config(defaults, {"run": "a"})
     with pytest.raises(ValueError, match=r"unknown config key 'runs\.a\.b'"):
-        experiments.override_config(defaults, {"runs.a.b": "c"})
+        harness.override_config(defaults, {"runs.a.b": "c"})
 
 
 def test_hash_depends_on_values_alone(defaults):
     a = ConfigDict({"x": 1, "y": {"z": (1, 2)}})
     b = ConfigDict({"y": {"z": [1, 2]}, "x": 1})
     c = ConfigDict({"y": {"z": [1, 3]}, "x": 1})
-    assert experiments.config_hash(a) == experiments.config_hash(b)
-    assert experiments.config_hash(a) != experiments.config_hash(c)
-    assert len(experiments.config_hash(defaults)) == 12
+    assert harness.config_hash(a) == harness.config_hash(b)
+    assert harness.config_hash(a) != harness.config_hash(c)
+    assert len(harness.config_hash(defaults)) == 12
 
 
 def test_json_round_trip(defaults, tmp_path):
-    experiments.save_config(tmp_path / "config.json", defaults)
-    loaded = experiments.load_config(tmp_path / "config.json")
-    assert experiments.check_config(loaded, defaults) == defaults
+    harness.save_config(tmp_path / "config.json", defaults)
+    loaded = harness.load_config(tmp_path / "config.json")
+    assert harness.check_config(loaded, defaults) == defaults
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
 
 
 def test_bad_json_is_named(tmp_path):
     path = tmp_path / "config.json"
     with pytest.raises(FileNotFoundError, match=r"no config in .*config.json"):
-        experiments.load_config(path)
+        harness.load_config(path)
     path.write_text('{"a": ')
     with pytest.raises(
         ValueError, match=r"config.json is not JSON .* delete its whole folder"
     ):
-        experiments.load_config(path)
+        harness.load_config(path)
     path.write_text("[1]")
     with pytest.raises(ValueError, match="not a JSON object"):
-        experiments.load_config(path)
+        harness.load_config(path)
 
 
 def test_config_files(tmp_path):
@@ -179,15 +179,15 @@ def test_config_files(tmp_path):
         f"{body}def get_config(variant=''):\n    return ConfigDict({{'v': variant}})\n"
     )
     (tmp_path / "empty.py").write_text("")
-    assert experiments.load_config_file(tmp_path / "digits.py").a == 1
-    assert experiments.load_config_file(tmp_path / "mnist.py").v == ""
-    assert experiments.load_config_file(f"{tmp_path}/mnist.py:smoke").v == "smoke"
+    assert harness.load_config_file(tmp_path / "digits.py").a == 1
+    assert harness.load_config_file(tmp_path / "mnist.py").v == ""
+    assert harness.load_config_file(f"{tmp_path}/mnist.py:smoke").v == "smoke"
     with pytest.raises(FileNotFoundError, match=r"did you mean digits.py"):
-        experiments.load_config_file(tmp_path / "digit.py")
+        harness.load_config_file(tmp_path / "digit.py")
     with pytest.raises(ValueError, match="no variants: leave ':smoke' away"):
-        experiments.load_config_file(f"{tmp_path}/digits.py:smoke")
+        harness.load_config_file(f"{tmp_path}/digits.py:smoke")
     with pytest.raises(ValueError, match="has no function get_config"):
-        experiments.load_config_file(tmp_path / "empty.py")
+        harness.load_config_file(tmp_path / "empty.py")
 
 
 def test_what_is_sealed_comes_back_and_a_changed_digit_is_noticed(tmp_path):

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from symmerge_jax.experiments import _config
+from experiments.harness import _config
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 

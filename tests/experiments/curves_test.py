@@ -1,6 +1,6 @@
 import numpy as np
 
-from symmerge_jax.experiments import _curves
+from experiments.compare import _curves
 
 
 def test_summary_of_known_curves():

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.compare import deep_align
+from experiments.harness import _config
 from symmerge_jax import zoo
-from symmerge_jax.experiments import _config, deep_align
 from tests.experiments import populations as small
 
 

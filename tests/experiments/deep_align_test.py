@@ -9,18 +9,16 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from symmerge_jax import deep_align as deep_align_lib, networks, symmetry
-from symmerge_jax.experiments import (
+from experiments.compare import (
     _align_comparison,
     _align_evaluation,
     _align_methods,
-    _align_population,
-    _align_training,
-    _autoencoder_fit,
-    _config,
-    _workdir,
     deep_align,
 )
+from experiments.harness import _config, _workdir
+from experiments.populations import _align_population
+from experiments.train import _align_training, _autoencoder_fit
+from symmerge_jax import deep_align as deep_align_lib, networks, symmetry
 from tests.experiments import configs, populations as small
 
 FILES = {

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from experiments.train import _distort
 from symmerge_jax import networks, testing
-from symmerge_jax.experiments import _distort
 
 SIREN = {"kind": "siren", "layer_sizes": [2, 3, 1]}
 WAVE = {"kind": "siren", "layer_sizes": [1, 3, 1]}

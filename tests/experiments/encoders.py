@@ -5,8 +5,9 @@ import json
 import jax
 import numpy as np
 
-from symmerge_jax import autoencoders, experiments, networks, symmetry, testing, zoo
-from symmerge_jax.experiments import autoencode, autoencode_classifiers
+from experiments import harness
+from experiments.train import autoencode, autoencode_classifiers
+from symmerge_jax import autoencoders, networks, symmetry, testing, zoo
 
 SIREN = {"kind": "siren", "layer_sizes": [2, 4, 1]}
 CNN = {"kind": "cnn", "image_shape": [4, 4, 1], "channels": [3], "activation": "tanh"}
@@ -45,7 +46,7 @@ def save_run(folder, zoo_path, *, seed=0, **encoder):
     config.zoo, config.seed = zoo_path, seed
     config.val_fraction, config.test_fraction = 0.2, 0.4
     folder.mkdir(parents=True)
-    experiments.save_config(folder / "config.json", config)
+    harness.save_config(folder / "config.json", config)
     encoder = {"kind": "scale_gmn", "width": 4, "num_layers": 1, **encoder}
     decoder = {"hidden_multipliers": [1], "head": "affine"}
     shapes = jax.eval_shape(networks.build(architecture).init, jax.random.key(0))

@@ -5,13 +5,9 @@ import pathlib
 
 import pytest
 
-from symmerge_jax.experiments import (
-    autoencode,
-    autoencode_classifiers,
-    failure_mode,
-    interpolate,
-    map_latents,
-)
+from experiments.compare import failure_mode, interpolate
+from experiments.latents import map_latents
+from experiments.train import autoencode, autoencode_classifiers
 from tests.experiments import encoders
 
 SIREN = {**encoders.SIREN, "layer_sizes": [2, 5, 1]}

@@ -5,8 +5,11 @@ import jax
 import numpy as np
 import pytest
 
-from symmerge_jax import experiments, zoo
-from symmerge_jax.experiments import _encoders, _inr_pairs, failure_mode
+from experiments import harness, registry
+from experiments.compare import failure_mode
+from experiments.populations import _inr_pairs
+from experiments.train import _encoders
+from symmerge_jax import zoo
 from tests.experiments import encoders
 
 FILES = {
@@ -137,5 +140,5 @@ def test_classifiers_are_refused(tmp_path):
 
 def test_the_config_is_that_of_the_experiment():
     path = pathlib.Path(__file__).parents[2] / "launch" / "configs" / "failure_mode.py"
-    assert experiments.load_config_file(path) == failure_mode.default_config()
-    assert experiments.find_experiment("failure_mode") is failure_mode
+    assert harness.load_config_file(path) == failure_mode.default_config()
+    assert registry.find_experiment("failure_mode").name == "failure_mode"

@@ -2,8 +2,9 @@ import ml_collections
 import numpy as np
 import pytest
 
+from experiments.populations import _inr_data, make_zoo
+from experiments.train import autoencode
 from symmerge_jax import networks, zoo
-from symmerge_jax.experiments import _inr_data, autoencode, make_zoo
 
 
 @pytest.fixture(scope="module")

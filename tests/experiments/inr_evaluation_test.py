@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.train import _inr_evaluation
 from symmerge_jax import autoencoders, networks, symmetry, testing, zoo
-from symmerge_jax.experiments import _inr_evaluation
 
 ARCHITECTURE = {"kind": "siren", "layer_sizes": [2, 4, 1]}
 NETWORK = networks.build(ARCHITECTURE)

@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.populations import _inr_pairs
 from symmerge_jax import networks, symmetry, testing, zoo
-from symmerge_jax.experiments import _inr_pairs
 
 SIREN = {"kind": "siren", "layer_sizes": [2, 5, 4, 1]}
 NETWORK = networks.build(SIREN)

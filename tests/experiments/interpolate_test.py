@@ -3,13 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from experiments.compare import _interpolation_methods, interpolate
+from experiments.populations import _inr_data, make_zoo
 from symmerge_jax import zoo
-from symmerge_jax.experiments import (
-    _inr_data,
-    _interpolation_methods,
-    interpolate,
-    make_zoo,
-)
 from tests.experiments import configs
 
 FILES = {

@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.compare import _interpolation
 from symmerge_jax import networks, testing, zoo
-from symmerge_jax.experiments import _interpolation
 
 ARCHITECTURES = {
     "two layers": {"kind": "siren", "layer_sizes": [2, 6, 5, 1]},

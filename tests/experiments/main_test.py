@@ -20,11 +20,12 @@ def get_config():
 SCRIPT = """
 import json, logging, os, pathlib, signal, sys, time
 import jax
-from symmerge_jax import experiments, training
+from experiments import harness
+from symmerge_jax import training
 # Shells start what runs in the background with SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 folder = pathlib.Path(__file__).parent
-FLAG = experiments.define_config_flag(str(folder / "config.py"))
+FLAG = harness.define_config_flag(str(folder / "config.py"))
 def main(argv):
     config = FLAG.value
     if config.what == "print":
@@ -60,7 +61,7 @@ for index, arguments in enumerate(json.loads(sys.argv[1])):
             os.dup2(os.open(folder / f"{index}.{stream}", mode), stream)
         if arguments == ["--config.what=ascii"]:
             sys.stdout.reconfigure(encoding="ascii")
-        experiments.run_main(main, ["script", *arguments])
+        harness.run_main(main, ["script", *arguments])
     print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
@@ -90,7 +91,7 @@ CASES = [
 def environment():
     return {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'launch'}",
         "PYTHONUNBUFFERED": "",
         "JAX_PLATFORMS": "cpu",
     }
@@ -123,7 +124,8 @@ def test_errors_end_in_one_line_and_bugs_in_a_traceback(tmp_path):
 TRAIN = """
 import pathlib, sys, time
 import jax, jax.numpy as jnp, numpy as np
-from symmerge_jax import experiments, training
+from experiments import harness
+from symmerge_jax import training
 folder = pathlib.Path(sys.argv[1])
 def main(argv):
     optimizer, schedule_fn = training.make_optimizer(0.1, 60)
@@ -146,7 +148,7 @@ def main(argv):
     ]
     state = training.train(state, step_fn, batch_fn, num_steps=60, hooks=hooks)
     print("end", np.asarray(state.params).tobytes().hex())
-experiments.run_main(main)
+harness.run_main(main)
 """
 
 

@@ -5,17 +5,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from experiments.harness import _config
+from experiments.paper import _reproduce_plan, reproduce
+from experiments.populations import _image_splits, make_classifier_zoo, make_zoo
+from experiments.train import _distill, autoencode_classifiers
 from symmerge_jax import networks, zoo
-from symmerge_jax.experiments import (
-    _config,
-    _distill,
-    _image_splits,
-    _reproduce_plan,
-    autoencode_classifiers,
-    make_classifier_zoo,
-    make_zoo,
-    reproduce,
-)
 from tests.experiments import configs
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.populations import make_zoo
 from symmerge_jax import zoo
-from symmerge_jax.experiments import make_zoo
 from tests.experiments import configs
 
 

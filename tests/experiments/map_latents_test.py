@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from symmerge_jax import experiments
-from symmerge_jax.experiments import _latent_maps, _latent_numbers, map_latents
+from experiments import harness
+from experiments.latents import _latent_maps, _latent_numbers, map_latents
 from tests.experiments import encoders
 
 FILES = {
@@ -167,17 +167,17 @@ def test_runs_on_other_networks_are_refused(runs, tmp_path):
     path = encoders.save_zoo(tmp_path / "seed.zoo", seed=1)
     run = encoders.save_run(tmp_path / "seed", path)
     refuse(run, "'b' in .*seed' holds out other networks than 'a' in")
-    same = experiments.load_config(pathlib.Path(runs["ScaleGMN"]) / "config.json").zoo
+    same = harness.load_config(pathlib.Path(runs["ScaleGMN"]) / "config.json").zoo
     run = encoders.save_run(tmp_path / "split", same, seed=1)
     refuse(run, "'b' in .*split' holds out other networks than 'a' in")
-    experiments.save_config(
+    harness.save_config(
         tmp_path / "split" / "config.json", map_latents.default_config()
     )
     refuse(run, "'b' in .* is a run of 'map_latents', which trains no autoencoder")
     shutil.copytree(runs["ScaleGMN"], tmp_path / "lost")
-    config = experiments.load_config(tmp_path / "lost" / "config.json")
+    config = harness.load_config(tmp_path / "lost" / "config.json")
     config.zoo = "gone.zoo"
-    experiments.save_config(tmp_path / "lost" / "config.json", config)
+    harness.save_config(tmp_path / "lost" / "config.json", config)
     with pytest.raises(FileNotFoundError, match=r"lost its networks: .* 'gone\.zoo'"):
         map_latents.run(tiny({"a": str(tmp_path / "lost")}), tmp_path / "run")
 
@@ -266,7 +266,7 @@ def test_an_orbit_that_is_torn_in_two_shows_in_the_numbers():
 
 def test_configs_know_their_variants():
     path = pathlib.Path(__file__).parents[2] / "launch" / "configs" / "latent_maps.py"
-    load = experiments.load_config_file
+    load = harness.load_config_file
     assert load(path) == map_latents.default_config()
     assert load(f"{path}:umap").maps == ("tsne", "umap")
     with pytest.raises(ValueError, match="Variants are"):

@@ -4,14 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.compare import _cnn_crowds, _cnn_methods, _cnn_paths, merge_cnns
+from experiments.populations import _cnn_data
 from symmerge_jax import networks, symmetry, zoo
-from symmerge_jax.experiments import (
-    _cnn_crowds,
-    _cnn_data,
-    _cnn_methods,
-    _cnn_paths,
-    merge_cnns,
-)
 from tests.experiments import cnns, configs
 
 FILES = {

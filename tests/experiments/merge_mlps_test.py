@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import symmerge_jax
+from experiments.compare import _mlp_methods, _mlp_paths, merge_mlps
+from experiments.populations import _mlp_training
 from symmerge_jax import alignment, networks, symmetry
-from symmerge_jax.experiments import _mlp_methods, _mlp_paths, _mlp_training, merge_mlps
 from tests.experiments import configs
 
 FILES = {

@@ -8,22 +8,18 @@ import pathlib
 
 import pytest
 
-from symmerge_jax import training
-from symmerge_jax.experiments import (
+from experiments.compare import failure_mode, interpolate, merge_cnns
+from experiments.harness import _config
+from experiments.latents import map_latents
+from experiments.paper import _reproduce_plan
+from experiments.populations import _inr_data, make_classifier_zoo, make_zoo
+from experiments.train import (
     _autoencoder_fit,
-    _config,
     _distill,
-    _inr_data,
     _inr_training,
     _predict_training,
-    _reproduce_plan,
-    failure_mode,
-    interpolate,
-    make_classifier_zoo,
-    make_zoo,
-    map_latents,
-    merge_cnns,
 )
+from symmerge_jax import training
 from tests.experiments import configs
 
 PLANNED = {}

@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
+from experiments.compare import deep_align
 from symmerge_jax import networks, testing, zoo
-from symmerge_jax.experiments import deep_align
 
 ARCHITECTURES = {
     "mlp": {"kind": "mlp", "layer_sizes": [64, 5, 10], "activation": "relu"},

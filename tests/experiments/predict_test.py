@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.harness import _config
+from experiments.train import _predict_training, predict
 from symmerge_jax import autoencoders, zoo
-from symmerge_jax.experiments import _config, _predict_training, predict
 from tests.experiments import cnns, configs, encoders
 
 SIREN = {"kind": "siren", "layer_sizes": [2, 4, 1]}

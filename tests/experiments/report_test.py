@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from symmerge_jax.experiments import (
-    _published,
+from experiments.harness import _published
+from experiments.paper import (
     _report,
     _report_cnns,
     _report_parts,

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from symmerge_jax.experiments import _config, _reproduce_plan, reproduce
+from experiments.harness import _config
+from experiments.paper import _reproduce_plan, reproduce
 
 CONFIG = pathlib.Path(__file__).parents[2] / "launch" / "configs" / "paper_smoke.py"
 COMMAND = "python launch/reproduce.py --config=paper_smoke.py --workdir=w"

@@ -3,6 +3,7 @@
 The stages of the paper themselves are run in `reproduce_smoke_test.py`.
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -18,26 +19,17 @@ import optax
 import pytest
 from ml_collections import ConfigDict, config_dict
 
+from experiments import harness, registry
+from experiments.harness import _config, _workdir
+from experiments.paper import _reproduce_plan, _reproduce_state, _time_limit, reproduce
+from experiments.train import autoencode
 from symmerge_jax import training
-from symmerge_jax.experiments import (
-    _config,
-    _registry,
-    _reproduce_plan,
-    _reproduce_state,
-    _time_limit,
-    _workdir,
-    autoencode,
-    deep_align,
-    failure_mode,
-    merge_mlps,
-    reproduce,
-)
 from tests.experiments import cnns, configs
 
 COMMAND = "python launch/reproduce.py --config=c.py --workdir=w"
 STUB = """
 from ml_collections import ConfigDict
-from symmerge_jax.experiments import stub
+import stub
 def get_config(variant="default"):
     config = stub.default_config()
     config.size = {"default": 1, "big": 2}[variant]
@@ -60,7 +52,7 @@ def default_config():
 @pytest.fixture
 def stub(monkeypatch, tmp_path):
     """An experiment that notes its calls; `stub.work` is done before its results."""
-    module = types.ModuleType("symmerge_jax.experiments.stub")
+    module = types.ModuleType("stub")
     module.calls, module.work = [], lambda config, folder: None
     module.default_config, module.MAY_CHANGE = default_config, ("added",)
 
@@ -75,8 +67,8 @@ def stub(monkeypatch, tmp_path):
 
     module.run = run
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(_registry, "EXPERIMENTS", (*_registry.EXPERIMENTS, "stub"))
-    monkeypatch.setattr("symmerge_jax.experiments.stub", module, raising=False)
+    module.table = str
+    monkeypatch.setitem(registry.EXPERIMENTS, "stub", harness.legacy(module))
     (tmp_path / "stub.py").write_text(STUB)
     return module
 
@@ -179,11 +171,16 @@ def test_what_only_adds_keeps_the_run(stub, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_run_with_a_damaged_model_goes_on(stub, tmp_path, capfd):
+def test_a_run_with_a_damaged_model_goes_on(stub, tmp_path, capfd, monkeypatch):
     def work(config, folder):
         cnns.save_canonicalizer(folder / "canonicalizer")
 
-    stub.work, stub.check_output = work, autoencode.check_output
+    stub.work = work
+    experiment = dataclasses.replace(
+        harness.legacy(stub), check_output=autoencode.check_output
+    )
+    experiment.__dict__["module"] = stub
+    monkeypatch.setitem(registry.EXPERIMENTS, "stub", experiment)
     run(tmp_path)
     weights = tmp_path / "w/runs/first/canonicalizer/weights.safetensors"
     content = weights.read_bytes()
@@ -199,17 +196,18 @@ def test_a_run_with_a_damaged_model_goes_on(stub, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    ("module", "keys", "adds"),
+    ("name", "keys", "adds"),
     [
-        (autoencode, ["num_orbits"], False),
-        (deep_align, ["methods", "other_data.num_networks"], True),
-        (deep_align, ["methods", "num_points"], False),
-        (failure_mode, ["chunk_size"], True),
-        (merge_mlps, ["num_points", "sinkhorn_rebasin.num_steps"], True),
-        (merge_mlps, ["training.num_epochs"], False),
+        ("autoencode", ["num_orbits"], False),
+        ("deep_align", ["methods", "other_data.num_networks"], True),
+        ("deep_align", ["methods", "num_points"], False),
+        ("failure_mode", ["chunk_size"], True),
+        ("merge_mlps", ["num_points", "sinkhorn_rebasin.num_steps"], True),
+        ("merge_mlps", ["training.num_epochs"], False),
     ],
 )
-def test_no_run_is_removed_for_keys_that_it_may_change(tmp_path, module, keys, adds):
+def test_no_run_is_removed_for_keys_that_it_may_change(tmp_path, name, keys, adds):
+    experiment = registry.EXPERIMENTS[name]
     stage = _reproduce_plan.Stage(
         name="stage",
         label="",
@@ -217,8 +215,8 @@ def test_no_run_is_removed_for_keys_that_it_may_change(tmp_path, module, keys, a
         source="",
         overrides=(),
         needs={},
-        config=module.default_config(),
-        module=module,
+        config=experiment.defaults(),
+        experiment=experiment,
         output=tmp_path,
     )
     assert _reproduce_state._only_add(keys, stage) is adds

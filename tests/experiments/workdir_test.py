@@ -8,8 +8,8 @@ import pytest
 from ml_collections import ConfigDict
 
 import symmerge_jax
-from symmerge_jax import experiments
-from symmerge_jax.experiments import _workdir
+from experiments import harness
+from experiments.harness import _workdir
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def config():
 
 
 def test_new_folder_holds_config_and_versions(config, tmp_path):
-    path = experiments.open_workdir(tmp_path / "a" / "b", config)
+    path = harness.open_workdir(tmp_path / "a" / "b", config)
     assert path == tmp_path / "a" / "b"
     stored = json.loads((path / "config.json").read_text())
     assert stored["model"]["layer_sizes"] == [2, 8, 1]
@@ -36,42 +36,42 @@ def test_new_folder_holds_config_and_versions(config, tmp_path):
 
 
 def test_same_config_resumes(config, tmp_path):
-    path = experiments.open_workdir(tmp_path, config)
-    assert experiments.open_workdir(tmp_path, config) == path
+    path = harness.open_workdir(tmp_path, config)
+    assert harness.open_workdir(tmp_path, config) == path
     assert len(json.loads((path / "versions.json").read_text())) == 1
     (path / "versions.json").write_text('[{"jax": "0.1"}]')
-    experiments.open_workdir(tmp_path, config)
+    harness.open_workdir(tmp_path, config)
     assert len(json.loads((path / "versions.json").read_text())) == 2
 
 
 def test_intervals_may_change(config, tmp_path):
-    experiments.open_workdir(tmp_path, config)
+    harness.open_workdir(tmp_path, config)
     config.log_every = 20
-    path = experiments.open_workdir(tmp_path, config)
-    assert experiments.load_config(path / "config.json").log_every == 20
+    path = harness.open_workdir(tmp_path, config)
+    assert harness.load_config(path / "config.json").log_every == 20
     with pytest.raises(ValueError, match="log_every was 20 and is now 30"):
         config.log_every = 30
-        experiments.open_workdir(tmp_path, config, may_change=())
+        harness.open_workdir(tmp_path, config, may_change=())
 
 
 def test_whole_keys_may_change_where_their_last_parts_may_not(tmp_path):
     def config(first, second):
         return ConfigDict({"a": {"rate": first}, "b": {"rate": second}})
 
-    experiments.open_workdir(tmp_path / "run", config(1, 1), may_change=("b.rate",))
-    experiments.open_workdir(tmp_path / "run", config(1, 2), may_change=("b.rate",))
+    harness.open_workdir(tmp_path / "run", config(1, 1), may_change=("b.rate",))
+    harness.open_workdir(tmp_path / "run", config(1, 2), may_change=("b.rate",))
     with pytest.raises(ValueError, match=r"a\.rate was 1 and is now 2"):
-        experiments.open_workdir(tmp_path / "run", config(2, 2), may_change=("b.rate",))
+        harness.open_workdir(tmp_path / "run", config(2, 2), may_change=("b.rate",))
 
 
 def test_another_config_is_refused(config, tmp_path):
-    path = experiments.open_workdir(tmp_path, config)
+    path = harness.open_workdir(tmp_path, config)
     before = (path / "config.json").read_text()
     config.model.layer_sizes = (2, 9, 1)
     config.num_steps = 7
     config.extra = "x"
     with pytest.raises(ValueError) as caught:
-        experiments.open_workdir(tmp_path, config)
+        harness.open_workdir(tmp_path, config)
     message = str(caught.value)
     assert f"workdir {tmp_path} belongs to another config" in message
     assert "model.layer_sizes was [2, 8, 1] and is now [2, 9, 1]" in message
@@ -83,39 +83,39 @@ def test_another_config_is_refused(config, tmp_path):
 
 @pytest.mark.parametrize("content", ["{", "[1]", ""])
 def test_the_advice_for_a_damaged_config_works(config, tmp_path, content):
-    path = experiments.open_workdir(tmp_path / "run", config)
+    path = harness.open_workdir(tmp_path / "run", config)
     (path / "config.json").write_text(content)
     advice = r"config\.json is not .*JSON.*: restore it, or delete its whole folder or"
     with pytest.raises(ValueError, match=advice):
-        experiments.open_workdir(path, config)
+        harness.open_workdir(path, config)
     with pytest.raises(ValueError, match=advice):
-        experiments.update_workdir(path, config)
+        harness.update_workdir(path, config)
     shutil.rmtree(path)
-    experiments.open_workdir(path, config)
+    harness.open_workdir(path, config)
 
 
 def test_other_folders_are_refused(config, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(ValueError, match=r"not empty and holds no config\.json"):
-        experiments.open_workdir(tmp_path, config)
+        harness.open_workdir(tmp_path, config)
     with pytest.raises(ValueError, match="is a file"):
-        experiments.open_workdir(tmp_path / "thesis.tex", config)
+        harness.open_workdir(tmp_path / "thesis.tex", config)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_run_takes_other_values_of_keys_that_change_no_training(config, tmp_path):
     config.update({"methods": ("a", "b"), "other": {"source": None, "zoo": "x.zoo"}})
-    path = experiments.open_workdir(tmp_path, config)
+    path = harness.open_workdir(tmp_path, config)
     given = ConfigDict({"methods": ("c",), "log_every": 5})
     given.other = ConfigDict({"source": "digits", "zoo": None})
     may_change = ("methods", "other.source", "other.zoo")
-    experiments.update_workdir(tmp_path, given, may_change=may_change)
-    kept = experiments.load_config(path / "config.json")
+    harness.update_workdir(tmp_path, given, may_change=may_change)
+    kept = harness.load_config(path / "config.json")
     assert kept.to_dict() == {
         "num_steps": 100, "log_every": 5, "model": {"layer_sizes": [2, 8, 1]},
         "methods": ["c"], "other": {"source": "digits", "zoo": None},
     }  # fmt: skip
-    experiments.open_workdir(tmp_path, kept)  # the next start knows them
+    harness.open_workdir(tmp_path, kept)  # the next start knows them
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_run_takes_other_values_of_keys_that_change_no_training(config, tmp_pa
 )
 def test_a_refused_update_changes_nothing(given, message, config, tmp_path):
     config.methods = ("a",)
-    path = experiments.open_workdir(tmp_path, config)
+    path = harness.open_workdir(tmp_path, config)
     before = (path / "config.json").read_text()
     given = ConfigDict({"log_every": 5, **given})
 
@@ -138,15 +138,13 @@ def test_a_refused_update_changes_nothing(given, message, config, tmp_path):
             raise ValueError("unknown method")
 
     with pytest.raises(ValueError, match=message):
-        experiments.update_workdir(
-            tmp_path, given, may_change=("methods",), check=check
-        )
+        harness.update_workdir(tmp_path, given, may_change=("methods",), check=check)
     assert (path / "config.json").read_text() == before
 
 
 def test_without_a_run_there_is_nothing_to_update(config, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config\.json: .* or train first"):
-        experiments.update_workdir(tmp_path / "nowhere", config)
+        harness.update_workdir(tmp_path / "nowhere", config)
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -177,7 +175,7 @@ def test_a_run_is_alone_in_its_folder(tmp_path):
 
 
 def test_a_second_process_is_refused(tmp_path, config, busy):
-    for call in (work, lambda path: experiments.update_workdir(path, config)):
+    for call in (work, lambda path: harness.update_workdir(path, config)):
         with pytest.raises(ValueError, match=rf"pid 7\) works in '{tmp_path}/run'"):
             call(tmp_path / "run")
     assert not list(tmp_path.iterdir())
@@ -185,14 +183,14 @@ def test_a_second_process_is_refused(tmp_path, config, busy):
 
 def test_the_lock_of_a_run_that_was_killed_is_no_other_file(tmp_path, config):
     (tmp_path / ".lock").write_text("7")
-    experiments.open_workdir(tmp_path, config)
+    harness.open_workdir(tmp_path, config)
 
 
 def test_an_unchanged_config_is_not_written_again(tmp_path, config, monkeypatch):
-    path = experiments.open_workdir(tmp_path, config)
+    path = harness.open_workdir(tmp_path, config)
     monkeypatch.setattr("symmerge_jax.files.replacing", None)
-    experiments.open_workdir(path, config)
-    experiments.update_workdir(path, config)
+    harness.open_workdir(path, config)
+    harness.update_workdir(path, config)
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])

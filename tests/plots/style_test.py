@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from symmerge_jax import plots
-from symmerge_jax.experiments import (
+from experiments.compare import (
     _cnn_crowds,
     _cnn_methods,
-    _config,
     _interpolation_methods,
     _mlp_methods,
 )
+from experiments.harness import _config
+from symmerge_jax import plots
 from symmerge_jax.plots import _style
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 PACKAGE = ROOT / "symmerge_jax"
+EXPERIMENTS = ROOT / "launch" / "experiments"
 
 # Who may import whom: everything may import itself and what everything rests on.
 BASE = ("typing", "files")
@@ -31,10 +32,12 @@ ALLOWED = {
     "autoencoders": "symmetry networks graphs metanets",
     "deep_align": "symmetry networks graphs metanets autoencoders alignment",
 }
-TOP = {"root", "testing", "experiments"}  # import anything above
-LAUNCH = {"experiments", "root"}
+TOP = {"root", "testing"}  # import anything above
+GROUPS = ("harness", "populations", "train", "latents", "compare", "registry", "paper")
+"""Groups of experiments: each may import those before it. Commands import the first."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
+LAUNCH = sorted((ROOT / "launch").rglob("*.py"))
 MODULES = sorted(
     {
         ".".join(("symmerge_jax", *path.relative_to(PACKAGE).parts[:-1]))
@@ -83,7 +86,7 @@ def may_import(unit, other):
     if other == unit or (other in BASE and unit not in BASE):
         return True
     if unit in TOP:
-        return other not in TOP or (unit, other) == ("experiments", "root")
+        return other not in TOP
     return other in ALLOWED[unit].split()
 
 
@@ -107,8 +110,7 @@ def test_imports_follow_the_layers(path):
         ("networks", "from symmerge_jax.symmetry import act", True),
         ("metanets", "import symmerge_jax.autoencoders", False),
         ("training", "from symmerge_jax import __version__", False),
-        ("experiments", "from symmerge_jax import zoo", True),
-        ("experiments", "from symmerge_jax import testing", False),
+        ("root", "from symmerge_jax import zoo", True),
         ("plots", "from symmerge_jax.typing import Array", True),
         ("plots", "from symmerge_jax import files", True),
         ("files", "from symmerge_jax import typing", False),
@@ -119,15 +121,35 @@ def test_the_layer_rule_is_not_blind(unit, source, allowed):
     assert may_import(unit, imported_unit(*edge)) == allowed
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "launch").rglob("*.py")), ids=name_of)
-def test_launch_imports_experiments_and_the_root_only(path):
+def group_imports(source):
+    """Yield the group of every import of an experiment."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            first, *rest = (node.module or "").split(".")
+            if first == "experiments":
+                yield from rest[:1] or [alias.name for alias in node.names]
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.rglob("*.py")), ids=name_of)
+def test_experiments_follow_their_floors(path):
+    group = path.relative_to(EXPERIMENTS).parts[0].removesuffix(".py")
+    for other in group_imports(path.read_text()):
+        if group != "commands" or other not in ("harness", "commands"):
+            assert GROUPS.index(other) <= GROUPS.index(group), f"imports {other}"
+
+
+@pytest.mark.parametrize("path", LAUNCH, ids=name_of)
+def test_launch_imports_public_names_only(path):
     if "benchmark" in name_of(path):
         return  # they time the parts
     for module, name in our_imports(path.read_text()):
-        assert imported_unit(module, name) in LAUNCH, f"imports {module}.{name}"
+        parts = [*module.split("."), *([name] if name else [])]
+        assert not any(part[0] == "_" for part in parts), f"imports {module}.{name}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
+@pytest.mark.parametrize(
+    "path", [*FILES, *sorted(EXPERIMENTS.rglob("*.py"))], ids=name_of
+)
 def test_files_are_short_and_silent(path):
     source = path.read_text()
     assert source.count("\n") <= 400, "split files above 400 lines"
@@ -214,6 +236,6 @@ def test_import_is_light():
 def test_tests_mirror_the_package():
     """Each test file sits in the folder of a package and there are no test packages."""
     assert not list((ROOT / "tests").rglob("__init__.py"))
-    units = {*ALLOWED, *TOP, "project", "launch", "colab", "golden"}
+    units = {*ALLOWED, *TOP, "experiments", "project", "launch", "colab", "golden"}
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
     assert folders - {"__pycache__"} <= units

@@ -1,0 +1,1 @@
+"""The experiments of both papers, run from a config into a folder."""

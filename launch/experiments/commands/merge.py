@@ -1,0 +1,206 @@
+"""Merge the networks of several files: the work behind `launch/merge.py`."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import symmerge_jax
+from experiments.commands import _merge_data, _weight_file
+from symmerge_jax import alignment, deep_align, networks
+
+ALIGNERS: dict[str, Callable[[], alignment.Aligner]] = {
+    "activation_matching": alignment.ActivationMatching,
+    "frank_wolfe": alignment.FrankWolfe,
+    "identity": lambda: alignment.WeightMatching(
+        permute=False, rescale=False, starts=("identity",)
+    ),
+    "sinkhorn_rebasin": lambda: alignment.SinkhornRebasin(
+        cost="random_lambda", init=alignment.WeightMatching()
+    ),
+    "straight_through": alignment.StraightThrough,
+    "weight_matching": alignment.WeightMatching,
+}
+"""Solvers by name; "identity" balances scales and folds phases, nothing more."""
+
+USE_DATA = ("activation_matching", "sinkhorn_rebasin", "straight_through")
+"""Those that look at data, and not at the weights alone."""
+
+_NUM_INPUTS = 64  # of the certificate
+
+
+def run(
+    paths: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    *,
+    aligned_dir: str | os.PathLike | None = None,
+    architecture: Mapping[str, Any] | str | None = None,
+    key: str | None = None,
+    aligner: str = "weight_matching",
+    num_random_starts: int | None = None,
+    matcher: str | os.PathLike | None = None,
+    weights: Sequence[float | str] | None = None,
+    data: str | None = None,
+    data_dir: str | os.PathLike | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Align networks, write their mean, and report what that did.
+
+    Files are written last, after the certificate has passed: the spec fits the network
+    and no function was changed by the alignment.
+
+    Args:
+      paths: two or more files with one network each: of `symmerge_jax.save`, or any
+        safetensors, npz or torch files of a chain of layers with the names of torch.
+      out: `.safetensors` or `.npz` for the merged network.
+      aligned_dir: folder for the aligned networks, `<number>_<name>` with the suffix of
+        `out`; None to write none.
+      architecture: what `networks.build` takes, as JSON text, or as a file with it;
+        None for what the files say. It has to say all that the weights do not tell
+        (`networks.DECISIVE`).
+      key: part of the files that holds the parameters, "a.b"; None for all.
+      aligner: a key of `ALIGNERS`. Those in `USE_DATA` need `data`, which the losses
+        are then measured on too: measure again on other data before you believe them.
+      num_random_starts: further starts of "weight_matching".
+      matcher: folder of a trained matcher (`deep_align.load_matcher`), which brings the
+        networks together first; `aligner` goes on from there with what lowers their
+        spread, so it must be one without data. None for none.
+      weights: of the mean, one per file, sum 1; None for equal ones.
+      data: `.npz` with `x` and `y`, or a source of images (`_merge_data.load`); None to
+        measure no losses.
+      data_dir: where the images are; None for `$SYMMERGE_DATA_DIR`, or to download.
+      seed: of the solver.
+
+    Returns:
+      By name: numbers of networks and sweeps, the complete architecture as JSON, which
+      layers of torch the files were read as, if any, the spread before and after, the
+      largest change of an output in float64 (relative to the largest output), the file
+      written, and with data the losses of the networks and of the mean, and the
+      barriers between the first network and the others (the largest where there are
+      several), before and after.
+
+    Raises:
+      FileNotFoundError: a missing file.
+      ValueError: damaged files, networks that do not fit together or are not fully
+        described, a matcher of another architecture, wrong options, or a spec that does
+        not fit the network.
+    """
+    target = _weight_file.check_writable(out)
+    solver = _make_aligner(aligner, num_random_starts)
+    if matcher is not None and aligner in USE_DATA:
+        raise ValueError(
+            f"A matcher has no effect on aligner {aligner!r}: leave one of them out."
+        )
+    files = [_weight_file.read(path, key) for path in paths]
+    if target.resolve() in {pathlib.Path(path).resolve() for path in paths}:
+        raise ValueError(f"'{out}' is one of the networks to merge: choose another.")
+    description = _describe(files, architecture)
+    network = networks.build(description)
+    for file in files:
+        _weight_file.check(file, network, description)
+    if matcher is not None:
+        init = _load_matcher(matcher).aligner(architecture=description)
+        solver = alignment.MergeMany(aligner=solver, init=init)
+    losses = None if data is None else _merge_data.load(data, network, data_dir)
+    if aligner in USE_DATA and losses is None:
+        raise ValueError(f"aligner {aligner!r} looks at data: name some with --data.")
+    params_list = [file.params for file in files]
+    merged = symmerge_jax.merge(
+        params_list,
+        network.spec,
+        aligner=solver,
+        weights=_numbers(weights),
+        key=jax.random.key(seed),
+        apply=network.apply,
+        inputs=_random_inputs(network, seed),
+        **(losses.for_solver() if losses and aligner in USE_DATA else {}),
+    )
+    assert merged.certificate is not None
+    report = {
+        "networks": len(files),
+        "architecture": json.dumps(description),
+        **{f"read_as_{k}": f.read_as for k, f in enumerate(files) if f.read_as},
+        "aligner": aligner,
+        **({} if matcher is None else {"matcher": str(matcher)}),
+        "sweeps": int(merged.result.num_sweeps),
+        "converged": bool(merged.result.converged),
+        "spread_before": float(merged.result.objective[0]),
+        "spread_after": float(merged.result.objective[-1]),
+        "certificate": float(_relative(merged.certificate).max()),
+    }
+    if losses:
+        report |= _merge_data.measure(losses, params_list, merged)
+    if aligned_dir is not None:
+        for number, file in enumerate(files):
+            name = f"{number}_{pathlib.Path(file.path).stem}{target.suffix}"
+            params = jax.tree.map(lambda x, k=number: x[k], merged.aligned)
+            symmerge_jax.save(
+                pathlib.Path(aligned_dir) / name, params, architecture=description
+            )
+    symmerge_jax.save(target, merged.params, architecture=description)
+    return {**report, "out": str(target)}
+
+
+def _make_aligner(name: str, num_random_starts: int | None) -> alignment.Aligner:
+    if name not in ALIGNERS:
+        raise ValueError(f"Unknown aligner {name!r}; known are {sorted(ALIGNERS)}.")
+    solver = ALIGNERS[name]()
+    if num_random_starts is None:
+        return solver
+    if name != "weight_matching" or not isinstance(solver, alignment.WeightMatching):
+        raise ValueError(f"num_random_starts has no effect on aligner {name!r}.")
+    return dataclasses.replace(solver, num_random_starts=num_random_starts)
+
+
+def _load_matcher(path: str | os.PathLike) -> deep_align.TrainedMatcher:
+    try:
+        return deep_align.load_matcher(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error} Matchers are what launch/train.py"
+            " --config=launch/configs/deep_align_mlp.py trains, in models/ours_0 of its"
+            " workdir."
+        ) from error
+
+
+def _describe(files, given: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    """Return the one architecture of all files."""
+    if given is None:
+        described = [file for file in files if file.architecture is not None]
+    else:
+        described = files[:1]
+    first, *others = described or files[:1]
+    expected = _weight_file.describe(first, given)
+    for file in others:
+        other = _weight_file.describe(file, given)
+        if other != expected:
+            raise ValueError(
+                f"'{file.path}' holds the architecture {other}, but '{first.path}'"
+                f" holds {expected}: networks of one architecture can be merged."
+            )
+    return expected
+
+
+def _numbers(weights: Sequence[float | str] | None) -> list[float] | None:
+    if weights is None:
+        return None
+    try:
+        return [float(weight) for weight in weights]
+    except ValueError as error:
+        raise ValueError(f"Weights must be numbers, got {list(weights)}.") from error
+
+
+def _random_inputs(network: networks.Network, seed: int) -> np.ndarray:
+    """Return inputs `[64, *input_shape]` in [-1, 1] for the certificate."""
+    shape = (_NUM_INPUTS, *network.input_shape)
+    return np.random.default_rng(seed).uniform(-1, 1, shape)
+
+
+def _relative(certificate: alignment.Certificate) -> np.ndarray:
+    scale = certificate.output_scale
+    return certificate.max_difference / np.where(scale > 0, scale, 1)

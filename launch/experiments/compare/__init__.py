@@ -1,0 +1,1 @@
+"""Bring networks together by every method, and measure what lies between them."""

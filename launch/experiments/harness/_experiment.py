@@ -1,0 +1,154 @@
+"""What an experiment is, and the one way to run it.
+
+A config is taken apart once, by `plan`, before any work. From there on values go down:
+`run` sees the plan and a folder, and no config.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from experiments.harness import _config, _tables, _workdir
+
+Results = dict[str, Any]
+"""What `results.json` holds."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """An experiment that `launch/train.py` runs.
+
+    Attributes:
+      name: `config.experiment`.
+      defaults: returns every config key that exists, with a value of its type.
+      plan: takes a checked config apart, and raises what is wrong with it: unused keys,
+        values that do not fit, missing files. It computes and writes nothing.
+      run: does the work of a plan in a folder, resumes what an earlier start left
+        there, and returns the results.
+      tables: the results as tables, for the terminal and for reports.
+      evaluate: measures the trained model of a finished run again; None if a run leaves
+        no model.
+      may_change: config keys, beside those of every run, that may differ when a run is
+        resumed: they say what is compared, not what is trained.
+      check_output: raises an error if what a finished run exports for others is missing
+        or damaged; None if it exports nothing.
+    """
+
+    name: str
+    defaults: Callable[[], _config.Config]
+    plan: Callable[[_config.Config], Any]
+    run: Callable[[Any, pathlib.Path], Results]
+    tables: Callable[[Results], Sequence[_tables.Table]]
+    evaluate: Callable[[Any, pathlib.Path], Results] | None = None
+    may_change: tuple[str, ...] = ()
+    check_output: Callable[[pathlib.Path], Any] | None = None
+
+
+def run(
+    experiment: Experiment, config: _config.Config, workdir: str | os.PathLike
+) -> Results:
+    """Run an experiment, or resume it; `results.json` in its folder holds the results.
+
+    Args:
+      experiment: what to run.
+      config: keys and values; those that are missing have their defaults.
+      workdir: folder of the run.
+
+    Returns:
+      The results.
+
+    Raises:
+      ValueError: unknown or unused keys, values or data that do not fit, a workdir of
+        another config, or one that another process works in.
+      TypeError: a value of another type.
+      FileNotFoundError: missing data.
+      FloatingPointError: a loss that is not finite; names the step.
+    """
+    config = _config.check_config(config, experiment.defaults())
+    plan = experiment.plan(config)
+    if isinstance(plan, Legacy):
+        return plan.module.run(plan.config, workdir)
+    may_change = {*_workdir.MAY_CHANGE, *experiment.may_change}
+    with _workdir.locked(workdir):
+        folder = _workdir.open_workdir(workdir, config, may_change=may_change)
+        return _write(folder, experiment.run(plan, folder))
+
+
+def evaluate(
+    experiment: Experiment,
+    workdir: str | os.PathLike,
+    config: _config.Config | None = None,
+) -> Results:
+    """Measure the trained model of a finished run again.
+
+    Args:
+      experiment: what was run.
+      workdir: folder of the run.
+      config: keys and values; only those of `may_change` may differ from the run's.
+
+    Returns:
+      The results, which replace those in `results.json`.
+
+    Raises:
+      FileNotFoundError: if there is no finished run.
+      ValueError: for an experiment that trains nothing, a damaged file, or a key that
+        may not differ.
+    """
+    folder = pathlib.Path(workdir).expanduser().absolute()
+    old = _config.load_config(folder / "config.json")
+    if experiment.evaluate is None:
+        raise ValueError(
+            f"'{folder}' is a run of {experiment.name!r}, which leaves no model to"
+            f" measure again: see '{folder / 'results.json'}'."
+        )
+    if "module" in experiment.__dict__:
+        return _evaluate_legacy(experiment, folder, config)
+    with _workdir.locked(folder):
+        new = old if config is None else config
+        new = _workdir.merge_config(folder, new, may_change=experiment.may_change)
+        new = _config.check_config(new, experiment.defaults())
+        plan = experiment.plan(new)
+        _config.save_config(folder / "config.json", new)
+        return _write(folder, experiment.evaluate(plan, folder))
+
+
+class Legacy(NamedTuple):
+    """A module that has not become an `Experiment` yet."""
+
+    module: Any
+    config: _config.Config
+
+
+def legacy(module: Any) -> Experiment:
+    """Return a module with `default_config`, `run`, `table` as an experiment."""
+    found = Experiment(
+        name=module.__name__.rpartition(".")[2],
+        defaults=module.default_config,
+        plan=lambda config: Legacy(module, config),
+        run=lambda plan, folder: plan.module.run(plan.config, folder),
+        tables=lambda results: [_tables.Table(module.table(results), (), ())],
+        evaluate=getattr(module, "evaluate", None),
+        may_change=module.MAY_CHANGE,
+        check_output=getattr(module, "check_output", None),
+    )
+    found.__dict__["module"] = module
+    return found
+
+
+def _evaluate_legacy(experiment, folder, config):
+    module = experiment.__dict__["module"]
+    old = _config.load_config(folder / "config.json")
+    _workdir.update_workdir(
+        folder,
+        old if config is None else config,
+        may_change=module.MAY_CHANGE,
+        check=getattr(module, "check_config", None),
+    )
+    return module.evaluate(folder)
+
+
+def _write(folder: pathlib.Path, results: Results) -> Results:
+    _config.write_json(folder / "results.json", results)
+    return results

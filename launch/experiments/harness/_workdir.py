@@ -1,0 +1,264 @@
+"""The folder of a run: its config, its versions, and nothing of another run."""
+
+import contextlib
+import errno
+import functools
+import importlib.metadata
+import inspect
+import os
+import pathlib
+import platform
+import subprocess
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import ml_collections
+
+import symmerge_jax
+from experiments.harness import _config
+from symmerge_jax import files
+
+PathLike = str | os.PathLike
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LOCK = ".lock"
+
+MAY_CHANGE = (
+    "checkpoint_every",
+    "evaluate_every",
+    "keep_checkpoints",
+    "log_every",
+)
+"""Last parts of the config keys that may differ when a run is resumed: they change
+what is written and when (so also which step is the best), never the training.
+``num_steps`` is none of them, because the learning rate depends on it."""
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def open_workdir(
+    workdir: PathLike,
+    config: ml_collections.ConfigDict,
+    *,
+    may_change: Collection[str] = MAY_CHANGE,
+) -> pathlib.Path:
+    """Make the folder of a run, or open it again for the same config.
+
+    Writes ``config.json`` and ``versions.json``, a list with one record for each
+    environment the run has been started in.
+
+    Args:
+      workdir: the folder; a new one, an empty one, or one of an earlier start.
+      config: the complete config of the run.
+      may_change: keys that may differ from the earlier start: dotted, or only their
+        last parts.
+
+    Returns:
+      The absolute path of the folder.
+
+    Raises:
+      ValueError: when the folder belongs to another config (names the keys that
+        differ, with both values) or holds other files.
+    """
+    path = pathlib.Path(workdir).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"workdir {path} is a file: choose a folder")
+    file = path / "config.json"
+    if file.exists():
+        _check_same(path, _config.load_config(file), config, may_change)
+    elif path.exists() and {file.name for file in path.iterdir()} - {LOCK}:
+        raise ValueError(
+            f"workdir {path} is not empty and holds no config.json, so it is not the "
+            "folder of a run: choose another --workdir"
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    _config.save_config(file, config)
+    _record_versions(path / "versions.json")
+    return path
+
+
+def update_workdir(
+    workdir: PathLike,
+    config: ml_collections.ConfigDict,
+    *,
+    may_change: Collection[str] = (),
+    check: Callable[[ml_collections.ConfigDict], Any] | None = None,
+) -> None:
+    """Give a run other values of keys that do not change what was trained.
+
+    Args:
+      workdir: folder of a run.
+      config: keys and values; those of the run that it does not have stay.
+      may_change: keys that may differ from those of the run, as for `open_workdir`.
+      check: raises ValueError for a config that the experiment refuses; nothing is
+        written then.
+
+    Raises:
+      FileNotFoundError: when there is no run.
+      ValueError: when another key differs; names it, with both values. Or what `check`
+        raises.
+    """
+    path = pathlib.Path(workdir)
+    with locked(path):
+        _update(path, config, may_change, check)
+
+
+def _update(
+    path: pathlib.Path,
+    config: ml_collections.ConfigDict,
+    may_change: Collection[str],
+    check: Callable[[ml_collections.ConfigDict], Any] | None,
+) -> None:
+    new = merge_config(path, config, may_change=may_change)
+    if check is not None:
+        check(new)
+    _config.save_config(path / "config.json", new)
+
+
+def merge_config(
+    workdir: PathLike,
+    config: ml_collections.ConfigDict,
+    *,
+    may_change: Collection[str] = (),
+) -> ml_collections.ConfigDict:
+    """Return the config of a run with other values; nothing is written.
+
+    Args:
+      workdir: folder of a run.
+      config: keys and values; those of the run that it does not have stay.
+      may_change: keys that may differ from those of the run, as for `open_workdir`.
+
+    Returns:
+      The config.
+
+    Raises:
+      FileNotFoundError: when there is no run.
+      ValueError: when another key differs; names it, with both values.
+    """
+    path = pathlib.Path(workdir)
+    old = _config.load_config(path / "config.json")
+    new = _config.ConfigDict(old.to_dict())
+    new.update(_config.plain_config(config))
+    remedy = "What was trained is measured: omit these keys, or train again"
+    _check_same(path, old, new, {*MAY_CHANGE, *may_change}, remedy)
+    return new
+
+
+def locking(run: Callable[P, R]) -> Callable[P, R]:
+    """Return a function of a `workdir` that lets no other process into the folder."""
+
+    @functools.wraps(run)
+    def run_alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = inspect.signature(run).bind(*args, **kwargs).arguments
+        with locked(given["workdir"]):
+            return run(*args, **kwargs)
+
+    return run_alone
+
+
+@contextlib.contextmanager
+def locked(workdir: PathLike) -> Iterator[None]:
+    """Let no other process into a folder while the block runs.
+
+    Folders that are missing are made, and removed again if they stay empty.
+
+    Args:
+      workdir: the folder.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      ValueError: another process works in the folder; names both.
+      OSError: the folder is read-only, so that nothing can be kept there.
+    """
+    path = pathlib.Path(workdir).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        yield  # the function tells
+        return
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with files.lock(path / LOCK, path):
+            yield
+    except OSError as error:
+        is_ours = error.filename is not None and pathlib.Path(error.filename).name
+        if is_ours != LOCK or error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        raise OSError(
+            error.errno,
+            f"{error.strerror}, so no results can be kept here: work on a copy",
+            str(path),
+        ) from error
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
+
+
+def versions() -> dict[str, Any]:
+    """Return versions of the packages, the devices, and the git commit if any."""
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {
+        "symmerge_jax": symmerge_jax.__version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        **found,
+        "platform": platform.platform(),
+        "device_kind": jax.devices()[0].device_kind,
+        "num_devices": jax.device_count(),
+        "num_cpus": os.cpu_count(),
+    }
+
+
+def _check_same(
+    path: pathlib.Path,
+    old: ml_collections.ConfigDict,
+    new: ml_collections.ConfigDict,
+    may_change: Collection[str],
+    remedy: str = "Choose another --workdir, or give the earlier values to resume",
+) -> None:
+    old_values = dict(_config.flatten(old))
+    new_values = dict(_config.flatten(_config.plain_config(new)))
+    differences = [
+        f"{key} was {old_values.get(key, 'absent')!r} and is now "
+        f"{new_values.get(key, 'absent')!r}"
+        for key in sorted(old_values.keys() | new_values.keys())
+        if old_values.get(key, _ABSENT) != new_values.get(key, _ABSENT)
+        and not {key, key.rpartition(".")[2]} & set(may_change)
+    ]
+    if differences:
+        raise ValueError(
+            f"workdir {path} belongs to another config: {'; '.join(differences)}. "
+            f"{remedy}"
+        )
+
+
+_ABSENT = object()
+
+
+def _record_versions(file: pathlib.Path) -> None:
+    records = _config.read_json(file) if file.exists() else []
+    record = versions()
+    if record not in records[-1:]:
+        _config.write_json(file, [*records, record])
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the source tree, where the package is tracked by git."""
+    folder = pathlib.Path(__file__).parent
+    commands = (
+        ["git", "ls-files", "--error-unmatch", pathlib.Path(__file__).name],
+        ["git", "rev-parse", "HEAD"],
+    )
+    output = ""
+    for command in commands:
+        try:
+            output = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, check=True
+            ).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+    return output

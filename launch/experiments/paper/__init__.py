@@ -1,0 +1,1 @@
+"""The whole paper: stages, their state, and the report."""

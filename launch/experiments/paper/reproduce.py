@@ -1,0 +1,273 @@
+"""Reproduce the paper: make the zoos, train, run every experiment, write the report.
+
+Boufalis et al. 2025, arXiv 2511.12601. What a reproduction leaves is in its workdir:
+
+    zoos/NAME.zoo                the populations of networks
+    runs/NAME/                   the workdir of each experiment
+    stages/NAME.json             how long each took, on what, from which commit
+    report.md, figures/          every table and figure
+    drawings/                    figures that several stages share
+    report.html                  the same in one file
+"""
+
+import contextlib
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+
+from experiments.harness import _config, _workdir
+from experiments.paper import (
+    _report,
+    _report_sections,
+    _reproduce_plan,
+    _reproduce_state,
+    _time_limit,
+)
+from symmerge_jax import training
+
+comparisons = _reproduce_plan.comparisons
+make_config = _reproduce_plan.make_config
+stage = _reproduce_plan.stage
+stages = _reproduce_plan.stages
+
+_FAILURES = (ValueError, TypeError, FloatingPointError, OSError, RuntimeError)
+
+
+class StageError(ValueError):
+    """A stage failed; says which, and how to run it alone."""
+
+
+class Outcome(NamedTuple):
+    """What a reproduction has come to.
+
+    Attributes:
+      left: names of the stages that were asked for and are not done.
+      report: the file `report.md`.
+    """
+
+    left: tuple[str, ...]
+    report: pathlib.Path
+
+
+@_workdir.locking
+def run(
+    config: _config.Config,
+    workdir: str | os.PathLike,
+    *,
+    only: Sequence[str] = (),
+    redo: Sequence[str] = (),
+    time_limit: str | None = None,
+    command: str = "reproduce",
+) -> Outcome:
+    """Make what is missing, go on with what was stopped, and write the report.
+
+    A stage is done when its output is complete and was made with its config from the
+    present outputs of what it needs. One that is damaged or was made otherwise is made
+    again, which a line on standard error says; files that no reproduction has made are
+    never removed.
+
+    Args:
+      config: from `make_config`.
+      workdir: folder of the reproduction.
+      only: names of the stages to run; all if empty.
+      redo: stages to make again.
+      time_limit: as `9m`; then the work is saved and the rest is left.
+      command: the command line without these options, for messages and the report.
+
+    Returns:
+      What is left.
+
+    Raises:
+      ValueError: a config or a name that cannot be; a stage alone whose needs are not
+        done; an output in the way that was not made here.
+      StageError: a stage failed.
+    """
+    folder = pathlib.Path(workdir).expanduser().absolute()
+    plan = _reproduce_plan.read(config, folder)
+    _check_names(plan, {"only": only, "redo": redo})
+    seconds = None if time_limit is None else _time_limit.parse(time_limit)
+    limit = _time_limit.TimeLimit(seconds)
+    wanted = [name for name in plan if not only or name in only]
+    for one in plan.values():
+        _reproduce_state.relocate(one)
+    found = _reproduce_state.statuses(plan, folder, redo=tuple(redo))
+    if only:
+        _check_needs(plan, found, wanted)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with limit:
+            for number, name in enumerate(wanted, 1):
+                found[name] = _reproduce_state.status(
+                    plan[name], found, folder, redo=name in redo
+                )
+                title = f"stage {number}/{len(wanted)} {name}"
+                with _naming(name, command):
+                    _finish(plan[name], folder, found[name], title)
+                found[name] = _reproduce_state.Status("done")
+    except (training.Interrupted, _time_limit.TimeIsUp):
+        limit.cancel()
+        if not limit.is_up:
+            raise
+    except StageError:
+        _write_report(config.title, plan, folder, command)
+        raise
+    path = _write_report(config.title, plan, folder, command)
+    left = tuple(name for name in wanted if found[name].state != "done")
+    return Outcome(left, path)
+
+
+def list_stages(config: _config.Config, workdir: str | os.PathLike) -> str:
+    """Return a table of all stages: state, seconds, and what is to be done.
+
+    Args:
+      config: from `make_config`.
+      workdir: folder of the reproduction.
+
+    Returns:
+      Text, a line for each stage.
+
+    Raises:
+      ValueError: a config that cannot be.
+    """
+    folder = pathlib.Path(workdir).expanduser().absolute()
+    plan = _reproduce_plan.read(config, folder)
+    lines = []
+    width = max(map(len, plan))
+    for name, found in _reproduce_state.statuses(plan, folder).items():
+        record = _reproduce_state.read_record(plan[name], folder)
+        seconds = _report_sections.seconds_of(record)
+        time_text = "-" if seconds is None else f"{seconds:.0f} s"
+        line = f"{name:<{width}}  {found.state:<10}  {time_text:>8}  {found.reason}"
+        lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def write_report(
+    config: _config.Config, workdir: str | os.PathLike, *, command: str = "reproduce"
+) -> pathlib.Path:
+    """Write `report.md`, its figures and `report.html` from what is there.
+
+    Args:
+      config: from `make_config`.
+      workdir: folder of the reproduction.
+      command: the command line that makes it, which the tables name.
+
+    Returns:
+      The file `report.md`.
+
+    Raises:
+      ValueError: a config that cannot be.
+    """
+    folder = pathlib.Path(workdir).expanduser().absolute()
+    plan = _reproduce_plan.read(config, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return _write_report(config.title, plan, folder, command)
+
+
+def _write_report(title, plan, folder: pathlib.Path, command: str) -> pathlib.Path:
+    found = _reproduce_state.statuses(plan, folder)
+    report = _report_sections.build(title, plan, found, folder, command)
+    return _report.write(report, folder)
+
+
+@contextlib.contextmanager
+def _naming(name: str, command: str) -> Iterator[None]:
+    """Turn what goes wrong into one line that says where, and how to try again."""
+    try:
+        yield
+    except _FAILURES as error:
+        message = " ".join(str(error).split())
+        raise StageError(
+            f"stage {name!r} failed: {message}. To run it alone: {command}"
+            f" --only={name}"
+        ) from error
+
+
+def _finish(
+    stage: _reproduce_plan.Stage,
+    folder: pathlib.Path,
+    found: _reproduce_state.Status,
+    title: str,
+) -> None:
+    """Make or finish the output of a stage, and record it."""
+    if found.state == "done":
+        _adopt(stage, folder)
+        _say(f"{title}: done")
+        return
+    if not _keeps(stage, found):
+        _say(f"{title}: {found.reason}; it is made again")
+        _reproduce_state.remove(stage, folder)
+    elif found.state == "missing":
+        _say(f"{title}: {stage.source}")
+    else:
+        _say(f"{title}: {found.reason}; it goes on")
+        stage.results.unlink(missing_ok=True)  # else it would look finished if stopped
+    _reproduce_state.begin(stage, folder, adopt=stage.output.exists())
+    stage.output.parent.mkdir(parents=True, exist_ok=True)
+    start, ended, message = time.monotonic(), "stopped", None
+    try:
+        stage.run()
+        ended = "finished"
+    except _FAILURES as error:
+        ended, message = "failed", " ".join(str(error).split())
+        raise
+    finally:
+        seconds = time.monotonic() - start
+        _reproduce_state.add_session(
+            stage, folder, seconds=seconds, ended=ended, error=message
+        )
+        jax.clear_caches()
+
+
+def _keeps(stage: _reproduce_plan.Stage, found: _reproduce_state.Status) -> bool:
+    """Whether what is there of a stage is of use for what is to be made."""
+    if found.state in ("missing", "unfinished") or found.continues:
+        return True
+    has_config = not stage.is_zoo and (stage.output / "config.json").exists()
+    return found.state == "corrupt" and has_config and _parses(stage)
+
+
+def _parses(stage: _reproduce_plan.Stage) -> bool:
+    try:
+        _config.load_config(stage.output / "config.json")
+    except ValueError:
+        return False
+    return True
+
+
+def _adopt(stage: _reproduce_plan.Stage, folder: pathlib.Path) -> None:
+    """Make a record for an output that lies there without one."""
+    if _reproduce_state.read_record(stage, folder) is None:
+        if stage.is_zoo:
+            stage.run()  # refuses another zoo
+        _reproduce_state.begin(stage, folder, adopt=True)
+
+
+def _check_names(plan: Collection[str], given: dict[str, Sequence[str]]) -> None:
+    for option, names in given.items():
+        if unknown := [name for name in names if name not in plan]:
+            raise ValueError(
+                f"--{option} names no stage: {unknown[0]!r}, known are"
+                f" {', '.join(plan)}"
+            )
+
+
+def _check_needs(plan, found, wanted) -> None:
+    """Refuse stages alone when they need others that are not done and not asked for."""
+    for name in wanted:
+        for need in dict.fromkeys(plan[name].needs.values()):
+            if need not in wanted and found[need].state != "done":
+                raise ValueError(
+                    f"stage {name!r} needs {need!r}, which is {found[need].state}"
+                    f" ({found[need].reason}): add it, --only={need},{name}"
+                )
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,1 @@
+"""Zoos of networks, divided and with the data they are measured on."""

@@ -1,0 +1,189 @@
+"""What the merging of CNNs starts from: the best held-out networks, and images."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.harness import _config
+from experiments.populations import _image_splits, _inr_data
+from symmerge_jax import autoencoders, networks, zoo
+from symmerge_jax.typing import Params
+
+
+class CnnData(NamedTuple):
+    """Networks of one architecture that no autoencoder was trained on, and images.
+
+    Attributes:
+      network: their architecture.
+      params: stacked parameters `[N, ...]`, the best network first.
+      number: `[N]` number of each network in the zoo.
+      train_inputs: `[S, H, W, C]` images in [-1, 1] for methods that see data.
+      test_inputs: `[S', H, W, C]` images that all are evaluated on.
+      test_labels: `[S']` their classes.
+      canonicalizer: trained on other networks of the zoo; or None.
+    """
+
+    network: networks.Network
+    params: Params
+    number: np.ndarray
+    train_inputs: np.ndarray
+    test_inputs: np.ndarray
+    test_labels: np.ndarray
+    canonicalizer: autoencoders.Canonicalizer | None
+
+
+def load(config: _config.Config) -> CnnData:
+    """Return the networks and images that a config asks for, checked.
+
+    Args:
+      config: keys of `merge_cnns.default_config`.
+
+    Returns:
+      The data; of every training run only the checkpoint with the highest accuracy.
+
+    Raises:
+      ValueError: no zoo, one of other networks than CNNs or without `test_accuracy`,
+        fewer networks than asked for, a canonicaliser of another architecture, or of
+        another or an unknown division of the zoo, or images that the networks do not
+        read.
+      FileNotFoundError: no such zoo or canonicaliser, or no images.
+    """
+    if config.zoo is None:
+        raise ValueError(
+            "config.zoo names no zoo of CNN classifiers: make one with python"
+            " launch/make_zoo.py --config=launch/configs/zoo_cnn.py --out=PATH"
+        )
+    cnns = zoo.load(config.zoo)
+    if (kind := cnns.architecture["kind"]) != "cnn":
+        raise ValueError(f"'{config.zoo}' holds networks of kind {kind!r}, not CNNs.")
+    if "test_accuracy" not in cnns.metrics:
+        raise ValueError(
+            f"'{config.zoo}' has no metric test_accuracy, by which networks are chosen."
+        )
+    canonicalizer = _load_canonicalizer(config, cnns)
+    chosen = _best(config, cnns)
+    network = networks.build(cnns.architecture)
+    (train_inputs, _), (test_inputs, test_labels) = _load_images(
+        config, network, cnns.architecture["num_classes"]
+    )
+    return CnnData(
+        network=network,
+        params=jax.tree.map(lambda x: np.asarray(x)[chosen], dict(cnns.params)),
+        number=chosen,
+        train_inputs=train_inputs,
+        test_inputs=test_inputs,
+        test_labels=test_labels,
+        canonicalizer=canonicalizer,
+    )
+
+
+def draw_pairs(config: _config.Config, data: CnnData) -> np.ndarray:
+    """Return disjoint random pairs `[N, 2]` of rows, the worse network first."""
+    num_networks = len(data.number)
+    if 2 * config.num_pairs > num_networks:
+        raise ValueError(
+            f"config.num_pairs is {config.num_pairs}, which takes"
+            f" {2 * config.num_pairs} networks, but there are {num_networks}: raise"
+            " config.num_best or config.split.test_fraction, or use a larger zoo."
+        )
+    random = np.random.default_rng(config.seed)
+    drawn = random.permutation(num_networks)[: 2 * config.num_pairs]
+    return -np.sort(-drawn.reshape(-1, 2), axis=1)  # rows are sorted, best first
+
+
+def draw_crowds(config: _config.Config, data: CnnData) -> np.ndarray:
+    """Return rows `[R, K]` of random crowds; a smaller one is the first so many."""
+    num_networks, largest = len(data.number), max(config.crowd.sizes)
+    if min(config.crowd.sizes) < 2 or largest > num_networks:
+        raise ValueError(
+            f"config.crowd.sizes must lie in 2..{num_networks}, the networks that there"
+            f" are, got {tuple(config.crowd.sizes)}."
+        )
+    # Drawn whole, so that other sizes leave the members of a crowd as they are.
+    randoms = np.random.default_rng((config.seed, 1)).spawn(config.crowd.num_crowds)
+    return np.stack([random.permutation(num_networks)[:largest] for random in randoms])
+
+
+def pick(params: Params, rows: Any) -> Params:
+    """Return the networks in these rows; leading axes as those of `rows`."""
+    return jax.tree.map(lambda x: x[rows], params)
+
+
+def _load_canonicalizer(config, cnns: zoo.Zoo) -> autoencoders.Canonicalizer | None:
+    """Open the canonicaliser and check that it fits networks and split."""
+    if config.canonicalizer is None:
+        return None
+    path = pathlib.Path(config.canonicalizer)
+    canonicalizer = autoencoders.load_canonicalizer(path)
+    zoo.require_architecture(cnns, canonicalizer.architecture)
+    trained = dict(_config.flatten(_config.load_config(_find_config(path))))
+    for key, value in config.split.items():
+        if trained.get(key, value) != value:
+            raise ValueError(
+                f"'{path}' was trained with {key}={trained[key]}, but"
+                f" config.split.{key} is {value}: networks that it has seen would be"
+                " merged. Give the same value."
+            )
+    return canonicalizer
+
+
+def _find_config(path: pathlib.Path) -> pathlib.Path:
+    """Return the config of the run that a canonicaliser belongs to, given as either."""
+    files = [folder / "config.json" for folder in (path, path.absolute().parent)]
+    for file in files:
+        if file.exists():
+            return file
+    raise ValueError(
+        f"config.canonicalizer is '{path}', but there is neither '{files[0]}' nor"
+        f" '{files[1]}', which says by which split it was trained: networks that it has"
+        " seen could be merged. Give the workdir of its training run."
+    )
+
+
+def _best(config, cnns: zoo.Zoo) -> np.ndarray:
+    """Return numbers of the best held-out networks, one per training run."""
+    held_out = _inr_data.split(cnns, config.split)["test"]
+    accuracy = np.asarray(cnns.metrics["test_accuracy"])[held_out]
+    held_out = held_out[np.argsort(-accuracy, kind="stable")]
+    run = np.stack([cnns.subset_index, cnns.image_index], axis=1)[held_out]
+    _, first = np.unique(run, axis=0, return_index=True)
+    held_out = held_out[np.sort(first)]
+    if config.num_best is None:
+        return held_out
+    if not 2 <= config.num_best <= len(held_out):
+        raise ValueError(
+            f"config.num_best must lie in 2..{len(held_out)}, the training runs that"
+            f" are held out, got {config.num_best}."
+        )
+    return held_out[: config.num_best]
+
+
+def _load_images(config, network, num_classes: int) -> list[tuple[Any, Any]]:
+    """Return inputs and labels of train and test, the first so many of each."""
+    source = config.data.source
+    splits = _image_splits.load_splits(
+        ConfigDict({"data": config.data, "seed": config.data.seed})
+    )
+    found = []
+    for part, images in zip(("train", "test"), splits, strict=True):
+        inputs = zoo.classifier_inputs(images.images)
+        if inputs.shape[1:] != network.input_shape:
+            raise ValueError(
+                f"config.data.source {source!r} has images of {inputs.shape[1:]}, the"
+                f" networks of the zoo read {network.input_shape}."
+            )
+        if (largest := images.labels.max()) >= num_classes:
+            raise ValueError(
+                f"config.data.source {source!r} has classes up to {largest}, the"
+                f" networks of the zoo know {num_classes}."
+            )
+        count = config.data[f"num_{part}"]
+        if count is not None and not 1 <= count <= len(inputs):
+            raise ValueError(
+                f"config.data.num_{part} must lie in 1..{len(inputs)}, got {count}."
+            )
+        found.append((inputs[:count], images.labels[:count]))
+    return found

@@ -1,0 +1,185 @@
+"""Make a zoo of image classifiers from a config."""
+
+import math
+import os
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict, config_dict
+
+from experiments.harness import _config, _progress
+from experiments.populations import _image_splits
+from symmerge_jax import networks, zoo
+
+_ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "cnn": {
+        "channels": (16, 16),
+        "activation": "relu",
+        "kernel_size": 3,
+        "stride": 2,
+        "readout": "mean",
+    },
+    "mlp": {
+        "kind": "mlp",
+        "hidden_sizes": (64, 64),
+        "activation": "relu",
+        "use_bias": True,
+    },
+}
+
+
+def default_config(kind: str = "cnn") -> _config.Config:
+    """Return every key that exists, with the values of the digits zoo.
+
+    `architecture` are arguments of `networks.cnn` or `networks.mlp` that the images do
+    not decide: `hidden_sizes` are `layer_sizes` without input and output. `training`
+    are the fields of `zoo.PopulationOptions`; the others those of
+    `zoo.generate_classifier_zoo` and of `_image_splits.load_splits`.
+
+    Args:
+      kind: "cnn", or "mlp", whose configs say so in `architecture.kind`.
+
+    Returns:
+      The config.
+    """
+    return ConfigDict(
+        {
+            "experiment": "make_classifier_zoo",
+            "seed": 0,
+            "num_networks": 200,
+            "chunk_size": 32,
+            "data": {
+                "source": "digits",
+                "dir": config_dict.placeholder(str),
+                "num_images": config_dict.placeholder(int),
+                "test_fraction": 0.2,
+            },
+            "architecture": _ARCHITECTURES[kind],
+            "training": {
+                "num_steps": 500,
+                "batch_size": 64,
+                "keep_steps": (),
+                "learning_rate": (5e-4, 2e-2),
+                "decay": True,
+                "init_scale": (0.5, 2.0),
+                "l2reg": (1e-8, 1e-3),
+                "train_fractions": (0.1, 0.25, 0.5, 1.0),
+                "num_train_eval": 2000,
+            },
+        }
+    )
+
+
+def complete_config(config: _config.Config) -> _config.Config:
+    """Return a config with the defaults of its kind of network, checked.
+
+    Args:
+      config: keys of `default_config`, of either kind.
+
+    Returns:
+      A new config with all of them.
+
+    Raises:
+      ValueError: an unknown key or kind.
+      TypeError: a value of another type.
+    """
+    kind = config.get("architecture", {}).get("kind")
+    if kind not in (None, "mlp"):
+        raise ValueError(
+            "config.architecture.kind must be 'mlp', or left away for CNNs, got"
+            f" {kind!r}."
+        )
+    return _config.check_config(config, default_config(kind or "cnn"))
+
+
+def run(config: _config.Config, out: str | os.PathLike) -> zoo.Zoo:
+    """Make the zoo of a config in a file, or open it if it is there.
+
+    An interrupted run goes on where it was; its parts are in `OUT.parts`.
+
+    Args:
+      config: keys of `default_config`.
+      out: the zoo file.
+
+    Returns:
+      The zoo, as views of the file.
+
+    Raises:
+      ValueError: an unknown key, a value that does not fit, or a file with another zoo.
+      FileNotFoundError: missing images.
+    """
+    train, test, arguments = read_config(config)
+    chunk_size = config.chunk_size
+    with _progress.Shown("train classifiers") as show:
+        return zoo.load_or_train(
+            out, train, test, chunk_size=chunk_size, on_chunk=show, **arguments
+        )
+
+
+def plan(config: _config.Config) -> zoo.Zoo:
+    """Return the zoo that `run` would make, with zeros for its weights.
+
+    Args:
+      config: keys of `default_config`.
+
+    Returns:
+      A zoo of the architecture and the size of the real one, if none diverges.
+
+    Raises:
+      ValueError: as `run`.
+      FileNotFoundError: missing images.
+    """
+    train, test, arguments = read_config(config)
+    recipe = zoo.classifier_recipe(train, test, **arguments)
+    network = networks.build(recipe["architecture"])
+    num_kept = len(arguments["options"].keep_steps) + 1
+    num_networks = arguments["num_networks"]
+    zeros = jax.tree.map(
+        lambda x: np.broadcast_to(np.float32(0), (num_networks * num_kept, *x.shape)),
+        jax.eval_shape(network.init, jax.random.key(0)),
+    )
+    return zoo.create(
+        recipe["architecture"],
+        zeros,
+        image_index=np.repeat(np.arange(num_networks), num_kept),
+        subsets=(train.name,),
+    )
+
+
+def read_config(
+    config: _config.Config,
+) -> tuple[zoo.ImageSet, zoo.ImageSet, dict[str, Any]]:
+    """Return images to train and to test on, and what decides the networks.
+
+    Args:
+      config: keys of `default_config`.
+
+    Returns:
+      Train, test, and the arguments of `zoo.classifier_recipe`.
+
+    Raises:
+      ValueError: as `run`.
+      FileNotFoundError: missing images.
+    """
+    config = complete_config(config)
+    train, test = _image_splits.load_splits(config)
+    num_classes = int(max(train.labels.max(), test.labels.max())) + 1
+    size, architecture = train.images.shape[1:], config.architecture.to_dict()
+    if architecture.get("kind") == "mlp":
+        sizes = [math.prod(size), *architecture.pop("hidden_sizes"), num_classes]
+        architecture["layer_sizes"] = sizes
+    else:
+        shape = {"image_shape": [*size, 1], "num_classes": num_classes}
+        architecture = {"kind": "cnn", **shape, **architecture}
+    options = zoo.PopulationOptions(**config.training.to_dict())
+    return (
+        train,
+        test,
+        {
+            "num_networks": config.num_networks,
+            "seed": config.seed,
+            "architecture": architecture,
+            "options": options,
+        },
+    )

@@ -1,0 +1,207 @@
+"""Make a zoo of image or signal networks from a config, import or inspect one."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict, config_dict
+
+from experiments.harness import _config, _progress
+from symmerge_jax import files, networks, zoo
+
+
+def default_config() -> _config.Config:
+    """Return every key that exists, with the values of the digits zoo.
+
+    The keys are arguments of `zoo.load_images` (`data`), `networks.siren`
+    (`architecture`, where `hidden_sizes` are `layer_sizes` without the inputs, 2 for
+    images and 1 for signals, and the output), `zoo.FitOptions` (`fit`) and
+    `zoo.generate_siren_zoo` (the others).
+    """
+    return ConfigDict(
+        {
+            "seed": 0,
+            "fits_per_image": 1,
+            "chunk_size": 256,
+            "data": {
+                "source": "digits",
+                "split": "all",
+                "dir": config_dict.placeholder(str),
+                "num_images": config_dict.placeholder(int),
+                "to_grey": False,
+                "centre_crop": False,
+                "size": config_dict.placeholder(int),
+            },
+            "architecture": {
+                "hidden_sizes": (32, 32),
+                "w0": 30.0,
+                "first_w0": config_dict.placeholder(float),
+                "output_offset": 0.5,
+            },
+            "fit": {
+                "num_steps": 40,
+                "target_psnr": config_dict.placeholder(float),
+                "check_every": 25,
+                "stride": 1,
+                "learning_rate": 1.0,
+                "warmup": 0.05,
+                "decay": 0.05,
+                "output_ridge": config_dict.placeholder(float),
+                "group_size": config_dict.placeholder(int),
+            },
+        }
+    )
+
+
+def run(config: ConfigDict, out: str | os.PathLike) -> zoo.Zoo:
+    """Make the zoo of a config in a file, or open it if it is there.
+
+    An interrupted run goes on where it was; its parts are in `OUT.parts`.
+
+    Args:
+      config: keys of `default_config`.
+      out: the zoo file.
+
+    Returns:
+      The zoo, as views of the file.
+
+    Raises:
+      ValueError: an unknown key, a value that does not fit, or a file with another zoo.
+      FileNotFoundError: missing images.
+    """
+    image_set, arguments = _arguments(config)
+    with _progress.Shown("make zoo") as show:
+        return zoo.load_or_generate(out, image_set, on_chunk=show, **arguments)
+
+
+def plan(config: _config.Config) -> zoo.Zoo:
+    """Return the zoo that `run` would make, with zeros for its weights.
+
+    It costs nothing, and shows whether a config can work before anything is fitted.
+
+    Args:
+      config: keys of `default_config`.
+
+    Returns:
+      A zoo with the images, labels and architecture of the real one.
+
+    Raises:
+      ValueError: as `run`.
+      FileNotFoundError: missing images.
+    """
+    image_set, arguments = _arguments(config)
+    num_networks = arguments["fits_per_image"] * len(image_set.images)
+    image_row = np.arange(num_networks) // max(arguments["fits_per_image"], 1)
+    network = networks.build(arguments["architecture"])
+    zeros = jax.tree.map(
+        lambda x: np.broadcast_to(np.float32(0), (num_networks, *x.shape)),
+        jax.eval_shape(network.init, jax.random.key(0)),
+    )
+    return zoo.create(
+        arguments["architecture"],
+        zeros,
+        labels=image_set.labels[image_row],
+        **image_set.origin(image_row),
+        images=image_set.images,
+        image_row=image_row,
+    )
+
+
+def _arguments(config: _config.Config) -> tuple[zoo.ImageSet, dict[str, Any]]:
+    """Return the images and the arguments of `zoo.generate_siren_zoo`."""
+    values = _config.check_config(config, default_config()).to_dict()
+    data, architecture = values["data"], values["architecture"]
+    image_set = zoo.load_images(data.pop("source"), data_dir=data.pop("dir"), **data)
+    grid = networks.coordinate_grid(*image_set.images.shape[1:])
+    layer_sizes = [grid.shape[1], *architecture.pop("hidden_sizes"), 1]
+    return image_set, {
+        "seed": values["seed"],
+        "architecture": {"kind": "siren", "layer_sizes": layer_sizes, **architecture},
+        "options": zoo.FitOptions(**values["fit"]),
+        "fits_per_image": values["fits_per_image"],
+        "chunk_size": values["chunk_size"],
+    }
+
+
+def run_import(
+    folder: str | os.PathLike, out: str | os.PathLike, *, skip_damaged: bool = False
+) -> zoo.Zoo:
+    """Read a folder of INR checkpoints (`zoo.import_dws`) into a zoo file.
+
+    Args:
+      folder: folder in the layout of the MNIST-INRs data set.
+      out: the zoo file.
+      skip_damaged: leave out files that are not sound, and count them.
+
+    Returns:
+      The zoo, as views of the file.
+
+    Raises:
+      ValueError: a file that is not sound, or `out` exists.
+      FileNotFoundError: no checkpoints.
+    """
+    on_error = "skip" if skip_damaged else "raise"
+    with _new(out), _progress.Shown("import") as show:
+        imported = zoo.import_dws(folder, on_error=on_error, on_file=show)
+        zoo.save(out, imported)
+    return zoo.load(out)
+
+
+def run_import_small_cnn(
+    folder: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    activation: str | None = None,
+    steps: Sequence[int] = (86,),
+    split: str | os.PathLike | None = None,
+) -> zoo.Zoo:
+    """Read checkpoints of the Small CNN Zoo (`zoo.import_small_cnn`) into a zoo file.
+
+    Args:
+      folder: folder in the layout of the Small CNN Zoo.
+      out: the zoo file.
+      activation: the one that all networks of the zoo have.
+      steps: epochs of the checkpoints.
+      split: file with the order of the rows, for the published division.
+
+    Returns:
+      The zoo, as views of the file.
+
+    Raises:
+      ValueError: files that are not sound, or `out` exists.
+      FileNotFoundError: a file that is missing.
+    """
+    with _new(out), _progress.Shown("import") as show:
+        imported = zoo.import_small_cnn(
+            folder, activation=activation, steps=steps, split=split, on_chunk=show
+        )
+        zoo.save(out, imported)
+    return zoo.load(out)
+
+
+def describe(path: str | os.PathLike) -> str:
+    """Return the table of `zoo.summary` for a zoo file.
+
+    Args:
+      path: the file.
+
+    Returns:
+      Text of several lines.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: no sound zoo.
+    """
+    return zoo.summary(zoo.load(path))
+
+
+@contextlib.contextmanager
+def _new(out: str | os.PathLike) -> Iterator[None]:
+    """Refuse a file that exists, or that another process makes."""
+    with files.making(out):
+        if os.path.exists(out):
+            raise ValueError(f"{out} exists. Remove it, or choose another output.")
+        yield

@@ -1,0 +1,75 @@
+"""Every experiment that `launch/train.py` can run, by the name in its config."""
+
+from typing import Any
+
+from experiments import harness
+from experiments.compare import (
+    deep_align,
+    failure_mode,
+    interpolate,
+    merge_cnns,
+    merge_mlps,
+)
+from experiments.latents import map_latents
+from experiments.train import autoencode, autoencode_classifiers, predict
+
+EXPERIMENTS: dict[str, harness.Experiment] = {
+    experiment.name: experiment
+    for experiment in (
+        harness.legacy(autoencode),
+        harness.legacy(autoencode_classifiers),
+        harness.legacy(deep_align),
+        harness.legacy(failure_mode),
+        harness.legacy(interpolate),
+        harness.legacy(map_latents),
+        harness.legacy(merge_cnns),
+        harness.legacy(merge_mlps),
+        harness.legacy(predict),
+    )
+}
+"""Every experiment that `launch/train.py` runs, by `config.experiment`."""
+
+
+def find_experiment(name: Any) -> harness.Experiment:
+    """Return an experiment.
+
+    Args:
+      name: `config.experiment`, one of `EXPERIMENTS`.
+
+    Returns:
+      The experiment.
+
+    Raises:
+      ValueError: for another name; tells the known ones.
+    """
+    if name not in EXPERIMENTS:
+        raise ValueError(
+            f"config.experiment is {name!r}, known are {', '.join(EXPERIMENTS)}."
+        )
+    return EXPERIMENTS[name]
+
+
+def check_script(config: Any, script: str) -> None:
+    """Refuse a config that another script takes.
+
+    Args:
+      config: the config.
+      script: name of the script that was given it, such as "train.py".
+
+    Raises:
+      ValueError: names the script that takes it.
+    """
+    name = config.get("experiment")
+    if name in EXPERIMENTS:
+        right = "train.py"
+    elif name == "make_classifier_zoo" or (name is None and "fits_per_image" in config):
+        right = "make_zoo.py"
+    elif name == "reproduce":
+        right = "reproduce.py"
+    else:
+        return
+    if right != script:
+        raise ValueError(
+            f"config.experiment is {name!r}, which launch/{script} does not take: give"
+            f" it to launch/{right}."
+        )
