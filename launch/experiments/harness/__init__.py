@@ -16,7 +16,6 @@ from experiments.harness._config import (
     ConfigDict,
     check_config,
     check_key,
-    check_variant,
     config_hash,
     flatten_config,
     load_config,
@@ -24,6 +23,7 @@ from experiments.harness._config import (
     override_config,
     plain_config,
     save_config,
+    variants,
 )
 from experiments.harness._experiment import (
     Experiment,
@@ -78,7 +78,6 @@ __all__ = [
     "check_config",
     "check_key",
     "check_midpoint",
-    "check_variant",
     "complete_arrays",
     "config_hash",
     "define_config_flag",
@@ -109,6 +108,7 @@ __all__ = [
     "to_markdown",
     "to_text",
     "update_workdir",
+    "variants",
     "versions",
     "write_json",
     "write_sealed",

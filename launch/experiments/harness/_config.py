@@ -7,19 +7,21 @@ flags override it: `--config.num_steps=100`.
 
 import ast
 import difflib
+import functools
 import hashlib
 import importlib.util
 import inspect
 import json
 import pathlib
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import ml_collections
 
 from experiments.harness import _files
 
 PathLike = str | pathlib.Path
+R = TypeVar("R")
 ConfigDict = ml_collections.ConfigDict
 
 Config = Any
@@ -195,11 +197,34 @@ def load_config_file(path: PathLike) -> ConfigDict:
     return config
 
 
-def check_variant(variant: str, known: Collection[str]) -> None:
-    """Raise ValueError, which names the known ones, for another variant of a config."""
-    if variant not in known:
-        names = " and ".join(", ".join(map(repr, known)).rsplit(", ", 1))
-        raise ValueError(f"variants are {names}, not {variant!r}.")
+def variants(*names: str) -> Callable[[Callable[[str], R]], Callable[..., R]]:
+    """Return a decorator of `get_config(variant)` that knows the variants.
+
+    Args:
+      *names: all variants; the first is the default.
+
+    Returns:
+      The decorator; other variants raise ValueError.
+
+    Example:
+      >>> @variants("default", "smoke")
+      ... def get_config(variant: str):
+      ...     return ConfigDict({"num_steps": 5 if variant == "smoke" else 100})
+      >>> get_config().num_steps
+      100
+    """
+
+    def decorate(get_config: Callable[[str], R]) -> Callable[..., R]:
+        @functools.wraps(get_config)
+        def checked(variant: str = names[0]) -> R:
+            if variant not in names:
+                known = " and ".join(", ".join(map(repr, names)).rsplit(", ", 1))
+                raise ValueError(f"Variants are {known}, not {variant!r}.")
+            return get_config(variant)
+
+        return checked
+
+    return decorate
 
 
 def config_hash(config: ConfigDict) -> str:
