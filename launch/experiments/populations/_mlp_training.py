@@ -61,7 +61,7 @@ def make_training(
         data.train_labels,
         num_networks=2 * config.num_pairs,
         seed=config.seed,
-        options=zoo.ClassifierOptions(**config.training.to_dict()),
+        options=zoo.EpochOptions(**config.training.to_dict()),
     )
 
 
