@@ -56,15 +56,16 @@ def measures(caption: str, results: Mapping[str, Any]) -> Table:
       mse        0.25
       num_steps  100
     """
-
-    def cell(value: Any) -> Cell:
-        if isinstance(value, float):
-            return Number(value, ".5g")
-        is_count = isinstance(value, int) and not isinstance(value, bool)
-        return Number(value, "d") if is_count else str(value)
-
-    rows = [(name, cell(value)) for name, value in results.items()]
+    rows = [(name, to_cell(value)) for name, value in results.items()]
     return Table(caption, ("", ""), rows)
+
+
+def to_cell(value: Any, form: str = ".5g") -> Cell:
+    """Return a value as a cell; floats are shown in the given form."""
+    if isinstance(value, float):
+        return Number(value, form)
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    return Number(value, "d") if is_count else str(value)
 
 
 def to_text(tables: Sequence[Table]) -> str:
