@@ -2,10 +2,10 @@
 
 from symmerge_jax._align import Alignment, align
 from symmerge_jax._canonicalize import canonicalize
-from symmerge_jax._io import load, load_architecture, save
 from symmerge_jax._merge import Merge, merge
 from symmerge_jax.autoencoders import load_canonicalizer
 from symmerge_jax.merging import Barrier, interpolate, loss_barrier
+from symmerge_jax.storage import load, load_architecture, save
 
 __version__ = "0.1.0"
 

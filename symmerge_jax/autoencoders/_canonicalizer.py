@@ -16,17 +16,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from symmerge_jax import symmetry
-from symmerge_jax.autoencoders import (
-    _autoencoder,
-    _batches,
-    _build,
-    _encoder,
-    _model_files,
-)
+from symmerge_jax import metanets, networks, storage, symmetry
+from symmerge_jax.autoencoders import _autoencoder
 from symmerge_jax.typing import Array, Params
 
-FORMAT = _model_files.ModelFormat(
+FORMAT = storage.ModelFormat(
     "canonicalizer", "canonicaliser", ("architecture", "encoder", "decoder")
 )
 
@@ -47,14 +41,14 @@ class Canonicalizer:
     architecture: Mapping[str, Any]
     encoder: Mapping[str, Any]
     decoder: Mapping[str, Any]
-    statistics: _build.Statistics = dataclasses.field(repr=False)
-    variables: _encoder.Variables = dataclasses.field(repr=False)
+    statistics: metanets.Statistics = dataclasses.field(repr=False)
+    variables: metanets.Variables = dataclasses.field(repr=False)
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def autoencoder(self) -> _autoencoder.Autoencoder:
         """The autoencoder as pure functions."""
-        return _build.build(
+        return _autoencoder.build(
             self.architecture, self.encoder, self.decoder, self.statistics
         )
 
@@ -105,7 +99,7 @@ class Canonicalizer:
         is_batch = bool(check_fits(params, self.autoencoder))
         batch = params if is_batch else jax.tree.map(lambda x: x[None], params)
         run = functools.partial(function, self.variables)
-        whole = _batches.map_batches(run, batch, batch_size)
+        whole = networks.map_batches(run, batch, batch_size)
         return whole if is_batch else jax.tree.map(lambda x: x[0], whole)
 
 
@@ -149,7 +143,7 @@ def save_canonicalizer(path: str | os.PathLike, canonicalizer: Canonicalizer) ->
       ValueError: if `path` holds anything but a canonicaliser: it would be lost; or a
         parameter is not finite.
     """
-    _model_files.save_model(path, FORMAT, canonicalizer)
+    storage.save_model(path, FORMAT, canonicalizer)
 
 
 def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
@@ -166,6 +160,6 @@ def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
       ValueError: if a file is damaged, of an unknown format, or does not fit the other,
         or a parameter is not finite.
     """
-    return _model_files.load_model(
+    return storage.load_model(
         path, FORMAT, Canonicalizer, lambda model: model.autoencoder.init
     )

@@ -7,7 +7,6 @@ from symmerge_jax.zoo._fit_siren import FitOptions, fit_sirens
 from symmerge_jax.zoo._generate import SIREN, generate_siren_zoo, load_or_generate
 from symmerge_jax.zoo._generate_classifiers import (
     SMALL_CNN,
-    classifier_inputs,
     classifier_recipe,
     generate_classifier_zoo,
     load_or_train,
@@ -19,7 +18,6 @@ from symmerge_jax.zoo._images import (
     ImageSet,
     load_images,
     read_idx,
-    to_unit_range,
 )
 from symmerge_jax.zoo._import_dws import import_dws
 from symmerge_jax.zoo._import_small_cnn import import_small_cnn
@@ -35,7 +33,6 @@ from symmerge_jax.zoo._train_classifiers import (
     ClassifierOptions,
     ClassifierTraining,
     check_data,
-    evaluate_classifier,
     train_classifiers,
 )
 from symmerge_jax.zoo._zoo import (
@@ -65,13 +62,11 @@ __all__ = [
     "batch_indices",
     "check_data",
     "check_finite",
-    "classifier_inputs",
     "classifier_recipe",
     "complete_architecture",
     "concatenate",
     "create",
     "download_small_cnn_zoo",
-    "evaluate_classifier",
     "find_torch_state_dict",
     "fit_classifier",
     "fit_sirens",
@@ -95,7 +90,6 @@ __all__ = [
     "split",
     "statistics",
     "summary",
-    "to_unit_range",
     "torch_layers",
     "train_classifiers",
 ]

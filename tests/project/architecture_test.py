@@ -26,11 +26,12 @@ ALLOWED = {
     "networks": "symmetry",
     "graphs": "symmetry",
     "alignment": "symmetry assignment",
+    "storage": "symmetry",
     "zoo": "symmetry networks training",
-    "metanets": "symmetry graphs",
+    "metanets": "symmetry networks graphs",
     "merging": "symmetry alignment",
-    "autoencoders": "symmetry networks graphs metanets",
-    "deep_align": "symmetry networks graphs metanets autoencoders alignment",
+    "autoencoders": "symmetry networks graphs storage metanets",
+    "deep_align": "symmetry networks graphs storage metanets alignment",
 }
 TOP = {"root", "testing"}  # import anything above
 GROUPS = ("harness", "populations", "train", "latents", "compare", "registry", "paper")

@@ -11,7 +11,15 @@ import numpy as np
 from ml_collections import config_dict
 
 from experiments.harness import _checks, _config, _unused
-from symmerge_jax import autoencoders, deep_align, plots, symmetry, training, zoo
+from symmerge_jax import (
+    autoencoders,
+    deep_align,
+    metanets,
+    plots,
+    symmetry,
+    training,
+    zoo,
+)
 from symmerge_jax.typing import Key, Params
 
 INTERVALS = ("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints")
@@ -93,7 +101,7 @@ def refuse_unused_encoder(config: _config.Config, defaults: _config.Config) -> N
       ValueError: naming them, or for an unknown kind.
     """
     kind = config.encoder.kind
-    known = autoencoders.encoder_keys(kind)
+    known = metanets.encoder_keys(kind)
     keys = [f"encoder.{key}" for key in defaults.encoder if key not in known]
     _unused.refuse_unused(config, defaults, keys, f"encoder.kind={kind!r}")
 
@@ -104,8 +112,8 @@ def descriptions(config: _config.Config) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def encoder_description(config: _config.Config) -> dict[str, Any]:
-    """Return the encoder as `autoencoders.build_encoder` takes it."""
-    known = autoencoders.encoder_keys(config.encoder.kind)
+    """Return the encoder as `metanets.build_encoder` takes it."""
+    known = metanets.encoder_keys(config.encoder.kind)
     return {
         key: value
         for key, value in config.encoder.to_dict().items()
@@ -199,7 +207,7 @@ def check_run(
 
 def fit(
     config: _config.Config,
-    model: autoencoders.Autoencoder | autoencoders.Predictor | deep_align.Matcher,
+    model: autoencoders.Autoencoder | metanets.Predictor | deep_align.Matcher,
     optimizer: Any,
     step_fn: Callable[..., Any],
     batch_fn: Callable[[int], Any],
@@ -265,7 +273,7 @@ def fit(
 def export(
     config: _config.Config,
     architecture: Any,
-    statistics: autoencoders.Statistics,
+    statistics: metanets.Statistics,
     folder: pathlib.Path,
     *,
     best: str,
