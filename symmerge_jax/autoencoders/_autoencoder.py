@@ -88,16 +88,16 @@ def make_autoencoder(encoder: metanets.Encoder, decoder: nn.Module) -> Autoencod
 
 def build(
     architecture: Mapping[str, Any],
-    encoder: Mapping[str, Any],
-    decoder: Mapping[str, Any],
+    encoder_options: Mapping[str, Any],
+    decoder_options: Mapping[str, Any],
     statistics: metanets.Statistics,
 ) -> Autoencoder:
     """Return the autoencoder that three descriptions name.
 
     Args:
       architecture: of the networks to be encoded, see `networks.build`.
-      encoder: see `metanets.build_encoder`.
-      decoder: `hidden_multipliers` of the encoder's width, and `head`.
+      encoder_options: see `metanets.build_encoder`.
+      decoder_options: `hidden_multipliers` of the encoder's width, and `head`.
       statistics: of the population that the autoencoder is trained on.
 
     Returns:
@@ -106,12 +106,12 @@ def build(
     Raises:
       ValueError: unknown kind or option, or statistics of another architecture.
     """
-    built = metanets.build_encoder(architecture, encoder, statistics)
+    built = metanets.build_encoder(architecture, encoder_options, statistics)
     shapes = jax.eval_shape(built.network.init, jax.random.key(0))
     tensors = symmetry.tensor_shapes(shapes)
-    options = dict(decoder)
+    options = dict(decoder_options)
     multipliers = options.pop("hidden_multipliers", (2, 4))
-    width = encoder.get("width", metanets.WIDTH)
+    width = encoder_options.get("width", metanets.WIDTH)
     options |= {
         "shapes": tensors,
         "hidden_sizes": tuple(int(m * width) for m in multipliers),

@@ -21,7 +21,9 @@ from symmerge_jax.autoencoders import _autoencoder
 from symmerge_jax.typing import Array, Params
 
 FORMAT = storage.ModelFormat(
-    "canonicalizer", "canonicaliser", ("architecture", "encoder", "decoder")
+    "canonicalizer",
+    "canonicaliser",
+    ("architecture", "encoder_options", "decoder_options"),
 )
 
 
@@ -31,16 +33,16 @@ class Canonicalizer:
 
     Attributes:
       architecture: see `networks.build`.
-      encoder: see `autoencoders.build`.
-      decoder: see `autoencoders.build`.
+      encoder_options: of its encoder, see `metanets.build_encoder`.
+      decoder_options: of its decoder, see `autoencoders.build`.
       statistics: of the population that it was trained on.
       variables: parameters of the autoencoder.
       metadata: JSON values, such as the error on held-out networks.
     """
 
     architecture: Mapping[str, Any]
-    encoder: Mapping[str, Any]
-    decoder: Mapping[str, Any]
+    encoder_options: Mapping[str, Any]
+    decoder_options: Mapping[str, Any]
     statistics: metanets.Statistics = dataclasses.field(repr=False)
     variables: metanets.Variables = dataclasses.field(repr=False)
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -49,7 +51,10 @@ class Canonicalizer:
     def autoencoder(self) -> _autoencoder.Autoencoder:
         """The autoencoder as pure functions."""
         return _autoencoder.build(
-            self.architecture, self.encoder, self.decoder, self.statistics
+            self.architecture,
+            self.encoder_options,
+            self.decoder_options,
+            self.statistics,
         )
 
     @property

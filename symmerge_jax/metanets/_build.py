@@ -41,14 +41,14 @@ Statistics = Mapping[Path, tuple[float, float]]
 
 def build_encoder(
     architecture: Mapping[str, Any],
-    encoder: Mapping[str, Any],
+    options: Mapping[str, Any],
     statistics: Statistics,
 ) -> _encoder.Encoder:
     """Return the encoder that a description names.
 
     Args:
       architecture: of the networks to be encoded, see `networks.build`.
-      encoder: `kind` (a key of `ENCODERS`); `width`; `latent_size`, by default what
+      options: `kind` (a key of `ENCODERS`); `width`; `latent_size`, by default what
         the module chooses, and the width for a probe alone; `num_probes`, points at
         which the network is evaluated besides (0 for none); `input_value`, the node
         feature of input neurons; `scale_inputs`, whether every tensor is divided by its
@@ -62,7 +62,7 @@ def build_encoder(
     Raises:
       ValueError: unknown kind or option, or statistics of another architecture.
     """
-    read = _read(architecture, encoder, statistics)
+    read = _read(architecture, options, statistics)
     join = functools.partial(
         _encoder.make_encoder, read.network, read.topology, input_value=read.input_value
     )
@@ -78,14 +78,14 @@ def build_encoder(
 
 def build_node_encoder(
     architecture: Mapping[str, Any],
-    encoder: Mapping[str, Any],
+    options: Mapping[str, Any],
     statistics: Statistics,
 ) -> _encoder.NodeEncoder:
     """Return the encoder of neurons that a description names.
 
     Args:
       architecture: of the networks to be encoded, see `networks.build`.
-      encoder: as for `build_encoder`, without what describes latents and probes; of a
+      options: as for `build_encoder`, without what describes latents and probes; of a
         kind that has features of neurons.
       statistics: of the population that the encoder is trained on.
 
@@ -96,12 +96,12 @@ def build_node_encoder(
       ValueError: unknown kind or option, or statistics of another architecture.
     """
     for key in ("latent_size", "num_probes"):
-        if encoder.get(key):
-            raise ValueError(f"{key}={encoder[key]!r} means nothing to features.")
-    read = _read(architecture, encoder, statistics)
+        if options.get(key):
+            raise ValueError(f"{key}={options[key]!r} means nothing to features.")
+    read = _read(architecture, options, statistics)
     if not hasattr(read.module, "node_features"):
         raise ValueError(
-            f"Encoder of kind {encoder.get('kind')!r} has no features of neurons."
+            f"Encoder of kind {options.get('kind')!r} has no features of neurons."
         )
     return _encoder.make_node_encoder(
         read.network, read.topology, read.module, input_value=read.input_value
@@ -120,11 +120,11 @@ class _Read(NamedTuple):
     input_value: float
 
 
-def _read(architecture, encoder, statistics: Statistics) -> _Read:
+def _read(architecture, encoder_options, statistics: Statistics) -> _Read:
     network = networks.build(architecture)
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     _check_statistics(statistics, [path for path, _ in symmetry.tensor_shapes(shapes)])
-    options = dict(encoder)
+    options = dict(encoder_options)
     kind = options.pop("kind", None)
     module_class = _module_class(kind)
     is_scale_gmn = issubclass(module_class or object, _scale_gmn.ScaleGMN)

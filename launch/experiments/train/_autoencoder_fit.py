@@ -285,8 +285,8 @@ def export(
         folder / "canonicalizer",
         autoencoders.Canonicalizer(
             architecture=architecture,
-            encoder=encoder,
-            decoder=decoder,
+            encoder_options=encoder,
+            decoder_options=decoder,
             statistics=statistics,
             variables=variables,
             metadata=metadata,

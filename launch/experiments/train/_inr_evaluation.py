@@ -127,7 +127,7 @@ def frozen_latents(
     parts = networks.map_batches(encode, params_batch, 64)
     if len(parts) < 2:
         return {}
-    names = {"encoder": canonicalizer.encoder["kind"], "probe": "probes"}
+    names = {"encoder": canonicalizer.encoder_options["kind"], "probe": "probes"}
     frozen = {}
     for part, name in names.items():
         (other,) = (parts[other] for other in names if other != part)

@@ -132,7 +132,7 @@ def describe(config: _config.Config, data: PredictData) -> Description:
     if config.pretrained is not None:
         trained = autoencoders.load_canonicalizer(config.pretrained)
         zoo.require_architecture(data.zoo, trained.architecture)
-        encoder, statistics = trained.encoder, trained.statistics
+        encoder, statistics = trained.encoder_options, trained.statistics
     else:
         encoder = _autoencoder_fit.encoder_description(config)
     return Description(data.zoo.architecture, encoder, statistics, data.num_outputs)
