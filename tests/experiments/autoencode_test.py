@@ -174,8 +174,8 @@ def test_the_canonicalizer_of_a_workdir_works(any_finished):
     network = networks.build(inrs.architecture)
     grid = networks.coordinate_grid(8, 8)
     errors = autoencoders.functional_loss(
-        autoencoders.render(network, decoded, grid),
-        autoencoders.render(network, inrs.params, grid),
+        networks.render(network, decoded, grid),
+        networks.render(network, inrs.params, grid),
     )
     assert np.mean(errors) == pytest.approx(results["mse"], rel=0.5)
 

@@ -11,7 +11,14 @@ from ml_collections import ConfigDict, config_dict
 from experiments import harness
 from experiments.populations import _align_population
 from experiments.train import _autoencoder_fit, _distort
-from symmerge_jax import autoencoders, deep_align, symmetry, training, zoo
+from symmerge_jax import (
+    deep_align,
+    metanets,
+    networks,
+    symmetry,
+    training,
+    zoo,
+)
 from symmerge_jax.typing import Array, Key, Params
 
 MODELS = ("deep_align", "ours")
@@ -38,7 +45,7 @@ def default_features(kind: str) -> dict[str, Any]:
         )
     if kind == "probes":
         return {"kind": kind, **_PROBES}
-    known = autoencoders.encoder_keys(kind)
+    known = metanets.encoder_keys(kind)
     options = _autoencoder_fit.default_options()["encoder"]
     unread = {"latent_size", "num_probes"}
     kept = {k: v for k, v in options.items() if k in known and k not in unread}
@@ -266,7 +273,7 @@ def make_evaluator(
     def evaluator(state):
         variables = training.eval_params(state)
         run = lambda rows: losses(variables, rows)  # noqa: E731
-        found = autoencoders.map_batches(run, (a, b, data), 32)
+        found = networks.map_batches(run, (a, b, data), 32)
         for key, values in found.items():
             yield key, float(np.mean(values))
 

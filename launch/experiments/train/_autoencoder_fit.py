@@ -11,7 +11,15 @@ import numpy as np
 from ml_collections import config_dict
 
 from experiments import harness
-from symmerge_jax import autoencoders, deep_align, plots, symmetry, training, zoo
+from symmerge_jax import (
+    autoencoders,
+    deep_align,
+    metanets,
+    plots,
+    symmetry,
+    training,
+    zoo,
+)
 from symmerge_jax.typing import Key, Params
 
 INTERVALS = ("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints")
@@ -93,7 +101,7 @@ def refuse_unused_encoder(config: harness.Config, defaults: harness.Config) -> N
       ValueError: naming them, or for an unknown kind.
     """
     kind = config.encoder.kind
-    known = autoencoders.encoder_keys(kind)
+    known = metanets.encoder_keys(kind)
     keys = [f"encoder.{key}" for key in defaults.encoder if key not in known]
     harness.refuse_unused(config, defaults, keys, f"encoder.kind={kind!r}")
 
@@ -104,8 +112,8 @@ def descriptions(config: harness.Config) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def encoder_description(config: harness.Config) -> dict[str, Any]:
-    """Return the encoder as `autoencoders.build_encoder` takes it."""
-    known = autoencoders.encoder_keys(config.encoder.kind)
+    """Return the encoder as `metanets.build_encoder` takes it."""
+    known = metanets.encoder_keys(config.encoder.kind)
     return {
         key: value
         for key, value in config.encoder.to_dict().items()
@@ -199,7 +207,7 @@ def check_run(
 
 def fit(
     config: harness.Config,
-    model: autoencoders.Autoencoder | autoencoders.Predictor | deep_align.Matcher,
+    model: autoencoders.Autoencoder | metanets.Predictor | deep_align.Matcher,
     optimizer: Any,
     step_fn: Callable[..., Any],
     batch_fn: Callable[[int], Any],
@@ -265,7 +273,7 @@ def fit(
 def export(
     config: harness.Config,
     architecture: Any,
-    statistics: autoencoders.Statistics,
+    statistics: metanets.Statistics,
     folder: pathlib.Path,
     *,
     best: str,
@@ -277,8 +285,8 @@ def export(
         folder / "canonicalizer",
         autoencoders.Canonicalizer(
             architecture=architecture,
-            encoder=encoder,
-            decoder=decoder,
+            encoder_options=encoder,
+            decoder_options=decoder,
             statistics=statistics,
             variables=variables,
             metadata=metadata,

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from experiments import harness
 from experiments.populations import _image_splits, _inr_data, make_classifier_zoo
 from experiments.train import _autoencoder_fit
-from symmerge_jax import autoencoders, networks, training, zoo
+from symmerge_jax import autoencoders, metanets, networks, training, zoo
 from symmerge_jax.typing import Params
 
 
@@ -34,7 +34,7 @@ class ClassifierZoo(NamedTuple):
 
     zoo: zoo.Zoo
     parts: dict[str, np.ndarray]
-    statistics: autoencoders.Statistics
+    statistics: metanets.Statistics
     train: tuple[np.ndarray, np.ndarray]
     test: tuple[np.ndarray, np.ndarray]
 
@@ -105,7 +105,7 @@ def make_loss(config: harness.Config, model: autoencoders.Autoencoder, images):
             config, model.network.spec, batch["params"], jax.random.fold_in(key, 2)
         )
         decoded = model.decode(variables, model.encode(variables, read, key))
-        found = autoencoders.population_logits(
+        found = networks.population_logits(
             model.network, decoded, images[batch["rows"][0]]
         )
         losses = autoencoders.distillation_loss(
@@ -155,7 +155,7 @@ def make_evaluator(config: harness.Config, data: ClassifierZoo, model):
     @jax.jit
     def measure(variables, batch):
         decoded = model.reconstruct(variables, batch["params"])
-        found = autoencoders.population_logits(model.network, decoded, inputs)
+        found = networks.population_logits(model.network, decoded, inputs)
         losses = autoencoders.distillation_loss(
             found, batch["logits"], temperature=config.temperature
         )
@@ -166,7 +166,7 @@ def make_evaluator(config: harness.Config, data: ClassifierZoo, model):
     def evaluator(state):
         run = functools.partial(measure, training.eval_params(state))
         batch = {"params": val.params, "logits": logits}
-        losses, accuracy, agreement = autoencoders.map_batches(run, batch, 32)
+        losses, accuracy, agreement = networks.map_batches(run, batch, 32)
         yield "kl", np.mean(losses)
         yield "accuracy", np.mean(accuracy)
         yield "accuracy_l1", np.mean(np.abs(accuracy - actual))
@@ -181,9 +181,9 @@ def all_logits(
     """Return the logits `[N, S, C]` of many networks on the same inputs."""
     points = jnp.asarray(inputs)
     run = jax.jit(
-        lambda params: autoencoders.population_logits(model.network, params, points)
+        lambda params: networks.population_logits(model.network, params, points)
     )
-    return autoencoders.map_batches(run, params_batch, 32)
+    return networks.map_batches(run, params_batch, 32)
 
 
 def check_options(config: harness.Config, data: ClassifierZoo) -> None:
@@ -217,7 +217,7 @@ def _divide(classifiers: zoo.Zoo, config: harness.Config) -> ClassifierZoo:
     network = networks.build(classifiers.architecture)
     images = []
     for found in _image_splits.load_splits(config):
-        inputs = zoo.classifier_inputs(found.images, network.input_shape)
+        inputs = networks.classifier_inputs(found.images, network.input_shape)
         zoo.check_data(network, inputs, found.labels, found.name)
         images.append((inputs, found.labels))
     data = ClassifierZoo(classifiers, parts, zoo.statistics(train), *images)

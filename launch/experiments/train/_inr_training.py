@@ -11,7 +11,7 @@ import numpy as np
 from experiments import harness
 from experiments.populations import _inr_data
 from experiments.train import _autoencoder_fit, _inr_evaluation
-from symmerge_jax import autoencoders, plots, symmetry, training, zoo
+from symmerge_jax import autoencoders, networks, plots, symmetry, training, zoo
 
 LOSSES = ("function", "weights")
 """What may be compared: renderings, or (an ablation) weights in canonical form."""
@@ -79,7 +79,7 @@ def make_loss(config, model, data):
                 point_key, len(grid), (num_points,), replace=False
             )
             points, targets = grid[chosen], targets[:, chosen]
-        outputs = autoencoders.render(model.network, decoded, points)
+        outputs = networks.render(model.network, decoded, points)
         return jnp.mean(autoencoders.functional_loss(outputs, targets)), {}
 
     return loss_fn
@@ -118,14 +118,14 @@ def make_evaluator(config, model, data, folder: pathlib.Path):
     def decode(variables, batch):
         latents = model.encode(variables, batch["params"])
         decoded = model.decode(variables, latents)
-        outputs = autoencoders.render(model.network, decoded, grid)
+        outputs = networks.render(model.network, decoded, grid)
         error = autoencoders.functional_loss(outputs, batch["targets"])
         return {"latents": latents, "outputs": outputs, "error": error}
 
     def evaluator(state):
         run = functools.partial(decode, training.eval_params(state))
         batch = {"params": params, "targets": targets}
-        found = autoencoders.map_batches(run, batch, 64)
+        found = networks.map_batches(run, batch, 64)
         error = found["error"][: len(val)]
         yield "mse", np.mean(error)
         yield "psnr", np.mean(autoencoders.psnr(error))

@@ -15,7 +15,7 @@ from experiments.train import (
     _inr_evaluation,
     _predict_training,
 )
-from symmerge_jax import autoencoders, symmetry, zoo
+from symmerge_jax import metanets, networks, symmetry, zoo
 from symmerge_jax.typing import Params
 
 _PREFIX = {"mnist": "mnist_", "fashion_mnist": "fashion_"}
@@ -116,8 +116,8 @@ def confusion(predicted: np.ndarray, targets: np.ndarray, num: int) -> np.ndarra
 
 
 def predict_all(
-    model: autoencoders.Predictor, variables: Any, params_batch: Params
+    model: metanets.Predictor, variables: Any, params_batch: Params
 ) -> np.ndarray:
     """Return the outputs `[N, C]` of many networks."""
     run = functools.partial(jax.jit(model.predict), variables)
-    return autoencoders.map_batches(run, params_batch, 64)
+    return networks.map_batches(run, params_batch, 64)

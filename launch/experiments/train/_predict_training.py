@@ -12,7 +12,7 @@ import optax
 from experiments import harness
 from experiments.populations import _inr_data
 from experiments.train import _autoencoder_fit, _classifier_evaluation, _distort
-from symmerge_jax import autoencoders, training, zoo
+from symmerge_jax import autoencoders, metanets, networks, training, zoo
 
 BEST = {"label": "val/accuracy", "accuracy": "val/tau"}
 """Measure on the validation networks, by task, whose highest value is the best."""
@@ -36,7 +36,7 @@ class PredictData(NamedTuple):
 
     zoo: zoo.Zoo
     parts: dict[str, np.ndarray]
-    statistics: autoencoders.Statistics
+    statistics: metanets.Statistics
     targets: np.ndarray
     num_outputs: int
 
@@ -46,7 +46,7 @@ class Description(NamedTuple):
 
     Attributes:
       architecture: of the networks that it reads.
-      encoder: as `autoencoders.build_encoder` takes it.
+      encoder: as `metanets.build_encoder` takes it.
       statistics: mean and standard deviation per tensor of the population that the
         encoder was first trained on.
       num_outputs: number of classes, or 1.
@@ -54,7 +54,7 @@ class Description(NamedTuple):
 
     architecture: Any
     encoder: Any
-    statistics: autoencoders.Statistics
+    statistics: metanets.Statistics
     num_outputs: int
 
 
@@ -132,23 +132,21 @@ def describe(config: harness.Config, data: PredictData) -> Description:
     if config.pretrained is not None:
         trained = autoencoders.load_canonicalizer(config.pretrained)
         zoo.require_architecture(data.zoo, trained.architecture)
-        encoder, statistics = trained.encoder, trained.statistics
+        encoder, statistics = trained.encoder_options, trained.statistics
     else:
         encoder = _autoencoder_fit.encoder_description(config)
     return Description(data.zoo.architecture, encoder, statistics, data.num_outputs)
 
 
-def make_model(
-    config: harness.Config, description: Description
-) -> autoencoders.Predictor:
+def make_model(config: harness.Config, description: Description) -> metanets.Predictor:
     """Return the predictor of a description, with the head of the config.
 
     With `config.pretrained` it starts from the encoder of that autoencoder.
     """
-    encoder = autoencoders.build_encoder(
+    encoder = metanets.build_encoder(
         description.architecture, description.encoder, description.statistics
     )
-    model = autoencoders.predictor(
+    model = metanets.make_predictor(
         encoder, description.num_outputs, **config.head.to_dict()
     )
     if config.pretrained is None:
@@ -173,7 +171,7 @@ def check_step(config: harness.Config, data: PredictData, mesh) -> None:
     jax.eval_shape(model.predict, jax.eval_shape(model.init, key), one)
 
 
-def make_loss(config: harness.Config, model: autoencoders.Predictor):
+def make_loss(config: harness.Config, model: metanets.Predictor):
     """Return `loss_fn(variables, batch, key)`: cross-entropy in nats, or an error."""
 
     def loss_fn(variables, batch, key):
@@ -212,7 +210,7 @@ def make_batches(config: harness.Config, data: PredictData):
 
 
 def make_evaluator(
-    config: harness.Config, model: autoencoders.Predictor, data: PredictData
+    config: harness.Config, model: metanets.Predictor, data: PredictData
 ):
     """Return measures on the validation networks as a function of the state."""
     val = zoo.select(data.zoo, data.parts["val"])
@@ -221,7 +219,7 @@ def make_evaluator(
 
     def evaluator(state):
         run = functools.partial(predict, training.eval_params(state))
-        outputs = autoencoders.map_batches(run, val.params, 64)
+        outputs = networks.map_batches(run, val.params, 64)
         yield from measures(config, outputs, targets).items()
 
     return evaluator
