@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.compare import _methods
+from experiments.compare import _old_methods as _methods
 from experiments.harness import _config
 from experiments.populations import _align_population
 from symmerge_jax import alignment, autoencoders, deep_align, networks, symmetry

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from experiments.compare import _methods
+from experiments.compare import _old_methods as _methods
 from experiments.harness import _config
 from symmerge_jax import alignment
 

@@ -236,12 +236,10 @@ def _write(folder, results, found) -> None:
         }
         for measure in ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
     }
-    dashed = [m["label"] for m in results["methods"].values() if m["uses_data"]]
     figure = plots.mean_curves(
         panels,
         "λ",
         num_columns=2,
-        dashed=dashed,
         log_scale=[_TITLES["test_loss"], _TITLES["train_loss"]],
     )
     plots.save_figure(figure, folder / "paths")
