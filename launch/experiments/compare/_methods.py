@@ -1,11 +1,10 @@
 """Every way to bring networks together, by name: one table for all experiments.
 
-Experiments say which names they offer. `prepare` compiles, times and certifies all of
-them alike, for pairs and for crowds.
+Experiments say which names they offer. `prepare` certifies all of them alike, for pairs
+and for crowds.
 """
 
 import dataclasses
-import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
@@ -167,20 +166,9 @@ def prepare(name: str, context: _bring.Context) -> _bring.Bring:
     bring = METHODS[name].bring(context)
 
     def run(crowds: _bring.Crowds) -> _bring.Brought:
-        few = {
-            field: jax.tree.map(
-                lambda x: x[: context.chunk_size], getattr(crowds, field)
-            )
-            for field in ("params", "keys", "own", "latents")
-        }
-        bring(crowds._replace(**few))  # compiles
-        start = time.perf_counter()
         found = bring(crowds)
-        seconds = time.perf_counter() - start
-        return found._replace(
-            seconds=0.0 if found.params is crowds.params else seconds,
-            function_error=_function_error(name, context, crowds.params, found),
-        )
+        error = _function_error(name, context, crowds.params, found)
+        return found._replace(function_error=error)
 
     return run
 
