@@ -23,7 +23,7 @@ EXPERIMENTS: dict[str, harness.Experiment] = {
         harness.legacy(interpolate),
         harness.legacy(map_latents),
         harness.legacy(merge_cnns),
-        harness.legacy(merge_mlps),
+        merge_mlps.EXPERIMENT,
         harness.legacy(predict),
     )
 }

@@ -35,7 +35,7 @@ class Context:
       network: architecture of all networks.
       canonicalizer: autoencoder that was trained on other networks, or None.
       matcher: learned matcher of these networks, or None.
-      loss_fn: `loss_fn(params, data) -> []` for solvers that see data.
+      task: `task(params, data) -> {"loss": [], ...}` for solvers that see data.
       inputs: `[S, ...]` inputs on which functions are compared; None for random ones.
       options: keywords of solvers, by name of the method.
       num_random_starts: further starts of the methods with many.
@@ -46,7 +46,7 @@ class Context:
     network: networks.Network
     canonicalizer: autoencoders.Canonicalizer | None = None
     matcher: deep_align.Matcher | None = None
-    loss_fn: Callable[[Params, Any], Array] | None = None
+    task: Callable[[Params, Any], Mapping[str, Array]] | None = None
     inputs: np.ndarray | None = None
     options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     num_random_starts: int = 0
@@ -57,6 +57,11 @@ class Context:
     def spec(self) -> symmetry.SymmetrySpec:
         """Symmetry of the networks."""
         return self.network.spec
+
+    def loss(self, params: Params, data: Any) -> Array:
+        """Return the loss of one network at its task."""
+        assert self.task is not None
+        return self.task(params, data)["loss"]
 
     def matching(self, **options: Any) -> alignment.WeightMatching:
         """Return weight matching from outward, identity and random starts."""
@@ -78,7 +83,7 @@ class Crowds(NamedTuple):
       params: networks `[R, k, ...]`.
       keys: `[R]` random keys of solvers.
       data: tree of arrays that all crowds share, for methods that see data: a dict with
-        `inputs`, and what `loss_fn` reads.
+        `inputs`, and what `task` reads.
       own: `{name: [R, ...]}` data of each crowd, added to `data`.
       variables: parameters of the matcher.
       latents: `[R, k, D]` of the networks, where they are known already.
@@ -143,7 +148,7 @@ def onto_first(make_aligner: MakeAligner, *, sees_data: bool = False):
                 spec=context.spec,
                 data={**data, **own} if sees_data else None,
                 features_fn=lambda params, data: features(params, data["inputs"]),
-                loss_fn=context.loss_fn,
+                loss_fn=context.loss,
             )
             key = jax.random.wrap_key_data(key_data)
             return make_aligner(context, variables)(key, problem)

@@ -5,7 +5,7 @@ and for crowds.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -75,6 +75,16 @@ def style(name: str, encoder: int | None = None) -> plots.Style:
     """
     found = METHODS[name].style
     return found if encoder is None else found._replace(color=encoder_color(encoder))
+
+
+def styles(names: Iterable[str], spec: symmetry.SymmetrySpec) -> dict[str, plots.Style]:
+    """Return how figures draw methods, by label."""
+    return {label(name, spec): METHODS[name].style for name in names}
+
+
+def by_sight(methods: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the results of methods in the order of tables: by what they see."""
+    return sorted(methods.values(), key=lambda found: list(SEES).index(found["sees"]))
 
 
 def encoder_color(number: int) -> str:
