@@ -89,7 +89,7 @@ class Plan(NamedTuple):
 def default_config() -> harness.Config:
     """Return every key that exists; see `launch/configs/merge_mlps.py` for runs.
 
-    `training` are the fields of `zoo.ClassifierOptions`. `methods` are some of
+    `training` are the fields of `zoo.EpochOptions`. `methods` are some of
     `METHODS`, none for all that apply; the groups of `OPTIONS` hold options of solvers.
     """
     return ConfigDict(

@@ -77,7 +77,7 @@ def plan(config: harness.Config) -> Plan:
             train["labels"],
             num_networks=2 * config.num_pairs,
             seed=config.seed,
-            options=zoo.ClassifierOptions(**config.training.to_dict()),
+            options=zoo.EpochOptions(**config.training.to_dict()),
         ),
         num_epochs=config.training.num_epochs,
         **{key: config[key] for key in every},
