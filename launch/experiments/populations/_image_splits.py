@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from experiments.harness import _config
+from experiments import harness
 from experiments.populations import _population
 from symmerge_jax import networks, zoo
 
 
 def classifier_task(
-    config: _config.Config,
+    config: harness.Config,
     network: networks.Network,
     *,
     num_train: int | None = None,
@@ -42,7 +42,7 @@ def classifier_task(
     return _population.Task(*examples)
 
 
-def load_splits(config: _config.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
+def load_splits(config: harness.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
     """Return images to train on and to test on.
 
     Args:

@@ -4,9 +4,8 @@ import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from experiments.harness import _config, _unused
+from experiments import harness
 from experiments.populations import _inr_tasks, _population, make_zoo
 from symmerge_jax import autoencoders, zoo
 
@@ -34,7 +33,7 @@ class InrData(NamedTuple):
     width: int
 
 
-def load(config: _config.Config, workdir: pathlib.Path) -> InrData:
+def load(config: harness.Config, workdir: pathlib.Path) -> InrData:
     """Return the networks that a config asks for, checked.
 
     Args:
@@ -52,7 +51,7 @@ def load(config: _config.Config, workdir: pathlib.Path) -> InrData:
     return _divide(_open_zoo(config, workdir), config)
 
 
-def plan(config: _config.Config) -> InrData | None:
+def plan(config: harness.Config) -> InrData | None:
     """Return the data of a config before any work: weights may still be zeros.
 
     Returns:
@@ -67,7 +66,7 @@ def plan(config: _config.Config) -> InrData | None:
         return _divide(make_zoo.plan(_zoo_config(config)), config)
     path = pathlib.Path(config.zoo)
     inrs = None if path.is_dir() else zoo.load(path)
-    _unused.refuse_unused(
+    harness.refuse_unused(
         _zoo_config(config),
         make_zoo.default_config(),
         ("fits_per_image", "data", "architecture", "fit"),
@@ -77,7 +76,7 @@ def plan(config: _config.Config) -> InrData | None:
     return None if inrs is None else _divide(inrs, config)
 
 
-def _divide(inrs: zoo.Zoo, config: _config.Config) -> InrData:
+def _divide(inrs: zoo.Zoo, config: harness.Config) -> InrData:
     zoo.check_finite(inrs)
     parts = split(inrs, config)
     train = zoo.select(inrs, parts["train"])
@@ -88,7 +87,7 @@ def _divide(inrs: zoo.Zoo, config: _config.Config) -> InrData:
     return InrData(inrs, parts, zoo.statistics(train), height, width)
 
 
-def split(networks_zoo: zoo.Zoo, config: _config.Config) -> dict[str, np.ndarray]:
+def split(networks_zoo: zoo.Zoo, config: harness.Config) -> dict[str, np.ndarray]:
     """Divide networks as `populations.split` does, by the keys of a config."""
     return _population.split(
         networks_zoo,
@@ -103,7 +102,7 @@ def coordinates(data: InrData, pixel_expansion: int) -> np.ndarray:
     return _inr_tasks.fine_grid((data.height, data.width), pixel_expansion)
 
 
-def _open_zoo(config: _config.Config, workdir: pathlib.Path) -> zoo.Zoo:
+def _open_zoo(config: harness.Config, workdir: pathlib.Path) -> zoo.Zoo:
     made = workdir / "inrs.zoo"
     if config.zoo is None:
         return make_zoo.run(_zoo_config(config), made)
@@ -113,9 +112,9 @@ def _open_zoo(config: _config.Config, workdir: pathlib.Path) -> zoo.Zoo:
     return zoo.load(path)
 
 
-def _zoo_config(config: _config.Config) -> ConfigDict:
+def _zoo_config(config: harness.Config) -> harness.ConfigDict:
     keys = make_zoo.default_config().keys()
-    return ConfigDict({key: config[key] for key in keys})
+    return harness.ConfigDict({key: config[key] for key in keys})
 
 
 def _recorded(inrs: zoo.Zoo | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from experiments.harness import _config, _unused
+from experiments import harness
 from experiments.populations import _population
 from symmerge_jax import autoencoders, networks, zoo
 from symmerge_jax.typing import Params
@@ -79,8 +79,8 @@ def targets(inrs: zoo.Zoo) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_images(
-    config: _config.Config,
-    defaults: _config.Config,
+    config: harness.Config,
+    defaults: harness.Config,
     inrs: zoo.Zoo,
     size: tuple[int, int],
 ) -> np.ndarray | None:
@@ -102,7 +102,7 @@ def find_images(
     """
     source, images = config.images.source, true_images(inrs)
     if images is not None:
-        _unused.refuse_unused(
+        harness.refuse_unused(
             config, defaults, ("images",), "a canonicalizer whose zoo has them"
         )
         return images
