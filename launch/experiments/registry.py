@@ -22,7 +22,7 @@ EXPERIMENTS: dict[str, harness.Experiment] = {
         harness.legacy(failure_mode),
         harness.legacy(interpolate),
         harness.legacy(map_latents),
-        harness.legacy(merge_cnns),
+        merge_cnns.EXPERIMENT,
         merge_mlps.EXPERIMENT,
         harness.legacy(predict),
     )

@@ -194,7 +194,7 @@ def _pair_table(found: Found, name: str, results: Mapping[str, Any]) -> _report.
             rows.append(
                 (
                     method["label"],
-                    "images" if method["uses_data"] else "weights",
+                    "images" if method["sees"] == "data" else "weights",
                     repair,
                     _middle(method, repair),
                     _percent(drop["mean"], drop["se"]),
@@ -237,7 +237,7 @@ def _best(methods: Mapping[str, Any]) -> tuple[str, str]:
     errors = {
         method["label"]: method["repairs"]["none"]["error"]["middle"]
         for method in methods.values()
-        if not method["uses_data"] and "none" in method["repairs"]
+        if method["sees"] != "data" and "none" in method["repairs"]
     }
     label = min(errors, key=lambda name: errors[name])
     return label, _percent(1 - errors[label])
