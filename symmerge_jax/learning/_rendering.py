@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 from symmerge_jax import autoencoders, symmetry, training, zoo
 from symmerge_jax.learning import _autoencoder, _fit, _twins
 
-Loss = Literal["function", "weights"]
+LOSSES = ("function", "weights")
 """What is compared: renderings, or (an ablation) weights in canonical form."""
 
 _NUM_ORBITS, _NUM_TWINS = 4, 8
@@ -26,7 +26,7 @@ def rendering_job(
     encoder: Mapping[str, Any],
     decoder: Mapping[str, Any],
     val_points: np.ndarray | None = None,
-    loss: Loss = "function",
+    loss: str = "function",
     num_points: int | None = None,
     augment: bool = False,
     on_renderings: Callable[[int, np.ndarray, np.ndarray], Any] | None = None,
@@ -59,8 +59,8 @@ def rendering_job(
     Raises:
       ValueError: an unknown loss, encoder or option, or `num_points` out of range.
     """
-    if loss not in get_args(Loss):
-        raise ValueError(f"loss is {loss!r}, known are {get_args(Loss)}.")
+    if loss not in LOSSES:
+        raise ValueError(f"loss is {loss!r}, known are {LOSSES}.")
     if num_points is not None and not 1 <= num_points <= len(points):
         raise ValueError(
             f"num_points is {num_points}, it must lie in 1..{len(points)}, the number"

@@ -25,7 +25,7 @@ from experiments.populations import make_classifier_zoo
 from experiments.train import _classifier_measures, _measures, _training
 from symmerge_jax import autoencoders, learning, plots
 
-_CAPTION = """`kl`: divergence of the decoded network's classes, in nats, as trained for.
+_CAPTION = """`kl`: divergence of classes from the original's, in nats, as trained for.
 `agreement`: share of images that both put into one class.
 `X_mean_latent`: a decoder that always gives one good network keeps accuracies, but does
 not agree with the network at hand; `X_without_Y`: one part of the latent replaced by
