@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax import autoencoders, symmetry, training, zoo
+from symmerge_jax import autoencoders, networks, symmetry, training, zoo
 from symmerge_jax.learning import _autoencoder, _fit, _twins
 
 LOSSES = ("function", "weights")
@@ -90,7 +90,7 @@ def rendering_job(
                 point_key, len(grid), (num_points,), replace=False
             )
             where, targets = grid[chosen], targets[:, chosen]
-        outputs = autoencoders.render(model.network, decoded, where)
+        outputs = networks.render(model.network, decoded, where)
         return jnp.mean(autoencoders.functional_loss(outputs, targets)), {}
 
     def batches(seed: int, batch_size: int):
@@ -135,13 +135,13 @@ def _evaluator(model, val: zoo.Zoo, points, on_renderings) -> _fit.Evaluator:
     def decode(variables, batch):
         latents = model.encode(variables, batch["params"])
         decoded = model.decode(variables, latents)
-        outputs = autoencoders.render(model.network, decoded, points)
+        outputs = networks.render(model.network, decoded, points)
         error = autoencoders.functional_loss(outputs, batch["targets"])
         return {"latents": latents, "outputs": outputs, "error": error}
 
     def evaluator(state):
         run = functools.partial(decode, training.eval_params(state))
-        results = autoencoders.map_batches(run, batch, 64)
+        results = networks.map_batches(run, batch, 64)
         error = results["error"][: len(val)]
         yield "mse", np.mean(error)
         yield "psnr", np.mean(autoencoders.psnr(error))
@@ -157,5 +157,5 @@ def _evaluator(model, val: zoo.Zoo, points, on_renderings) -> _fit.Evaluator:
 
 def _render(model, params_batch, points) -> np.ndarray:
     """Return the outputs `[N, S, O]` of many networks."""
-    render = jax.jit(lambda params: autoencoders.render(model.network, params, points))
-    return autoencoders.map_batches(render, params_batch, 256)
+    render = jax.jit(lambda params: networks.render(model.network, params, points))
+    return networks.map_batches(render, params_batch, 256)

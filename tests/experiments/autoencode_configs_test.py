@@ -5,7 +5,7 @@ import pytest
 
 from experiments import harness
 from experiments.train import _training, autoencode
-from symmerge_jax import autoencoders, networks
+from symmerge_jax import autoencoders, networks, symmetry
 from tests.experiments import configs
 
 VARIANTS = [
@@ -36,7 +36,7 @@ def test_every_config_describes_a_model(name, variant):
     sizes = [2, *config.architecture.hidden_sizes, 1]
     architecture = {"kind": "siren", "layer_sizes": sizes}
     shapes = jax.eval_shape(networks.build(architecture).init, jax.random.key(0))
-    statistics = {path: (0.0, 1.0) for path, _ in autoencoders.tensor_shapes(shapes)}
+    statistics = {path: (0.0, 1.0) for path, _ in symmetry.tensor_shapes(shapes)}
     model = autoencoders.build(
         architecture, _training.encoder_options(config), config.decoder, statistics
     )

@@ -183,8 +183,8 @@ def test_the_canonicalizer_of_a_workdir_works(any_finished):
     network = networks.build(inrs.architecture)
     grid = networks.coordinate_grid(8, 8)
     errors = autoencoders.functional_loss(
-        autoencoders.render(network, decoded, grid),
-        autoencoders.render(network, inrs.params, grid),
+        networks.render(network, decoded, grid),
+        networks.render(network, inrs.params, grid),
     )
     assert np.mean(errors) == pytest.approx(results["mse"], rel=0.5)
 
@@ -223,8 +223,8 @@ def test_a_damaged_checkpoint_is_named_with_the_remedy(copied):
     largest.write_bytes(largest.read_bytes()[:-1])
     with pytest.raises(
         ValueError,
-        match=rf"{latest} is damaged: its file .*{largest.name} has .* bytes .*;"
-        " delete this folder to go on from step 3",
+        match=rf"{latest} is damaged: its file .*{largest.name} was cut off .*;"
+        " delete this folder to resume from step 3",
     ):
         run(config, workdir)
 

@@ -116,7 +116,7 @@ def test_autoencoders_of_classifiers_read_mlps_too(made):
     assert task.train.inputs.shape == (48, 64)
     network = networks.build(mlps.architecture)
     one = jax.tree.map(lambda x: x[0], dict(mlps.params))
-    found = zoo.evaluate_classifier(network.apply, one, *task.test)
+    found = networks.evaluate_classifier(network.apply, one, *task.test)
     np.testing.assert_allclose(
         found["accuracy"], mlps.metrics["test_accuracy"][0], rtol=1e-6
     )

@@ -277,7 +277,7 @@ def test_training_starts_from_a_pretrained_encoder(inrs, tmp_path):
     assert results["num_steps"] == 2
     trained = learning.load_predictor(tmp_path / "run")
     start = autoencoders.load_canonicalizer(tmp_path / "auto")
-    assert trained.encoder == start.encoder
+    assert trained.encoder == start.encoder_options
     assert trained.statistics == start.statistics  # not those of this zoo
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import symmerge_jax
-from symmerge_jax import deep_align, files, learning, networks, training, zoo
+from symmerge_jax import deep_align, learning, networks, training, zoo
 from tests.learning import small
 
 DECODER = {"hidden_multipliers": (1,)}
@@ -122,7 +122,7 @@ def test_a_folder_of_another_training_is_refused(tmp_path):
     before = (tmp_path / "metrics.jsonl").read_bytes()
     for changes, message in (
         ({"options": small.options(seed=1)}, "seed was 0 and is now 1"),
-        ({"encoder": {**small.PROBE, "width": 5}}, "encoder was .* 'width': 4"),
+        ({"encoder": {**small.PROBE, "width": 5}}, "encoder_options was .* 'width': 4"),
         ({"loss": "weights"}, "loss was 'function' and is now 'weights'"),
     ):
         arguments = {"options": small.options(), **changes}

@@ -90,7 +90,11 @@ def test_nothing_is_changed_by_default(key):
     ("changes", "architecture", "message"),
     [
         ({"scale": -0.1}, SIREN, "scale of a warp must be >= 0"),
-        ({"shift": 0.1}, {"kind": "cnn"}, "shift of a warp change the coordinates.*'cnn'"),
+        (
+            {"shift": 0.1},
+            {"kind": "cnn"},
+            "shift of a warp change the coordinates.*'cnn'",
+        ),
         ({"rotation": 1.0}, WAVE, "rotation of a warp turns images.*these read 1"),
     ],
 )

@@ -37,7 +37,7 @@ MAY_CHANGE: tuple[str, ...] = (
 def default_config() -> harness.Config:
     """Return every key that exists; see `launch/configs/merge_mlps.py` for runs.
 
-    `training` are the fields of `zoo.ClassifierOptions`. `methods` are keys of
+    `training` are the fields of `zoo.EpochOptions`. `methods` are keys of
     `_mlp_methods.METHODS`; a group named like a method holds options of its solver.
     """
     return ConfigDict(

@@ -27,7 +27,7 @@ from experiments import harness
 from experiments.latents import _latent_maps, _latent_numbers
 from experiments.populations import _inr_pairs
 from experiments.train import _measures, _trained
-from symmerge_jax import autoencoders, networks, plots, training, zoo
+from symmerge_jax import networks, plots, training, zoo
 from symmerge_jax.typing import Params
 
 BASELINES = ("closed form", "raw weights")
@@ -272,7 +272,7 @@ def _features(config, compared) -> dict[str, Callable[[Params], Any]]:
             for encoder in compared.encoders
         },
         "closed form": lambda params: _measures.flat(
-            autoencoders.map_batches(closed_form, params, 512)
+            networks.map_batches(closed_form, params, 512)
         ),
         "raw weights": _measures.flat,
     }

@@ -169,7 +169,7 @@ def _load_images(config, network, num_classes: int) -> list[tuple[Any, Any]]:
     )
     found = []
     for part, images in zip(("train", "test"), splits, strict=True):
-        inputs = zoo.classifier_inputs(images.images)
+        inputs = networks.classifier_inputs(images.images)
         if inputs.shape[1:] != network.input_shape:
             raise ValueError(
                 f"config.data.source {source!r} has images of {inputs.shape[1:]}, the"

@@ -31,7 +31,7 @@ def classifier_task(
     counts = {"num_train": num_train, "num_test": num_test}
     splits = load_splits(config)
     for (key, count), found in zip(counts.items(), splits, strict=True):
-        inputs = zoo.classifier_inputs(found.images, network.input_shape)
+        inputs = networks.classifier_inputs(found.images, network.input_shape)
         zoo.check_data(network, inputs, found.labels, found.name)
         if count is not None and not 1 <= count <= len(inputs):
             raise ValueError(
@@ -60,7 +60,7 @@ def load_splits(config: harness.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
     """
     name, folder, count = (config.data[k] for k in ("source", "dir", "num_images"))
     source, _, split = name.partition("/")
-    if source in zoo.WITH_SPLITS and not split:
+    if source in zoo.SPLIT_SOURCES and not split:
         train = zoo.load_images(source, "train", folder, num_images=count)
         return train, zoo.load_images(source, "test", folder)
     if not 0 < config.data.test_fraction < 1:

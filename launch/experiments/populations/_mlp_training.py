@@ -61,7 +61,7 @@ def make_training(
         data.train_labels,
         num_networks=2 * config.num_pairs,
         seed=config.seed,
-        options=zoo.ClassifierOptions(**config.training.to_dict()),
+        options=zoo.EpochOptions(**config.training.to_dict()),
     )
 
 
@@ -81,7 +81,7 @@ def train(
     if training.checkpoint_steps(checkpoints):
         state, _ = training.restore_checkpoint(checkpoints, state)
     training.truncate_metrics(log, int(state.step))
-    evaluate = functools.partial(zoo.evaluate_classifier, network.apply)
+    evaluate = functools.partial(networks.evaluate_classifier, network.apply)
     measure = jax.jit(jax.vmap(evaluate, in_axes=(0, None, None)))
 
     def on_test(state):
@@ -132,4 +132,4 @@ def pick(params_batch: Any, index: int) -> Any:
 
 
 def _pixels(images):
-    return zoo.to_unit_range(images).reshape(len(images), -1)
+    return networks.to_unit_range(images).reshape(len(images), -1)

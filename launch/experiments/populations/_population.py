@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from symmerge_jax import autoencoders, networks, zoo as zoos
+from symmerge_jax import metanets, networks, zoo as zoos
 from symmerge_jax.typing import Params
 
 TEST_SUBSETS = ("test", "testing")
@@ -53,7 +53,7 @@ class Population(NamedTuple):
     zoo: zoos.Zoo
     network: networks.Network
     parts: dict[str, np.ndarray]
-    statistics: autoencoders.Statistics
+    statistics: metanets.Statistics
     task: Task
 
     @property

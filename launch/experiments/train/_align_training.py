@@ -6,7 +6,7 @@ from typing import Any
 from experiments import harness
 from experiments.populations import _align_population
 from experiments.train import _training
-from symmerge_jax import autoencoders, deep_align, learning, symmetry
+from symmerge_jax import deep_align, learning, metanets, symmetry
 from symmerge_jax.typing import Key, Params
 
 MODELS = ("deep_align", "ours")
@@ -33,7 +33,7 @@ def default_features(kind: str) -> dict[str, Any]:
         )
     if kind == "probes":
         return {"kind": kind, **_PROBES}
-    known = autoencoders.encoder_keys(kind)
+    known = metanets.encoder_keys(kind)
     options = _training.default_options()["encoder"]
     unread = {"latent_size", "num_probes"}
     kept = {k: v for k, v in options.items() if k in known and k not in unread}

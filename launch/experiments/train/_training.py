@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import config_dict
 
 from experiments import harness, populations
-from symmerge_jax import autoencoders, learning, plots, training, zoo
+from symmerge_jax import learning, metanets, plots, training, zoo
 
 _COUNTS = ("num_probe_networks", "num_orbits", "num_twins")
 
@@ -135,7 +135,7 @@ def default_options() -> dict[str, Any]:
 
 def encoder_options(config: harness.Config) -> dict[str, Any]:
     """Return the encoder as `autoencoders.build` takes it: the keys of its kind."""
-    known = autoencoders.encoder_keys(config.encoder.kind)
+    known = metanets.encoder_keys(config.encoder.kind)
     return {
         key: value
         for key, value in config.encoder.to_dict().items()
@@ -150,7 +150,7 @@ def check_encoder(config: harness.Config, defaults: harness.Config) -> None:
       ValueError: names them, or for an unknown kind.
     """
     kind = config.encoder.kind
-    known = autoencoders.encoder_keys(kind)
+    known = metanets.encoder_keys(kind)
     keys = [f"encoder.{key}" for key in defaults.encoder if key not in known]
     harness.refuse_unused(config, defaults, keys, f"encoder.kind={kind!r}")
 

@@ -50,7 +50,7 @@ def default_config() -> harness.Config:
 
     `task` is "label", the class of the image of each network, or "accuracy", its metric
     `test_accuracy`. The keys of `make_zoo.default_config` describe the INRs that are
-    made if `zoo` names none. `head` are arguments of `autoencoders.predictor`;
+    made if `zoo` names none. `head` are arguments of `metanets.make_predictor`;
     `distort` are those of `learning.Warp`; `label_smoothing` is for labels,
     `accuracy_loss` ("bce", binary cross-entropy as published, or "mse") for accuracies.
     `num_probe_networks` of the training networks are given to the baselines. With
