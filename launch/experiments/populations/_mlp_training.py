@@ -49,7 +49,9 @@ def plan(config: harness.Config) -> Plan:
     every = ("log_every", "checkpoint_every", "keep_checkpoints")
     harness.at_least(config, num_pairs=1, **dict.fromkeys(every, 1))
     splits = _image_splits.load_splits(config)
-    inputs = [zoo.to_unit_range(x.images).reshape(len(x.images), -1) for x in splits]
+    inputs = [
+        networks.to_unit_range(x.images).reshape(len(x.images), -1) for x in splits
+    ]
     labels = [x.labels for x in splits]
     train, test = map(_population.Examples, inputs, labels)
     num_classes = int(np.concatenate(labels).max()) + 1
@@ -89,7 +91,7 @@ def train(plan: Plan, folder: pathlib.Path) -> Params:
     if training.checkpoint_steps(checkpoints):
         state, _ = training.restore_checkpoint(checkpoints, state)
     training.truncate_metrics(log, int(state.step))
-    evaluate = functools.partial(zoo.evaluate_classifier, plan.network.apply)
+    evaluate = functools.partial(networks.evaluate_classifier, plan.network.apply)
     measure = jax.jit(jax.vmap(evaluate, in_axes=(0, None, None)))
 
     def on_test(state):
