@@ -1,7 +1,7 @@
 """Deep-Align: networks that have learned to align networks."""
 
 from symmerge_jax.deep_align._aligner import DeepAlign
-from symmerge_jax.deep_align._augment import distort
+from symmerge_jax.deep_align._augment import perturb_weights
 from symmerge_jax.deep_align._build import FEATURES, build
 from symmerge_jax.deep_align._files import (
     TrainedMatcher,
@@ -14,7 +14,7 @@ from symmerge_jax.deep_align._losses import (
     supervised_loss,
     task_loss,
 )
-from symmerge_jax.deep_align._matcher import Matcher, assign, matcher
+from symmerge_jax.deep_align._matcher import Matcher, matcher, nearest_element
 from symmerge_jax.deep_align._probe_features import ProbeFeatures
 from symmerge_jax.deep_align._refine import refined
 
@@ -25,12 +25,12 @@ __all__ = [
     "ProbeFeatures",
     "TrainedMatcher",
     "alignment_loss",
-    "assign",
     "build",
-    "distort",
     "load_matcher",
     "matcher",
     "move_softly",
+    "nearest_element",
+    "perturb_weights",
     "refined",
     "save_matcher",
     "supervised_loss",

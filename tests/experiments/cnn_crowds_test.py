@@ -4,7 +4,7 @@ import pytest
 
 import symmerge_jax
 from experiments.compare import _cnn_crowds, _cnn_methods
-from symmerge_jax import alignment, symmetry
+from symmerge_jax import certificates, symmetry
 from tests.experiments import cnns
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (6, 8, 8, 1)).astype(np.float32)
@@ -55,8 +55,8 @@ def test_the_frame_of_a_mean_does_not_matter():
     aligned = symmerge_jax.align(a, b, network.spec).params
     in_frame_of_a = jax.tree.map(lambda x, y: (x + y) / 2, a, aligned)
     balanced = symmerge_jax.merge([a, b], network.spec).params
-    proof = alignment.compare(
-        network.apply, in_frame_of_a, balanced, network.spec, inputs=IMAGES
+    proof = certificates.compare_functions(
+        in_frame_of_a, balanced, network, inputs=IMAGES
     )
     assert proof.max_difference < 1e-5 * proof.output_scale
     apart = jax.tree.map(lambda x, y: np.abs(x - y).max(), in_frame_of_a, balanced)

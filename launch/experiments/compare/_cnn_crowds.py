@@ -104,14 +104,14 @@ def _solving(solver, spec):
     return jax.jit(program)
 
 
-def _canonicalize(mode: str | None):
-    """Return a method that takes every network for itself; None: the closed form."""
+def _canonicalize(form: str):
+    """Return a method that takes every network for itself."""
 
     def bring(context: _cnn_methods.Context, params: Params) -> Params:
         shape = jax.tree.leaves(params)[0].shape[:2]
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), params)
-        form, _ = _cnn_methods.canonical_forms(context, flat, mode)
-        return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), form)
+        found, _ = _cnn_methods.canonical_forms(context, flat, form)
+        return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), found)
 
     return bring
 
@@ -124,7 +124,7 @@ METHODS = {
     "universe": Method(
         label="common reference (Universe)", bring=_solve(alignment.Universe())
     ),
-    "closed_form": Method(label="closed form", bring=_canonicalize(None)),
+    "closed_form": Method(label="closed form", bring=_canonicalize("closed")),
     "template": Method(
         label="template of the autoencoder",
         bring=_canonicalize("template"),
@@ -132,7 +132,7 @@ METHODS = {
     ),
     "reconstruct": Method(
         label="decoded weights",
-        bring=_canonicalize("reconstruct"),
+        bring=_canonicalize("decoded"),
         is_exact=False,
         needs_canonicalizer=True,
     ),

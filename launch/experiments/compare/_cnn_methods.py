@@ -11,7 +11,7 @@ import numpy as np
 
 import symmerge_jax
 from experiments.compare import _methods
-from symmerge_jax import alignment, autoencoders, networks, symmetry
+from symmerge_jax import alignment, autoencoders, certificates, networks, symmetry
 from symmerge_jax.typing import Key, Params
 
 
@@ -180,12 +180,14 @@ def _function_error(context, is_exact, before, after, element) -> np.ndarray:
     apply, spec = context.network.apply, context.spec
     inputs = context.test_inputs[:64]
     if not is_exact:
-        proof = alignment.compare(apply, before, after, spec, inputs=inputs)
+        proof = certificates.compare_functions(
+            before, after, spec, apply=apply, inputs=inputs
+        )
     elif element is None:
         return np.zeros(spec.batch_shape(before))
     else:
-        proof = alignment.certify(
-            apply, before, element, spec, inputs=inputs, fold=True
+        proof = certificates.certify(
+            before, element, spec, apply=apply, inputs=inputs, fold=True
         )
         proof.require("A network, when aligned,")
     return proof.max_difference / proof.output_scale
@@ -219,12 +221,11 @@ def _match(
 
     def move(context: Context, a: Params, b: Params) -> Moved:
         aligner = make_aligner(context)
-        data: dict[str, Any] = {}
+        task = None
         if uses_data:
-            data = {
-                "data": context.train_inputs,
-                "features_fn": context.network.features,
-            }
+            task = symmerge_jax.Task(
+                context.train_inputs, features_fn=context.network.features
+            )
 
         def align(rows):
             params_a, params_b = rows
@@ -234,7 +235,7 @@ def _match(
                 context.spec,
                 aligner=aligner,
                 key=context.key,
-                **data,
+                task=task,
             )
             return found.params, found.result.element
 
@@ -245,38 +246,35 @@ def _match(
 
 
 def canonical_forms(
-    context: Context, params: Params, mode: str | None
+    context: Context, params: Params, form: str
 ) -> tuple[Params, symmetry.GroupElement | None]:
     """Return each network's own representative, and how it was moved there.
 
     Args:
-      context: has the canonicaliser, for a mode.
+      context: has the canonicaliser, for all but the closed form.
       params: networks `[N, ...]`.
-      mode: see `symmerge_jax.canonicalize`; None for the closed form.
+      form: see `symmerge_jax.canonicalize`.
 
     Returns:
       Parameters `[N, ...]`, and the elements where there are any.
     """
-    options: dict[str, Any] = {}
-    if mode is not None:
-        options = {"canonicalizer": context.canonicalizer, "mode": mode}
+    options: dict[str, Any] = {"form": form}
+    if form != "closed":
+        options["canonicalizer"] = context.canonicalizer
 
-    def form(rows):
-        if mode == "reconstruct":
-            return symmerge_jax.canonicalize(rows, context.spec, **options), None
-        return symmerge_jax.canonicalize(
-            rows, context.spec, return_element=True, **options
-        )
+    def canonical(rows):
+        found = symmerge_jax.canonicalize(rows, context.spec, **options)
+        return found.params, found.element
 
-    return autoencoders.map_batches(form, params, context.chunk_size)
+    return autoencoders.map_batches(canonical, params, context.chunk_size)
 
 
-def _canonicalize(mode: str | None):
-    """Return a method that takes every network for itself; None: the closed form."""
+def _canonicalize(form: str):
+    """Return a method that takes every network for itself."""
 
     def move(context: Context, a: Params, b: Params) -> Moved:
         (a, element_a), (b, element_b) = (
-            canonical_forms(context, params, mode) for params in (a, b)
+            canonical_forms(context, params, form) for params in (a, b)
         )
         return Moved(a, b, element_a, element_b)
 
@@ -306,7 +304,7 @@ METHODS = {
         move=_match(_methods.best),
         groups=_MORE_THAN_P,
     ),
-    "closed_form": Method(label="closed form", move=_canonicalize(None)),
+    "closed_form": Method(label="closed form", move=_canonicalize("closed")),
     "template": Method(
         label="template of the autoencoder",
         move=_canonicalize("template"),
@@ -314,7 +312,7 @@ METHODS = {
     ),
     "reconstruct": Method(
         label="decoded weights",
-        move=_canonicalize("reconstruct"),
+        move=_canonicalize("decoded"),
         is_exact=False,
         needs_canonicalizer=True,
     ),

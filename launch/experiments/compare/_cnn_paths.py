@@ -87,10 +87,10 @@ def evaluator(
             for params, target in zip(ends, targets, strict=True)
         )
         found = merging.loss_barrier(
-            losses[repair],
             a,
             b,
-            num_points,
+            losses[repair],
+            num_points=num_points,
             data=data,
             num_batch_axes=1,
             batch_size=batch_size,

@@ -57,7 +57,7 @@ METHODS = {
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "weight_matching": {"num_random_starts": 8, "max_sweeps": 100},
-    "activation_matching": {"similarity": "correlation", "scales": "weights"},
+    "activation_matching": {"similarity": "correlation", "scales": "balanced"},
     "sinkhorn_rebasin": {
         "cost": "midpoint",
         "num_steps": 300,

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from symmerge_jax import alignment, merging, networks, symmetry, zoo
+import symmerge_jax
+from symmerge_jax import alignment, certificates, merging, networks, symmetry, zoo
 
 MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 """What is measured at every point of a path: losses in nats, accuracies in [0, 1]."""
@@ -35,9 +36,9 @@ def make_problem(
         params_a=params_a,
         params_b=params_b,
         spec=network.spec,
-        data={"inputs": data.train_inputs, "labels": data.train_labels},
-        features_fn=features,
-        loss_fn=loss,
+        task=symmerge_jax.Task(
+            {"inputs": data.train_inputs, "labels": data.train_labels}, loss, features
+        ),
     )
 
 
@@ -65,9 +66,7 @@ def align_pair(
     start = time.perf_counter()
     result = jax.block_until_ready(program(key, problem))
     seconds = time.perf_counter() - start
-    proof = alignment.certify(
-        network.apply, problem.params_b, result.element, network.spec
-    )
+    proof = certificates.certify(problem.params_b, result.element, network)
     proof.require("The aligned network")
     moved = symmetry.act(result.element, problem.params_b, network.spec)
     return jax.device_get(moved), {
@@ -103,7 +102,11 @@ def measure_path(
         rows = {x: getattr(data, f"{split}_{x}") for x in ("inputs", "labels")}
         found = jax.device_get(
             merging.loss_barrier(
-                _losses(network.apply), params_a, params_b, num_points, data=rows
+                params_a,
+                params_b,
+                _losses(network.apply),
+                num_points=num_points,
+                data=rows,
             )
         )
         loss, accuracy = found.losses["loss"], 1 - found.losses["error"]

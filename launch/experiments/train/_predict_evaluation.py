@@ -74,7 +74,10 @@ def baselines(
     """
     if config.task == "accuracy":
         return _classifier_evaluation.accuracy_baselines(train, test)
-    closed_form = functools.partial(symmerge_jax.canonicalize, spec=spec)
+
+    def closed_form(params: Params) -> Params:
+        return symmerge_jax.canonicalize(params, spec).params
+
     found = {}
     for name, form in (("canonical", closed_form), ("weights", lambda params: params)):
         found[f"probe_{name}"] = _inr_evaluation.linear_probe(
