@@ -42,6 +42,7 @@ from symmerge_jax.symmetry._tree import (
     rebuild,
     rows,
     split,
+    tensor_shapes,
     unflatten,
 )
 from symmerge_jax.symmetry._unfold import unfold, unfold_uses
@@ -87,6 +88,7 @@ __all__ = [
     "sample_orbit",
     "spec_of",
     "split",
+    "tensor_shapes",
     "unflatten",
     "unfold",
     "unfold_uses",

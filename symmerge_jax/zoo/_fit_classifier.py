@@ -16,14 +16,13 @@ from jax import lax
 
 from symmerge_jax import networks, symmetry
 from symmerge_jax.typing import Array, Key, Params
-from symmerge_jax.zoo import _train_classifiers
 
 RANGES = ("learning_rate", "init_scale", "l2reg")
 """Hyper-parameters that are drawn log-uniformly."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PopulationOptions:
+class ZooOptions:
     """How to train the classifiers of a zoo.
 
     A pair `(low, high)` is a range from which each network draws log-uniformly.
@@ -82,7 +81,7 @@ class PopulationOptions:
 
 
 def fit_classifier(
-    network: networks.Network, key: Key, data: Any, options: PopulationOptions
+    network: networks.Network, key: Key, data: Any, options: ZooOptions
 ) -> tuple[Params, dict[str, Array]]:
     """Train one classifier with hyper-parameters of its own.
 
@@ -151,7 +150,7 @@ def fit_classifier(
     def measure(params):
         measures = {}
         for name, rows in (("train", train), ("test", (test_inputs, test_labels))):
-            found = _train_classifiers.evaluate_classifier(
+            found = networks.evaluate_classifier(
                 network.apply, params, *rows, batch_size=250
             )
             measures |= {f"{name}_{key}": value for key, value in found.items()}
@@ -164,7 +163,7 @@ def fit_classifier(
     return kept, measures
 
 
-def _draw(key: Key, options: PopulationOptions) -> dict[str, Array]:
+def _draw(key: Key, options: ZooOptions) -> dict[str, Array]:
     """Return the hyper-parameters of one network."""
     drawn = {}
     for number, name in enumerate(RANGES):

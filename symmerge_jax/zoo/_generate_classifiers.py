@@ -21,7 +21,7 @@ from symmerge_jax import networks
 from symmerge_jax.zoo import (
     _chunks,
     _fit_classifier,
-    _generate,
+    _generate_sirens,
     _images,
     _train_classifiers,
     _zoo,
@@ -38,7 +38,7 @@ def generate_classifier_zoo(
     num_networks: int,
     seed: int = 0,
     architecture: Mapping[str, Any] = SMALL_CNN,
-    options: _fit_classifier.PopulationOptions | None = None,
+    options: _fit_classifier.ZooOptions | None = None,
     chunk_size: int = 32,
     parts_dir: str | os.PathLike | None = None,
     devices: Sequence[Any] | None = None,
@@ -51,13 +51,13 @@ def generate_classifier_zoo(
     Networks that diverged are left out and counted in the provenance.
 
     Args:
-      train: images to train on; see `classifier_inputs` for what a network reads.
+      train: images to train on, read as `networks.classifier_inputs` of them.
       test: images for the test accuracy.
       num_networks: training runs.
       seed: seed of the zoo.
       architecture: of any kind that reads such images, whole or as rows of pixels,
         and knows their classes: `{"kind": "mlp", "layer_sizes": [784, 128, 10]}`.
-      options: the recipe; the defaults of `PopulationOptions` if None.
+      options: the recipe; the defaults of `ZooOptions` if None.
       chunk_size: runs per call of the compiled program, rounded up to what the devices
         share evenly.
       parts_dir: folder for the parts of an unfinished zoo, or None to keep none.
@@ -72,7 +72,7 @@ def generate_classifier_zoo(
       ValueError: no networks, images that do not fit the architecture or each other,
         parts of another zoo, or no network that did not diverge.
     """
-    options = _fit_classifier.PopulationOptions() if options is None else options
+    options = _fit_classifier.ZooOptions() if options is None else options
     recipe = classifier_recipe(
         train,
         test,
@@ -85,7 +85,9 @@ def generate_classifier_zoo(
     chunk_size = min(chunk_size, num_networks)
     chunk_size = -(-chunk_size // len(devices)) * len(devices)
     shape = networks.build(recipe["architecture"]).input_shape
-    pairs = [(classifier_inputs(x.images, shape), x.labels) for x in (train, test)]
+    pairs = [
+        (networks.classifier_inputs(x.images, shape), x.labels) for x in (train, test)
+    ]
     data = jax.device_put((*pairs[0], *pairs[1]))
     fit = _compile(
         json.dumps(recipe["architecture"]), options, tuple(devices), chunk_size
@@ -132,7 +134,7 @@ def generate_classifier_zoo(
     )
 
 
-def load_or_train(
+def load_or_train_classifiers(
     path: str | os.PathLike,
     train: _images.ImageSet,
     test: _images.ImageSet,
@@ -157,35 +159,7 @@ def load_or_train(
     named = {"num_networks", "seed", "architecture", "options"} & set(arguments)
     recipe = classifier_recipe(train, test, **{n: arguments[n] for n in named})
     make = functools.partial(generate_classifier_zoo, train, test, **arguments)
-    return _generate.load_or_make(path, recipe, make)
-
-
-def classifier_inputs(
-    images: np.ndarray, input_shape: Sequence[int] | None = None
-) -> np.ndarray:
-    """Return grey images as what a classifier reads.
-
-    Args:
-      images: `[S, H, W]`, uint8 in 0..255 or float32 in [0, 1].
-      input_shape: that of the network: `(H, W, 1)`, also if None, or `(H * W,)` for
-        the pixels row by row.
-
-    Returns:
-      `[S, *input_shape]` float32 in [-1, 1].
-
-    Raises:
-      ValueError: another shape.
-    """
-    height, width = images.shape[1:]
-    whole, flat = (height, width, 1), (height * width,)
-    shape = whole if input_shape is None else tuple(input_shape)
-    if shape not in (whole, flat):
-        raise ValueError(
-            f"A network that reads inputs of shape {shape} cannot read images of"
-            f" {height} x {width} pixels, which have the shape {whole}, or {flat} row"
-            " by row."
-        )
-    return (_images.to_unit_range(images) * 2 - 1).reshape(-1, *shape)
+    return _generate_sirens.load_or_make(path, recipe, make)
 
 
 def classifier_recipe(
@@ -195,7 +169,7 @@ def classifier_recipe(
     num_networks: int,
     seed: int = 0,
     architecture: Mapping[str, Any] = SMALL_CNN,
-    options: _fit_classifier.PopulationOptions | None = None,
+    options: _fit_classifier.ZooOptions | None = None,
 ) -> dict[str, Any]:
     """Return all that decides the weights of a zoo, as JSON would hold it, checked.
 
@@ -219,14 +193,14 @@ def classifier_recipe(
     network = networks.build(architecture)
     for images in (train, test):
         try:
-            inputs = classifier_inputs(images.images[:1], network.input_shape)
+            inputs = networks.classifier_inputs(images.images[:1], network.input_shape)
         except ValueError as error:
             raise ValueError(
                 f"The images {images.name} do not fit the architecture {architecture}."
                 f" {error}"
             ) from error
         _train_classifiers.check_data(network, inputs, images.labels, images.name)
-    options = _fit_classifier.PopulationOptions() if options is None else options
+    options = _fit_classifier.ZooOptions() if options is None else options
     recipe = {
         "made_by": "generate_classifier_zoo",
         "source": train.name,

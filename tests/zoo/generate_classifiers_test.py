@@ -13,7 +13,7 @@ ARCHITECTURE = {
     "num_classes": 2,
 }
 MLP = {"kind": "mlp", "layer_sizes": [36, 4, 2]}
-OPTIONS = zoo.PopulationOptions(
+OPTIONS = zoo.ZooOptions(
     num_steps=60,
     batch_size=16,
     keep_steps=(3,),
@@ -67,7 +67,7 @@ def test_every_network_has_hyperparameters_of_its_own(made):
 def test_measures_are_those_of_the_stored_weights(made):
     network = networks.build(made.architecture)
     logits = jax.vmap(network.apply, (0, None))(
-        made.params, zoo.classifier_inputs(TEST.images)
+        made.params, networks.classifier_inputs(TEST.images)
     )
     accuracy = np.mean(np.argmax(logits, axis=-1) == TEST.labels[None], axis=1)
     np.testing.assert_allclose(made.metrics["test_accuracy"], accuracy, atol=1e-6)
@@ -98,10 +98,10 @@ def test_all_networks_of_rows_of_pixels_are_taken():
 def test_inputs_keep_the_order_of_the_pixels():
     images = np.arange(6, dtype=np.uint8).reshape(1, 2, 3) * 51
     expected = [-1, -0.6, -0.2, 0.2, 0.6, 1]
-    flat = zoo.classifier_inputs(images, (6,))
+    flat = networks.classifier_inputs(images, (6,))
     np.testing.assert_allclose(flat, [expected], atol=1e-6)
     for shape in (None, (2, 3, 1), [2, 3, 1]):
-        whole = zoo.classifier_inputs(images, shape)
+        whole = networks.classifier_inputs(images, shape)
         np.testing.assert_array_equal(whole, flat.reshape(1, 2, 3, 1))
 
 
@@ -117,9 +117,9 @@ def test_an_interrupted_zoo_is_the_uninterrupted_one(made, tmp_path):
     arguments = {"architecture": ARCHITECTURE, "options": OPTIONS}
     arguments |= {"num_networks": 5, "chunk_size": 2}
     with pytest.raises(Stopped):
-        zoo.load_or_train(path, TRAIN, TEST, on_chunk=stop, **arguments)
+        zoo.load_or_train_classifiers(path, TRAIN, TEST, on_chunk=stop, **arguments)
     reports = []
-    again = zoo.load_or_train(
+    again = zoo.load_or_train_classifiers(
         path, TRAIN, TEST, on_chunk=lambda *report: reports.append(report), **arguments
     )
     assert reports[0][0] >= 2
@@ -127,7 +127,7 @@ def test_an_interrupted_zoo_is_the_uninterrupted_one(made, tmp_path):
     assert not path.with_name("cnn.zoo.parts").exists()
     other = {**arguments, "num_networks": 4}
     with pytest.raises(ValueError, match="its num_networks is 5, wanted 4"):
-        zoo.load_or_train(path, TRAIN, TEST, **other)
+        zoo.load_or_train_classifiers(path, TRAIN, TEST, **other)
 
 
 def test_networks_that_diverge_are_left_out_and_counted():
@@ -149,7 +149,7 @@ def test_networks_that_diverge_are_left_out_and_counted():
 )
 def test_options_outside_their_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        zoo.PopulationOptions(**options)
+        zoo.ZooOptions(**options)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def blobs():
 
 
 def train(blobs, *, num_networks=2, start=None, seed=0, **options):
-    options = zoo.ClassifierOptions(
+    options = zoo.EpochOptions(
         **{"num_epochs": 4, "batch_size": 16, "learning_rate": 0.02, **options}
     )
     plan = zoo.train_classifiers(
@@ -39,7 +39,7 @@ def train(blobs, *, num_networks=2, start=None, seed=0, **options):
 def test_training_learns_and_networks_differ(blobs):
     state, losses = train(blobs, num_epochs=20)
     assert losses[-1] < losses[0] / 2
-    evaluate = jax.vmap(zoo.evaluate_classifier, (None, 0, None, None))
+    evaluate = jax.vmap(networks.evaluate_classifier, (None, 0, None, None))
     found = evaluate(NETWORK.apply, state.params, *map(jnp.asarray, blobs))
     assert (found["accuracy"] > 0.95).all()
     first, second = state.params["dense_0"]["kernel"]
@@ -69,7 +69,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(blobs):
 
 def test_epochs_use_every_example_once_in_an_order_of_their_own(blobs):
     plan = zoo.train_classifiers(
-        NETWORK, *blobs, options=zoo.ClassifierOptions(batch_size=16)
+        NETWORK, *blobs, options=zoo.EpochOptions(batch_size=16)
     )
     order = plan.batch_fn(3)
     assert order.shape == (4, 2, 16)
@@ -98,7 +98,7 @@ def test_evaluation_is_the_formula_whatever_the_batch(blobs, key):
         "accuracy": np.mean(logits.argmax(1) == labels),
     }
     for batch_size in (10, 64, 1000):
-        found = zoo.evaluate_classifier(
+        found = networks.evaluate_classifier(
             NETWORK.apply, params, inputs, labels, batch_size=batch_size
         )
         for name, value in expected.items():
@@ -125,6 +125,4 @@ def test_what_does_not_fit_is_refused(blobs, change, message):
     arguments = {"inputs": blobs[0], "labels": blobs[1]}
     arguments |= {k: v for k, v in change.items() if k not in names}
     with pytest.raises(ValueError, match=message):
-        zoo.train_classifiers(
-            NETWORK, **arguments, options=zoo.ClassifierOptions(**options)
-        )
+        zoo.train_classifiers(NETWORK, **arguments, options=zoo.EpochOptions(**options))

@@ -239,7 +239,7 @@ def _match(
             )
             return found.params, found.result.element
 
-        moved, element = autoencoders.map_batches(align, (a, b), context.chunk_size)
+        moved, element = networks.map_batches(align, (a, b), context.chunk_size)
         return Moved(a, moved, None, element)
 
     return move
@@ -266,7 +266,7 @@ def canonical_forms(
         found = symmerge_jax.canonicalize(rows, context.spec, **options)
         return found.params, found.element
 
-    return autoencoders.map_batches(canonical, params, context.chunk_size)
+    return networks.map_batches(canonical, params, context.chunk_size)
 
 
 def _canonicalize(form: str):

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 import symmerge_jax
-from symmerge_jax import alignment, certificates, merging, networks, symmetry, zoo
+from symmerge_jax import alignment, certificates, merging, networks, symmetry
 
 MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 """What is measured at every point of a path: losses in nats, accuracies in [0, 1]."""
@@ -27,7 +27,7 @@ def make_problem(
         return network.features(params, data["inputs"])
 
     def loss(params, data):
-        measures = zoo.evaluate_classifier(
+        measures = networks.evaluate_classifier(
             network.apply, params, data["inputs"], data["labels"]
         )
         return measures["loss"]
@@ -129,7 +129,9 @@ def _losses(apply):
     """Return the losses of one network as one function, so that it compiles once."""
 
     def losses(params, rows):
-        found = zoo.evaluate_classifier(apply, params, rows["inputs"], rows["labels"])
+        found = networks.evaluate_classifier(
+            apply, params, rows["inputs"], rows["labels"]
+        )
         return {"loss": found["loss"], "error": 1 - found["accuracy"]}
 
     return losses
