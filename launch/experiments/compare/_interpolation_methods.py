@@ -203,20 +203,21 @@ def _best(context: Context) -> alignment.Aligner:
     return alignment.WeightMatching(num_random_starts=context.num_random_starts)
 
 
-def _canonicalize(mode: str | None):
-    """Return a method that moves every network for itself; the closed form for None."""
+def _canonicalize(form: str):
+    """Return a method that moves every network for itself."""
 
     def move(context: Context, pairs: _inr_pairs.Pairs):
-        options: dict[str, Any] = {"return_element": True}
-        if mode is not None:
-            options |= {"canonicalizer": context.canonicalizer, "mode": mode}
+        options: dict[str, Any] = {"form": form}
+        if form != "closed":
+            options["canonicalizer"] = context.canonicalizer
 
-        def form(params):
-            return symmerge_jax.canonicalize(params, context.spec, **options)
+        def canonical(params):
+            found = symmerge_jax.canonicalize(params, context.spec, **options)
+            return found.params, found.element
 
         size = context.chunk_size
-        a, _ = networks.map_batches(form, pairs.params_a, size)
-        b, element = networks.map_batches(form, pairs.params_b, size)
+        a, _ = networks.map_batches(canonical, pairs.params_a, size)
+        b, element = networks.map_batches(canonical, pairs.params_b, size)
         return a, b, functools.partial(_act, context.spec, element, fold=True)
 
     return move
@@ -270,7 +271,7 @@ METHODS = {
     ),
     "matching_pd": Method(label="matching PD (published)", move=_published()),
     "matching_best": Method(label="matching PD, best start", move=_match(_best)),
-    "closed_form": Method(label="closed form", move=_canonicalize(None)),
+    "closed_form": Method(label="closed form", move=_canonicalize("closed")),
     "template": Method(label="template", move=_canonicalize("template")),
     "reconstruct": Method(label="decoded weights", move=_decode, reads_latents=True),
     "latent": Method(

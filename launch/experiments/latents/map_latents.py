@@ -262,7 +262,7 @@ def _features(config, compared) -> dict[str, Callable[[Params], Any]]:
     spec = networks.build(compared.zoo.architecture).spec
 
     def closed_form(params):
-        return symmerge_jax.canonicalize(params, spec)
+        return symmerge_jax.canonicalize(params, spec).params
 
     return {
         **{
