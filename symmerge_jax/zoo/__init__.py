@@ -28,8 +28,8 @@ from symmerge_jax.zoo._images import (
 from symmerge_jax.zoo._import_dws import import_dws
 from symmerge_jax.zoo._import_small_cnn import import_small_cnn
 from symmerge_jax.zoo._import_torch import params_from_sequential, torch_layers
+from symmerge_jax.zoo._parts import concatenate, select, split, statistics, summary
 from symmerge_jax.zoo._sine import sin_cos_turns
-from symmerge_jax.zoo._summary import summary
 from symmerge_jax.zoo._torch_file import (
     find_torch_state_dict,
     is_torch_file,
@@ -46,12 +46,8 @@ from symmerge_jax.zoo._zoo import (
     Zoo,
     check_finite,
     complete_architecture,
-    concatenate,
     create,
     require_architecture,
-    select,
-    split,
-    statistics,
 )
 from symmerge_jax.zoo._zoo_file import load, save
 
