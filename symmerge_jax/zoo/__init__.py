@@ -1,7 +1,6 @@
 """Populations of networks: made, imported, stored, divided."""
 
 from symmerge_jax.zoo._batches import batch_indices
-from symmerge_jax.zoo._download_small_cnn import download_small_cnn_zoo
 from symmerge_jax.zoo._fit_classifier import ZooOptions, fit_classifier
 from symmerge_jax.zoo._fit_siren import SirenOptions, fit_sirens
 from symmerge_jax.zoo._generate_classifiers import (
@@ -16,17 +15,16 @@ from symmerge_jax.zoo._generate_sirens import (
     generate_siren_zoo,
     load_or_fit_sirens,
 )
-from symmerge_jax.zoo._image_folder import load_image_folder
+from symmerge_jax.zoo._image_files import load_image_folder, read_idx
 from symmerge_jax.zoo._images import (
     SOURCES,
     SPLIT_SOURCES,
     ImageSet,
     load_images,
-    read_idx,
     to_unit_range,
 )
 from symmerge_jax.zoo._import_dws import import_dws
-from symmerge_jax.zoo._import_small_cnn import import_small_cnn
+from symmerge_jax.zoo._import_small_cnn import download_small_cnn_zoo, import_small_cnn
 from symmerge_jax.zoo._import_torch import params_from_sequential, torch_layers
 from symmerge_jax.zoo._parts import concatenate, select, split, statistics, summary
 from symmerge_jax.zoo._sine import sin_cos_turns

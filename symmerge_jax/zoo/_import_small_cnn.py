@@ -1,11 +1,14 @@
-"""The Small CNN Zoo as a zoo: many small classifiers trained in many ways.
+"""The Small CNN Zoo, downloaded and imported: classifiers trained in many ways.
 
 Unterthiner et al. 2020, *Predicting neural network accuracy from weights*, arXiv
-2002.11448: for each of four data sets 30,000 training runs of one CNN, of which 9
-checkpoints were kept. The published weights are one matrix of 5.4 GB, so only the
-selected rows are read.
+2002.11448, licence CC BY 4.0: for each of four data sets 30,000 training runs of one
+CNN, of which 9 checkpoints were kept. The published weights are one matrix of 5.4 GB,
+so only the selected rows are read. The links and the numbers of rows are those of
+`dnn_predict_accuracy/README.md` in github.com/google-research/google-research, with
+storage.googleapis.com for storage.cloud.google.com, which wants a browser.
 """
 
+import functools
 import os
 import pathlib
 import random
@@ -14,10 +17,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from symmerge_jax import networks, symmetry
-from symmerge_jax.zoo import _chunks, _small_cnn_files, _zoo
+from symmerge_jax.zoo import _chunks, _download, _small_cnn_files, _zoo
 
 PARTS = ("train", "val", "test")
 _ROWS_AT_ONCE = 1024
+_URL = "https://storage.googleapis.com/gresearch/smallcnnzoo-dataset/"
+_NUM_ROWS = {
+    "cifar10": 270_000,
+    "fashion_mnist": 270_000,
+    "mnist": 269_973,
+    "svhn_cropped": 269_892,
+}
+_NUM_COLUMNS = 4970
 
 
 def import_small_cnn(
@@ -127,6 +138,56 @@ def import_small_cnn(
             "num_skipped": num_skipped,
         },
     )
+
+
+def download_small_cnn_zoo(
+    dataset: str = "cifar10", folder: str | os.PathLike | None = None
+) -> pathlib.Path:
+    """Download and unpack the Small CNN Zoo of one data set, unless it is there.
+
+    It takes some 5.4 GB for the weights, and as much again for the archive until that
+    is unpacked. No checksums are published: what is checked is that the archive unpacks
+    whole, that the weights have the published number of rows and columns, and that
+    layout and metrics fit them.
+
+    Args:
+      dataset: "cifar10", "fashion_mnist", "mnist" or "svhn_cropped".
+      folder: where to put the folder of the data set; the user's cache if None.
+
+    Returns:
+      The folder, for `import_small_cnn`.
+
+    Raises:
+      FileNotFoundError: no connection; tells where to put the file by hand.
+      ValueError: an unknown data set, or an archive that is damaged or holds something
+        else.
+    """
+    if dataset not in _NUM_ROWS:
+        raise ValueError(
+            f"The Small CNN Zoo has no data set {dataset!r}; it has"
+            f" {', '.join(_NUM_ROWS)}."
+        )
+    if folder is None:
+        folder = _download.cache() / "small_cnn_zoo"
+    return _download.fetch_members(
+        f"{_URL}{dataset}.tar.xz",
+        pathlib.Path(folder) / dataset,
+        _small_cnn_files.FILES,
+        check=functools.partial(_check_published, _NUM_ROWS[dataset]),
+    )
+
+
+def _check_published(num_rows: int, folder: pathlib.Path) -> None:
+    """Refuse files that are not what was published."""
+    weight_file, metrics_file, layout_file = _small_cnn_files.find(folder)
+    weights = _small_cnn_files.open_weights(weight_file)
+    if weights.shape != (num_rows, _NUM_COLUMNS):
+        raise ValueError(
+            f"its weights have the shape {weights.shape}, published are"
+            f" {(num_rows, _NUM_COLUMNS)}"
+        )
+    _small_cnn_files.read_layout(layout_file, _NUM_COLUMNS, (32, 32, 1))
+    _small_cnn_files.read_metrics(metrics_file, num_rows)
 
 
 def _check_selection(metrics, steps, activation, path):
