@@ -40,17 +40,10 @@ def gather(
 ) -> tuple[Params, dict[str, np.ndarray]]:
     """Return weights and metrics of all networks, stacked.
 
-    Args:
-      fit_chunk: from the numbers of the networks of a chunk, `[chunk_size]` int32, to
-        their weights and metrics. The last chunk repeats its last network.
-      num_networks: networks in all.
-      chunk_size: networks per chunk.
-      recipe: what decides the weights.
-      parts_dir: folder where finished chunks are kept and found, or None.
-      devices: what the networks are fitted on.
-      stats: what to tell of the metrics of a chunk.
-      on_chunk: called as `on_chunk(done, total, stats)` after each chunk, and once
-        before the first, with no stats and the networks that parts hold already.
+    `fit_chunk` gets the numbers of the networks of a chunk, `[chunk_size]` int32; the
+    last chunk repeats its last network. Finished chunks are kept in `parts_dir`, beside
+    the `recipe` that decides the weights, and found there. `stats` says what to tell
+    `on_chunk` of the metrics of a chunk.
     """
     parts = _Parts(parts_dir, {**recipe, "chunk_size": chunk_size})
 
@@ -85,13 +78,10 @@ def gather(
 def spread(
     function: Callable[..., Any], devices: Sequence[Any], is_data: Sequence[bool]
 ) -> Callable[..., Any]:
-    """Return a compiled function whose results are rows that the devices share.
+    """Return a compiled function whose rows of results the devices share.
 
-    Args:
-      function: what each device computes from its share.
-      devices: the devices.
-      is_data: for every argument, whether the devices share its rows; the others are
-        given to all of them.
+    `is_data` says for every argument whether they share its rows, too; the others are
+    given to all of them.
     """
     rows = PartitionSpec("data")
     return jax.jit(

@@ -30,14 +30,8 @@ def fetch(
 ) -> pathlib.Path:
     """Return a file after downloading it, unless it is there.
 
-    Args:
-      url: where it comes from.
-      path: where it goes.
-      known_hash: its digest, as `sha256:...`, or None if none is known.
-      otherwise: what may be done instead, for messages.
-
-    Raises:
-      FileNotFoundError: no connection, or another digest.
+    `known_hash` is its digest, as `sha256:...`; `otherwise` says what may be done
+    instead, for messages.
     """
     import pooch
 
@@ -65,20 +59,12 @@ def fetch_members(
     known_hash: str | None = None,
     check: Callable[[pathlib.Path], None] | None = None,
 ) -> pathlib.Path:
-    """Return a folder with files of an archive after downloading it, if they lack.
+    """Return a folder with files of an archive, which is downloaded if need be.
 
-    Args:
-      url: the archive. It is kept beside the folder until that is complete.
-      folder: where the files go.
-      names: of the files, without the folders that they have in the archive. Nothing
-        else of it is unpacked.
-      known_hash: digest of the archive.
-      check: called with the folder of the unpacked files before they get their names;
-        raises ValueError for files that are not what they should be.
-
-    Raises:
-      FileNotFoundError: no connection; tells where to put the files by hand.
-      ValueError: an archive that is damaged, or lacks a file.
+    The archive is kept beside the folder until that is complete. Of its members only
+    the files of these `names` are unpacked, whatever their folders. They get their
+    names after `check`, which raises ValueError for files that are not as they should
+    be, has looked at the folder of the unpacked files.
     """
     if all((folder / name).is_file() for name in names):
         return folder

@@ -188,7 +188,9 @@ def _compile(
             images.reshape(-1, group_size, *images.shape[1:]),
         )
         fitted = lax.map(
-            lambda group: _fit_siren.fit_sirens(key, *group, architecture, options),
+            lambda group: _fit_siren.fit_sirens(
+                key, group[0], group[1], architecture, options
+            ),
             groups,
         )
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), fitted)

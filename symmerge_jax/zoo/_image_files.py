@@ -26,23 +26,9 @@ _ROW = 1 + 3 * 32 * 32
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp")
 
 
-def read_idx(path: str | os.PathLike) -> np.ndarray:
-    """Return the uint8 array in an idx file.
-
-    Args:
-      path: the file, packed by gzip if its name ends in `.gz`.
-
-    Returns:
-      The array.
-
-    Raises:
-      FileNotFoundError: no such file.
-      ValueError: a file that is damaged, truncated, or no idx file of uint8.
-    """
-    path = pathlib.Path(path)
+def read_idx(path: pathlib.Path) -> np.ndarray:
+    """Return the uint8 array in an idx file, packed by gzip if it ends in `.gz`."""
     remedy = "Remove it and fetch it again."
-    if not path.is_file():
-        raise FileNotFoundError(f"No file {path}.")
     try:
         raw = path.read_bytes()
         raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
@@ -63,21 +49,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
 def load_cifar10(
     split: str, data_dir: str | os.PathLike | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return grey images and their classes.
-
-    Args:
-      split: "train" or "test".
-      data_dir: a folder with `cifar10/NAME.npz`, which holds `x_train`, `y_train`,
-        `x_test` and `y_test` in grey; or with `cifar-10-batches-bin/` of the original
-        binary version; None to download that into the user's cache.
-
-    Returns:
-      `[M, 32, 32]` uint8 and `[M]` int32.
-
-    Raises:
-      FileNotFoundError: neither is there, or the download fails.
-      ValueError: a damaged file (named).
-    """
+    """Return the images `[M, 32, 32]` uint8 of a split, and their classes `[M]`."""
     if data_dir is None:
         names = [name for group in _CIFAR10_FILES.values() for name in group]
         batches = _download.fetch_members(
@@ -102,26 +74,14 @@ def load_cifar10(
 def load_image_folder(
     folder: str | os.PathLike,
     *,
-    to_grey: bool = False,
-    centre_crop: bool = False,
-    size: int | None = None,
+    to_grey: bool,
+    centre_crop: bool,
+    size: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images of a folder and its subfolders.
+    """Return the images `[M, H, W]` uint8 in the order of their paths, and labels.
 
-    Args:
-      folder: where the images are. Each subfolder is a class, numbered in the order of
-        names (a folder without subfolders is one class, 0).
-      to_grey: turn colour into grey (ITU-R 601 luma); otherwise it is refused.
-      centre_crop: cut the largest central square; otherwise others are refused.
-      size: side in pixels to scale to by area averaging, or None to leave it.
-
-    Returns:
-      `[M, H, W]` uint8 images in the order of their paths, and `[M]` int32 labels.
-
-    Raises:
-      FileNotFoundError: no folder, or no image in it.
-      ValueError: an image that is damaged, in colour, not square, or of another size
-        than the first. The message names the file and the remedy.
+    Each subfolder is a class, numbered in the order of names. Images are scaled by area
+    averaging.
     """
     folder = pathlib.Path(folder)
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)

@@ -1,6 +1,7 @@
-"""Parts of zoos: selected, joined, divided by image, and described."""
+"""Parts of zoos: selected, joined, divided by image, cut into batches, described."""
 
 import dataclasses
+import functools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -146,6 +147,51 @@ def split(
     return parts
 
 
+def batch_indices(
+    seed: int, step: int, batch_size: int, num_examples: int
+) -> np.ndarray:
+    """Return the examples of one training step.
+
+    Every epoch is a permutation of all examples that follows from the seed and the
+    epoch's number. Batches are cut from the stream of epochs: a batch may hold the end
+    of one and the start of the next, and every example is used. There is no state, so a
+    resumed run sees the examples that the uninterrupted run would have seen.
+
+    Args:
+      seed: seed of the order, at least 0.
+      step: number of the step, from 0.
+      batch_size: examples per step.
+      num_examples: examples in all.
+
+    Returns:
+      `[batch_size]` int64 numbers in `0..num_examples - 1`.
+
+    Raises:
+      ValueError: a batch larger than the zoo, or a size below 1.
+
+    Example:
+      >>> first = [batch_indices(0, step, 2, 6) for step in range(3)]
+      >>> sorted(np.concatenate(first).tolist())
+      [0, 1, 2, 3, 4, 5]
+    """
+    if batch_size < 1 or step < 0 or seed < 0:
+        raise ValueError(
+            f"batch_size must be at least 1, step and seed at least 0, got"
+            f" {batch_size}, {step} and {seed}."
+        )
+    if batch_size > num_examples:
+        raise ValueError(
+            f"A batch of {batch_size} is larger than the {num_examples} networks to"
+            " draw from. Use a smaller batch or a larger zoo."
+        )
+    first_epoch, start = divmod(step * batch_size, num_examples)
+    order = _epoch(seed, first_epoch, num_examples)[start : start + batch_size]
+    if len(order) < batch_size:
+        rest = _epoch(seed, first_epoch + 1, num_examples)[: batch_size - len(order)]
+        order = np.concatenate([order, rest])
+    return order.copy()
+
+
 def statistics(zoo: _zoo.Zoo) -> dict[Path, tuple[float, float]]:
     """Return mean and standard deviation of each tensor, over networks and entries."""
     return {
@@ -224,3 +270,9 @@ def _spread(values: np.ndarray) -> str:
     if len(known) < len(values):
         parts.append(f"{len(values) - len(known)} not finite")
     return ", ".join(parts)
+
+
+@functools.lru_cache(maxsize=8)
+def _epoch(seed: int, epoch: int, num_examples: int) -> np.ndarray:
+    """Return the permutation of one epoch."""
+    return np.random.Generator(np.random.PCG64((seed, epoch))).permutation(num_examples)

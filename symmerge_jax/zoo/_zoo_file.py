@@ -121,18 +121,11 @@ def load_or_make(
     recipe: Mapping[str, Any],
     make: Callable[[pathlib.Path], _zoo.Zoo],
 ) -> _zoo.Zoo:
-    """Return the zoo in a file if it has this recipe, or make it there.
+    """Return the zoo in a file, after `make(parts_dir)` has made it if it is missing.
 
-    Args:
-      path: the zoo file; its parts are kept in `PATH.parts` until it is complete.
-      recipe: all that decides the weights, as the zoo's provenance tells it.
-      make: `make(parts_dir)` returns the zoo.
-
-    Returns:
-      The zoo, as views of the file.
-
-    Raises:
-      ValueError: the file holds a zoo of another recipe, or another process makes it.
+    The recipe is all that decides the weights, as the zoo's provenance tells it. Parts
+    are kept in `PATH.parts` until the zoo is complete. A zoo of another recipe is
+    refused, and so is one that another process is making.
     """
     path = pathlib.Path(path)
     if not path.exists():

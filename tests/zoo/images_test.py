@@ -133,8 +133,8 @@ def test_colour_is_refused_or_converted(folder):
     colour[..., 1] = 100
     Image.fromarray(colour).save(folder / "a" / "x.png")
     with pytest.raises(ValueError, match=r"x\.png is not .* grey .*to_grey"):
-        zoo.load_image_folder(folder)
-    images, _ = zoo.load_image_folder(folder, to_grey=True)
+        zoo.load_images("folder", "all", folder)
+    images, *_ = zoo.load_images("folder", "all", folder, to_grey=True)
     assert images[0, 0, 0] == 59  # 0.587 * 100
 
 
@@ -143,25 +143,25 @@ def test_oblong_image_is_refused_or_cut(folder):
     pixels[:, 2:6] = 9
     Image.fromarray(pixels).save(folder / "a" / "x.png")
     with pytest.raises(ValueError, match=r"x\.png is not square: 8 x 4.*centre_crop"):
-        zoo.load_image_folder(folder)
-    images, _ = zoo.load_image_folder(folder, centre_crop=True)
+        zoo.load_images("folder", "all", folder)
+    images, *_ = zoo.load_images("folder", "all", folder, centre_crop=True)
     assert (images[0] == 9).all()
 
 
 def test_mixed_sizes_are_refused_or_scaled(folder):
     Image.fromarray(np.full((8, 8), 5, np.uint8)).save(folder / "b" / "1.png")
     with pytest.raises(ValueError, match=r"1\.png has \(8, 8\).*Set size"):
-        zoo.load_image_folder(folder)
-    images, _ = zoo.load_image_folder(folder, size=2)
+        zoo.load_images("folder", "all", folder)
+    images, *_ = zoo.load_images("folder", "all", folder, size=2)
     np.testing.assert_array_equal(images[2], np.full((2, 2), 5))
 
 
 def test_broken_image_and_empty_folder_are_named(folder, tmp_path):
     (folder / "a" / "x.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"x\.png is no image"):
-        zoo.load_image_folder(folder)
+        zoo.load_images("folder", "all", folder)
     with pytest.raises(FileNotFoundError, match="No image in the folder"):
-        zoo.load_image_folder(tmp_path / "nowhere")
+        zoo.load_images("folder", "all", tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
