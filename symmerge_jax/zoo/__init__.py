@@ -10,7 +10,6 @@ from symmerge_jax.zoo._fit_classifier import ZooOptions
 from symmerge_jax.zoo._fit_siren import SirenOptions
 from symmerge_jax.zoo._generate_classifiers import (
     SMALL_CNN,
-    classifier_inputs,
     classifier_recipe,
     generate_classifier_zoo,
     load_or_train_classifiers,
@@ -25,7 +24,6 @@ from symmerge_jax.zoo._images import (
     SPLIT_SOURCES,
     ImageSet,
     load_images,
-    to_unit_range,
 )
 from symmerge_jax.zoo._import_dws import import_dws
 from symmerge_jax.zoo._import_small_cnn import download_small_cnn_zoo, import_small_cnn
@@ -48,7 +46,6 @@ from symmerge_jax.zoo._train_classifiers import (
     ClassifierTraining,
     EpochOptions,
     check_data,
-    evaluate_classifier,
     train_classifiers,
 )
 from symmerge_jax.zoo._zoo import (
@@ -74,13 +71,11 @@ __all__ = [
     "batch_indices",
     "check_data",
     "check_finite",
-    "classifier_inputs",
     "classifier_recipe",
     "complete_architecture",
     "concatenate",
     "create",
     "download_small_cnn_zoo",
-    "evaluate_classifier",
     "find_torch_state_dict",
     "generate_classifier_zoo",
     "generate_siren_zoo",
@@ -100,7 +95,6 @@ __all__ = [
     "split",
     "statistics",
     "summary",
-    "to_unit_range",
     "torch_layers",
     "train_classifiers",
 ]

@@ -75,7 +75,7 @@ def generate_siren_zoo(
     key = jax.random.key(seed)
 
     def fit_chunk(indices: np.ndarray) -> tuple[Params, Mapping[str, np.ndarray]]:
-        pixels = _images.to_unit_range(images[image_row[indices]])
+        pixels = networks.to_unit_range(images[image_row[indices]])
         params, metrics = jax.device_get(fit(key, indices, pixels))
         bad = np.unique(indices[~np.isfinite(metrics["psnr"])])
         if bad.size:

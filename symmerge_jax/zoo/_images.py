@@ -144,13 +144,6 @@ def load_images(
     )
 
 
-def to_unit_range(images: np.ndarray) -> np.ndarray:
-    """Return images as float32 in [0, 1]: uint8 divided by 255, float32 as it is."""
-    if images.dtype == np.uint8:
-        return images.astype(np.float32) / np.float32(255)
-    return np.asarray(images, np.float32)
-
-
 def _load_splits(
     source: str, split: str, data_dir: str | os.PathLike | None
 ) -> ImageSet:

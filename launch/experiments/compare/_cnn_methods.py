@@ -238,7 +238,7 @@ def _match(
             )
             return found.params, found.result.element
 
-        moved, element = autoencoders.map_batches(align, (a, b), context.chunk_size)
+        moved, element = networks.map_batches(align, (a, b), context.chunk_size)
         return Moved(a, moved, None, element)
 
     return move
@@ -268,7 +268,7 @@ def canonical_forms(
             rows, context.spec, return_element=True, **options
         )
 
-    return autoencoders.map_batches(form, params, context.chunk_size)
+    return networks.map_batches(form, params, context.chunk_size)
 
 
 def _canonicalize(mode: str | None):

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from experiments.compare import _cnn_repair
-from symmerge_jax import merging, networks, zoo
+from symmerge_jax import merging, networks
 from symmerge_jax.typing import Array, Params
 
 _BATCH_SIZE = 250
@@ -107,7 +107,7 @@ def _losses(
     params = _cnn_repair.repaired(
         network, point["params"], point["target"], data["repair"], repair
     )
-    found = zoo.evaluate_classifier(
+    found = networks.evaluate_classifier(
         network.apply, params, data["inputs"], data["labels"], batch_size=_BATCH_SIZE
     )
     return {"loss": found["loss"], "error": 1 - found["accuracy"]}

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax import autoencoders, networks, zoo
+from symmerge_jax import networks, zoo
 from symmerge_jax.typing import Array, Params
 
 MEASURES = {
@@ -55,9 +55,7 @@ def loss_curves(
     rows = {"ends": ends, "params_a": params_a}
     if images is not None:
         rows["image"] = images.reshape(len(images), -1)
-    return autoencoders.map_batches(
-        functools.partial(program, variables), rows, chunk_size
-    )
+    return networks.map_batches(functools.partial(program, variables), rows, chunk_size)
 
 
 @functools.lru_cache(maxsize=8)

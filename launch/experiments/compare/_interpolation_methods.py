@@ -12,7 +12,7 @@ import numpy as np
 import symmerge_jax
 from experiments.populations import _inr_pairs
 from experiments.train import _encoders
-from symmerge_jax import alignment, autoencoders, symmetry
+from symmerge_jax import alignment, autoencoders, networks, symmetry
 from symmerge_jax.typing import Params
 
 
@@ -187,7 +187,7 @@ def _match(make_aligner: Callable[[Context], alignment.Aligner]):
             return found.params, found.result.element
 
         rows = (pairs.params_a, pairs.params_b)
-        b, element = autoencoders.map_batches(align, rows, context.chunk_size)
+        b, element = networks.map_batches(align, rows, context.chunk_size)
         return pairs.params_a, b, functools.partial(_act, context.spec, element)
 
     return move
@@ -215,8 +215,8 @@ def _canonicalize(mode: str | None):
             return symmerge_jax.canonicalize(params, context.spec, **options)
 
         size = context.chunk_size
-        a, _ = autoencoders.map_batches(form, pairs.params_a, size)
-        b, element = autoencoders.map_batches(form, pairs.params_b, size)
+        a, _ = networks.map_batches(form, pairs.params_a, size)
+        b, element = networks.map_batches(form, pairs.params_b, size)
         return a, b, functools.partial(_act, context.spec, element, fold=True)
 
     return move
@@ -230,7 +230,7 @@ def _decode(context: Context, latents: Latents):
         return decode(canonicalizer.variables, some)
 
     a, b = (
-        autoencoders.map_batches(decode_some, some, context.chunk_size)
+        networks.map_batches(decode_some, some, context.chunk_size)
         for some in (latents.a, latents.b)
     )
     return a, b, None

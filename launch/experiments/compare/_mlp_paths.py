@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from symmerge_jax import alignment, merging, networks, symmetry, zoo
+from symmerge_jax import alignment, merging, networks, symmetry
 
 MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 """What is measured at every point of a path: losses in nats, accuracies in [0, 1]."""
@@ -26,7 +26,7 @@ def make_problem(
         return network.features(params, data["inputs"])
 
     def loss(params, data):
-        measures = zoo.evaluate_classifier(
+        measures = networks.evaluate_classifier(
             network.apply, params, data["inputs"], data["labels"]
         )
         return measures["loss"]
@@ -126,7 +126,9 @@ def _losses(apply):
     """Return the losses of one network as one function, so that it compiles once."""
 
     def losses(params, rows):
-        found = zoo.evaluate_classifier(apply, params, rows["inputs"], rows["labels"])
+        found = networks.evaluate_classifier(
+            apply, params, rows["inputs"], rows["labels"]
+        )
         return {"loss": found["loss"], "error": 1 - found["accuracy"]}
 
     return losses

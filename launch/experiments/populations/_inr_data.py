@@ -7,9 +7,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.harness import _config, _unused
+from experiments import harness
 from experiments.populations import make_zoo
-from symmerge_jax import autoencoders, networks, zoo
+from symmerge_jax import metanets, networks, zoo
 from symmerge_jax.typing import Params
 
 TEST_SUBSETS = ("test", "testing")
@@ -30,12 +30,12 @@ class InrData(NamedTuple):
 
     zoo: zoo.Zoo
     parts: dict[str, np.ndarray]
-    statistics: autoencoders.Statistics
+    statistics: metanets.Statistics
     height: int
     width: int
 
 
-def load(config: _config.Config, workdir: pathlib.Path) -> InrData:
+def load(config: harness.Config, workdir: pathlib.Path) -> InrData:
     """Return the networks that a config asks for, checked.
 
     Args:
@@ -53,7 +53,7 @@ def load(config: _config.Config, workdir: pathlib.Path) -> InrData:
     return _divide(_open_zoo(config, workdir), config)
 
 
-def plan(config: _config.Config) -> InrData | None:
+def plan(config: harness.Config) -> InrData | None:
     """Return the data of a config before any work: weights may still be zeros.
 
     Returns:
@@ -68,7 +68,7 @@ def plan(config: _config.Config) -> InrData | None:
         return _divide(make_zoo.plan(_zoo_config(config)), config)
     path = pathlib.Path(config.zoo)
     inrs = None if path.is_dir() else zoo.load(path)
-    _unused.refuse_unused(
+    harness.refuse_unused(
         _zoo_config(config),
         make_zoo.default_config(),
         ("fits_per_image", "data", "architecture", "fit"),
@@ -78,7 +78,7 @@ def plan(config: _config.Config) -> InrData | None:
     return None if inrs is None else _divide(inrs, config)
 
 
-def _divide(inrs: zoo.Zoo, config: _config.Config) -> InrData:
+def _divide(inrs: zoo.Zoo, config: harness.Config) -> InrData:
     zoo.check_finite(inrs)
     parts = split(inrs, config)
     train = zoo.select(inrs, parts["train"])
@@ -89,7 +89,7 @@ def _divide(inrs: zoo.Zoo, config: _config.Config) -> InrData:
     return InrData(inrs, parts, zoo.statistics(train), height, width)
 
 
-def split(inrs: zoo.Zoo, config: _config.Config) -> dict[str, np.ndarray]:
+def split(inrs: zoo.Zoo, config: harness.Config) -> dict[str, np.ndarray]:
     """Divide networks by image, or by training run.
 
     Args:
@@ -127,15 +127,15 @@ def render_all(
     network: networks.Network, params_batch: Params, points: np.ndarray
 ) -> np.ndarray:
     """Return the outputs `[N, S, 1]` of many networks at points `[S, I]`."""
-    render = jax.jit(lambda params: autoencoders.render(network, params, points))
-    return autoencoders.map_batches(render, params_batch, 256)
+    render = jax.jit(lambda params: networks.render(network, params, points))
+    return networks.map_batches(render, params_batch, 256)
 
 
 def true_images(inrs: zoo.Zoo) -> np.ndarray | None:
     """Return the images `[N, H, W]` in [0, 1] that the networks were fitted to."""
     if inrs.images is None or inrs.image_row is None:
         return None
-    return zoo.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
+    return networks.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
 
 
 def targets(inrs: zoo.Zoo) -> tuple[np.ndarray, np.ndarray]:
@@ -164,8 +164,8 @@ def targets(inrs: zoo.Zoo) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_images(
-    config: _config.Config,
-    defaults: _config.Config,
+    config: harness.Config,
+    defaults: harness.Config,
     inrs: zoo.Zoo,
     size: tuple[int, int],
 ) -> np.ndarray | None:
@@ -187,7 +187,7 @@ def find_images(
     """
     source, images = config.images.source, true_images(inrs)
     if images is not None:
-        _unused.refuse_unused(
+        harness.refuse_unused(
             config, defaults, ("images",), "a canonicalizer whose zoo has them"
         )
         return images
@@ -201,7 +201,7 @@ def find_images(
         for held_out in set(is_test.tolist())
     }
     rows = zip(is_test.tolist(), inrs.image_index, strict=True)
-    images = zoo.to_unit_range(np.stack([loaded[part][row] for part, row in rows]))
+    images = networks.to_unit_range(np.stack([loaded[part][row] for part, row in rows]))
     if images.shape[1:] != size:
         raise ValueError(
             f"config.images.source {source!r} has images of {images.shape[1:]} pixels,"
@@ -216,7 +216,7 @@ def _is_test(inrs: zoo.Zoo) -> np.ndarray:
     return np.array(names)[inrs.subset_index]
 
 
-def _open_zoo(config: _config.Config, workdir: pathlib.Path) -> zoo.Zoo:
+def _open_zoo(config: harness.Config, workdir: pathlib.Path) -> zoo.Zoo:
     made = workdir / "inrs.zoo"
     if config.zoo is None:
         return make_zoo.run(_zoo_config(config), made)
@@ -226,7 +226,7 @@ def _open_zoo(config: _config.Config, workdir: pathlib.Path) -> zoo.Zoo:
     return zoo.load(path)
 
 
-def _zoo_config(config: _config.Config) -> ConfigDict:
+def _zoo_config(config: harness.Config) -> ConfigDict:
     keys = make_zoo.default_config().keys()
     return ConfigDict({key: config[key] for key in keys})
 

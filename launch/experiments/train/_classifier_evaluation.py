@@ -46,7 +46,7 @@ def comparison(
     def measure(batch):
         decoded = model.decode(variables, batch["latents"])
         before, after = (
-            autoencoders.population_logits(model.network, params, points)
+            networks.population_logits(model.network, params, points)
             for params in (batch["params"], decoded)
         )
         old, new = jnp.argmax(before, axis=-1), jnp.argmax(after, axis=-1)
@@ -61,7 +61,7 @@ def comparison(
 
     def compare(latents, params_batch):
         batch = {"latents": np.asarray(latents), "params": params_batch}
-        return autoencoders.map_batches(measure, batch, 32)
+        return networks.map_batches(measure, batch, 32)
 
     return compare
 

@@ -9,7 +9,7 @@ import numpy as np
 
 import symmerge_jax
 from experiments.populations import _inr_data
-from symmerge_jax import autoencoders, symmetry, zoo
+from symmerge_jax import autoencoders, networks, symmetry, zoo
 from symmerge_jax.typing import Params
 
 NUM_POINTS = 1000
@@ -99,11 +99,11 @@ def without_parts(
     @jax.jit
     def render(latents):
         decoded = model.decode(variables, latents)
-        return autoencoders.render(model.network, decoded, grid)
+        return networks.render(model.network, decoded, grid)
 
     return {
         f"mse_without_{name}": _mse(
-            autoencoders.map_batches(render, latents, 256), originals
+            networks.map_batches(render, latents, 256), originals
         )
         for name, latents in frozen_latents(canonicalizer, inrs.params).items()
     }
@@ -124,10 +124,10 @@ def frozen_latents(
     """
     model, variables = canonicalizer.autoencoder, canonicalizer.variables
     encode = functools.partial(jax.jit(model.encode_parts), variables)
-    parts = autoencoders.map_batches(encode, params_batch, 64)
+    parts = networks.map_batches(encode, params_batch, 64)
     if len(parts) < 2:
         return {}
-    names = {"encoder": canonicalizer.encoder["kind"], "probe": "probes"}
+    names = {"encoder": canonicalizer.encoder_options["kind"], "probe": "probes"}
     frozen = {}
     for part, name in names.items():
         (other,) = (parts[other] for other in names if other != part)

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.harness import _checks, _config, _unused
+from experiments import harness
 from experiments.populations import _inr_data
 from experiments.train import _autoencoder_fit, _inr_evaluation
-from symmerge_jax import autoencoders, plots, symmetry, training, zoo
+from symmerge_jax import autoencoders, networks, plots, symmetry, training, zoo
 
 LOSSES = ("function", "weights")
 """What may be compared: renderings, or (an ablation) weights in canonical form."""
@@ -20,16 +20,16 @@ _NUM_ORBITS, _NUM_TWINS = 4, 8
 """Of how many validation networks twins are compared while it trains, and how many."""
 
 
-def check_unused(config: _config.Config, defaults: _config.Config) -> None:
+def check_unused(config: harness.Config, defaults: harness.Config) -> None:
     """Refuse keys that were set although the encoder or the loss does not read them."""
     _autoencoder_fit.refuse_unused_encoder(config, defaults)
     if config.loss == "weights":
         keys = ("num_points", "pixel_expansion")
-        _unused.refuse_unused(config, defaults, keys, "loss='weights'")
+        harness.refuse_unused(config, defaults, keys, "loss='weights'")
 
 
 def make_model(
-    config: _config.Config, data: _inr_data.InrData
+    config: harness.Config, data: _inr_data.InrData
 ) -> autoencoders.Autoencoder:
     """Return the autoencoder that the config describes, for these networks."""
     return autoencoders.build(
@@ -50,7 +50,7 @@ def make_loss(config, model, data):
     """Return `loss_fn(variables, batch, key)` after checking its options."""
     if config.loss not in LOSSES:
         raise ValueError(f"config.loss is {config.loss!r}, known are {LOSSES}.")
-    _checks.at_least(config, pixel_expansion=1)
+    harness.at_least(config, pixel_expansion=1)
     grid = jnp.asarray(_inr_data.coordinates(data, config.pixel_expansion))
     num_points = config.num_points
     if num_points is not None and not 1 <= num_points <= len(grid):
@@ -79,7 +79,7 @@ def make_loss(config, model, data):
                 point_key, len(grid), (num_points,), replace=False
             )
             points, targets = grid[chosen], targets[:, chosen]
-        outputs = autoencoders.render(model.network, decoded, points)
+        outputs = networks.render(model.network, decoded, points)
         return jnp.mean(autoencoders.functional_loss(outputs, targets)), {}
 
     return loss_fn
@@ -118,14 +118,14 @@ def make_evaluator(config, model, data, folder: pathlib.Path):
     def decode(variables, batch):
         latents = model.encode(variables, batch["params"])
         decoded = model.decode(variables, latents)
-        outputs = autoencoders.render(model.network, decoded, grid)
+        outputs = networks.render(model.network, decoded, grid)
         error = autoencoders.functional_loss(outputs, batch["targets"])
         return {"latents": latents, "outputs": outputs, "error": error}
 
     def evaluator(state):
         run = functools.partial(decode, training.eval_params(state))
         batch = {"params": params, "targets": targets}
-        found = autoencoders.map_batches(run, batch, 64)
+        found = networks.map_batches(run, batch, 64)
         error = found["error"][: len(val)]
         yield "mse", np.mean(error)
         yield "psnr", np.mean(autoencoders.psnr(error))

@@ -52,7 +52,7 @@ class Encoder(NamedTuple):
         return latents.shape[-1]
 
 
-def encoder(
+def make_encoder(
     network: networks.Network,
     topology: graphs.Topology,
     module: nn.Module | None,
@@ -131,7 +131,7 @@ class NodeEncoder(NamedTuple):
     features: Callable[[Variables, Params], dict[str, Array]]
 
 
-def node_encoder(
+def make_node_encoder(
     network: networks.Network,
     topology: graphs.Topology,
     module: Any,

@@ -32,7 +32,8 @@ class ModelFormat(NamedTuple):
     Attributes:
       name: of the JSON file, and of the folder in the workdir of a training run.
       title: what messages call the model.
-      parts: names of the descriptions from which the model is built.
+      parts: attributes that describe the model, from which it is built; a part
+        `NAME_options` is called `NAME` in the file.
     """
 
     name: str
@@ -77,7 +78,7 @@ def save_model(path: str | os.PathLike, form: ModelFormat, model: Any) -> None:
     description = {
         "format": file_format,
         "version": version,
-        **{name: dict(getattr(model, name)) for name in form.parts},
+        **{_key(part): dict(getattr(model, part)) for part in form.parts},
         "statistics": {
             "/".join(name): list(pair) for name, pair in model.statistics.items()
         },
@@ -144,7 +145,7 @@ def load_model(
     flat = {tuple(name.split("/")): leaf for name, leaf in leaves.items()}
     try:
         model = make(
-            **{name: description[name] for name in form.parts},
+            **{part: description[_key(part)] for part in form.parts},
             statistics=statistics,
             variables=symmetry.unflatten(flat),
             metadata=description["metadata"],
@@ -195,9 +196,14 @@ def _read(
             f"'{weights}' is damaged: it is not the file that {form.files[0]} was"
             " written with. Copy or export both again."
         )
-    for name in form.parts:
-        files.check_lengths(description[name], file, num_tensors=len(leaves))
+    for part in form.parts:
+        files.check_lengths(description[_key(part)], file, num_tensors=len(leaves))
     return description, leaves
+
+
+def _key(part: str) -> str:
+    """Return the key of a part in the file."""
+    return part.removesuffix("_options")
 
 
 def _sha256(path: pathlib.Path) -> str:
@@ -219,7 +225,7 @@ def _check_description(description: Any, form: ModelFormat) -> None:
     if not _is_known(description, form):
         return
     files.check_seal(description, file, required=description["version"] == VERSION)
-    for name in (*form.parts, "statistics", "metadata"):
+    for name in (*map(_key, form.parts), "statistics", "metadata"):
         if not isinstance(description.get(name), dict):
             raise ValueError(f"{file} has no object {name!r}")
     if not isinstance(description.get("weights_sha256"), str):

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from symmerge_jax import _shards, _tensor_names, files
+from symmerge_jax import files
+from symmerge_jax.storage import _shards, _tensor_names
 from symmerge_jax.typing import Params
 
 _ARCHITECTURE = "architecture"
 _FORMAT = {"format": "symmerge_jax.weights", "version": "1"}
-FORMATS = (".safetensors", ".npz")
+_SUFFIXES = (".safetensors", ".npz")
 
 
 def save(
@@ -42,9 +43,9 @@ def save(
     """
     path = _path(path)
     suffix = path.suffix.lower()
-    if suffix not in FORMATS:
+    if suffix not in _SUFFIXES:
         raise ValueError(
-            f"'{path}': weights are stored as {' or '.join(FORMATS)}, got suffix"
+            f"'{path}': weights are stored as {' or '.join(_SUFFIXES)}, got suffix"
             f" {path.suffix!r}."
         )
     leaves = _tensor_names.flatten(params, path)

@@ -11,7 +11,7 @@ import jax
 from flax import linen as nn
 
 from symmerge_jax import networks
-from symmerge_jax.autoencoders import _encoder
+from symmerge_jax.metanets import _encoder
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -71,7 +71,7 @@ class Predictor(NamedTuple):
         return self.encoder.network
 
 
-def predictor(
+def make_predictor(
     encoder: _encoder.Encoder,
     num_outputs: int,
     *,

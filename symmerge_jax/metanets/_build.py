@@ -1,4 +1,4 @@
-"""Encoders and autoencoders from plain descriptions, as configs and files have them."""
+"""Encoders from plain descriptions, as configs and files have them."""
 
 import dataclasses
 import functools
@@ -7,15 +7,23 @@ from typing import Any, NamedTuple
 
 import jax
 
-from symmerge_jax import graphs, metanets, networks
-from symmerge_jax.autoencoders import _autoencoder, _decoder, _encoder, _probe
+from symmerge_jax import graphs, networks, symmetry
+from symmerge_jax.metanets import (
+    _deep_weight_space,
+    _encoder,
+    _fourier_features,
+    _input_scale,
+    _neural_graphs,
+    _probe,
+    _scale_gmn,
+)
 from symmerge_jax.typing import Path
 
 ENCODERS: dict[str, Any] = {
-    "scale_gmn": metanets.ScaleGMN,
-    "neural_graphs": metanets.NeuralGraphs,
-    "relational_transformer": metanets.RelationalTransformer,
-    "deep_weight_space": metanets.DeepWeightSpace,
+    "scale_gmn": _scale_gmn.ScaleGMN,
+    "neural_graphs": _neural_graphs.NeuralGraphs,
+    "relational_transformer": _neural_graphs.RelationalTransformer,
+    "deep_weight_space": _deep_weight_space.DeepWeightSpace,
     "probe": None,
 }
 """Module of every kind of encoder that reads weights; "probe" reads none."""
@@ -31,51 +39,16 @@ Statistics = Mapping[Path, tuple[float, float]]
 """Mean and standard deviation of every tensor over a population."""
 
 
-def build(
-    architecture: Mapping[str, Any],
-    encoder: Mapping[str, Any],
-    decoder: Mapping[str, Any],
-    statistics: Statistics,
-) -> _autoencoder.Autoencoder:
-    """Return the autoencoder that three descriptions name.
-
-    Args:
-      architecture: of the networks to be encoded, see `networks.build`.
-      encoder: see `build_encoder`.
-      decoder: `hidden_multipliers` of the encoder's width, and `head`.
-      statistics: of the population that the autoencoder is trained on.
-
-    Returns:
-      The autoencoder.
-
-    Raises:
-      ValueError: unknown kind or option, or statistics of another architecture.
-    """
-    built = build_encoder(architecture, encoder, statistics)
-    shapes = jax.eval_shape(built.network.init, jax.random.key(0))
-    tensors = _decoder.tensor_shapes(shapes)
-    options = dict(decoder)
-    multipliers = options.pop("hidden_multipliers", (2, 4))
-    width = encoder.get("width", WIDTH)
-    options |= {
-        "shapes": tensors,
-        "hidden_sizes": tuple(int(m * width) for m in multipliers),
-        "moments": _decoder.moments_of(statistics, tensors),
-    }
-    module = _construct("Decoder", _decoder.MLPDecoder, options)
-    return _autoencoder.autoencoder(built, module)
-
-
 def build_encoder(
     architecture: Mapping[str, Any],
-    encoder: Mapping[str, Any],
+    options: Mapping[str, Any],
     statistics: Statistics,
 ) -> _encoder.Encoder:
     """Return the encoder that a description names.
 
     Args:
       architecture: of the networks to be encoded, see `networks.build`.
-      encoder: `kind` (a key of `ENCODERS`); `width`; `latent_size`, by default what
+      options: `kind` (a key of `ENCODERS`); `width`; `latent_size`, by default what
         the module chooses, and the width for a probe alone; `num_probes`, points at
         which the network is evaluated besides (0 for none); `input_value`, the node
         feature of input neurons; `scale_inputs`, whether every tensor is divided by its
@@ -89,9 +62,9 @@ def build_encoder(
     Raises:
       ValueError: unknown kind or option, or statistics of another architecture.
     """
-    read = _read(architecture, encoder, statistics)
+    read = _read(architecture, options, statistics)
     join = functools.partial(
-        _encoder.encoder, read.network, read.topology, input_value=read.input_value
+        _encoder.make_encoder, read.network, read.topology, input_value=read.input_value
     )
     probe, latent_size = None, read.latent_size
     if read.num_probes:
@@ -105,14 +78,14 @@ def build_encoder(
 
 def build_node_encoder(
     architecture: Mapping[str, Any],
-    encoder: Mapping[str, Any],
+    options: Mapping[str, Any],
     statistics: Statistics,
 ) -> _encoder.NodeEncoder:
     """Return the encoder of neurons that a description names.
 
     Args:
       architecture: of the networks to be encoded, see `networks.build`.
-      encoder: as for `build_encoder`, without what describes latents and probes; of a
+      options: as for `build_encoder`, without what describes latents and probes; of a
         kind that has features of neurons.
       statistics: of the population that the encoder is trained on.
 
@@ -123,14 +96,14 @@ def build_node_encoder(
       ValueError: unknown kind or option, or statistics of another architecture.
     """
     for key in ("latent_size", "num_probes"):
-        if encoder.get(key):
-            raise ValueError(f"{key}={encoder[key]!r} means nothing to features.")
-    read = _read(architecture, encoder, statistics)
+        if options.get(key):
+            raise ValueError(f"{key}={options[key]!r} means nothing to features.")
+    read = _read(architecture, options, statistics)
     if not hasattr(read.module, "node_features"):
         raise ValueError(
-            f"Encoder of kind {encoder.get('kind')!r} has no features of neurons."
+            f"Encoder of kind {options.get('kind')!r} has no features of neurons."
         )
-    return _encoder.node_encoder(
+    return _encoder.make_node_encoder(
         read.network, read.topology, read.module, input_value=read.input_value
     )
 
@@ -147,14 +120,14 @@ class _Read(NamedTuple):
     input_value: float
 
 
-def _read(architecture, encoder, statistics: Statistics) -> _Read:
+def _read(architecture, encoder_options, statistics: Statistics) -> _Read:
     network = networks.build(architecture)
     shapes = jax.eval_shape(network.init, jax.random.key(0))
-    _check_statistics(statistics, [path for path, _ in _decoder.tensor_shapes(shapes)])
-    options = dict(encoder)
+    _check_statistics(statistics, [path for path, _ in symmetry.tensor_shapes(shapes)])
+    options = dict(encoder_options)
     kind = options.pop("kind", None)
     module_class = _module_class(kind)
-    is_scale_gmn = issubclass(module_class or object, metanets.ScaleGMN)
+    is_scale_gmn = issubclass(module_class or object, _scale_gmn.ScaleGMN)
     topology = graphs.topology(network.spec, shapes, linear_as_conv=not is_scale_gmn)
     width = options.pop("width", WIDTH)
     latent_size = options.pop("latent_size", None)
@@ -164,9 +137,11 @@ def _read(architecture, encoder, statistics: Statistics) -> _Read:
     if module_class is not None:
         if options.pop("scale_inputs", False):
             if is_scale_gmn:
-                options["input_scale"] = metanets.input_scale(topology, statistics)
+                options["input_scale"] = _input_scale.input_scale(topology, statistics)
             else:
-                options["input_moments"] = metanets.input_moments(topology, statistics)
+                options["input_moments"] = _fourier_features.input_moments(
+                    topology, statistics
+                )
         options |= {"topology": topology, "width": width, "latent_size": latent_size}
         module = _construct(f"Encoder of kind {kind!r}", module_class, options)
     elif options:
