@@ -175,10 +175,7 @@ def classifier_recipe(
       num_networks: training runs.
       seed: seed of the zoo.
       architecture: of the networks.
-      options: the recipe of the training.
-
-    Returns:
-      The provenance of the zoo.
+      options: how to train them.
 
     Raises:
       ValueError: as `generate_classifier_zoo`.
