@@ -15,9 +15,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import PartitionSpec
 
-from symmerge_jax import files, symmetry
+from symmerge_jax import files, symmetry, training
 from symmerge_jax.typing import Params
 
 _METRICS = "metrics/"
@@ -87,7 +87,7 @@ def spread(
     return jax.jit(
         jax.shard_map(
             function,
-            mesh=Mesh(np.array(devices), ("data",)),
+            mesh=training.make_mesh(devices),
             in_specs=tuple(rows if shared else PartitionSpec() for shared in is_data),
             out_specs=rows,
             check_vma=False,

@@ -131,7 +131,7 @@ def load_or_train_classifiers(
     test: _images.ImageSet,
     **arguments: Any,
 ) -> _zoo.Zoo:
-    """Return the zoo in a file, made with `generate_classifier_zoo` if missing.
+    """Return the zoo in a file, after `generate_classifier_zoo` if it is missing.
 
     An interrupted call leaves `PATH.parts`, from which the next call resumes.
 

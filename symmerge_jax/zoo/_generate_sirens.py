@@ -110,7 +110,7 @@ def generate_siren_zoo(
 def load_or_fit_sirens(
     path: str | os.PathLike, image_set: _images.ImageSet, **arguments: Any
 ) -> _zoo.Zoo:
-    """Return the zoo in a file, after making it with `generate_siren_zoo` if missing.
+    """Return the zoo in a file, after `generate_siren_zoo` if it is missing.
 
     An interrupted call leaves `PATH.parts`, from which the next call resumes.
 

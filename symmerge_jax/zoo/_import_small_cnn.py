@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from symmerge_jax import networks, symmetry
+from symmerge_jax.typing import Path
 from symmerge_jax.zoo import _chunks, _download, _small_cnn_files, _zoo
 
 PARTS = ("train", "val", "test")
@@ -45,9 +46,8 @@ def import_small_cnn(
     """Read checkpoints of the Small CNN Zoo into a zoo.
 
     Parameters are the columns of the file, bit for bit. Networks with NaN or infinite
-    weights are left out and counted. There is no choice by quality: networks at chance
-    stay. The classifiers read grey images `pixels * 2 - 1` with pixels in [0, 1]; grey
-    is the mean of the channels.
+    weights are omitted and counted; those at chance stay. The classifiers read grey
+    images `pixels * 2 - 1` with pixels in [0, 1]; grey is the mean of the channels.
 
     With a file of the row order the networks are divided as in Zhou et al. 2023 (arXiv
     2302.14040, `experiments/data_utils.py`) and its followers: of the rows of the last
@@ -190,7 +190,12 @@ def _check_published(num_rows: int, folder: pathlib.Path) -> None:
     _small_cnn_files.read_metrics(metrics_file, num_rows)
 
 
-def _check_selection(metrics, steps, activation, path):
+def _check_selection(
+    metrics: _small_cnn_files.Metrics,
+    steps: Sequence[int],
+    activation: str | None,
+    path: pathlib.Path,
+) -> str:
     """Return the activation, after checking that something is selected."""
     known = np.unique(metrics.step)
     if not len(steps) or not np.isin(steps, known).all():
@@ -217,7 +222,9 @@ def _check_selection(metrics, steps, activation, path):
     return activation
 
 
-def _divide(order, metrics, steps):
+def _divide(
+    order: np.ndarray, metrics: _small_cnn_files.Metrics, steps: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of some steps, ascending, and the positions of their parts."""
     last = metrics.step.max()
     final = order[metrics.step[order] == last]
@@ -237,7 +244,12 @@ def _divide(order, metrics, steps):
     return rows[ascending], part[ascending]
 
 
-def _read_params(weights, rows, tensors, on_chunk):
+def _read_params(
+    weights: np.ndarray,
+    rows: np.ndarray,
+    tensors: Sequence[_small_cnn_files.Tensor],
+    on_chunk: _chunks.OnChunk | None,
+) -> tuple[dict[Path, np.ndarray], np.ndarray]:
     """Return the leaves of the networks in some rows, and which rows are finite."""
     leaves = {t.path: np.empty((len(rows), *t.shape), np.float32) for t in tensors}
     sound = np.zeros(len(rows), bool)
