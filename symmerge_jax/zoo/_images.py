@@ -197,8 +197,13 @@ def _find_idx(name: str, data_dir: str | os.PathLike | None) -> pathlib.Path:
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn import datasets
-
+    try:
+        from sklearn import datasets
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "The digits are those of scikit-learn: pip install"
+            " 'symmerge_jax[experiments]'."
+        ) from error
     pixels, labels = datasets.load_digits(return_X_y=True)
     images = np.asarray(pixels, np.float32).reshape(-1, 8, 8) / np.float32(16)
     return images, np.asarray(labels, np.int32)
