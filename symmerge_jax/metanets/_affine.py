@@ -1,18 +1,27 @@
-"""Affine maps and normalisations as pure functions on parameter trees."""
+"""Affine maps, normalisations and other small pure functions on rows of features."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax.metanets import _equivariant
 from symmerge_jax.typing import Array, Key, Params
+
+
+def init_linear(
+    key: Key, shape: tuple[int, ...], fan_in: int, dtype: jnp.dtype = jnp.float32
+) -> Array:
+    """Return weights or biases from `U(+-1/sqrt(fan_in))`, as PyTorch does."""
+    bound = fan_in**-0.5
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 def init_affine(key: Key, size: int, output_size: int) -> Params:
     """Return `w` `[size, output_size]` and `b` from `U(+-1/sqrt(size))`, as PyTorch."""
     keys = jax.random.split(key)
     return {
-        "w": _equivariant.init_linear(keys[0], (size, output_size), size),
-        "b": _equivariant.init_linear(keys[1], (output_size,), size),
+        "w": init_linear(keys[0], (size, output_size), size),
+        "b": init_linear(keys[1], (output_size,), size),
     }
 
 
@@ -27,7 +36,7 @@ def init_xavier(key: Key, size: int, output_size: int) -> Params:
 
 def affine(params: Params, x: Array) -> Array:
     """Return `x @ w + b`, `[*rows, I]` to `[*rows, O]`."""
-    return _equivariant.add(x @ params["w"], params["b"])
+    return add(x @ params["w"], params["b"])
 
 
 def compose(first: Params, second: Params) -> Params:
@@ -57,3 +66,122 @@ def layer_norm(params: Params, x: Array) -> Array:
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
     variance = jnp.mean(centred**2, axis=-1, keepdims=True)
     return rescale(params, centred * jax.lax.rsqrt(variance + 1e-5))
+
+
+def add(x: Array, bias: Array) -> Array:
+    """Return `x + bias` for rows `x` `[*rows, D]` and `bias` `[D]`."""
+    return x + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
+
+
+class Factored(NamedTuple):
+    """Rows `x[..., s, t, :] = features[..., s, t, :] @ table[..., s, :, :]`.
+
+    What an edge knows before the first layer is a few numbers (its weight) times
+    vectors that depend on its source alone. A matrix is then applied to the vectors,
+    per node, and not to the rows, per edge.
+
+    Attributes:
+      features: `[N, S, T, F]`.
+      table: `[N, S, F, D]`.
+    """
+
+    features: Array
+    table: Array
+
+    def __matmul__(self, weight: Array) -> Array:
+        return contract(self.features, matmul(self.table, weight)[:, :, None])
+
+
+class RawEdges(NamedTuple):
+    """Edge features of one block before the first layer, in factored form.
+
+    The features are `features @ weight + offset`; a matrix is applied to
+    `weight` and `offset`, which are shared by all edges of a type.
+
+    Attributes:
+      features: `[N, S, T, F]` raw features.
+      weight: `[S or 1, T or 1, F, D]`.
+      offset: `[S or 1, T or 1, D]`, or None for zero.
+    """
+
+    features: Array
+    weight: Array
+    offset: Array | None
+
+    def __matmul__(self, matrix: Array) -> Array:
+        value = contract(self.features, (self.weight @ matrix)[None])
+        if self.offset is None:
+            return value
+        return value + (self.offset @ matrix)[None]
+
+    def times_source(self, nodes: Array, matrix: Array) -> Array | Factored:
+        """Return `nodes[:, :, None] * (self @ matrix)` for `nodes` `[N, S, D]`."""
+        weight = self.weight @ matrix
+        if self.offset is None and weight.shape[1] == 1:
+            return Factored(self.features, nodes[:, :, None] * weight[:, 0][None])
+        return nodes[:, :, None] * (self @ matrix)
+
+
+Rows = Array | Factored | RawEdges
+"""Anything that a matrix can be applied to."""
+
+
+def dense(x: Array | Factored) -> Array:
+    """Return the rows of `x` as one array."""
+    return contract(x.features, x.table[:, :, None]) if isinstance(x, Factored) else x
+
+
+def contract(features: Array, table: Array) -> Array:
+    """Return `sum_f features[..., f] * table[..., f, :]`.
+
+    Args:
+      features: `[N, S, T, F]`, `F` small.
+      table: `[N or 1, S or 1, T or 1, F, D]`.
+
+    Returns:
+      `[N, S, T, D]`.
+    """
+    # A sum of few products fuses with whatever reads it; a matrix product does not.
+    terms = [
+        features[..., f, None] * table[..., f, :] for f in range(features.shape[-1])
+    ]
+    return sum(terms[1:], start=terms[0])
+
+
+def matmul(x: Rows, weight: Array) -> Array:
+    """Return `x @ weight` for rows `x` `[*rows, I]` and `weight` `[I, O]`."""
+    return x @ weight
+
+
+def largest(x: Array, axes: tuple[int, ...], *, keepdims: bool = False) -> Array:
+    """Return the largest entries along axes; the gradient goes to one of them.
+
+    `jnp.max` looks for the entries that equal the largest one when it is differentiated
+    and divides by their number. A compiler may compute the entries twice, with and
+    without rounding in between; then there are none, and the gradient is NaN.
+
+    Args:
+      x: any array.
+      axes: axes to reduce, counted from the front.
+      keepdims: whether they stay, with length 1.
+    """
+    for axis in sorted(axes, reverse=True):
+        where = jnp.argmax(jax.lax.stop_gradient(x), axis=axis, keepdims=True)
+        chosen = jax.lax.broadcasted_iota(where.dtype, x.shape, axis) == where
+        x = jnp.sum(jnp.where(chosen, x, 0), axis=axis, keepdims=keepdims)
+    return x
+
+
+def drop(key: Key, nodes: tuple[Array, ...], rate: float) -> tuple[Array, ...]:
+    """Drop features of all arrays with probability `rate`, scale the others up.
+
+    Args:
+      key: random key.
+      nodes: arrays of features, as `[N, n, D]` per space.
+      rate: in [0, 1).
+    """
+    keys = jax.random.split(key, len(nodes))
+    return tuple(
+        jnp.where(jax.random.bernoulli(k, 1 - rate, x.shape), x / (1 - rate), 0)
+        for k, x in zip(keys, nodes, strict=True)
+    )

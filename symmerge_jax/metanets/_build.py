@@ -11,10 +11,8 @@ from symmerge_jax import graphs, networks, symmetry
 from symmerge_jax.metanets import (
     _deep_weight_space,
     _encoder,
-    _fourier_features,
-    _input_scale,
+    _inputs,
     _neural_graphs,
-    _probe,
     _scale_gmn,
 )
 from symmerge_jax.typing import Path
@@ -72,7 +70,7 @@ def build_encoder(
             alone = read.module is None
             latent_size = read.width if alone else join(read.module, None).latent_size
         shape = read.network.input_shape
-        probe = _probe.ProbeEncoder(read.num_probes, shape, latent_size)
+        probe = _encoder.ProbeEncoder(read.num_probes, shape, latent_size)
     return join(read.module, probe)
 
 
@@ -137,11 +135,9 @@ def _read(architecture, encoder_options, statistics: Statistics) -> _Read:
     if module_class is not None:
         if options.pop("scale_inputs", False):
             if is_scale_gmn:
-                options["input_scale"] = _input_scale.input_scale(topology, statistics)
+                options["input_scale"] = _inputs.input_scale(topology, statistics)
             else:
-                options["input_moments"] = _fourier_features.input_moments(
-                    topology, statistics
-                )
+                options["input_moments"] = _inputs.input_moments(topology, statistics)
         options |= {"topology": topology, "width": width, "latent_size": latent_size}
         module = _construct(f"Encoder of kind {kind!r}", module_class, options)
     elif options:

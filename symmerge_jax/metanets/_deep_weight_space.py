@@ -16,12 +16,10 @@ from flax import linen as nn
 from symmerge_jax import graphs
 from symmerge_jax.metanets import (
     _affine,
-    _dropout,
-    _dws,
+    _dws_layers,
     _dws_published,
-    _fourier_features,
+    _inputs,
     _options,
-    _weight_tensors,
 )
 from symmerge_jax.typing import Array, Params
 
@@ -75,7 +73,7 @@ class DeepWeightSpace(nn.Module):
     faithful: bool = False
     num_heads: int = 8
     dropout: float = 0.0
-    input_moments: _fourier_features.InputMoments | None = None
+    input_moments: _inputs.InputMoments | None = None
     remat: bool = False
 
     @nn.compact
@@ -146,14 +144,14 @@ class DeepWeightSpace(nn.Module):
         """Return the values of every space that is written, after the last layer."""
         self._check()
         nodes, edges = _options.features(self.topology, graph)
-        nodes_by_space, edges_by_block = _fourier_features.standardised(
+        nodes_by_space, edges_by_block = _inputs.standardised(
             self.topology,
             self.input_moments,
             nodes.reshape(-1, *nodes.shape[-2:]),
             edges.reshape(-1, *edges.shape[-2:]),
         )
-        tensors = _weight_tensors.weight_tensors(self.topology)
-        values = _weight_tensors.split(self.topology, nodes_by_space, edges_by_block)
+        tensors = _dws_layers.weight_tensors(self.topology)
+        values = _dws_layers.split(self.topology, nodes_by_space, edges_by_block)
         make_layers = self._linear_layers
         if self.faithful:
             make_layers = self._published_layers
@@ -169,7 +167,7 @@ class DeepWeightSpace(nn.Module):
             values = step(params, values)
             if self.dropout and k + 1 < self.num_layers and not deterministic:
                 key = self.make_rng("dropout")
-                values = _dropout.drop(key, values, self.dropout)
+                values = _affine.drop(key, values, self.dropout)
         if self.faithful:
             values = tuple(x.reshape(*x.shape[:-2], -1) for x in values)
         return values
@@ -188,7 +186,7 @@ class DeepWeightSpace(nn.Module):
             )
 
     @nn.nowrap
-    def _targets(self, tensors: _dws.Tensors) -> Iterator[tuple[int, ...]]:
+    def _targets(self, tensors: _dws_layers.Tensors) -> Iterator[tuple[int, ...]]:
         """Yield what every layer makes: all tensors, the last one only biases."""
         everything = tuple(range(len(tensors)))
         for k in range(self.num_layers):
@@ -197,7 +195,7 @@ class DeepWeightSpace(nn.Module):
 
     @nn.nowrap
     def _linear_layers(
-        self, tensors: _dws.Tensors, sizes: tuple[int, ...]
+        self, tensors: _dws_layers.Tensors, sizes: tuple[int, ...]
     ) -> Iterator[_Layer]:
         for targets in self._targets(tensors):
             last = len(targets) < len(tensors)
@@ -206,7 +204,7 @@ class DeepWeightSpace(nn.Module):
                 t: width * min(tensors[t].fixed, self.max_fixed) for t in targets
             }
             init = functools.partial(
-                _dws.init_dws,
+                _dws_layers.init_dws,
                 tensors=tensors,
                 sizes=sizes,
                 new_sizes=new_sizes,
@@ -214,15 +212,15 @@ class DeepWeightSpace(nn.Module):
             )
 
             def step(params, values, targets=targets, last=last):
-                values = _dws.dws(params, tensors, targets, self.pool, values)
-                return values if last else _dws.activate(params, values)
+                values = _dws_layers.dws(params, tensors, targets, self.pool, values)
+                return values if last else _dws_layers.activate(params, values)
 
             yield init, step
             sizes = tuple(new_sizes.values())
 
     @nn.nowrap
     def _published_layers(
-        self, tensors: _dws.Tensors, sizes: tuple[int, ...]
+        self, tensors: _dws_layers.Tensors, sizes: tuple[int, ...]
     ) -> Iterator[_Layer]:
         for targets in self._targets(tensors):
             last = len(targets) < len(tensors)
@@ -260,4 +258,4 @@ def _one_by_one(
 
 
 def _pools(faithful: bool) -> tuple[str, ...]:
-    return _dws_published.POOLS if faithful else _dws.POOLS
+    return _dws_published.POOLS if faithful else _dws_layers.POOLS

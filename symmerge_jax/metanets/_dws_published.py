@@ -1,8 +1,8 @@
 """The layers of Deep-Align as its code has them (Navon et al. 2024, arXiv 2310.13397).
 
-Where the layers of `_dws` have one matrix, these have a *set map*: attention among the
-neurons that two tensors share, with heads and without LayerNorm (Lee et al. 2019, arXiv
-1810.00825, the set attention block),
+Where the layers of `_dws_layers` have one matrix, these have a *set map*: attention
+among the neurons that two tensors share, with heads and without LayerNorm (Lee et al.
+2019, arXiv 1810.00825, the set attention block),
 
     a(x) = h + relu(h @ W_o + b_o),    h = q + softmax(q k^T / sqrt(D)) v
 
@@ -36,12 +36,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax.metanets import _affine, _equivariant, _largest, _weight_tensors
+from symmerge_jax.metanets import _affine, _dws_layers
 from symmerge_jax.typing import Array, Key, Params
 
 POOLS = ("mean", "max")
 
-Tensors = tuple[_weight_tensors.WeightTensor, ...]
+Tensors = tuple[_dws_layers.WeightTensor, ...]
 
 
 _Shape = tuple[int, int, int]
@@ -242,7 +242,7 @@ def _init_map_fixed(key: Key, size: int, new_size: int) -> Params:
     keys = jax.random.split(key)
     return {
         "own": _affine.init_affine(keys[0], size, new_size),
-        "common": _equivariant.init_linear(keys[1], (size, new_size), size),
+        "common": _affine.init_linear(keys[1], (size, new_size), size),
         "query": jnp.ones((size,), jnp.float32),
     }
 
@@ -294,7 +294,7 @@ def _pool(
         return x
     if pool == "mean":
         return jnp.mean(x, axis=axes, keepdims=keepdims)
-    return _largest.largest(x, axes, keepdims=keepdims)
+    return _affine.largest(x, axes, keepdims=keepdims)
 
 
 def _init_scaled(key: Key, shapes: Params) -> Params:

@@ -11,7 +11,7 @@ For every block of edges (one weight tensor) from space `s` to space `t`
 evaluated on their slice only. Everything that depends on one node is computed per node;
 edges of a block are a dense `[N, S, T, D]` array, so aggregation is a sum over an axis.
 
-Without signs and scales (`Rules.canonicalization` None) the three maps are plain MLPs
+Without signs and scales (`Rules.feature_map` None) the three maps are plain MLPs
 of the concatenated features, the permutation-only baseline of the paper.
 """
 
@@ -22,18 +22,18 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import graphs
-from symmerge_jax.metanets import _equivariant, _linear, _norm_silu, _sources
+from symmerge_jax.metanets import _affine, _equivariant, _norm_silu, _source_slices
 from symmerge_jax.typing import Array, Key, Params
 
 Nodes = tuple[Array, ...]
-Edges = tuple[Array | _linear.RawEdges, ...]
+Edges = tuple[Array | _affine.RawEdges, ...]
 
 
 class Rules(NamedTuple):
     """What a message-passing step computes; static.
 
     Attributes:
-      canonicalization: that of hidden neurons; None for the permutation-only model.
+      feature_map: that of hidden neurons; None for the permutation-only model.
       io: branch of input and output neurons: "gated" `(x W) * phi_io(x)` with the `W`
         of the hidden branch, or "mlp" `mlp_io(x)`.
       num_io_mlps: 1 if input and output neurons share that MLP, 2 if not.
@@ -42,7 +42,7 @@ class Rules(NamedTuple):
       aggregator: "sum" or "mean" over the incoming messages.
     """
 
-    canonicalization: _equivariant.Canonicalization | None
+    feature_map: _equivariant.FeatureMap | None
     io: str = "gated"
     num_io_mlps: int = 1
     bidirectional: bool = False
@@ -61,8 +61,8 @@ def init_message_passing(
     keys = iter(jax.random.split(key, 9))
     square = (width, width)
     num_messages = 2 if rules.bidirectional else 1
-    linear = _equivariant.init_linear
-    if rules.canonicalization is None:
+    linear = _affine.init_linear
+    if rules.feature_map is None:
         mlp = _equivariant.init_mlp
         params: dict[str, Any] = {"message": mlp(next(keys), 2 * width, width, width)}
         if rules.bidirectional:
@@ -116,7 +116,7 @@ def message_passing(
     Returns:
       New nodes and edges.
     """
-    if rules.canonicalization is None:
+    if rules.feature_map is None:
         updated, new_edges = _plain(params, topology, rules, nodes, edges)
     else:
         updated, new_edges = _equivariant_step(
@@ -124,14 +124,14 @@ def message_passing(
         )
     if rules.skip:
         updated = tuple(
-            _linear.matmul(x, params["skip"]) + new
+            _affine.matmul(x, params["skip"]) + new
             for x, new in zip(nodes, updated, strict=True)
         )
     return updated, new_edges
 
 
 def _equivariant_step(params, topology, rules, nodes, edges, switch):
-    canonicalization = rules.canonicalization
+    feature_map = rules.feature_map
     update = params.get("edge")
     inputs = (nodes, edges, switch)
     sums = [_messages(params, topology, rules, *inputs, forward=True)]
@@ -145,7 +145,7 @@ def _equivariant_step(params, topology, rules, nodes, edges, switch):
     )
     if update is None:
         return updated, edges
-    source_side, target_side = _edge_node_parts(canonicalization, update, nodes, switch)
+    source_side, target_side = _edge_node_parts(feature_map, update, nodes, switch)
     new_edges = []
     for block, e in zip(topology.blocks, edges, strict=True):
         target = target_side[block.target][:, None]
@@ -153,9 +153,9 @@ def _equivariant_step(params, topology, rules, nodes, edges, switch):
         def new(e, source, target=target):
             first = source[:, :, None] + target
             phi = _equivariant.after_first(update["phi"], first)
-            return _linear.matmul(e, update["W"]) * phi
+            return _affine.matmul(e, update["W"]) * phi
 
-        new_edges.append(_sources.map_sources(new, e, source_side[block.source]))
+        new_edges.append(_source_slices.map_sources(new, e, source_side[block.source]))
     return updated, tuple(new_edges)
 
 
@@ -165,23 +165,23 @@ def _messages(params, topology, rules, nodes, edges, switch, *, forward):
         (b.source, b.target) if forward else (b.target, b.source)
         for b in topology.blocks
     ]
-    values = {s: _linear.matmul(nodes[s], params["Wv"]) for s in {s for s, _ in ends}}
+    values = {s: _affine.matmul(nodes[s], params["Wv"]) for s in {s for s, _ in ends}}
     parts: list[list[Array]] = [[] for _ in nodes]
     for (sender, receiver), e in zip(ends, edges, strict=True):
         role = topology.spaces[receiver].role
 
         def summed(e, value, role=role):
-            if forward and isinstance(e, _linear.RawEdges):
+            if forward and isinstance(e, _affine.RawEdges):
                 product = e.times_source(value, params["We"])
             else:
                 value = value[:, :, None] if forward else value[:, None]
-                product = _linear.matmul(e, params["We"]) * value
+                product = _affine.matmul(e, params["We"]) * value
             message = _branch(rules, switch, role, params["message"], product)
             return jnp.sum(message, axis=1 if forward else 2)
 
         value = values[sender]
         if forward:
-            parts[receiver].append(_sources.sum_over_sources(summed, e, value))
+            parts[receiver].append(_source_slices.sum_over_sources(summed, e, value))
         else:
             parts[receiver].append(summed(e, value))
     return _aggregate(topology, rules, ends, nodes, parts)
@@ -203,7 +203,7 @@ def _aggregate(topology, rules, ends, nodes, parts):
 def _branch(rules, switch, role, params, x):
     """Return the map of `x` for nodes, or edges into nodes, of one role."""
     if role == "hidden":
-        return _equivariant.equivariant(rules.canonicalization, params, x, switch)
+        return _equivariant.equivariant(rules.feature_map, params, x, switch)
     suffix = "out" if role == "output" and rules.num_io_mlps == 2 else "io"
     if rules.io == "mlp":
         return _equivariant.mlp(params[f"mlp_{suffix}"], x)
@@ -211,7 +211,7 @@ def _branch(rules, switch, role, params, x):
     return _equivariant.equivariant(_equivariant.IDENTITY, gated, x)
 
 
-def _edge_node_parts(canonicalization, update, nodes, switch):
+def _edge_node_parts(feature_map, update, nodes, switch):
     """Return what nodes contribute to the first map of `phi_e` as source and target."""
     weight, bias = _norm_silu.centre(update["phi"]["w0"], update["phi"]["b0"])
     width = weight.shape[0] // 2
@@ -220,7 +220,7 @@ def _edge_node_parts(canonicalization, update, nodes, switch):
     size = bias.shape[0] // 2
     sides = [
         _equivariant.canonical_linear(
-            canonicalization, update.get("rho"), x, both, bias, switch
+            feature_map, update.get("rho"), x, both, bias, switch
         )
         for x in nodes
     ]
@@ -247,9 +247,9 @@ def _plain(params, topology, rules, nodes, edges):
     of_edge, of_source, of_target = jnp.split(weight, 3)
     new_edges = []
     for block, e in zip(topology.blocks, edges, strict=True):
-        source = _linear.matmul(nodes[block.source], of_source)[:, :, None]
-        target = _linear.matmul(nodes[block.target], of_target)[:, None]
-        first = _equivariant.add(_linear.matmul(e, of_edge) + source + target, bias)
+        source = _affine.matmul(nodes[block.source], of_source)[:, :, None]
+        target = _affine.matmul(nodes[block.target], of_target)[:, None]
+        first = _affine.add(_affine.matmul(e, of_edge) + source + target, bias)
         new_edges.append(_equivariant.after_first(phi, first))
     return updated, tuple(new_edges)
 
@@ -265,13 +265,13 @@ def _plain_messages(params, topology, rules, nodes, edges, *, forward):
     ]
     parts: list[list[Array]] = [[] for _ in nodes]
     for (sender, receiver), e in zip(ends, edges, strict=True):
-        value = _linear.matmul(nodes[sender], of_sender)
+        value = _affine.matmul(nodes[sender], of_sender)
         value = value[:, :, None] if forward else value[:, None]
-        first = _equivariant.add(_linear.matmul(e, of_edge) + value, bias)
+        first = _affine.add(_affine.matmul(e, of_edge) + value, bias)
         hidden = jnp.sum(_equivariant.hidden(phi, first), axis=1 if forward else 2)
-        message = _linear.matmul(hidden, phi["w1"])
+        message = _affine.matmul(hidden, phi["w1"])
         count = nodes[sender].shape[1]
-        parts[receiver].append(_equivariant.add(message, count * phi["b1"]))
+        parts[receiver].append(_affine.add(message, count * phi["b1"]))
     return _aggregate(topology, rules, ends, nodes, parts)
 
 
@@ -280,12 +280,12 @@ def _init_equivariant(key: Key, size: int, width: int, rules: Rules) -> Params:
     keys = jax.random.split(key, 5)
     mlp = _equivariant.init_mlp
     params = {
-        "W": _equivariant.init_linear(keys[0], (size, width), size),
+        "W": _affine.init_linear(keys[0], (size, width), size),
         "phi": mlp(keys[1], size, width, width),
     }
-    if rules.canonicalization is not None and rules.canonicalization.has_rho:
+    if rules.feature_map is not None and rules.feature_map.has_rho:
         params["rho"] = mlp(keys[2], size, width, size)
-    if rules.canonicalization is not None and rules.canonicalization.mixed:
+    if rules.feature_map is not None and rules.feature_map.mixed:
         params["phi_scale"] = mlp(jax.random.fold_in(key, 5), size, width, width)
     name = "phi" if rules.io == "gated" else "mlp"
     params[f"{name}_io"] = mlp(keys[3], size, width, width)
@@ -298,9 +298,9 @@ def _init_edge(key: Key, width: int, rules: Rules) -> Params:
     """Return `W`, `phi` and `rho` of the edge update."""
     keys = jax.random.split(key, 3)
     params = {
-        "W": _equivariant.init_linear(keys[0], (width, width), width),
+        "W": _affine.init_linear(keys[0], (width, width), width),
         "phi": _equivariant.init_mlp(keys[1], 2 * width, width, width),
     }
-    if rules.canonicalization is not None and rules.canonicalization.has_rho:
+    if rules.feature_map is not None and rules.feature_map.has_rho:
         params["rho"] = _equivariant.init_mlp(keys[2], width, width, width)
     return params

@@ -18,8 +18,8 @@ from flax import linen as nn
 from symmerge_jax import graphs
 from symmerge_jax.metanets import (
     _affine,
-    _dropout,
     _fourier_features,
+    _inputs,
     _options,
     _pna,
     _relational,
@@ -56,7 +56,7 @@ class NeuralGraphs(nn.Module):
     frequency_scale: float = 3.0
     norm: str = "graph"
     dropout: float = 0.0
-    input_moments: _fourier_features.InputMoments | None = None
+    input_moments: _inputs.InputMoments | None = None
     remat: bool = False
 
     @nn.compact
@@ -102,7 +102,7 @@ class NeuralGraphs(nn.Module):
                 step = jax.checkpoint(step, static_argnums=(1, 2))
             x, e = step(params, self.topology, self.norm, x, e)
             if self.dropout and not (last or deterministic):
-                x = _dropout.drop(self.make_rng("dropout"), x, self.dropout)
+                x = _affine.drop(self.make_rng("dropout"), x, self.dropout)
         return x
 
 
@@ -136,7 +136,7 @@ class RelationalTransformer(nn.Module):
     num_frequencies: int = 128
     frequency_scale: float = 1.0
     dropout: float = 0.0
-    input_moments: _fourier_features.InputMoments | None = None
+    input_moments: _inputs.InputMoments | None = None
     remat: bool = False
 
     @nn.compact
@@ -191,7 +191,7 @@ class RelationalTransformer(nn.Module):
                 step = jax.checkpoint(step, static_argnums=(1, 2))
             x, pairs = step(params, self.topology, self.num_heads, x, pairs)
             if self.dropout and not (last or deterministic):
-                x = _dropout.drop(self.make_rng("dropout"), x, self.dropout)
+                x = _affine.drop(self.make_rng("dropout"), x, self.dropout)
         return x
 
 

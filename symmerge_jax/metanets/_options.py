@@ -102,7 +102,7 @@ def resolve_symmetry(topology: graphs.Topology, asked: str | None) -> str:
     return group.value
 
 
-def canonicalization(options: Any) -> _equivariant.Canonicalization | None:
+def feature_map(options: Any) -> _equivariant.FeatureMap | None:
     """Return the canonicalisation that the options ask for.
 
     Raises:
@@ -122,24 +122,22 @@ def canonicalization(options: Any) -> _equivariant.Canonicalization | None:
     if name == "permutation":
         return None
     if name == "scale":
-        return _equivariant.Canonicalization("unit", options.norm_epsilon)
+        return _equivariant.FeatureMap("unit", options.norm_epsilon)
     if options.ablate_symmetry:
-        return _equivariant.Canonicalization("ablated")
+        return _equivariant.FeatureMap("ablated")
     kind = "symmetrized" if options.symmetrize else "absolute"
     if name == "hetero":
-        return _equivariant.Canonicalization(kind, options.norm_epsilon, mixed=True)
-    return _equivariant.Canonicalization(kind)
+        return _equivariant.FeatureMap(kind, options.norm_epsilon, mixed=True)
+    return _equivariant.FeatureMap(kind)
 
 
-def is_scaled(canonicalization: _equivariant.Canonicalization | None) -> bool:
+def is_scaled(feature_map: _equivariant.FeatureMap | None) -> bool:
     """Whether the encoder is invariant to the scales of all or of some networks."""
-    return canonicalization is not None and (
-        canonicalization.kind == "unit" or canonicalization.mixed
-    )
+    return feature_map is not None and (feature_map.kind == "unit" or feature_map.mixed)
 
 
 def switch(
-    canonicalization: _equivariant.Canonicalization | None, graph: jraph.GraphsTuple
+    feature_map: _equivariant.FeatureMap | None, graph: jraph.GraphsTuple
 ) -> Array | None:
     """Return which networks `[N]` have scales, None where all have one group.
 
@@ -148,7 +146,7 @@ def switch(
         another shape.
     """
     values: Any = graph.globals
-    if canonicalization is None or not canonicalization.mixed:
+    if feature_map is None or not feature_map.mixed:
         if values is not None:
             raise ValueError(
                 "graph.globals holds a switch between signs and scales, which only an"

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import graphs
-from symmerge_jax.metanets import _affine, _equivariant, _largest
+from symmerge_jax.metanets import _affine
 from symmerge_jax.typing import Array, Key, Params
 
 Nodes = tuple[Array, ...]
@@ -106,7 +106,7 @@ def _aggregate(params, topology, nodes: Nodes, edges: Edges) -> Iterator[Array]:
     width = nodes[0].shape[-1]
     to_target, to_source = jnp.split(params["pre"]["w"], 2)
     source = [x @ to_source for x in nodes]
-    target = [_equivariant.add(x @ to_target, params["pre"]["b"]) for x in nodes]
+    target = [_affine.add(x @ to_target, params["pre"]["b"]) for x in nodes]
     degrees = in_degrees(topology)
     delta = mean_log_degree(topology)
     for i, x in enumerate(nodes):
@@ -121,8 +121,8 @@ def _aggregate(params, topology, nodes: Nodes, edges: Edges) -> Iterator[Array]:
             m = scale * (target[i][:, None] + source[block.source][:, :, None]) + shift
             sums.append(jnp.sum(m, axis=1))
             squares.append(jnp.sum(m**2, axis=1))
-            smallest.append(-_largest.largest(-m, (1,)))
-            largest.append(_largest.largest(m, (1,)))
+            smallest.append(-_affine.largest(-m, (1,)))
+            largest.append(_affine.largest(m, (1,)))
         mean = sum(sums) / degrees[i]
         variance = sum(squares) / degrees[i] - mean**2
         varies = variance > MIN_VARIANCE

@@ -12,15 +12,7 @@ import jraph
 from flax import linen as nn
 
 from symmerge_jax import graphs
-from symmerge_jax.metanets import (
-    _dropout,
-    _embedding,
-    _input_scale,
-    _message_passing,
-    _options,
-    _readout,
-    _unit_rows,
-)
+from symmerge_jax.metanets import _affine, _ends, _inputs, _message_passing, _options
 from symmerge_jax.typing import Array
 
 
@@ -94,7 +86,7 @@ class ScaleGMN(nn.Module):
     ablate_symmetry: bool = False
     bidirectional: bool = False
     input_value: float | None = None
-    input_scale: _input_scale.InputScale | None = None
+    input_scale: _inputs.InputScale | None = None
     norm_epsilon: float = 0.0
     unit_rows: bool = True
     remat: bool = False
@@ -117,13 +109,13 @@ class ScaleGMN(nn.Module):
         """
         nodes, _ = self._features(graph, deterministic)
         params = self._readout_params()
-        canonicalization = self._rules().canonicalization
-        latents = _readout.readout(
+        feature_map = self._rules().feature_map
+        latents = _ends.readout(
             params,
             self.topology,
-            canonicalization,
+            feature_map,
             nodes,
-            _options.switch(canonicalization, graph),
+            _options.switch(feature_map, graph),
             which=self.readout,
         )
         return latents.reshape(*_batch(graph), -1)
@@ -146,7 +138,7 @@ class ScaleGMN(nn.Module):
     @nn.nowrap
     def _rules(self) -> _message_passing.Rules:
         return _message_passing.Rules(
-            canonicalization=_options.canonicalization(self),
+            feature_map=_options.feature_map(self),
             io=self.io,
             num_io_mlps=self.num_io_mlps,
             bidirectional=self.bidirectional,
@@ -164,23 +156,23 @@ class ScaleGMN(nn.Module):
         nodes = nodes.reshape(-1, *nodes.shape[-2:])
         edges = edges.reshape(-1, *edges.shape[-2:])
         rules = self._rules()
-        multiply = rules.canonicalization is not None
+        multiply = rules.feature_map is not None
         if self.input_value is not None:
             is_input = self.topology.input_mask[None, :, None]
             nodes = jnp.where(is_input, self.input_value, nodes)
         if self.input_scale is not None:
-            nodes, edges = _input_scale.multiply(
+            nodes, edges = _inputs.multiply(
                 self.input_scale, self.topology, nodes, edges
             )
-        switch = _options.switch(rules.canonicalization, graph)
+        switch = _options.switch(rules.feature_map, graph)
         scales = None
-        if self.unit_rows and _options.is_scaled(rules.canonicalization):
-            nodes, edges, scales = _unit_rows.unit_rows(
+        if self.unit_rows and _options.is_scaled(rules.feature_map):
+            nodes, edges, scales = _inputs.unit_rows(
                 self.topology, nodes, edges, switch
             )
         embedding = self.param(
             "embedding",
-            lambda key: _embedding.init_embedding(
+            lambda key: _ends.init_embedding(
                 key,
                 self.topology,
                 self.width,
@@ -188,8 +180,8 @@ class ScaleGMN(nn.Module):
                 edge_embedding=self.edge_embedding,
             ),
         )
-        x = _embedding.embed_nodes(embedding, self.topology, nodes, multiply=multiply)
-        e = _embedding.embed_edges(embedding, self.topology, edges, multiply=multiply)
+        x = _ends.embed_nodes(embedding, self.topology, nodes, multiply=multiply)
+        e = _ends.embed_edges(embedding, self.topology, edges, multiply=multiply)
         for t in range(self.num_layers):
             init = functools.partial(
                 _message_passing.init_message_passing,
@@ -203,17 +195,17 @@ class ScaleGMN(nn.Module):
                 step = jax.checkpoint(step, static_argnums=(1, 2))
             x, e = step(params, self.topology, rules, x, e, switch)
             if self.dropout and not deterministic:
-                x = _dropout.drop(self.make_rng("dropout"), x, self.dropout)
+                x = _affine.drop(self.make_rng("dropout"), x, self.dropout)
         return x, scales
 
     @nn.compact
     def _readout_params(self):
         return self.param(
             "readout",
-            lambda key: _readout.init_readout(
+            lambda key: _ends.init_readout(
                 key,
                 self.topology,
-                self._rules().canonicalization,
+                self._rules().feature_map,
                 self.width,
                 self.latent_size or self.width,
                 which=self.readout,

@@ -12,18 +12,86 @@ a space, talk to each other, as in Deep-Align (Navon et al. 2024, arXiv 2310.133
 """
 
 import itertools
-from collections.abc import Iterator
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax.metanets import _affine, _equivariant, _largest, _weight_tensors
+from symmerge_jax import graphs
+from symmerge_jax.metanets import _affine
 from symmerge_jax.typing import Array, Key, Params
 
 POOLS = ("mean", "max", "attention")
 
-Tensors = tuple[_weight_tensors.WeightTensor, ...]
+
+class WeightTensor(NamedTuple):
+    """One weight tensor or bias of an architecture.
+
+    Attributes:
+      spaces: indices of the spaces that it runs over.
+      free: those of them that are hidden: its axes, in this order.
+      fixed: number of fixed neurons (or pairs of them) in its channels.
+      reads_inputs: whether one of its spaces holds the inputs.
+    """
+
+    spaces: tuple[int, ...]
+    free: tuple[int, ...]
+    fixed: int
+    reads_inputs: bool
+
+
+def weight_tensors(topology: graphs.Topology) -> tuple[WeightTensor, ...]:
+    """Return the tensors: one per block of edges, then one per space that is written.
+
+    The latter hold the biases, zeros where there are none.
+    """
+
+    def describe(*spaces: int) -> WeightTensor:
+        free = tuple(i for i in spaces if topology.spaces[i].role == "hidden")
+        fixed = math.prod(topology.spaces[i].size for i in spaces if i not in free)
+        reads_inputs = any(topology.spaces[i].role == "input" for i in spaces)
+        return WeightTensor(spaces, free, fixed, reads_inputs)
+
+    return (
+        *(describe(block.source, block.target) for block in topology.blocks),
+        *(
+            describe(i)
+            for i, space in enumerate(topology.spaces)
+            if space.role != "input"
+        ),
+    )
+
+
+def split(
+    topology: graphs.Topology, nodes: Sequence[Array], edges: Sequence[Array]
+) -> tuple[Array, ...]:
+    """Return the values of every tensor, `[N, *free, fixed * F]`; `F` is 1 for biases.
+
+    Args:
+      topology: nodes and edges.
+      nodes: `[N, n, 1]` per space.
+      edges: `[N, S * T, F]` per block.
+    """
+    arrays = []
+    for block, x in zip(topology.blocks, edges, strict=True):
+        source, target = topology.spaces[block.source], topology.spaces[block.target]
+        x = x.reshape(len(x), source.size, target.size, x.shape[-1])
+        if source.role != "hidden":
+            x = jnp.moveaxis(x, 1, -2)
+            x = x.reshape(*x.shape[:-2], -1)
+        if target.role != "hidden":
+            x = jnp.moveaxis(x, -2 if source.role == "hidden" else 1, -2)
+            x = x.reshape(*x.shape[:-2], -1)
+        arrays.append(x)
+    for space, x in zip(topology.spaces, nodes, strict=True):
+        if space.role != "input":
+            arrays.append(x if space.role == "hidden" else x.reshape(len(x), -1))
+    return tuple(arrays)
+
+
+Tensors = tuple[WeightTensor, ...]
 Term = tuple[int, int, tuple[int, ...]]
 
 
@@ -65,11 +133,11 @@ def init_dws(
         affine = _affine.init_affine(next(keys), sizes[s], new_sizes[t])
         term = {"w": affine["w"]}
         if pool == "attention" and len(kept) < len(tensors[s].free):
-            score = _equivariant.init_linear(next(keys), (sizes[s],), sizes[s])
+            score = _affine.init_linear(next(keys), (sizes[s],), sizes[s])
             term["score"] = score
         params[_name(s, t, kept)] = term
     for t, size in new_sizes.items():
-        bias = _equivariant.init_linear(next(keys), (size,), sizes[t])
+        bias = _affine.init_linear(next(keys), (size,), sizes[t])
         params[f"tensor_{t}"] = {"b": bias, **_affine.init_norm(size)}
     return params
 
@@ -115,9 +183,7 @@ def dws(
         ]
         sums[t].append(x.reshape(len(x), *shape, x.shape[-1]))
     return tuple(
-        _equivariant.add(
-            sum(parts[1:], parts[0]) / len(parts), params[f"tensor_{t}"]["b"]
-        )
+        _affine.add(sum(parts[1:], parts[0]) / len(parts), params[f"tensor_{t}"]["b"])
         for t, parts in sums.items()
     )
 
@@ -136,7 +202,7 @@ def _pool(pool: str, x: Array, axes: tuple[int, ...], score: Array | None) -> Ar
     if pool == "mean":
         return jnp.mean(x, axis=axes)
     if score is None:
-        return _largest.largest(x, axes)
+        return _affine.largest(x, axes)
     weights = jax.nn.softmax(x @ score, axis=axes)
     return jnp.sum(weights[..., None] * x, axis=axes)
 
