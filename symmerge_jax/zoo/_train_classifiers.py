@@ -22,7 +22,7 @@ from symmerge_jax import networks, training
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClassifierOptions:
+class EpochOptions:
     """How to train classifiers.
 
     Attributes:
@@ -64,7 +64,7 @@ def train_classifiers(
     *,
     num_networks: int = 2,
     seed: int = 0,
-    options: ClassifierOptions | None = None,
+    options: EpochOptions | None = None,
 ) -> ClassifierTraining:
     """Return the training of a population of classifiers, for `training.train`.
 
@@ -76,7 +76,7 @@ def train_classifiers(
       labels: `[S]` classes in `0..C-1`.
       num_networks: networks to train, `N`.
       seed: seed of the population.
-      options: the recipe; the defaults of `ClassifierOptions` if None.
+      options: the recipe; the defaults of `EpochOptions` if None.
 
     Returns:
       State, step and batches; `training.train(*..., num_steps=options.num_epochs)`.
@@ -85,7 +85,7 @@ def train_classifiers(
       ValueError: data that fit neither each other nor the network, or options outside
         their range.
     """
-    options = ClassifierOptions() if options is None else options
+    options = EpochOptions() if options is None else options
     _check(network, inputs, labels, num_networks, options)
     num_steps = len(inputs) // options.batch_size
     optimizer, _ = training.make_optimizer(

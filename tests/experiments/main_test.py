@@ -74,15 +74,15 @@ CASES = [
     (["--confg=1"], 2, "Unknown command line flag 'confg'", ""),
     (["--config.what=ours"], 2, "a mesh needs at least one device", ""),
     (["--config.what=file"], 2, "/nowhere/at/all", ""),
-    (["--config.what=full"], 2, "'standard output': make room there, then the", ""),
+    (["--config.what=full"], 2, "'standard output': make room there, then run", ""),
     (["--config.what=reader"], 141, None, ""),
     (["--config.what=ascii"], 0, None, "\\u03bb"),
     (["--config.what=code"], 7, None, ""),
     (["--config.what=log"], 0, "a disk is full", ""),
     (["--config.what=log", "--verbosity=0"], 0, "a backend is missing", ""),
     (["--config.what=log", "--debug"], 0, "a backend is missing", ""),
-    (["--config.what=SIGINT"], 130, "stopped by SIGINT: no file is half", ""),
-    (["--config.what=SIGTERM"], 143, "stopped by SIGTERM: no file is half", ""),
+    (["--config.what=SIGINT"], 130, "stopped by SIGINT: nothing is half", ""),
+    (["--config.what=SIGTERM"], 143, "stopped by SIGTERM: nothing is half", ""),
     (["--config.what=bug"], 1, "Traceback", ""),
     (["--config.what=ours", "--debug"], 1, "Traceback", ""),
 ]
@@ -176,8 +176,8 @@ def test_sigterm_in_a_process_saves_and_the_same_command_goes_on(tmp_path):
             _, stderr = process.communicate()
             assert process.returncode == 128 + signal.SIGTERM
             (line,) = stderr.splitlines()
-            assert line.startswith("stopped by SIGTERM after step")
-            assert line.endswith("run the same command again to go on")
+            assert line.startswith("Stopped by SIGTERM after step")
+            assert line.endswith("run the same command again to resume.")
             process = start(script, folder)
         stdout, stderr = process.communicate()
         assert process.returncode == 0, stderr

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments import harness
 from experiments.compare import (
     _cnn_crowds,
     _cnn_methods,
     _interpolation_methods,
     _mlp_methods,
 )
-from experiments.harness import _config
 from symmerge_jax import plots
 from symmerge_jax.plots import _style
 
@@ -67,7 +67,7 @@ def test_an_encoder_has_its_colour_in_what_it_decodes():
     assert [styles[name][:2] for name in names[1:4]] == [(color, k) for k in (0, 0, 1)]
     assert styles[names[4]][0] not in {color, styles["naive"][0]}
     assert len(set(_style.ENCODER_COLORS.values())) == len(_style.ENCODER_COLORS)
-    stages = _config.load_config_file(CONFIGS / "paper_cpu.py").stages.values()
+    stages = harness.load_config_file(CONFIGS / "paper_cpu.py").stages.values()
     labels = {x.label for x in stages if x.section in ("reconstruction", "ablation")}
     encoders = {x for x in labels if not x.startswith("outputs at points")}
     assert encoders == _style.ENCODER_COLORS.keys()

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from experiments.harness import _config, _tables, _workdir
+from experiments.harness import _config, _files, _tables, _workdir
 
 Results = dict[str, Any]
 """What `results.json` holds."""
@@ -150,5 +150,5 @@ def _evaluate_legacy(experiment, folder, config):
 
 
 def _write(folder: pathlib.Path, results: Results) -> Results:
-    _config.write_json(folder / "results.json", results)
+    _files.write_json(folder / "results.json", results)
     return results

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from experiments.harness import _config
+from experiments import harness
 from symmerge_jax import zoo
 
 
-def load_splits(config: _config.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
+def load_splits(config: harness.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
     """Return images to train on and to test on.
 
     Args:
@@ -24,7 +24,7 @@ def load_splits(config: _config.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
     """
     name, folder, count = (config.data[k] for k in ("source", "dir", "num_images"))
     source, _, split = name.partition("/")
-    if source in zoo.WITH_SPLITS and not split:
+    if source in zoo.SPLIT_SOURCES and not split:
         train = zoo.load_images(source, "train", folder, num_images=count)
         return train, zoo.load_images(source, "test", folder)
     if not 0 < config.data.test_fraction < 1:
