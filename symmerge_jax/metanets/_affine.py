@@ -1,9 +1,14 @@
-"""Affine maps, normalisations and other small pure functions on rows of features."""
+"""Affine maps and normalisations of rows of features, and rows in factored form.
+
+`x @ weight` is always written `matmul(x, weight)`: `x` may be an array, or anything
+that a matrix can be applied to without writing its rows out.
+"""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from symmerge_jax.typing import Array, Key, Params
 
@@ -47,6 +52,16 @@ def compose(first: Params, second: Params) -> Params:
     }
 
 
+def add(x: Float[Array, "*rows D"], bias: Float[Array, " D"]) -> Array:
+    """Return `x + bias`."""
+    return x + row(bias, x)
+
+
+def row(vector: Float[Array, " D"], like: Float[Array, "*rows D"]) -> Array:
+    """Return a vector with as many axes as the rows that it is combined with."""
+    return vector.reshape((1,) * (like.ndim - 1) + vector.shape)
+
+
 def init_norm(size: int) -> Params:
     """Return `gain` of ones and `shift` of zeros, `[size]` each."""
     return {
@@ -55,22 +70,39 @@ def init_norm(size: int) -> Params:
     }
 
 
-def rescale(params: Params, x: Array) -> Array:
-    """Return `x * gain + shift` for rows `[*rows, D]`."""
-    shape = (1,) * (x.ndim - 1) + (x.shape[-1],)
-    return x * params["gain"].reshape(shape) + params["shift"].reshape(shape)
+def rescale(params: Params, x: Float[Array, "*rows D"]) -> Array:
+    """Return `x * gain + shift`."""
+    return x * row(params["gain"], x) + row(params["shift"], x)
 
 
-def layer_norm(params: Params, x: Array) -> Array:
-    """Return rows `[*rows, D]` with mean 0 and variance 1, times gain, plus shift."""
+def layer_norm(params: Params, x: Float[Array, "*rows D"]) -> Array:
+    """Return rows with mean 0 and variance 1, times gain, plus shift."""
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
     variance = jnp.mean(centred**2, axis=-1, keepdims=True)
     return rescale(params, centred * jax.lax.rsqrt(variance + 1e-5))
 
 
-def add(x: Array, bias: Array) -> Array:
-    """Return `x + bias` for rows `x` `[*rows, D]` and `bias` `[D]`."""
-    return x + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
+def drop(key: Key, nodes: tuple[Array, ...], rate: float) -> tuple[Array, ...]:
+    """Drop features with probability `rate` in [0, 1), and scale the others up."""
+    keys = jax.random.split(key, len(nodes))
+    return tuple(
+        jnp.where(jax.random.bernoulli(k, 1 - rate, x.shape), x / (1 - rate), 0)
+        for k, x in zip(keys, nodes, strict=True)
+    )
+
+
+def largest(x: Array, axes: tuple[int, ...], *, keepdims: bool = False) -> Array:
+    """Return the largest entries along axes; the gradient goes to one of them.
+
+    `jnp.max` looks for the entries that equal the largest one when it is differentiated
+    and divides by their number. A compiler may compute the entries twice, with and
+    without rounding in between; then there are none, and the gradient is NaN.
+    """
+    for axis in sorted(axes, reverse=True):
+        where = jnp.argmax(jax.lax.stop_gradient(x), axis=axis, keepdims=True)
+        chosen = jax.lax.broadcasted_iota(where.dtype, x.shape, axis) == where
+        x = jnp.sum(jnp.where(chosen, x, 0), axis=axis, keepdims=keepdims)
+    return x
 
 
 class Factored(NamedTuple):
@@ -93,10 +125,9 @@ class Factored(NamedTuple):
 
 
 class RawEdges(NamedTuple):
-    """Edge features of one block before the first layer, in factored form.
+    """Edge features of one block before the first layer, `features @ weight + offset`.
 
-    The features are `features @ weight + offset`; a matrix is applied to
-    `weight` and `offset`, which are shared by all edges of a type.
+    A matrix is applied to `weight` and `offset`, which all edges of a type share.
 
     Attributes:
       features: `[N, S, T, F]` raw features.
@@ -126,62 +157,25 @@ Rows = Array | Factored | RawEdges
 """Anything that a matrix can be applied to."""
 
 
+def matmul(x: Rows, weight: Array) -> Array:
+    """Return `x @ weight` for rows `x` `[*rows, I]` and `weight` `[I, O]`."""
+    return x @ weight
+
+
 def dense(x: Array | Factored) -> Array:
     """Return the rows of `x` as one array."""
     return contract(x.features, x.table[:, :, None]) if isinstance(x, Factored) else x
 
 
 def contract(features: Array, table: Array) -> Array:
-    """Return `sum_f features[..., f] * table[..., f, :]`.
+    """Return `sum_f features[..., f] * table[..., f, :]`, `[N, S, T, D]`.
 
     Args:
       features: `[N, S, T, F]`, `F` small.
       table: `[N or 1, S or 1, T or 1, F, D]`.
-
-    Returns:
-      `[N, S, T, D]`.
     """
     # A sum of few products fuses with whatever reads it; a matrix product does not.
     terms = [
         features[..., f, None] * table[..., f, :] for f in range(features.shape[-1])
     ]
     return sum(terms[1:], start=terms[0])
-
-
-def matmul(x: Rows, weight: Array) -> Array:
-    """Return `x @ weight` for rows `x` `[*rows, I]` and `weight` `[I, O]`."""
-    return x @ weight
-
-
-def largest(x: Array, axes: tuple[int, ...], *, keepdims: bool = False) -> Array:
-    """Return the largest entries along axes; the gradient goes to one of them.
-
-    `jnp.max` looks for the entries that equal the largest one when it is differentiated
-    and divides by their number. A compiler may compute the entries twice, with and
-    without rounding in between; then there are none, and the gradient is NaN.
-
-    Args:
-      x: any array.
-      axes: axes to reduce, counted from the front.
-      keepdims: whether they stay, with length 1.
-    """
-    for axis in sorted(axes, reverse=True):
-        where = jnp.argmax(jax.lax.stop_gradient(x), axis=axis, keepdims=True)
-        chosen = jax.lax.broadcasted_iota(where.dtype, x.shape, axis) == where
-        x = jnp.sum(jnp.where(chosen, x, 0), axis=axis, keepdims=keepdims)
-    return x
-
-
-def drop(key: Key, nodes: tuple[Array, ...], rate: float) -> tuple[Array, ...]:
-    """Drop features of all arrays with probability `rate`, scale the others up.
-
-    Args:
-      key: random key.
-      nodes: arrays of features, as `[N, n, D]` per space.
-      rate: in [0, 1).
-    """
-    keys = jax.random.split(key, len(nodes))
-    return tuple(
-        jnp.where(jax.random.bernoulli(k, 1 - rate, x.shape), x / (1 - rate), 0)
-        for k, x in zip(keys, nodes, strict=True)
-    )

@@ -69,15 +69,12 @@ def split(
 ) -> tuple[Array, ...]:
     """Return the values of every tensor, `[N, *free, fixed * F]`; `F` is 1 for biases.
 
-    Args:
-      topology: nodes and edges.
-      nodes: `[N, n, 1]` per space.
-      edges: `[N, S * T, F]` per block.
+    From nodes `[N, n, 1]` per space and edges `[N, S * T, F]` per block.
     """
     arrays = []
     for block, x in zip(topology.blocks, edges, strict=True):
         source, target = topology.spaces[block.source], topology.spaces[block.target]
-        x = x.reshape(len(x), source.size, target.size, x.shape[-1])
+        x = x.reshape(len(x), *topology.block_shape(block), x.shape[-1])
         if source.role != "hidden":
             x = jnp.moveaxis(x, 1, -2)
             x = x.reshape(*x.shape[:-2], -1)
@@ -102,11 +99,11 @@ def terms(tensors: Tensors, targets: tuple[int, ...]) -> list[Term]:
         for t in targets
         for s, source in enumerate(tensors)
         if set(source.spaces) & set(tensors[t].spaces)
-        for kept in _subsets(i for i in source.free if i in tensors[t].free)
+        for kept in _subsets([i for i in source.free if i in tensors[t].free])
     ]
 
 
-def init_dws(
+def init_layer(
     key: Key,
     tensors: Tensors,
     sizes: tuple[int, ...],
@@ -115,16 +112,15 @@ def init_dws(
 ) -> Params:
     """Return the parameters of one layer.
 
+    Per term its matrix, and for "attention" the vector that scores what is pooled; per
+    tensor a bias, and gain and shift of the norm that may follow.
+
     Args:
       key: random key.
       tensors: what the layer maps.
       sizes: channels of each tensor.
       new_sizes: channels after the layer, of every tensor that it is to return.
       pool: one of `POOLS`.
-
-    Returns:
-      Per term its matrix, and for "attention" the vector that scores what is pooled;
-      per tensor a bias, and gain and shift of the norm that may follow.
     """
     all_terms = terms(tensors, tuple(new_sizes))
     keys = iter(jax.random.split(key, 2 * len(all_terms) + len(tensors)))
@@ -142,34 +138,34 @@ def init_dws(
     return params
 
 
-def dws(
+def layer(
     params: Params,
+    values: tuple[Array, ...],
+    *,
     tensors: Tensors,
     targets: tuple[int, ...],
     pool: str,
-    values: tuple[Array, ...],
+    last: bool,
 ) -> tuple[Array, ...]:
-    """Return the values of the targets after one layer.
+    """Return the values of the targets after one layer, its LayerNorm and relu.
 
     Equivariant: permuting the neurons of a hidden space permutes the axis that runs
     over them in every tensor, before and after.
 
     Args:
-      params: from `init_dws`.
+      params: from `init_layer`.
+      values: `[N, *free, channels]` per tensor.
       tensors: what the layer maps.
       targets: numbers of the tensors to return.
       pool: one of `POOLS`.
-      values: `[N, *free, channels]` per tensor.
-
-    Returns:
-      The new values.
+      last: whether neither norm nor relu follows.
     """
     sums: dict[int, list[Array]] = {t: [] for t in targets}
     for s, t, kept in terms(tensors, targets):
         term = params[_name(s, t, kept)]
         source, target = tensors[s], tensors[t]
         axes = tuple(1 + a for a, i in enumerate(source.free) if i not in kept)
-        x = _pool(pool, values[s], axes, term.get("score")) @ term["w"]
+        x = pool_axes(pool, values[s], axes, term.get("score")) @ term["w"]
         # What is left has the kept axes in the order of the source.
         order = [i for i in source.free if i in kept]
         x = jnp.moveaxis(
@@ -182,36 +178,36 @@ def dws(
             for a, i in enumerate(target.free)
         ]
         sums[t].append(x.reshape(len(x), *shape, x.shape[-1]))
-    return tuple(
-        _affine.add(sum(parts[1:], parts[0]) / len(parts), params[f"tensor_{t}"]["b"])
-        for t, parts in sums.items()
-    )
+    new = []
+    for t, parts in sums.items():
+        of_target = params[f"tensor_{t}"]
+        x = _affine.add(sum(parts[1:], parts[0]) / len(parts), of_target["b"])
+        new.append(x if last else jax.nn.relu(_affine.layer_norm(of_target, x)))
+    return tuple(new)
 
 
-def activate(params: Params, values: tuple[Array, ...]) -> tuple[Array, ...]:
-    """Return `relu(LayerNorm(x))` of the values after a layer."""
-    return tuple(
-        jax.nn.relu(_affine.layer_norm(params[f"tensor_{t}"], x))
-        for t, x in enumerate(values)
-    )
-
-
-def _pool(pool: str, x: Array, axes: tuple[int, ...], score: Array | None) -> Array:
+def pool_axes(
+    pool: str,
+    x: Array,
+    axes: tuple[int, ...],
+    score: Array | None = None,
+    *,
+    keepdims: bool = False,
+) -> Array:
+    """Return `x` pooled over axes; with scores, as attention (which drops the axes)."""
     if not axes:
         return x
     if pool == "mean":
-        return jnp.mean(x, axis=axes)
+        return jnp.mean(x, axis=axes, keepdims=keepdims)
     if score is None:
-        return _affine.largest(x, axes)
+        return _affine.largest(x, axes, keepdims=keepdims)
     weights = jax.nn.softmax(x @ score, axis=axes)
     return jnp.sum(weights[..., None] * x, axis=axes)
 
 
-def _subsets(axes) -> Iterator[tuple[int, ...]]:
-    axes = tuple(axes)
-    return itertools.chain.from_iterable(
-        itertools.combinations(axes, n) for n in range(len(axes) + 1)
-    )
+def _subsets(axes: list[int]) -> Iterator[tuple[int, ...]]:
+    for size in range(len(axes) + 1):
+        yield from itertools.combinations(axes, size)
 
 
 def _name(s: int, t: int, kept: tuple[int, ...]) -> str:

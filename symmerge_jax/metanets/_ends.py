@@ -6,6 +6,8 @@ acts on the vector is multiplied, which commutes with the action; on features th
 only permuted it may be added (Kalogeropoulos et al. 2024, arXiv 2406.10685, appendix).
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,17 +45,10 @@ def init_embedding(
 def embed_nodes(
     params: Params, topology: graphs.Topology, nodes: Array, *, multiply: bool
 ) -> tuple[Array, ...]:
-    """Return the node features of every space.
+    """Return the node features `[N, n, D]` of every space, from nodes `[N, V, 1]`.
 
-    Args:
-      params: from `init_embedding`.
-      topology: nodes and edges.
-      nodes: `[N, V, 1]`.
-      multiply: whether the vectors of hidden neurons are multiplied (else added); those
-        of input and output neurons are always added.
-
-    Returns:
-      One `[N, n, D]` per space.
+    The vectors of hidden neurons are multiplied where `multiply` says so, else added,
+    as those of input and output neurons always are.
     """
     embedded = []
     for space, where in zip(topology.spaces, topology.node_slices, strict=True):
@@ -69,20 +64,13 @@ def embed_nodes(
 def embed_edges(
     params: Params, topology: graphs.Topology, edges: Array, *, multiply: bool
 ) -> tuple[_affine.RawEdges, ...]:
-    """Return the edge features of every block, in factored form.
+    """Return the edge features of every block, from edges `[N, E, F]`.
 
-    Args:
-      params: from `init_embedding`.
-      topology: nodes and edges.
-      edges: `[N, E, F]`.
-      multiply: whether the vectors are multiplied (else added).
-
-    Returns:
-      One `_affine.RawEdges` of width `D` per block.
+    The vectors are multiplied where `multiply` says so, else added.
     """
     embedded = []
     for block, where in zip(topology.blocks, topology.edge_slices, strict=True):
-        size = (topology.spaces[block.source].size, topology.spaces[block.target].size)
+        size = topology.block_shape(block)
         features = edges[:, where].reshape(len(edges), *size, edges.shape[-1])
         weight, offset = params["edge_in"][None, None], None
         if "edge_pe" in params:
@@ -118,13 +106,16 @@ def init_readout(
     """Return `out` and, for "full_graph", `phi` and `rho` of the hidden neurons."""
     keys = jax.random.split(key, 3)
     mlp = _equivariant.init_mlp
-    counts = _counts(topology)
+    num_inputs, num_outputs = (
+        topology.mask("input").sum(),
+        topology.mask("output").sum(),
+    )
     if which == "last_layer":
-        return {"out": mlp(keys[0], counts["output"] * width, width, latent_size)}
+        return {"out": mlp(keys[0], int(num_outputs) * width, width, latent_size)}
     params = {"phi": mlp(keys[0], width, width, width)}
     size = width
     if feature_map is not None:
-        size = width * (1 + counts["input"] + counts["output"])
+        size = width * int(1 + num_inputs + num_outputs)
         if feature_map.has_rho:
             params["rho"] = mlp(keys[1], width, width, width)
         if feature_map.mixed:
@@ -145,45 +136,35 @@ def readout(
     """Return the latents `[N, latent_size]`.
 
     "full_graph" is `out([sum_i phi(c(x_i)), inputs, outputs])` with the sum over hidden
-    neurons, and `out(sum_i phi(x_i))` over all neurons in the permutation-only model;
-    "last_layer" is `out(outputs)`.
-
-    Args:
-      params: from `init_readout`.
-      topology: the spaces.
-      feature_map: `c`; None for the permutation-only model.
-      nodes: `[N, n, D]` per space.
-      switch: `[N]` bool, which networks have scales; for mixed batches only.
-      which: the readout.
+    neurons, and `out(sum_i phi(x_i))` over all neurons in the permutation-only model
+    (`feature_map` None); "last_layer" is `out(outputs)`. Nodes are `[N, n, D]` per
+    space; for `switch` see `message_passing`.
     """
-    of_role = {"input": [], "hidden": [], "output": []}
-    for space, x in zip(topology.spaces, nodes, strict=True):
-        of_role[space.role].append(x)
-    flat = {
-        role: [x.reshape(len(x), -1) for x in of_role[role]]
-        for role in ("input", "output")
-    }
+
+    def of_role(role: str) -> list[Array]:
+        spaces = zip(topology.spaces, nodes, strict=True)
+        return [x for space, x in spaces if space.role == role]
+
+    outputs = [x.reshape(len(x), -1) for x in of_role("output")]
     if which == "last_layer":
-        parts = flat["output"]
+        parts = outputs
     elif feature_map is None:
         parts = [_pool(_equivariant.IDENTITY, params, nodes, None)]
     else:
-        if of_role["hidden"]:
-            pooled = _pool(feature_map, params, of_role["hidden"], switch)
-        else:
-            pooled = jnp.zeros_like(nodes[0][:, 0])
-        parts = [pooled, *flat["input"], *flat["output"]]
+        pooled = jnp.zeros_like(nodes[0][:, 0])
+        if hidden := of_role("hidden"):
+            pooled = _pool(feature_map, params, hidden, switch)
+        inputs = [x.reshape(len(x), -1) for x in of_role("input")]
+        parts = [pooled, *inputs, *outputs]
     return _equivariant.mlp(params["out"], jnp.concatenate(parts, axis=-1))
 
 
-def _pool(feature_map, params, nodes, switch):
+def _pool(
+    feature_map: _equivariant.FeatureMap,
+    params: Params,
+    nodes: Sequence[Array],
+    switch: Array | None,
+) -> Array:
     """Return the sum over all given nodes of `phi(c(x))`."""
     x = jnp.concatenate(nodes, axis=1)
     return jnp.sum(_equivariant.invariant(feature_map, params, x, switch), axis=1)
-
-
-def _counts(topology: graphs.Topology) -> dict[str, int]:
-    counts = {"input": 0, "hidden": 0, "output": 0}
-    for space in topology.spaces:
-        counts[space.role] += space.size
-    return counts

@@ -2,11 +2,11 @@
 
 A hidden neuron carries a feature vector `x` on which the group acts by one scalar `q`:
 `q = +-1` for odd activations, `q > 0` for positively homogeneous ones. With a
-*canonicalisation* `c(q x) = c(x)` and an MLP `phi`,
+*feature map* `c(q x) = c(x)` and an MLP `phi`,
 
     eq(x) = (x @ W) * phi(c(x)),      eq(q x) = q eq(x)
 
-(Kalogeropoulos et al. 2024, arXiv 2406.10685, section 5). The canonicalisations are
+(Kalogeropoulos et al. 2024, arXiv 2406.10685, section 5). The feature maps are
 
     symmetrized   rho(x) + rho(-x)       invariant to signs; rho an MLP
     absolute      |x|                    invariant to signs, no parameters
@@ -35,7 +35,7 @@ Kind = Literal["symmetrized", "absolute", "unit", "ablated", "identity"]
 
 
 class FeatureMap(NamedTuple):
-    """The map `c` of a feature vector to a representative of its orbit.
+    """The map `c` of a feature vector to the representative of its orbit.
 
     Attributes:
       kind: one of the table above.
@@ -54,6 +54,11 @@ class FeatureMap(NamedTuple):
         return self.kind in ("symmetrized", "ablated")
 
     @property
+    def has_scales(self) -> bool:
+        """Whether `c` is invariant to the scales of all or of some networks."""
+        return self.kind == "unit" or self.mixed
+
+    @property
     def for_scales(self) -> "FeatureMap":
         """What networks with scales have in a mixed batch."""
         return FeatureMap("unit", self.epsilon)
@@ -66,9 +71,8 @@ IDENTITY = FeatureMap("identity")
 def init_mlp(key: Key, size: int, hidden_size: int, output_size: int) -> Params:
     """Return an MLP `[size] -> [hidden_size] -> [output_size]`.
 
-    Returns:
-      `w0`, `b0` first linear map, `ln_g`, `ln_b` gain and shift of the LayerNorm,
-      `w1`, `b1` second linear map; kernels are `[in, out]`.
+    `w0`, `b0` are its first linear map, `ln_g`, `ln_b` gain and shift of the LayerNorm,
+    `w1`, `b1` the second linear map; kernels are `[in, out]`.
     """
     keys = jax.random.split(key, 4)
     return {
@@ -103,19 +107,10 @@ def equivariant(
     x: Array | _affine.Factored,
     switch: Array | None = None,
 ) -> Array:
-    """Return `(x @ W) * phi(c(x))`.
+    """Return `(x @ W) * phi(c(x))`, `[*rows, O]`.
 
     Equivariant to the scalars that `c` is invariant to; with `IDENTITY` it is an
-    unconstrained gated map.
-
-    Args:
-      feature_map: `c`.
-      params: `W` `[I, O]` and what `invariant` takes.
-      x: `[*rows, I]`, an array or anything with `@` (see `_affine.Factored`).
-      switch: see `invariant`.
-
-    Returns:
-      `[*rows, O]`.
+    unconstrained gated map. Takes what `invariant` takes, and `W` `[I, O]` in `params`.
     """
     gate = _affine.matmul(x, params["W"])
     return gate * invariant(feature_map, params, x, switch)
@@ -127,16 +122,13 @@ def invariant(
     x: Array | _affine.Factored,
     switch: Array | None = None,
 ) -> Array:
-    """Return `phi(c(x))`.
+    """Return `phi(c(x))`, `[*rows, O]`.
 
     Args:
       feature_map: `c`.
       params: `phi`; `rho` where `c` has parameters; `phi_scale` where it is mixed.
       x: `[*rows, I]`, for a mixed `c` `[N, ..., I]`.
       switch: `[N]` bool, True for networks with scales; for a mixed `c` only.
-
-    Returns:
-      `[*rows, O]`.
     """
 
     def value(c, phi):
@@ -165,7 +157,7 @@ def canonical_linear(
     bias: Array,
     switch: Array | None = None,
 ) -> Array:
-    """Return `c(x) @ weight + bias`.
+    """Return `c(x) @ weight + bias`, `[*rows, O]`.
 
     Args:
       feature_map: `c`.
@@ -174,9 +166,6 @@ def canonical_linear(
       weight: `[I, O]` the linear map that reads `c(x)`.
       bias: `[O]`.
       switch: see `invariant`.
-
-    Returns:
-      `[*rows, O]`.
     """
     result = _canonical_linear(feature_map, rho, x, weight, bias)
     if not feature_map.mixed:
@@ -185,7 +174,13 @@ def canonical_linear(
     return choose(switch, scaled, result)
 
 
-def _canonical_linear(feature_map, rho, x, weight, bias):
+def _canonical_linear(
+    feature_map: FeatureMap,
+    rho: Params | None,
+    x: Array | _affine.Factored,
+    weight: Array,
+    bias: Array,
+) -> Array:
     """Return `c(x) @ weight + bias` for one `c`."""
     kind = feature_map.kind
     if kind == "identity":

@@ -57,7 +57,7 @@ def embed(
     nodes: Array,
     edges: Array,
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """Return node and edge features.
+    """Return nodes `[N, n, D]` per space, and edges `[N, S, T, D]` per block.
 
     Args:
       frequencies: from `init_frequencies`.
@@ -66,12 +66,6 @@ def embed(
       moments: what raw features are standardised by; None to leave them.
       nodes: raw features `[N, V, 1]`.
       edges: raw features `[N, E, F]`.
-
-    Returns:
-      Nodes `[N, n, D]` per space, and edges `[N, S, T, D]` per block.
-
-    Raises:
-      ValueError: if the moments do not fit the topology.
     """
     nodes_by_space, edges_by_block = _inputs.standardised(
         topology, moments, nodes, edges
@@ -87,7 +81,7 @@ def embed(
     )
     embedded_edges = tuple(
         _affine.affine(to_edge, _waves(frequencies["edges"], x)).reshape(
-            len(x), topology.spaces[b.source].size, topology.spaces[b.target].size, -1
+            len(x), *topology.block_shape(b), -1
         )
         for b, x in zip(topology.blocks, edges_by_block, strict=True)
     )

@@ -1,12 +1,13 @@
 """What is done to raw weights and biases before a metanet reads them.
 
-Scales and moments of a population bring them to the size of one. Unit rows choose the
-member of an orbit of positive scales that a network is read at.
+Factors of a population bring them to the size of one: the weights of a SIREN are about
+0.02, and their products vanish. Unit rows choose the member of an orbit of positive
+scales at which a network is read.
 """
 
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,8 @@ from symmerge_jax.typing import Array, Path
 class InputScale(NamedTuple):
     """Positive factors, hashable: a static option of `ScaleGMN`.
 
+    They commute with permutations, signs and scales, so every law holds.
+
     Attributes:
       nodes: one factor per space, for its biases.
       edges: one factor per block, for its weights.
@@ -27,6 +30,18 @@ class InputScale(NamedTuple):
 
     nodes: tuple[float, ...]
     edges: tuple[float, ...]
+
+
+class InputMoments(NamedTuple):
+    """Means and standard deviations of the raw features, hashable.
+
+    Attributes:
+      nodes: one pair per space, for its biases.
+      edges: one pair per block, for its weights.
+    """
+
+    nodes: tuple[tuple[float, float], ...]
+    edges: tuple[tuple[float, float], ...]
 
 
 def input_scale(
@@ -47,10 +62,27 @@ def input_scale(
         rms = 0.0 if path is None else math.hypot(*statistics[path])
         return 1 / rms if rms else 1.0
 
-    return InputScale(
-        tuple(factor(space.bias) for space in topology.spaces),
-        tuple(factor(block.path) for block in topology.blocks),
-    )
+    return InputScale(*_per_tensor(topology, factor))
+
+
+def input_moments(
+    topology: graphs.Topology, statistics: Mapping[Path, tuple[float, float]]
+) -> InputMoments:
+    """Return mean and standard deviation of each tensor over a population.
+
+    Args:
+      topology: nodes and edges of the architecture.
+      statistics: see `input_scale`.
+
+    Returns:
+      The moments; (0, 1) for spaces without a bias, deviation 1 for constant tensors.
+    """
+
+    def moments(path: Path | None) -> tuple[float, float]:
+        mean, std = (0.0, 1.0) if path is None else statistics[path]
+        return float(mean), float(std) or 1.0
+
+    return InputMoments(*_per_tensor(topology, moments))
 
 
 def multiply(
@@ -61,12 +93,7 @@ def multiply(
     Raises:
       ValueError: if the factors do not fit the topology or are not positive.
     """
-    expected = (len(topology.spaces), len(topology.blocks))
-    if (len(scale.nodes), len(scale.edges)) != expected:
-        raise ValueError(
-            f"input_scale has {len(scale.nodes)} node and {len(scale.edges)} edge"
-            f" factors, the topology {expected[0]} spaces and {expected[1]} blocks."
-        )
+    _check_fits("input_scale", scale, topology)
     if min(*scale.nodes, *scale.edges) <= 0:
         raise ValueError(f"input_scale must be positive, got {scale}.")
     per_node = np.repeat(scale.nodes, [space.size for space in topology.spaces])
@@ -77,52 +104,12 @@ def multiply(
     )
 
 
-class InputMoments(NamedTuple):
-    """Means and standard deviations of the raw features, hashable.
-
-    Attributes:
-      nodes: one pair per space, for its biases.
-      edges: one pair per block, for its weights.
-    """
-
-    nodes: tuple[tuple[float, float], ...]
-    edges: tuple[tuple[float, float], ...]
-
-
-def input_moments(
-    topology: graphs.Topology, statistics: Mapping[Path, tuple[float, float]]
-) -> InputMoments:
-    """Return mean and standard deviation of each tensor over a population.
-
-    Args:
-      topology: nodes and edges of the architecture.
-      statistics: mean and standard deviation of every tensor, as `zoo.statistics`
-        measures them.
-
-    Returns:
-      The moments; (0, 1) for spaces without a bias, deviation 1 for constant tensors.
-    """
-
-    def moments(path: Path | None) -> tuple[float, float]:
-        mean, std = (0.0, 1.0) if path is None else statistics[path]
-        return float(mean), float(std) or 1.0
-
-    return InputMoments(
-        tuple(moments(space.bias) for space in topology.spaces),
-        tuple(moments(block.path) for block in topology.blocks),
-    )
-
-
 def standardised(
     topology: graphs.Topology, moments: InputMoments | None, nodes: Array, edges: Array
 ) -> tuple[list[Array], list[Array]]:
     """Return nodes `[N, n, 1]` per space and edges `[N, S * T, F]` per block.
 
-    Args:
-      topology: nodes and edges.
-      moments: what they are standardised by; None to leave them.
-      nodes: raw features `[N, V, 1]`.
-      edges: raw features `[N, E, F]`.
+    From raw features `[N, V, 1]` and `[N, E, F]`, as they are where `moments` is None.
 
     Raises:
       ValueError: if the moments do not fit the topology.
@@ -131,7 +118,9 @@ def standardised(
     by_block = [edges[:, where] for where in topology.edge_slices]
     if moments is None:
         return by_space, by_block
-    _check_moments(moments, topology)
+    _check_fits("input_moments", moments, topology)
+    if min(std for _, std in (*moments.nodes, *moments.edges)) <= 0:
+        raise ValueError(f"input_moments has a deviation that is not > 0: {moments}.")
     return _standardise(moments.nodes, by_space), _standardise(moments.edges, by_block)
 
 
@@ -142,6 +131,11 @@ def unit_rows(
     switch: Array | None = None,
 ) -> tuple[Array, Array, Array]:
     """Rescale hidden neurons so that what each one reads, with its bias, has norm one.
+
+    An encoder that is invariant to scales gives all members of an orbit one latent only
+    in exact arithmetic. Products that round what they multiply (TF32 on a GPU, bfloat16
+    on a TPU) round every member differently; read at one member, twins are rounded
+    alike.
 
     Space by space from the inputs on, each from the weights that read spaces before it:
     one pass, where balanced scales take many. Neurons that read nothing stay as they
@@ -157,10 +151,10 @@ def unit_rows(
       Nodes and edges of the twins, and the scales `[N, V]`, 1 where nothing moved.
     """
     biases: list[Array] = [nodes[:, where, 0] for where in topology.node_slices]
-    blocks: list[Array] = []
-    for block, where in zip(topology.blocks, topology.edge_slices, strict=True):
-        size = (topology.spaces[block.source].size, topology.spaces[block.target].size)
-        blocks.append(edges[:, where].reshape(len(edges), *size, edges.shape[-1]))
+    blocks = [
+        edges[:, where].reshape(len(edges), *topology.block_shape(block), -1)
+        for block, where in zip(topology.blocks, topology.edge_slices, strict=True)
+    ]
     scales: list[Array] = [jnp.ones_like(bias) for bias in biases]
     for i, space in enumerate(topology.spaces):
         if space.role != "hidden":
@@ -190,16 +184,28 @@ def unit_rows(
     )
 
 
-def _standardise(moments, arrays):
+def _per_tensor(
+    topology: graphs.Topology, function: Callable[[Path | None], Any]
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the values of a function of the biases of spaces, and of all weights."""
+    return (
+        tuple(function(space.bias) for space in topology.spaces),
+        tuple(function(block.path) for block in topology.blocks),
+    )
+
+
+def _standardise(
+    moments: Sequence[tuple[float, float]], arrays: Sequence[Array]
+) -> list[Array]:
     return [(x - mean) / std for (mean, std), x in zip(moments, arrays, strict=True)]
 
 
-def _check_moments(moments: InputMoments, topology: graphs.Topology) -> None:
+def _check_fits(
+    name: str, values: InputScale | InputMoments, topology: graphs.Topology
+) -> None:
     expected = (len(topology.spaces), len(topology.blocks))
-    if (len(moments.nodes), len(moments.edges)) != expected:
+    if (len(values.nodes), len(values.edges)) != expected:
         raise ValueError(
-            f"input_moments has {len(moments.nodes)} node and {len(moments.edges)} edge"
-            f" entries, the topology {expected[0]} spaces and {expected[1]} blocks."
+            f"{name} has {len(values.nodes)} node and {len(values.edges)} edge entries,"
+            f" the topology {expected[0]} spaces and {expected[1]} blocks."
         )
-    if min(std for _, std in (*moments.nodes, *moments.edges)) <= 0:
-        raise ValueError(f"input_moments has a deviation that is not > 0: {moments}.")

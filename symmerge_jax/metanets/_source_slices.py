@@ -32,14 +32,8 @@ def sum_over_sources(
 ) -> Array:
     """Return `function(edges, values)`, which sums over the sources.
 
-    Args:
-      function: from edges `[N, s, T, D]` and values `[N, s, D]` of some of the sources
-        to sums `[N, T, D]` over these.
-      edges: `[N, S, T, D]`.
-      values: `[N, S, D]`.
-
-    Returns:
-      `[N, T, D]`.
+    From edges `[N, S, T, D]` and values `[N, S, D]`, of all or some of the sources, to
+    sums `[N, T, D]` over these.
     """
     if (size := _slice_size(edges, values)) is None:
         return function(edges, values)
@@ -60,14 +54,8 @@ def map_sources(
 ) -> Array:
     """Return `function(edges, values)`, which treats every source by itself.
 
-    Args:
-      function: from edges `[N, s, T, D]` and values `[N, s, D]` to edges
-        `[N, s, T, D]`.
-      edges: `[N, S, T, D]`.
-      values: `[N, S, D]`.
-
-    Returns:
-      `[N, S, T, D]`.
+    From edges `[N, S, T, D]` and values `[N, S, D]`, of all or some of the sources, to
+    edges `[N, S, T, D]`.
     """
     if (size := _slice_size(edges, values)) is None:
         return function(edges, values)

@@ -88,7 +88,7 @@ def test_every_map_of_a_layer():
         params = jax.tree.map(lambda x: 0.5 * fill(x.shape), shapes)
         axes = [(n1, n0), (n1, n2, 1), (n2, n3), (n1, 1), (n2, 1), (n3,)]
         values = tuple(fill((1, *a, size)) for a in axes)
-        found = jax.jit(lambda p, v: _dws_published.layer(p, options, v))(
+        found = jax.jit(lambda p, v: _dws_published.layer(p, v, options=options))(
             params, values
         )
     p = jax.tree.map(np.asarray, params)
