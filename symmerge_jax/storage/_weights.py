@@ -40,6 +40,20 @@ def save(
         is; names it.
       TypeError: for what is no nested dict of arrays, or no JSON in the description.
       OSError: if the file cannot be written; names it.
+
+    Example:
+      >>> import tempfile, jax, symmerge_jax
+      >>> from symmerge_jax import networks
+      >>> architecture = {"kind": "mlp", "layer_sizes": [4, 3, 2], "activation": "relu"}
+      >>> params = networks.build(architecture).init(jax.random.key(0))
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = folder + "/a.safetensors"
+      ...     symmerge_jax.save(path, params, architecture=architecture)
+      ...     loaded = symmerge_jax.load(path)
+      ...     symmerge_jax.load_architecture(path) == architecture
+      True
+      >>> loaded["dense_0"]["kernel"].shape
+      (4, 3)
     """
     path = _path(path)
     suffix = path.suffix.lower()
@@ -76,6 +90,13 @@ def load(path: str | bytes | os.PathLike) -> dict[str, Any]:
       FileNotFoundError: if there is no such file.
       OSError: if it may not be read, or is a folder without an index.
       ValueError: if the file is damaged, of another format or only a part of a model.
+
+    Example:
+      >>> import tempfile, numpy as np, symmerge_jax
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     np.savez(folder + "/a.npz", **{"dense_0/bias": np.zeros(3)})
+      ...     symmerge_jax.load(folder + "/a.npz")
+      {'dense_0': {'bias': array([0., 0., 0.])}}
     """
     found = _read(path)
     return _tensor_names.unflatten(found.arrays, path, is_escaped=found.is_ours)
