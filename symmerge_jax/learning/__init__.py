@@ -11,11 +11,10 @@ from symmerge_jax.learning._goals import Goal, classes, fractions, kendall_tau
 from symmerge_jax.learning._matcher import (
     FEATURES,
     LossWeights,
-    Pairable,
     fit_matcher,
     matcher_job,
-    task_losses,
 )
+from symmerge_jax.learning._pairs import Pairable, task_losses
 from symmerge_jax.learning._predictor import (
     HEAD,
     TrainedPredictor,
