@@ -301,9 +301,9 @@ def _made_or_read() -> dict[str, Any]:
 
 def _check_model(config, name, population, mesh) -> None:
     """Raise what a training would raise on its first step, without computing it."""
+    options = _training.fit_options(config[name], 0, f"config.{name}")
     try:
         job = _align_training.make_job(config, name, population)
-        options = _training.fit_options(config[name], 0, f"config.{name}")
         learning.check(job, options, mesh=mesh)
     except ValueError as error:
         raise ValueError(f"config.{name}: {error}") from error

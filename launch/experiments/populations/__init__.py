@@ -16,7 +16,12 @@ from experiments.populations._population import (
     population,
     split,
 )
-from experiments.populations._sources import Source, classifier_source, inr_source
+from experiments.populations._sources import (
+    Source,
+    classifier_source,
+    inr_source,
+    parts_of,
+)
 
 __all__ = [
     "Examples",
@@ -30,6 +35,7 @@ __all__ = [
     "inr_source",
     "inr_task",
     "load_splits",
+    "parts_of",
     "population",
     "render_all",
     "split",
