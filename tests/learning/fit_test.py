@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import symmerge_jax
-from symmerge_jax import deep_align, learning, networks, training, zoo
+from symmerge_jax import deep_align, files, learning, networks, training, zoo
 from tests.learning import small
 
 DECODER = {"hidden_multipliers": (1,)}
