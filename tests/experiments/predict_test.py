@@ -283,7 +283,7 @@ def test_training_starts_from_a_pretrained_encoder(inrs, tmp_path):
 
 def test_a_pretrained_encoder_that_does_not_fit_is_refused(inrs, tmp_path):
     config = probe_config(inrs, pretrained=str(tmp_path / "auto"))
-    with pytest.raises(ValueError, match=r"encoder.kind='probe'.* would .* pretrained="):
+    with pytest.raises(ValueError, match=r"kind='probe'.* would .* pretrained="):
         run(config, tmp_path / "run")
     config.encoder = predict.default_config().encoder
     with pytest.raises(FileNotFoundError, match="auto"):
