@@ -130,7 +130,9 @@ def _measure(
         **drawn.measures,
         **_measures.without_parts(canonicalizer, test, grid, drawn.originals),
         **_measures.orbit_spread(canonicalizer, few, num_twins),
-        **_measures.probes(canonicalizer, train, test),
+        **_measures.probes(
+            train, test, canonicalizer.spec, latent=canonicalizer.encode
+        ),
         **_measures.sizes_and_speed(canonicalizer, population, test),
     }
     shown = jax.tree.map(lambda x: x[:10], test.params)
