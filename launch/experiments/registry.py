@@ -22,8 +22,8 @@ EXPERIMENTS: dict[str, harness.Experiment] = {
         harness.legacy(failure_mode),
         harness.legacy(interpolate),
         harness.legacy(map_latents),
-        harness.legacy(merge_cnns),
-        harness.legacy(merge_mlps),
+        merge_cnns.EXPERIMENT,
+        merge_mlps.EXPERIMENT,
         predict.EXPERIMENT,
     )
 }

@@ -78,7 +78,7 @@ def check(plan, stage):
             "failure_mode": failure_mode._check_values,
             "interpolate": interpolate._check_values,
             "map_latents": map_latents._check_values,
-            "merge_cnns": merge_cnns._check_values,
+            "merge_cnns": merge_cnns.check,
         }
         checks[name](stage.config)
 
