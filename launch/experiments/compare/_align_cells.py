@@ -99,7 +99,7 @@ def crowds(
 
     def make(job: tuple[str, int, int]) -> dict[str, np.ndarray]:
         name, size, seed = job
-        rows = _draw_crowds(plan, population, seed)[:, :size]
+        rows = draw_crowds(plan, population, seed)[:, :size]
         if name == MEMBERS:
             return _paths.alone(task, _pick_flat(population, rows), data)
         params = bring(name, population, rows, seed).params
@@ -157,7 +157,7 @@ def _losses_of(architecture: str, network) -> Callable[[Any, Any], Any]:
     return losses
 
 
-def _draw_crowds(plan: Any, population: populations.Population, seed: int):
+def draw_crowds(plan: Any, population: populations.Population, seed: int) -> np.ndarray:
     """Return rows `[R, K]` of random crowds; smaller ones are their first networks."""
     held_out = population.parts["test"]
     randoms = np.random.default_rng([seed, 2]).spawn(plan.num_crowds)

@@ -209,20 +209,20 @@ def plan(config: harness.Config) -> Plan:
         "source": config.other_data.source,
         "sizes": ", ".join(map(str, config.other_width.hidden_sizes)),
     }
-    keys = dict.fromkeys(
-        planned, "other_methods" if config.other_methods else "methods"
-    )
-    keys["held_out"] = "methods"
+    chosen = {
+        key: _methods.choose(config[key], METHODS, spec, config.models, f"config.{key}")
+        for key in ("methods", "other_methods")
+    }
+    if not config.other_methods:
+        chosen["other_methods"] = chosen["methods"]
     found = Plan(
         kind=config.networks,
         sources=sources,
         titles={name: _TITLES[name].format(**titles) for name in planned},
         marks={name: _align_population.mark(config, name) for name in planned},
         methods={
-            name: _methods.choose(
-                config[key], METHODS, spec, config.models, f"config.{key}"
-            )
-            for name, key in keys.items()
+            name: chosen["methods" if name == "held_out" else "other_methods"]
+            for name in planned
         },
         crowd_methods=_methods.choose((), CROWD_METHODS, spec, config.models),
         matchers={name: _matchers.plan(config, name) for name in config.models},
