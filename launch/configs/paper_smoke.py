@@ -72,4 +72,9 @@ def get_config():
         **reproduce.stages("cnns", cnns),
         **reproduce.stages("prediction", {"classify": ("classes of INRs", *source)}),
     }
-    return reproduce.make_config("Reproduction, smallest size", FOLDER, stages)
+    note = (
+        "Networks of this size, trained for some steps, mean nothing: this shows that"
+        " every part works, and no number can be compared with a published one."
+    )
+    title = "Reproduction, smallest size"
+    return reproduce.make_config(title, FOLDER, stages, note=note)

@@ -146,8 +146,12 @@ def styled(draw: Callable[P, "Figure"]) -> Callable[P, "Figure"]:
 
     @functools.wraps(draw)
     def draw_in_style(*args: P.args, **kwargs: P.kwargs) -> "Figure":
-        import matplotlib
-
+        try:
+            import matplotlib
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "Figures need matplotlib: pip install 'symmerge_jax[plots]'."
+            ) from error
         with matplotlib.rc_context(_SETTINGS):
             return draw(*args, **kwargs)
 

@@ -6,7 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from experiments import harness, populations
-from experiments.paper import _reproduce_plan, reproduce
+from experiments.paper import _plan, reproduce
 from experiments.populations import _image_splits, make_classifier_zoo, make_zoo
 from experiments.train import autoencode_classifiers
 from symmerge_jax import networks, zoo
@@ -93,14 +93,14 @@ def test_configs_of_cnns_have_the_keys_that_they_had():
 
 
 def test_a_stage_of_a_reproduction_may_be_mlps(made, tmp_path):
-    stage = _reproduce_plan.stage(
+    stage = _plan.stage(
         "zoo_mlp.py:smoke",
         "architecture.hidden_sizes=8,8",
-        section=_reproduce_plan.SECTIONS[0],
+        section=_plan.SECTIONS[0],
         label="MLPs",
     )
-    config = _reproduce_plan.make_config("title", configs.CONFIGS, {"mlps": stage})
-    found = _reproduce_plan.read(config, tmp_path)["mlps"]
+    config = _plan.make_config("title", configs.CONFIGS, {"mlps": stage})
+    found = _plan.read(config, tmp_path)["mlps"]
     assert found.is_zoo and found.config.architecture.hidden_sizes == (8, 8)
     found.output.parent.mkdir()
     shutil.copy(made[0], found.output)

@@ -11,7 +11,7 @@ import pytest
 from experiments import harness
 from experiments.compare import failure_mode, interpolate, merge_cnns
 from experiments.latents import map_latents
-from experiments.paper import _reproduce_plan
+from experiments.paper import _plan
 from experiments.populations import make_classifier_zoo, make_zoo
 from experiments.train import predict
 from tests.experiments import configs
@@ -23,7 +23,7 @@ PAPERS = ("paper_smoke", "paper_cpu", "paper_gpu")
 @functools.cache
 def plan_of(name):
     config = configs.load(name)
-    return _reproduce_plan.read(config, pathlib.Path("/nowhere"))
+    return _plan.read(config, pathlib.Path("/nowhere"))
 
 
 def stages():
