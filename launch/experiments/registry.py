@@ -18,7 +18,7 @@ EXPERIMENTS: dict[str, harness.Experiment] = {
     for experiment in (
         autoencode.EXPERIMENT,
         autoencode_classifiers.EXPERIMENT,
-        harness.legacy(deep_align),
+        deep_align.EXPERIMENT,
         harness.legacy(failure_mode),
         harness.legacy(interpolate),
         harness.legacy(map_latents),

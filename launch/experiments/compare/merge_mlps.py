@@ -296,13 +296,12 @@ def _draw(folder: pathlib.Path, plan: Plan, found: Mapping[str, Any]) -> None:
     arrays: dict[str, Any] = {"lams": lams}
     panels: dict[str, Any] = {title: {} for title in _TITLES.values()}
     spec = plan.mlps.network.spec
-    for (name, pairs), (measure, title) in itertools.product(
-        found.items(), _TITLES.items()
-    ):
-        curves = np.stack([pair[measure] for pair in pairs])
-        arrays[f"{name}/{measure}"] = curves
+    for name, pairs in found.items():
         label = _methods.label(name, spec)
-        panels[title][label] = (lams, *_curves.mean_and_error(curves))
+        for measure, title in _TITLES.items():
+            curves = np.stack([pair[measure] for pair in pairs])
+            arrays[f"{name}/{measure}"] = curves
+            panels[title][label] = (lams, *_curves.mean_and_error(curves))
     harness.save_arrays(folder / "results.npz", arrays)
     figure = plots.mean_curves(
         panels,
