@@ -16,7 +16,8 @@ Parts = Mapping[str, np.ndarray]
 
 def select(networks_zoo: zoo.Zoo, parts: Parts) -> tuple[zoo.Zoo, zoo.Zoo]:
     """Return the networks to train and to validate on."""
-    return tuple(zoo.select(networks_zoo, parts[name]) for name in ("train", "val"))
+    train, val = (zoo.select(networks_zoo, parts[name]) for name in ("train", "val"))
+    return train, val
 
 
 def untrained(
