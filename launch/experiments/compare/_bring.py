@@ -56,6 +56,10 @@ class Context:
         """Symmetry of the networks."""
         return self.network.spec
 
+    def of(self, name: str) -> dict[str, Any]:
+        """Return the keywords of the solver of a method."""
+        return dict(self.options.get(name, {}))
+
     def loss(self, params: Params, data: Any) -> Array:
         """Return the loss of one network at its task."""
         assert self.task is not None
@@ -222,22 +226,17 @@ def together(make_solver: Callable[[Context, Any], Any]):
     return bring
 
 
-def each(form: Callable[[Context, Params], Any], *, fold: bool = False):
-    """Move every network for itself: `form(context, params [N]) -> moved, elements`."""
+def each(make_form: Callable[[Context], Any], *, fold: bool = False):
+    """Move every network for itself, by `form(params [N]) -> (moved, elements)`."""
 
     def bring(context: Context) -> Bring:
+        form = make_form(context)
+
         def move_each(crowds: Crowds) -> Brought:
             num = len(jax.tree.leaves(crowds.params)[0])
-            (moved, elements), seconds = timed(
-                functools.partial(form, context),
-                flatten(crowds.params),
-                context.chunk_size,
-            )
+            found, seconds = timed(form, flatten(crowds.params), context.chunk_size)
             return Brought(
-                unflatten(moved, num),
-                unflatten(elements, num),
-                fold=fold,
-                seconds=seconds,
+                *(unflatten(part, num) for part in found), fold=fold, seconds=seconds
             )
 
         return move_each
@@ -245,24 +244,27 @@ def each(form: Callable[[Context, Params], Any], *, fold: bool = False):
     return bring
 
 
-def balanced(context: Context, params: Params) -> Any:
-    """Return networks with balanced scales, and what has balanced them."""
-    return _balancing(context.spec)(params)
+def balanced(context: Context):
+    """Return the form of networks whose scales are balanced."""
+
+    def form(params):
+        element = symmetry.balance_scales(params, context.spec)
+        return symmetry.act(element, params, context.spec), element
+
+    return jax.jit(jax.vmap(form))
 
 
-def closed_form(context: Context, params: Params) -> Any:
-    """Return the representatives of networks in closed form, and their elements."""
-    return symmerge_jax.canonicalize(params, context.spec, return_element=True)
+def closed_form(context: Context):
+    """Return the canonical form of networks in closed form."""
+    return functools.partial(
+        symmerge_jax.canonicalize, spec=context.spec, return_element=True
+    )
 
 
-def template(context: Context, params: Params) -> Any:
-    """Return networks matched onto what the autoencoder decodes, and their elements."""
-    return symmerge_jax.canonicalize(
-        params,
-        context.spec,
-        canonicalizer=context.canonicalizer,
-        mode="template",
-        return_element=True,
+def template(context: Context):
+    """Return the form of networks that are matched onto what is decoded from them."""
+    return functools.partial(
+        closed_form(context), canonicalizer=context.canonicalizer, mode="template"
     )
 
 
@@ -307,14 +309,9 @@ def move(
     fold: bool = False,
     chunk_size: int = 64,
 ) -> Params:
-    """Return networks `[N, ...]` moved by elements `[N, ...]`.
+    """Return networks `[N, ...]` moved by elements, some at a time.
 
-    Args:
-      params: the networks.
-      elements: what moves them.
-      spec: their symmetry.
-      fold: fold the phases of sine neurons before.
-      chunk_size: networks that are moved at once.
+    With `fold`, the phases of sine neurons are folded before.
     """
     act = _acting(spec, fold)
     return networks.map_batches(lambda rows: act(*rows), (elements, params), chunk_size)
@@ -367,12 +364,3 @@ def _acting(spec: symmetry.SymmetrySpec, fold: bool):
         return symmetry.act(element, params, spec)
 
     return jax.jit(jax.vmap(act))
-
-
-@functools.lru_cache(maxsize=8)
-def _balancing(spec: symmetry.SymmetrySpec):
-    def balance(params):
-        element = symmetry.balance_scales(params, spec)
-        return symmetry.act(element, params, spec), element
-
-    return jax.jit(jax.vmap(balance))
