@@ -282,7 +282,10 @@ def latents(*, decode: bool):
             num = len(jax.tree.leaves(crowds.params)[0])
             found, seconds = crowds.latents, 0.0
             if found is None:
-                found, seconds = encode(context, crowds.params)
+                flat, seconds = timed(
+                    canonicalizer.encode, flatten(crowds.params), size
+                )
+                found = unflatten(np.asarray(flat), num)
             if decode:
                 decoded, more = timed(decode_some, flatten(found), size)
                 found, seconds = unflatten(decoded, num), seconds + more
@@ -291,14 +294,6 @@ def latents(*, decode: bool):
         return read
 
     return bring
-
-
-def encode(context: Context, params: Params) -> tuple[np.ndarray, float]:
-    """Return the latents `[R, k, D]` of crowds, and the seconds that took."""
-    assert context.canonicalizer is not None
-    flat, encode_some = flatten(params), context.canonicalizer.encode
-    found, seconds = timed(encode_some, flat, context.chunk_size)
-    return unflatten(np.asarray(found), len(jax.tree.leaves(params)[0])), seconds
 
 
 def move(
