@@ -8,7 +8,14 @@ from experiments.harness._config import (
     override_config,
     save_config,
 )
-from experiments.harness._experiment import Experiment, Results, evaluate, legacy, run
+from experiments.harness._experiment import (
+    Experiment,
+    Results,
+    draw,
+    evaluate,
+    legacy,
+    run,
+)
 from experiments.harness._main import define_config_flag, run_main
 from experiments.harness._tables import (
     Cell,
@@ -30,6 +37,7 @@ __all__ = [
     "check_config",
     "config_hash",
     "define_config_flag",
+    "draw",
     "evaluate",
     "legacy",
     "load_config",
