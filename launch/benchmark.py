@@ -76,7 +76,7 @@ def main(argv):
         if "edges" in result:
             _draw(result["edges"], out.with_suffix(""))
         if "scaling" in result:
-            figure = plots.scaling_panels(module.panels(result["scaling"]), "seconds")
+            figure = plots.scaling(module.panels(result["scaling"]), "seconds")
             plots.save_figure(figure, out.with_suffix(""))
 
 
@@ -99,7 +99,8 @@ def _draw(edges, path):
     sizes = [row["num_edges"] for row in edges]
     times = [row["ms_per_network"] for row in edges]
     line = {"encoder, D = 128": (sizes, times)}
-    plots.save_figure(plots.scaling(line, "edges", "ms per network"), path)
+    figure = plots.scaling({"edges": (line, 1.0)}, "ms per network")
+    plots.save_figure(figure, path)
 
 
 def _load(name: str):
