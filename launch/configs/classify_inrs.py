@@ -21,15 +21,15 @@ outputs at learned points besides with `--config.encoder.num_probes=256`; images
 and moved in every step with `--config.distort.rotation=15`.
 """
 
-import pathlib
-
+from configs import zoo_mnist
 from experiments import harness
 from experiments.train import predict
 
-ZOO = pathlib.Path(__file__).with_name("zoo_mnist.py")
 
-
-def get_config(variant: str = "mnist"):
+@harness.variants(
+    "mnist", "fashion", "pretrained", "pretrained_fashion", "digits", "smoke"
+)
+def get_config(variant: str):
     config = predict.default_config()
     config.encoder.width = 16
     config.batch_size = 32
@@ -52,12 +52,7 @@ def get_config(variant: str = "mnist"):
         config.num_steps = 2500
         config.test_fraction = 0.2
         return config
-    if variant not in ("mnist", "fashion", "pretrained", "pretrained_fashion"):
-        raise ValueError(
-            "Variants are 'mnist', 'fashion', 'pretrained', 'pretrained_fashion',"
-            f" 'digits' and 'smoke', not {variant!r}."
-        )
-    config.update(harness.load_config_file(ZOO).to_dict())
+    config.update(zoo_mnist.get_config().to_dict())
     config.data.num_images = 12_000
     if variant.endswith("fashion"):
         config.data.source = "fashion_mnist"

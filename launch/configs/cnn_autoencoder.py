@@ -11,20 +11,24 @@ configuration on that zoo, which distils on all test images; `neural_graphs_relu
 `neural_graphs_tanh`: that of the paper's baseline; `smoke` ends in seconds.
 """
 
-import pathlib
-import runpy
-
+from configs import zoo_cnn
+from experiments import harness
 from experiments.train import autoencode_classifiers
 
-_ZOO = pathlib.Path(__file__).with_name("zoo_cnn.py")
+VARIANTS = (
+    *zoo_cnn.VARIANTS,
+    *("faithful_relu", "faithful_tanh", "neural_graphs_relu", "neural_graphs_tanh"),
+    "smoke",
+)
 
 
-def get_config(variant: str = "digits_relu"):
+@harness.variants(*VARIANTS)
+def get_config(variant: str):
     config = autoencode_classifiers.default_config()
     source, _, activation = variant.rpartition("_")
     faithful = source in ("faithful", "neural_graphs")
     made = f"cifar10_{activation}" if faithful else variant
-    zoo = runpy.run_path(str(_ZOO))["get_config"](made)
+    zoo = zoo_cnn.get_config(made)
     for key in ("num_networks", "data", "architecture", "training"):
         config[key] = zoo[key]
     if variant == "smoke":

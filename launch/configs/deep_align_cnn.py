@@ -8,20 +8,17 @@ first; `mnist_relu` and `mnist_tanh`, 1,200 (their zoos can be made before and n
 --config.zoo); `smoke` ends in seconds.
 """
 
-import pathlib
-
+from configs import zoo_cnn
 from experiments import harness
 from experiments.compare import deep_align
 
 VARIANTS = ("digits_relu", "digits_tanh", "mnist_relu", "mnist_tanh", "smoke")
-ZOO = pathlib.Path(__file__).with_name("zoo_cnn.py")
 
 
-def get_config(variant: str = "digits_relu"):
-    if variant not in VARIANTS:
-        raise ValueError(f"Variants are {VARIANTS}, not {variant!r}.")
+@harness.variants(*VARIANTS)
+def get_config(variant: str):
     config = deep_align.default_config("cnn")
-    config.population = harness.load_config_file(f"{ZOO}:{variant}")
+    config.population = zoo_cnn.get_config(variant)
     config.num_train_inputs = config.num_test_inputs = 2000
     for model in (config.deep_align, config.ours):
         model.weight_decay, model.clip_norm = 5e-4, 1.0

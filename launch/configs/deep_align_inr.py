@@ -8,21 +8,22 @@ SIRENs 1-32-32-1 of each; `mnist`, 1,000 images, two SIRENs 2-32-32-1 of each, r
 $SYMMERGE_DATA_DIR or downloaded; `smoke` ends in seconds.
 """
 
-import pathlib
-
+from configs import zoo_mnist, zoo_waves
 from experiments import harness
 from experiments.compare import deep_align
 
 VARIANTS = ("waves", "mnist", "smoke")
-HERE = pathlib.Path(__file__).parent
 
 
-def get_config(variant: str = "waves"):
-    if variant not in VARIANTS:
-        raise ValueError(f"Variants are {VARIANTS}, not {variant!r}.")
+@harness.variants(*VARIANTS)
+def get_config(variant: str):
     config = deep_align.default_config("siren")
-    file = "waves.py:smoke" if variant == "smoke" else f"{variant}.py"
-    config.population = harness.load_config_file(f"{HERE}/zoo_{file}")
+    made = {
+        "waves": zoo_waves.get_config(),
+        "mnist": zoo_mnist.get_config(),
+        "smoke": zoo_waves.get_config("smoke"),
+    }
+    config.population = made[variant]
     config.distort.update(scale=0.2, shift=0.25)
     if variant == "mnist":
         fits = {"data": {"num_images": 1000}, "fits_per_image": 2}

@@ -12,8 +12,7 @@ the published network of 31,873,905 parameters and its training, for a GPU; `smo
 in seconds. Images of MNIST are read from $SYMMERGE_DATA_DIR, or are downloaded.
 """
 
-import pathlib
-
+from configs import zoo_mlp
 from experiments import harness
 from experiments.compare import deep_align
 
@@ -28,7 +27,6 @@ OTHER_METHODS = (
     "ours_sweeps",
     "activation_matching",
 )
-ZOO = pathlib.Path(__file__).with_name("zoo_mlp.py")
 
 
 def published(model):
@@ -40,12 +38,11 @@ def published(model):
     return model
 
 
-def get_config(variant: str = "digits"):
-    if variant not in VARIANTS:
-        raise ValueError(f"Variants are {VARIANTS}, not {variant!r}.")
+@harness.variants(*VARIANTS)
+def get_config(variant: str):
     config = deep_align.default_config()
     source = "mnist" if variant == "mnist_published" else variant
-    config.population = harness.load_config_file(f"{ZOO}:{source}")
+    config.population = zoo_mlp.get_config(source)
     config.rotated = True
     # Sinkhorn takes a second for each pair: not on every population.
     config.other_methods = OTHER_METHODS

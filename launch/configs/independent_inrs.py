@@ -9,10 +9,12 @@ starts (the recipe of the run's own networks), paired by a cyclic shift; the sam
 methods. `independent_inrs.py:smoke` makes its own tiny autoencoder.
 """
 
+from experiments import harness
 from experiments.compare import interpolate
 
 
-def get_config(variant: str = "default"):
+@harness.variants("default", "smoke")
+def get_config(variant: str):
     config = interpolate.default_config()
     config.families = ("fits",)
     config.sigmas = (0.0,)
@@ -37,6 +39,4 @@ def get_config(variant: str = "default"):
         autoencoder.batch_size = 8
         autoencoder.evaluate_every = 2
         autoencoder.checkpoint_every = 2
-    elif variant != "default":
-        raise ValueError(f"Variants are 'default' and 'smoke', not {variant!r}.")
     return config

@@ -19,17 +19,22 @@ cores each.
                             trying sizes of latent and decoder
 """
 
-import pathlib
-from typing import Any
-
+from configs import mnist_inr_cpu
 from experiments import harness
 
-BASE = pathlib.Path(__file__).with_name("mnist_inr_cpu.py")
 
-
-def get_config(variant: str = "scale_gmn"):
-    base = "probe" if variant == "probe" else "no_probes"
-    config: Any = harness.load_config_file(f"{BASE}:{base}")
+@harness.variants(
+    "scale_gmn",
+    "ablated",
+    "permutation",
+    "neural_graphs",
+    "relational_transformer",
+    "neural_graphs_twins",
+    "deep_weight_space",
+    "probe",
+)
+def get_config(variant: str):
+    config = mnist_inr_cpu.get_config("probe" if variant == "probe" else "no_probes")
     config.num_steps = 3000
     config.batch_size = 32
     config.num_microbatches = 4
@@ -44,10 +49,4 @@ def get_config(variant: str = "scale_gmn"):
         config.augment = variant.endswith("_twins")
     elif variant == "deep_weight_space":
         config.encoder.kind = variant
-    elif variant not in ("scale_gmn", "probe"):
-        raise ValueError(
-            "Variants are 'scale_gmn', 'ablated', 'permutation', 'neural_graphs',"
-            " 'relational_transformer', 'neural_graphs_twins', 'deep_weight_space' and"
-            f" 'probe', not {variant!r}."
-        )
     return config

@@ -10,13 +10,13 @@ out, 512 twins of one of them among these, and how tight the orbits of 8 network
 About a minute per encoder of 12,000 MNIST INRs on two CPU cores.
 """
 
+from experiments import harness
 from experiments.latents import map_latents
 
 
-def get_config(variant: str = "default"):
+@harness.variants("default", "umap")
+def get_config(variant: str):
     config = map_latents.default_config()
     if variant == "umap":
         config.maps = ("tsne", "umap")
-    elif variant != "default":
-        raise ValueError(f"Variants are 'default' and 'umap', not {variant!r}.")
     return config

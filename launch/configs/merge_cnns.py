@@ -17,14 +17,12 @@ minutes on 2 quiet CPU cores.
 
 import os
 
+from experiments import harness
 from experiments.compare import merge_cnns
 
-VARIANTS = ("default", "single", "crowd", "smoke")
 
-
-def get_config(variant: str = "default"):
-    if variant not in VARIANTS:
-        raise ValueError(f"Variants are {VARIANTS}, not {variant!r}.")
+@harness.variants("default", "single", "crowd", "smoke")
+def get_config(variant: str):
     config = merge_cnns.default_config()
     config.data.source = "mnist"
     config.data.dir = os.environ.get("SYMMERGE_DATA_DIR")

@@ -11,14 +11,12 @@ are downloaded.
 
 import os
 
+from experiments import harness
 from experiments.compare import merge_mlps
 
-VARIANTS = ("default", "mnist_512", "mnist_narrow", "smoke")
 
-
-def get_config(variant: str = "default"):
-    if variant not in VARIANTS:
-        raise ValueError(f"Variants are {VARIANTS}, not {variant!r}.")
+@harness.variants("default", "mnist_512", "mnist_narrow", "smoke")
+def get_config(variant: str):
     config = merge_mlps.default_config()
     if variant.startswith("mnist"):
         config.data.source = "mnist"

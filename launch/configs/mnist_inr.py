@@ -18,10 +18,12 @@ constant learning rate 1e-3 after 1,000 steps of warm-up, clip 10.
 2403.12143): 300 epochs, AMSGrad, a norm over the whole batch.
 """
 
+from experiments import harness
 from experiments.train import autoencode
 
 
-def get_config(variant: str = "default"):
+@harness.variants("default", "faithful", "neural_graphs")
+def get_config(variant: str):
     config = autoencode.default_config()
     config.zoo = "mnist-inrs"
     config.encoder.width = 128
@@ -56,8 +58,4 @@ def get_config(variant: str = "default"):
         config.amsgrad = True
         config.seed = 42
         config.evaluate_every = config.checkpoint_every = 2150
-    elif variant != "default":
-        raise ValueError(
-            f"Variants are 'default', 'faithful' and 'neural_graphs', not {variant!r}."
-        )
     return config

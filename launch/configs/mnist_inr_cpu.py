@@ -11,17 +11,15 @@ the only input of the encoder, and more steps; `:probe` reads outputs at learned
 only.
 """
 
-import pathlib
-
+from configs import zoo_mnist
 from experiments import harness
 from experiments.train import autoencode
 
-ZOO = pathlib.Path(__file__).with_name("zoo_mnist.py")
 
-
-def get_config(variant: str = "default"):
+@harness.variants("default", "faithful_decoder", "faithful", "no_probes", "probe")
+def get_config(variant: str):
     config = autoencode.default_config()
-    config.update(harness.load_config_file(ZOO).to_dict())
+    config.update(zoo_mnist.get_config().to_dict())
     config.data.num_images = 12_000
     config.encoder.width = 32
     config.encoder.latent_size = 64
@@ -50,9 +48,4 @@ def get_config(variant: str = "default"):
         config.evaluate_every = 350
     elif variant == "probe":
         config.encoder.kind = "probe"
-    elif variant != "default":
-        raise ValueError(
-            "Variants are 'default', 'faithful_decoder', 'faithful', 'no_probes' and"
-            f" 'probe', not {variant!r}."
-        )
     return config

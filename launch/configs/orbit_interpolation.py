@@ -9,10 +9,12 @@ path, nine methods. Without a canonicalizer the one of `digits_inr.py` is traine
 `orbit_interpolation.py:smoke` makes its own tiny one and ends in a minute.
 """
 
+from experiments import harness
 from experiments.compare import interpolate
 
 
-def get_config(variant: str = "default"):
+@harness.variants("default", "smoke")
+def get_config(variant: str):
     config = interpolate.default_config()
     config.sweep = (0.001, 0.002, 0.01)
     if variant == "smoke":
@@ -38,6 +40,4 @@ def get_config(variant: str = "default"):
         autoencoder.checkpoint_every = 2
         autoencoder.num_orbits = 2
         autoencoder.num_twins = 2
-    elif variant != "default":
-        raise ValueError(f"Variants are 'default' and 'smoke', not {variant!r}.")
     return config

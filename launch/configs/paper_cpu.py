@@ -10,6 +10,7 @@ latents with UMAP, too, as published (pip install 'symmerge_jax[umap]').
 
 import pathlib
 
+from experiments import harness
 from experiments.paper import reproduce
 
 FOLDER = pathlib.Path(__file__).parent
@@ -67,14 +68,13 @@ PREDICTIONS = {
     },
 }
 DECODED = ("scale_gmn", "neural_graphs", "ablated")
+MAPS = {"default": "('tsne',)", "umap": "('tsne', 'umap')"}
 
 
-def get_config(variant: str = "default"):
-    maps = {"default": "('tsne',)", "umap": "('tsne', 'umap')"}
-    if variant not in maps:
-        raise ValueError(f"Variants are {sorted(maps)}, not {variant!r}.")
+@harness.variants(*MAPS)
+def get_config(variant: str):
     options = {
-        "latent_maps": (f"maps={maps[variant]}",),
+        "latent_maps": (f"maps={MAPS[variant]}",),
         "orbit_interpolation": ("num_members=128",),
     }
     cnns, merged = {}, {}

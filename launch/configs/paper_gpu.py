@@ -15,6 +15,7 @@ latents with UMAP, too, as published (pip install 'symmerge_jax[umap]').
 
 import pathlib
 
+from experiments import harness
 from experiments.paper import reproduce
 
 FOLDER = pathlib.Path(__file__).parent
@@ -80,14 +81,13 @@ PREDICTIONS = {
     },
 }
 DECODED = ("scale_gmn", "neural_graphs", "ablated")
+MAPS = {"default": "('tsne',)", "umap": "('tsne', 'umap')"}
 
 
-def get_config(variant: str = "default"):
-    maps = {"default": "('tsne',)", "umap": "('tsne', 'umap')"}
-    if variant not in maps:
-        raise ValueError(f"Variants are {sorted(maps)}, not {variant!r}.")
+@harness.variants(*MAPS)
+def get_config(variant: str):
     labels = {name: label for name, (label, *_) in (ENCODERS | ABLATED).items()}
-    options = {"latent_maps": (f"maps={maps[variant]}",)}
+    options = {"latent_maps": (f"maps={MAPS[variant]}",)}
     cnns, merged = {}, {}
     for kind in KINDS:
         zoo = {"zoo": f"cnns_{kind}"}

@@ -11,10 +11,12 @@ runs. Networks of any architecture will do. Outputs at learned images besides wi
 `--config.encoder.num_probes=128`.
 """
 
+from experiments import harness
 from experiments.train import predict
 
 
-def get_config(variant: str = "mnist"):
+@harness.variants("mnist", "small", "published")
+def get_config(variant: str):
     config = predict.default_config()
     config.task = "accuracy"
     config.encoder.input_value = 0.0
@@ -35,8 +37,4 @@ def get_config(variant: str = "mnist"):
         config.num_steps = 40_000
         config.test_fraction = 0.5
         config.evaluate_every = config.checkpoint_every = 1000
-    elif variant != "mnist":
-        raise ValueError(
-            f"Variants are 'mnist', 'small' and 'published', not {variant!r}."
-        )
     return config

@@ -13,21 +13,21 @@ neither is set.
 
 import os
 
+from experiments import harness
 from experiments.populations import make_classifier_zoo
 
 SIZES = {"digits": (1000, 500), "mnist": (1200, 1000), "cifar10": (5000, 4000)}
+VARIANTS = tuple(f"{source}_{kind}" for source in SIZES for kind in ("relu", "tanh"))
 
 
-def get_config(variant: str = "digits_relu"):
+@harness.variants(*VARIANTS, "smoke")
+def get_config(variant: str):
     config = make_classifier_zoo.default_config()
     if variant == "smoke":
         config.num_networks = 4
         config.training.num_steps = 5
         return config
     source, _, activation = variant.partition("_")
-    if source not in SIZES or activation not in ("relu", "tanh"):
-        names = sorted(f"{s}_{a}" for s in SIZES for a in ("relu", "tanh"))
-        raise ValueError(f"Variants are 'smoke' and {names}, not {variant!r}.")
     config.data.source = source
     config.architecture.activation = activation
     config.num_networks, config.training.num_steps = SIZES[source]

@@ -6,14 +6,14 @@ Time: 5 seconds on 2 CPU cores. Mean PSNR: 53 dB (40 steps fit 64 pixels closely
 `zoo_digits.py:smoke` makes 8 networks in seconds.
 """
 
+from experiments import harness
 from experiments.populations import make_zoo
 
 
-def get_config(variant: str = "full"):
+@harness.variants("full", "smoke")
+def get_config(variant: str):
     config = make_zoo.default_config()
     if variant == "smoke":
         config.data.num_images = 8
         config.fit.num_steps = 5
-    elif variant != "full":
-        raise ValueError(f"Variants are 'full' and 'smoke', not {variant!r}.")
     return config

@@ -19,13 +19,15 @@ images are not always at hand (with them: `--config.data.source=fashion_mnist`);
 
 import os
 
+from experiments import harness
 from experiments.populations import make_classifier_zoo
 
 SOURCES = {"digits": "digits", "mnist": "mnist", "fashion": "fashion_mnist/test"}
 NUM_STEPS = {"digits": 500, "mnist": 2350, "fashion": 1000}
 
 
-def get_config(variant: str = "digits"):
+@harness.variants(*SOURCES, "smoke")
+def get_config(variant: str):
     config = make_classifier_zoo.default_config("mlp")
     config.num_networks, config.chunk_size = 500, 25
     # One value for all, but for the seed.
@@ -36,8 +38,6 @@ def get_config(variant: str = "digits"):
     if variant == "smoke":
         config.num_networks, config.training.num_steps = 4, 5
         return config
-    if variant not in SOURCES:
-        raise ValueError(f"Variants are {(*SOURCES, 'smoke')}, not {variant!r}.")
     config.data.source = SOURCES[variant]
     config.training.num_steps = NUM_STEPS[variant]
     if variant != "digits":

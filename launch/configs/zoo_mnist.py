@@ -11,14 +11,14 @@ dB; `--config.fit.num_steps=300` takes twice as long for 26.7 dB, 600 steps give
 
 import os
 
+from experiments import harness
 from experiments.populations import make_zoo
 
 NUM_IMAGES = {"default": 10_000, "all": 70_000, "smoke": 8}
 
 
-def get_config(variant: str = "default"):
-    if variant not in NUM_IMAGES:
-        raise ValueError(f"Variants are {sorted(NUM_IMAGES)}, not {variant!r}.")
+@harness.variants(*NUM_IMAGES)
+def get_config(variant: str):
     config = make_zoo.default_config()
     config.data.source = "mnist"
     config.data.split = "all" if variant == "all" else "train"

@@ -15,14 +15,14 @@ Time: 20 seconds on 2 CPU cores. Median PSNR: 60 dB. Up to 10,000 waves with
 
 import math
 
+from experiments import harness
 from experiments.populations import make_zoo
 
 NUM_WAVES = {"default": 1000, "smoke": 8}
 
 
-def get_config(variant: str = "default"):
-    if variant not in NUM_WAVES:
-        raise ValueError(f"Variants are {sorted(NUM_WAVES)}, not {variant!r}.")
+@harness.variants(*NUM_WAVES)
+def get_config(variant: str):
     config = make_zoo.default_config()
     config.data.source = "waves"
     config.data.num_images = NUM_WAVES[variant]

@@ -17,14 +17,13 @@ def mean_curves(
     names: Sequence[str] | None = None,
     num_columns: int = 3,
     markers: bool = False,
-    dashed: Collection[str] | None = None,
+    styles: Mapping[str, _style.Style] | None = None,
     log_scale: Collection[str] = (),
 ) -> _style.Figure:
     """Draw mean curves with bands of one error around them, a line per method.
 
-    A method looks the same in all panels and figures: its label gives it a colour and
-    one of three dash patterns, so that lines that lie on each other can be told apart
-    (`METHOD_STYLES`; others are told apart by their place). One legend serves all.
+    A method looks the same in all panels: a colour, and one of three dash patterns, so
+    that lines that lie on each other can be told apart. One legend serves all panels.
 
     Args:
       panels: by title and method, `(x [T], mean [T], error [T])`; an error that is NaN
@@ -36,30 +35,22 @@ def mean_curves(
         for the same colours in several figures; those of `panels` if None.
       num_columns: panels side by side, at most.
       markers: mark the points, for curves of few points.
-      dashed: the methods that are dashed, all others being solid; None for the usual
-        patterns.
+      styles: how methods are drawn, by name; others get the colours that are left.
       log_scale: titles of the panels with a logarithmic axis.
 
     Returns:
       The figure.
 
     Raises:
-      ValueError: if there is nothing to draw, arrays do not fit, or `names`, `dashed`
-        or `log_scale` do not match the panels.
+      ValueError: if there is nothing to draw, arrays do not fit, a method is not in
+        `names`, or a title in `log_scale` is unknown.
     """
     _style.check_panels(panels, log_scale)
     drawn = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     names = drawn if names is None else list(names)
     if unknown := [name for name in drawn if name not in names]:
         raise ValueError(f"names has no {unknown[0]!r}, which a panel draws.")
-    if unknown := set(dashed or ()) - set(names):
-        raise ValueError(f"dashed names no method: {', '.join(sorted(unknown))}.")
-    styles = _style.method_styles(names)
-    if dashed is not None:
-        styles = {
-            name: (color, int(name in dashed), marker)
-            for name, (color, _, marker) in styles.items()
-        }
+    looks = _style.assign_styles(names, styles)
     labels = [name for name in names if name in drawn]
     num_columns, num_rows = _style.grid_shape(len(panels), num_columns)
     width = _style.page_width(num_columns)
@@ -78,7 +69,7 @@ def mean_curves(
     handles = {}
     for axis, (title, lines) in zip(axes, panels.items(), strict=True):
         for name, curve in lines.items():
-            handles[name] = _draw(axis, name, curve, styles[name], markers)
+            handles[name] = _draw(axis, name, curve, looks[name], markers)
         axis.set_title(_style.wrapped(title, width / num_columns - 0.1))
         axis.margins(x=0.01)
     for axis, title in zip(axes, panels, strict=True):  # when all limits are known
@@ -101,7 +92,7 @@ def mean_curves(
     return figure
 
 
-def _draw(axis, name: str, curve: tuple, style: tuple[str, int, str], markers: bool):
+def _draw(axis, name: str, curve: tuple, style: _style.Style, markers: bool):
     x, mean, error = (np.asarray(part, float) for part in curve)
     if x.ndim != 1 or not x.shape == mean.shape == error.shape:
         raise ValueError(

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from experiments.harness import _config
+from experiments import harness
 from experiments.train import _autoencoder_fit, autoencode
 from symmerge_jax import autoencoders, networks
 from tests.experiments import configs
@@ -32,7 +32,7 @@ VARIANTS = [
 @pytest.mark.slow
 def test_every_config_describes_a_model(name, variant):
     config = configs.load(name, variant)
-    config = _config.check_config(config, autoencode.default_config())
+    config = harness.check_config(config, autoencode.default_config())
     sizes = [2, *config.architecture.hidden_sizes, 1]
     architecture = {"kind": "siren", "layer_sizes": sizes}
     shapes = jax.eval_shape(networks.build(architecture).init, jax.random.key(0))

@@ -289,7 +289,7 @@ def test_a_workdir_of_another_config_is_refused(copied):
         ),
         (
             {"loss": "weights", "num_points": 5, "pixel_expansion": 2},
-            r"loss='weights', beside which num_points=5, pixel_expansion=2 would be",
+            "num_points=5, pixel_expansion=2 would be ignored with loss='weights'",
         ),
     ],
 )
@@ -318,7 +318,7 @@ def test_wrong_values_are_refused_before_any_work(tmp_path, changes, message):
         ({"zoo": "nowhere.zoo"}, r"nowhere\.zoo"),
         (
             {"fit.stride": 2, "architecture.hidden_sizes": (5,)},
-            r"inrs\.zoo', beside which .*hidden_sizes=\(5,\), fit\.stride=2 would",
+            r"hidden_sizes=\(5,\), fit\.stride=2 would be ignored with .*inrs\.zoo'",
         ),
     ],
 )

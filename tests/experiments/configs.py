@@ -2,11 +2,11 @@
 
 import pathlib
 
-from experiments.harness import _config
+from experiments import harness
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 
 
 def load(name, variant=""):
     """Return the config of `name`.py in launch/configs."""
-    return _config.load_config_file(CONFIGS / f"{name}.py:{variant}")
+    return harness.load_config_file(CONFIGS / f"{name}.py:{variant}")

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments import harness
 from experiments.compare import deep_align
-from experiments.harness import _config
 from symmerge_jax import zoo
 from tests.experiments import populations as small
 
@@ -128,7 +128,7 @@ def test_other_networks_that_do_not_fit_are_refused(mlps, networks, message, tmp
 def test_no_two_keys_of_a_config_are_one(kind):
     """Keys made of one placeholder would take each other's values."""
     config = deep_align.default_config(kind)
-    keys = [key for key, value in _config.flatten(config) if value is None]
+    keys = [key for key, value in harness.flatten_config(config) if value is None]
     assert {"zoo", "num_train_inputs", "num_test_inputs", "other_width.zoo"} < {*keys}
     for key in keys:
         changed = deep_align.default_config(kind)
@@ -137,5 +137,5 @@ def test_no_two_keys_of_a_config_are_one(kind):
         for part in group.split(".") if group else ():
             owner = owner[part]
         owner[name] = "x" if owner.get_type(name) is str else 7
-        values = dict(_config.flatten(changed))
+        values = dict(harness.flatten_config(changed))
         assert [other for other in keys if values[other] is not None] == [key]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from experiments import harness
 from experiments.compare import (
     _align_comparison,
     _align_evaluation,
     _align_methods,
     deep_align,
 )
-from experiments.harness import _config, _workdir
 from experiments.populations import _align_population
 from experiments.train import _align_training, _autoencoder_fit
 from symmerge_jax import deep_align as deep_align_lib, networks, symmetry
@@ -188,7 +188,7 @@ def test_a_run_goes_on_with_what_is_missing(copy, monkeypatch):
             assert methods[method] == numbers
     # With fewer methods what is left out stays in its files.
     change = ConfigDict({"methods": ("ours",), "rotated": False})
-    _workdir.update_workdir(workdir, change, may_change=deep_align.MAY_CHANGE)
+    harness.update_workdir(workdir, change, may_change=deep_align.MAY_CHANGE)
     fewer = deep_align.evaluate(workdir)
     assert list(fewer["populations"]) == ["held_out"]
     assert list(fewer["populations"]["held_out"]["methods"]) == ["ours"]
@@ -340,10 +340,10 @@ def test_other_widths_are_compared_by_the_statistics_of_training(
 )
 def test_configs_know_their_variants(file):
     for variant in runpy.run_path(str(file))["VARIANTS"]:
-        config = _config.load_config_file(f"{file}:{variant}")
+        config = harness.load_config_file(f"{file}:{variant}")
         assert deep_align.check_config(config).experiment == "deep_align"
     with pytest.raises(ValueError, match="Variants are"):
-        _config.load_config_file(f"{file}:huge")
+        harness.load_config_file(f"{file}:huge")
 
 
 @pytest.mark.slow

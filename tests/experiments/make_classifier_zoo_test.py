@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from experiments.harness import _config
+from experiments import harness
 from experiments.paper import _reproduce_plan, reproduce
 from experiments.populations import _image_splits, make_classifier_zoo, make_zoo
 from experiments.train import _distill, autoencode_classifiers
@@ -54,7 +54,7 @@ def test_variants_name_what_they_train():
 
 
 def test_hyper_parameters_may_be_ranges():
-    config = _config.override_config(
+    config = harness.override_config(
         config_of("smoke"), {"training.learning_rate": "(5e-4,2e-2)"}
     )
     *_, arguments = make_classifier_zoo.read_config(config)

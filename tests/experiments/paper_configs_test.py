@@ -8,8 +8,8 @@ import pathlib
 
 import pytest
 
+from experiments import harness
 from experiments.compare import failure_mode, interpolate, merge_cnns
-from experiments.harness import _config
 from experiments.latents import map_latents
 from experiments.paper import _reproduce_plan
 from experiments.populations import _inr_data, make_classifier_zoo, make_zoo
@@ -46,7 +46,7 @@ def plan_once(monkeypatch):
 
 
 def planned(plan, config):
-    key = _config.config_hash(config)
+    key = harness.config_hash(config)
     if key not in PLANNED:
         PLANNED[key] = plan(config)
     return PLANNED[key]
@@ -113,7 +113,7 @@ def test_what_a_stage_says_of_its_zoo_is_how_that_is_made(paper):
             continue
         made = plan[stage.needs["zoo"]]
         ours, theirs, usual = (
-            dict(_config.flatten(config))
+            dict(harness.flatten_config(config))
             for config in (stage.config, made.config, made.module.default_config())
         )
         for key in usual.keys() - {"experiment", "seed", "chunk_size", "data.dir"}:

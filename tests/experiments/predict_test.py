@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.harness import _config
+from experiments import harness
 from experiments.train import _predict_training, predict
 from symmerge_jax import autoencoders, zoo
 from tests.experiments import cnns, configs, encoders
@@ -162,7 +162,7 @@ def test_a_zoo_that_was_exchanged_is_noticed(of_labels, tmp_path):
     )
     zoo.save(tmp_path / "other.zoo", other)
     changed.zoo = str(tmp_path / "other.zoo")
-    _config.save_config(copy / "config.json", changed)
+    harness.save_config(copy / "config.json", changed)
     with pytest.raises(ValueError, match=r"another architecture: w0 is 10\.0"):
         predict.evaluate(copy)
 
@@ -189,7 +189,10 @@ def test_a_damaged_description_is_named(of_labels, tmp_path, content):
     ("changes", "message"),
     [
         ({"task": "loss"}, "config.task is 'loss', known are"),
-        ({"accuracy_loss": "mse"}, "task='label', beside which accuracy_loss"),
+        (
+            {"accuracy_loss": "mse"},
+            "accuracy_loss='mse' would be ignored with task='label'",
+        ),
         ({"accuracy_loss": "l1"}, "config.accuracy_loss is 'l1'"),
         ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\)"),
         ({"task": "accuracy", "label_smoothing": 0.1}, "would be ignored"),
@@ -202,7 +205,7 @@ def test_a_damaged_description_is_named(of_labels, tmp_path, content):
         ({"log_every": 0}, "config.log_every must be >= 1"),
         ({"num_probe_networks": 0}, "config.num_probe_networks must be >= 1, got 0"),
         ({"encoder.num_probes": 0}, "a probe, or both"),
-        ({"data.source": "mnist"}, "beside which"),
+        ({"data.source": "mnist"}, "would be ignored with"),
     ],
 )
 def test_wrong_values_are_refused_before_any_work(inrs, tmp_path, changes, message):
@@ -276,7 +279,7 @@ def test_configs_know_their_variants(name, variants):
         config = configs.load(name, variant)
         config.zoo = config.zoo or "some.zoo"
         defaults = predict.default_config()
-        checked = _config.check_config(config, defaults)
+        checked = harness.check_config(config, defaults)
         _predict_training.check_options(checked, defaults)
     with pytest.raises(ValueError, match="Variants are"):
         configs.load(name, "cifar")

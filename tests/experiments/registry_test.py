@@ -1,7 +1,6 @@
 import pytest
 
-from experiments import registry
-from experiments.harness import _config
+from experiments import harness, registry
 
 
 @pytest.mark.parametrize("name", registry.EXPERIMENTS)
@@ -9,7 +8,7 @@ def test_every_experiment_follows_the_protocol(name):
     experiment = registry.find_experiment(name)
     defaults = experiment.defaults()
     assert experiment.name == defaults.experiment == name
-    keys = {key for key, _ in _config.flatten(defaults)}
+    keys = {key for key, _ in harness.flatten_config(defaults)}
     names = {key.rpartition(".")[2] for key in keys}
     groups = {key.rpartition(".")[0] for key in keys}
     assert set(experiment.may_change) <= keys | names | groups

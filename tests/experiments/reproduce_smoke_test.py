@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from experiments.harness import _config
+from experiments import harness
 from experiments.paper import _reproduce_plan, reproduce
 
 CONFIG = pathlib.Path(__file__).parents[2] / "launch" / "configs" / "paper_smoke.py"
@@ -16,7 +16,7 @@ COMMAND = "python launch/reproduce.py --config=paper_smoke.py --workdir=w"
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The config and the folder of a finished reproduction."""
-    config = _config.load_config_file(CONFIG)
+    config = harness.load_config_file(CONFIG)
     workdir = tmp_path_factory.mktemp("reproduction")
     assert reproduce.run(config, workdir, command=COMMAND).left == ()
     return config, workdir

@@ -20,7 +20,6 @@ import pytest
 from ml_collections import ConfigDict, config_dict
 
 from experiments import harness, registry
-from experiments.harness import _config, _workdir
 from experiments.paper import _reproduce_plan, _reproduce_state, _time_limit, reproduce
 from experiments.train import autoencode
 from symmerge_jax import training
@@ -57,12 +56,12 @@ def stub(monkeypatch, tmp_path):
     module.default_config, module.MAY_CHANGE = default_config, ("added",)
 
     def run(config, workdir):
-        may_change = (*_workdir.MAY_CHANGE, "added")
-        folder = _workdir.open_workdir(workdir, config, may_change=may_change)
+        may_change = (*harness.MAY_CHANGE, "added")
+        folder = harness.open_workdir(workdir, config, may_change=may_change)
         module.calls.append(folder.name)
         module.work(config, folder)
         results = {"size": config.size, "added": list(config.added)}
-        _config.write_json(folder / "results.json", results)
+        harness.write_json(folder / "results.json", results)
         return results
 
     module.run = run
@@ -246,7 +245,7 @@ def test_a_damaged_run_is_mended(stub, tmp_path, capfd, file, content, message):
 
 def test_a_run_found_there_is_taken_over_but_never_removed(stub, tmp_path):
     folder = tmp_path / "w/runs/first"
-    stub.run(_config.load_config_file(f"{tmp_path}/stub.py:big"), folder)
+    stub.run(harness.load_config_file(f"{tmp_path}/stub.py:big"), folder)
     run(tmp_path)
     assert stub.calls == ["first", "second"]
     record = record_of(tmp_path, "first")

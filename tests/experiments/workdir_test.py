@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 
 import symmerge_jax
 from experiments import harness
-from experiments.harness import _workdir
 
 
 @pytest.fixture
@@ -158,7 +157,7 @@ def busy(monkeypatch):
     monkeypatch.setattr("symmerge_jax.files._lock._acquire", acquire)
 
 
-@_workdir.locking
+@harness.locking
 def work(workdir, content=None):
     held = [path.name for path in workdir.iterdir()] if workdir.is_dir() else None
     if content is not None:

@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from experiments import harness
 from experiments.compare import (
     _align_crowds,
     _align_evaluation,
     _align_methods,
     _align_report,
 )
-from experiments.harness import _arrays, _config
 from experiments.populations import _align_population
 from symmerge_jax import deep_align
 
 
-def methods(config: _config.Config, population: str) -> tuple[str, ...]:
+def methods(config: harness.Config, population: str) -> tuple[str, ...]:
     """Return the methods of the table of a population."""
     key = "methods"
     if population != "held_out" and config.other_methods:
@@ -25,7 +25,7 @@ def methods(config: _config.Config, population: str) -> tuple[str, ...]:
     return _align_methods.choose(tuple(config[key]), tuple(config.models), key)
 
 
-def all_methods(config: _config.Config) -> tuple[str, ...]:
+def all_methods(config: harness.Config) -> tuple[str, ...]:
     """Return the methods of all tables, each once."""
     return tuple(dict.fromkeys(methods(config, "held_out") + methods(config, "other")))
 
@@ -36,7 +36,7 @@ def model_folder(folder: pathlib.Path, name: str, seed: int) -> pathlib.Path:
 
 
 def load_matchers(
-    config: _config.Config, folder: pathlib.Path
+    config: harness.Config, folder: pathlib.Path
 ) -> dict[tuple[str, int], deep_align.TrainedMatcher]:
     """Return the trained matchers of a run by name and seed.
 
@@ -52,7 +52,7 @@ def load_matchers(
 
 
 def compare(
-    config: _config.Config,
+    config: harness.Config,
     population: _align_population.Population,
     models: dict[tuple[str, int], deep_align.TrainedMatcher],
     folder: pathlib.Path,
@@ -92,7 +92,7 @@ def compare(
         programs = solvers[which, method], measurers[which]
         return _cell(config, trained, other, *programs, seed)
 
-    cells = _arrays.complete(files, make, "align")
+    cells = harness.complete_arrays(files, make, "align")
     crowds = {}
     if config.crowds.sizes:
         crowds = _align_crowds.compare(config, population, models, folder)

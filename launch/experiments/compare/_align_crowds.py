@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import harness
 from experiments.compare import _align_evaluation
-from experiments.harness import _arrays, _config
 from experiments.populations import _align_population
 from symmerge_jax import alignment, deep_align, merging, symmetry
 from symmerge_jax.typing import Key, Params
@@ -28,7 +28,7 @@ METHODS = {
 
 
 def compare(
-    config: _config.Config,
+    config: harness.Config,
     population: _align_population.Population,
     models: Mapping[tuple[str, int], deep_align.TrainedMatcher],
     folder: pathlib.Path,
@@ -73,7 +73,7 @@ def compare(
             merged = solvers[name](variables, jax.random.key(seed), params)
         return jax.device_get(measure(merged, data))
 
-    cells = _arrays.complete(files, make, "merge crowds")
+    cells = harness.complete_arrays(files, make, "merge crowds")
     return {
         name: {
             "label": METHODS.get(name, "(the networks)"),
@@ -87,7 +87,7 @@ def compare(
 
 
 def draw(
-    config: _config.Config, population: _align_population.Population, seed: int
+    config: harness.Config, population: _align_population.Population, seed: int
 ) -> np.ndarray:
     """Return rows `[R, K]` of random crowds; smaller ones are their first networks."""
     held_out = population.parts["test"]
@@ -96,7 +96,7 @@ def draw(
     return np.stack([random.permutation(held_out)[:largest] for random in randoms])
 
 
-def check(config: _config.Config, population: _align_population.Population) -> None:
+def check(config: harness.Config, population: _align_population.Population) -> None:
     """Refuse crowds that cannot be drawn.
 
     Raises:

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import harness
 from experiments.compare import _curves
-from experiments.harness import _config
 from experiments.populations import _align_population
 from experiments.train import _align_training
 from symmerge_jax import deep_align, merging, networks
@@ -57,7 +57,7 @@ def path_measurer(
 
 
 def recovered(
-    config: _config.Config,
+    config: harness.Config,
     matcher: deep_align.Matcher,
     variables: Any,
     params_batch: Params,
@@ -116,7 +116,7 @@ def over_seeds(numbers: Sequence[Mapping[str, float]]) -> dict[str, float | None
     return found
 
 
-def _fraction_found(options: _config.Config, matcher: deep_align.Matcher):
+def _fraction_found(options: harness.Config, matcher: deep_align.Matcher):
     """Return the program that makes twins and says how many neurons are found."""
     spec = matcher.network.spec
 

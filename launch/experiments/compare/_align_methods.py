@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.compare import _methods
-from experiments.harness import _config
+from experiments import harness
+from experiments.compare import _old_methods as _methods
 from experiments.populations import _align_population
 from symmerge_jax import alignment, autoencoders, deep_align, networks, symmetry
 from symmerge_jax.typing import Params
@@ -171,7 +171,7 @@ def choose(
 
 
 def check_samples(
-    config: _config.Config,
+    config: harness.Config,
     names: tuple[str, ...],
     population: _align_population.Population,
 ) -> None:
@@ -190,7 +190,7 @@ def check_samples(
 
 
 def make_aligner(
-    config: _config.Config,
+    config: harness.Config,
     name: str,
     matcher: deep_align.Matcher | None,
     variables: Any,
@@ -217,7 +217,7 @@ def make_aligner(
 
 
 def make_solver(
-    config: _config.Config,
+    config: harness.Config,
     name: str,
     matcher: deep_align.Matcher | None,
     network: networks.Network,

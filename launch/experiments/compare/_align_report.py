@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments import harness
 from experiments.compare import (
     _align_crowds,
     _align_evaluation,
     _align_methods,
     _curves,
 )
-from experiments.harness import _arrays, _config
 from experiments.populations import _align_population
 from symmerge_jax import plots
 
@@ -39,7 +39,7 @@ _TITLES = {
 
 def write(
     folder: pathlib.Path,
-    config: _config.Config,
+    config: harness.Config,
     populations: Mapping[str, _align_population.Population],
     cells: Cells,
     models: Mapping[tuple[str, int], Any],
@@ -89,13 +89,13 @@ def write(
             "methods": found,
         }
         _draw(folder, config, name, population, cells)
-    _config.write_json(folder / "results.json", results)
+    harness.write_json(folder / "results.json", results)
     arrays: dict[str, Any] = {
         f"{'/'.join(map(str, job))}/{key}": value
         for job, cell in cells.items()
         for key, value in cell.items()
     }
-    _arrays.save_arrays(folder / "results.npz", arrays)
+    harness.save_arrays(folder / "results.npz", arrays)
     return results
 
 

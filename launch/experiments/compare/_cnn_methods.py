@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 import symmerge_jax
-from experiments.compare import _methods
+from experiments.compare import _old_methods as _methods
 from symmerge_jax import alignment, autoencoders, networks, symmetry
 from symmerge_jax.typing import Key, Params
 

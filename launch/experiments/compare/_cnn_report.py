@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments import harness
 from experiments.compare import _cnn_crowds, _cnn_methods, _cnn_repair, _curves
-from experiments.harness import _arrays, _config
 from experiments.populations import _cnn_data
 from symmerge_jax import plots
 
@@ -19,7 +19,7 @@ _MEMBERS = "mean of the members"
 
 def write(
     folder: pathlib.Path,
-    config: _config.Config,
+    config: harness.Config,
     data: _cnn_data.CnnData,
     pairs: np.ndarray,
     crowds: np.ndarray | None,
@@ -64,7 +64,7 @@ def write(
     if crowds is not None:
         results["crowd"] = _crowd_numbers(config, data, alone, crowds, cells)
         _draw_crowds(folder, results["crowd"])
-    _config.write_json(folder / "results.json", results)
+    harness.write_json(folder / "results.json", results)
     return results
 
 
@@ -236,7 +236,7 @@ def _draw_paths(folder, config, results, cells) -> None:
                 curves = found[f"{repair}/{measure}"]
                 arrays[f"{name}/{repair}/{measure}"] = curves
                 panels[title][labels[name]] = (lams, *_curves.mean_and_error(curves))
-    _arrays.save_arrays(folder / "results.npz", arrays)
+    harness.save_arrays(folder / "results.npz", arrays)
     figure = plots.mean_curves(
         panels,
         "λ (0: the worse network, 1: the better one)",

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments import harness
 from experiments.compare import _curves, _interpolation, _interpolation_methods
-from experiments.harness import _config
 from experiments.train import _encoders
 from symmerge_jax import plots
 
@@ -29,7 +29,7 @@ _PATH = "λ (0: network a, 1: b)"
 
 def write(
     folder: pathlib.Path,
-    config: _config.Config,
+    config: harness.Config,
     encoders: list[_encoders.Encoder],
     found: Cells,
 ) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def write(
             for encoder in encoders
         },
     }
-    _config.write_json(folder / "results.json", results)
+    harness.write_json(folder / "results.json", results)
     _draw_paths(folder, config, found)
     _draw_renderings(folder, config, found)
     return results

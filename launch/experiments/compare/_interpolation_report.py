@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments import harness
 from experiments.compare import _curves, _interpolation, _interpolation_methods
-from experiments.harness import _arrays, _config
 from symmerge_jax import plots
 
 Cell = _interpolation_methods.Cell
@@ -49,8 +49,8 @@ def write(folder: pathlib.Path, cells: Cells) -> dict[str, Any]:
             parts = {"mean": mean, "error": error, "std": losses.std(axis=0)}
             arrays |= {f"{where}/{part}": values for part, values in parts.items()}
             arrays["lams"] = lams
-    _arrays.save_arrays(folder / "results.npz", arrays)
-    _config.write_json(folder / "results.json", results)
+    harness.save_arrays(folder / "results.npz", arrays)
+    harness.write_json(folder / "results.json", results)
     _draw(folder, results, curves)
     return results
 

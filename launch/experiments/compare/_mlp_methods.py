@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from experiments.compare import _methods
-from experiments.harness import _config
+from experiments import harness
+from experiments.compare import _old_methods as _methods
 from symmerge_jax import alignment
 
 
@@ -77,7 +77,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """Defaults of the options that a config may change: keywords of the solver."""
 
 
-def make(name: str, config: _config.Config) -> alignment.Aligner | None:
+def make(name: str, config: harness.Config) -> alignment.Aligner | None:
     """Return the solver of a method with the options of the config.
 
     Args:
@@ -99,6 +99,6 @@ def make(name: str, config: _config.Config) -> alignment.Aligner | None:
     return maker(**options_of(name, config))
 
 
-def options_of(name: str, config: _config.Config) -> dict[str, Any]:
+def options_of(name: str, config: harness.Config) -> dict[str, Any]:
     """Return the options that the config has for a method, as plain values."""
-    return _config.plain_config(config)[name] if name in OPTIONS else {}
+    return harness.plain_config(config)[name] if name in OPTIONS else {}

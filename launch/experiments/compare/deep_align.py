@@ -20,6 +20,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict, config_dict
 
+from experiments import harness
 from experiments.compare import (
     _align_comparison,
     _align_crowds,
@@ -27,7 +28,6 @@ from experiments.compare import (
     _align_methods,
     _align_report,
 )
-from experiments.harness import _checks, _config, _workdir
 from experiments.populations import _align_population
 from experiments.train import _align_training, _autoencoder_fit, _distort
 from symmerge_jax import deep_align, training
@@ -52,7 +52,7 @@ MAY_CHANGE: tuple[str, ...] = (
 
 def default_config(
     kind: str = "mlp", features: dict[str, str] | None = None
-) -> _config.Config:
+) -> harness.Config:
     """Return every key that exists; see `launch/configs` for complete runs.
 
     `networks` is the kind of networks and `population` a config of the maker of their
@@ -126,7 +126,7 @@ def default_config(
     )
 
 
-def shorten(config: _config.Config) -> _config.Config:
+def shorten(config: harness.Config) -> harness.Config:
     """Let a run end in seconds, with matchers that learn nothing; in place.
 
     Args:
@@ -147,8 +147,8 @@ def shorten(config: _config.Config) -> _config.Config:
     return config
 
 
-@_workdir.locking
-def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
+@harness.locking
+def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Make the population, train the matchers, and compare all methods.
 
     A run that was stopped goes on where it was. Methods and other populations may be
@@ -180,8 +180,8 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     for other in others.values():
         for name in config.models:
             _align_training.make_matcher(config, name, planned, other.architecture)
-    may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
-    folder = _workdir.open_workdir(workdir, config, may_change=may_change)
+    may_change = {*harness.MAY_CHANGE, *MAY_CHANGE}
+    folder = harness.open_workdir(workdir, config, may_change=may_change)
     made = config.zoo is None
     population = _align_population.load(config, folder) if made else planned
     models = {
@@ -192,7 +192,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     return _align_comparison.compare(config, population, models, folder)
 
 
-@_workdir.locking
+@harness.locking
 def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     """Compare all methods with the trained matchers of a workdir.
 
@@ -209,7 +209,7 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
       ValueError: if a file of the run is damaged.
     """
     folder = pathlib.Path(workdir)
-    config = check_config(_config.load_config(folder / "config.json"))
+    config = check_config(harness.load_config(folder / "config.json"))
     models = _align_comparison.load_matchers(config, folder)
     population = _align_population.load(config, folder)
     return _align_comparison.compare(config, population, models, folder)
@@ -226,7 +226,7 @@ def check_output(workdir: str | os.PathLike) -> None:
       ValueError: if one is damaged.
     """
     folder = pathlib.Path(workdir)
-    config = complete_config(_config.load_config(folder / "config.json"))
+    config = complete_config(harness.load_config(folder / "config.json"))
     _align_comparison.load_matchers(config, folder)
 
 
@@ -235,7 +235,7 @@ def table(results: dict[str, Any]) -> str:
     return _align_report.table(results)
 
 
-def complete_config(config: _config.Config) -> _config.Config:
+def complete_config(config: harness.Config) -> harness.Config:
     """Return a config with the defaults of its kinds of networks and features.
 
     Raises:
@@ -247,10 +247,10 @@ def complete_config(config: _config.Config) -> _config.Config:
         for name, kind in _align_training.KINDS.items()
     }
     defaults = default_config(config.get("networks", "mlp"), kinds)
-    return _config.check_config(config, defaults)
+    return harness.check_config(config, defaults)
 
 
-def check_config(config: _config.Config) -> _config.Config:
+def check_config(config: harness.Config) -> harness.Config:
     """Return the complete config, after checking what needs no data.
 
     Raises:
@@ -265,9 +265,9 @@ def check_config(config: _config.Config) -> _config.Config:
         )
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
         raise ValueError(f"config.seeds must be different, got {config.seeds}.")
-    _checks.midpoint(config)
+    harness.check_midpoint(config)
     least = {"num_pairs": 1, "chunk_size": 1, "num_val_pairs": 1, "num_val_inputs": 1}
-    _checks.at_least(config, **least)
+    harness.at_least(config, **least)
     if config.rotated and config.networks != "mlp":
         raise ValueError(
             "config.rotated turns images for MLPs, config.networks is"

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
+from experiments import harness
 from experiments.compare import _failure_report, _interpolation, _interpolation_methods
-from experiments.harness import _arrays, _checks, _config, _workdir
 from experiments.latents import _latent_numbers
 from experiments.populations import _inr_data, _inr_pairs
 from experiments.train import _encoders
@@ -34,7 +34,7 @@ MAY_CHANGE: tuple[str, ...] = ("chunk_size",)
 """Keys that change no number."""
 
 
-def default_config() -> _config.Config:
+def default_config() -> harness.Config:
     """Return every key that exists; see `launch/configs/failure_mode.py`.
 
     `canonicalizers` are workdirs of finished `autoencode` runs on the same networks, by
@@ -64,8 +64,8 @@ def default_config() -> _config.Config:
     )
 
 
-@_workdir.locking
-def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
+@harness.locking
+def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Find the pairs of every encoder, bring them together, and measure the paths.
 
     A run that was stopped goes on at the encoder that comes next.
@@ -87,13 +87,13 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
         cannot be compared, or networks that are no INRs of images.
       FileNotFoundError: an encoder's run that has not finished, or no images.
     """
-    config = _config.check_config(config, default_config())
+    config = harness.check_config(config, default_config())
     _check_values(config)
     given = _open(config)
-    may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
-    folder = _workdir.open_workdir(workdir, config, may_change=may_change)
+    may_change = {*harness.MAY_CHANGE, *MAY_CHANGE}
+    folder = harness.open_workdir(workdir, config, may_change=may_change)
     encoders = {encoder.name: encoder for encoder in given.compared.encoders}
-    found = _arrays.complete(
+    found = harness.complete_arrays(
         {name: folder / f"cells/{e.file_name}.npz" for name, e in encoders.items()},
         lambda name: _measure(config, given, encoders[name]),
         "failure mode",
@@ -135,7 +135,7 @@ def _check_values(config) -> None:
             f"config.num_twins must lie in 2..4096, got {config.num_twins}."
         )
     least = {"num_networks": 1, "num_points": 3, "num_random_starts": 0}
-    _checks.at_least(config, **least, chunk_size=1)
+    harness.at_least(config, **least, chunk_size=1)
 
 
 def _open(config) -> _Given:

@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
+from experiments import harness
 from experiments.compare import (
     _interpolation,
     _interpolation_methods,
     _interpolation_report,
 )
-from experiments.harness import _arrays, _checks, _config, _unused, _workdir
 from experiments.populations import _inr_data, _inr_pairs
 from experiments.train import _encoders, autoencode
 from symmerge_jax import autoencoders, zoo
@@ -35,7 +35,7 @@ MAY_CHANGE: tuple[str, ...] = ("families", "sigmas", "sweep", "methods", "chunk_
 """Keys that add cells or leave some out, and do not change any."""
 
 
-def default_config() -> _config.Config:
+def default_config() -> harness.Config:
     """Return every key that exists; see `launch/configs/orbit_interpolation.py`.
 
     `canonicalizer` is the workdir of a finished `autoencode` run, whose held-out
@@ -76,8 +76,8 @@ def default_config() -> _config.Config:
     )
 
 
-@_workdir.locking
-def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
+@harness.locking
+def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Make the pairs, bring them together by every method, and measure the paths.
 
     A run that was stopped goes on at the (family, noise, method) that comes next.
@@ -99,16 +99,16 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
         canonicaliser that does not fit.
       FileNotFoundError: no canonicaliser, or no images.
     """
-    config = _config.check_config(config, default_config())
+    config = harness.check_config(config, default_config())
     _check_values(config)
     given = None
     if (source := config.canonicalizer) is not None:
         because = f"canonicalizer={source!r}"
-        _unused.refuse_unused(config, default_config(), ("autoencoder",), because)
+        harness.refuse_unused(config, default_config(), ("autoencoder",), because)
         given = _open(config, pathlib.Path(source))
     others = _open_others(config)
-    may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
-    folder = _workdir.open_workdir(workdir, config, may_change=may_change)
+    may_change = {*harness.MAY_CHANGE, *MAY_CHANGE}
+    folder = harness.open_workdir(workdir, config, may_change=may_change)
     if given is None:
         autoencode.run(config.autoencoder, folder / "autoencoder")
         given = _open(config, folder / "autoencoder")
@@ -117,7 +117,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     cells = [Cell(*group, *pair) for group in groups for pair in work]
     files = {cell: folder / "cells" / f"{cell.file_name}.npz" for cell in cells}
     measure = _measurer(config, given, others)
-    found = _arrays.complete(files, measure, "interpolate")
+    found = harness.complete_arrays(files, measure, "interpolate")
     return _interpolation_report.write(folder, found)
 
 
@@ -156,14 +156,14 @@ def _check_values(config) -> None:
         if not 0 <= sigma < np.inf:
             raise ValueError(f"config.sigmas and .sweep must be >= 0, got {sigma}.")
     least = {"num_networks": 2, "num_members": 2, "num_points": 3, "chunk_size": 1}
-    _checks.at_least(config, **least, num_random_starts=0)
+    harness.at_least(config, **least, num_random_starts=0)
 
 
 def _open(config, source: pathlib.Path) -> _Given:
     """Read the autoencoder run, and draw held-out networks from its zoo."""
     canonicalizer = autoencoders.load_canonicalizer(source)
-    trained = _config.check_config(
-        _config.load_config(source / "config.json"), autoencode.default_config()
+    trained = harness.check_config(
+        harness.load_config(source / "config.json"), autoencode.default_config()
     )
     data = _inr_data.load(trained, source)
     zoo.require_architecture(data.zoo, canonicalizer.architecture)

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
+from experiments import harness
 from experiments.compare import (
     _cnn_crowds,
     _cnn_methods,
@@ -28,7 +29,6 @@ from experiments.compare import (
     _cnn_repair,
     _cnn_report,
 )
-from experiments.harness import _arrays, _checks, _config, _workdir
 from experiments.populations import _cnn_data
 from symmerge_jax.typing import Params
 
@@ -36,7 +36,7 @@ MAY_CHANGE: tuple[str, ...] = ("methods", "crowd.methods", "crowd.sizes", "chunk
 """Keys that add cells or leave some out, and do not change any."""
 
 
-def default_config() -> _config.Config:
+def default_config() -> harness.Config:
     """Return every key that exists; see `launch/configs/merge_cnns.py`.
 
     `zoo` is a zoo file of CNN classifiers, `canonicalizer` the workdir of an
@@ -76,8 +76,8 @@ def default_config() -> _config.Config:
     )
 
 
-@_workdir.locking
-def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
+@harness.locking
+def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Draw pairs and crowds, bring them together by every method, and measure.
 
     A run that was stopped goes on at the method that comes next. Methods and sizes of
@@ -95,7 +95,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
         canonicaliser or images that do not fit.
       FileNotFoundError: no such zoo or canonicaliser, or no images.
     """
-    config = _config.check_config(config, default_config())
+    config = harness.check_config(config, default_config())
     _check_values(config)
     data = _cnn_data.load(config)
     spec, canonicalizer = data.network.spec, data.canonicalizer
@@ -108,8 +108,8 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     )
     pairs = _cnn_data.draw_pairs(config, data)
     crowds = _cnn_data.draw_crowds(config, data) if config.crowd.sizes else None
-    may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
-    folder = _workdir.open_workdir(workdir, config, may_change=may_change)
+    may_change = {*harness.MAY_CHANGE, *MAY_CHANGE}
+    folder = harness.open_workdir(workdir, config, may_change=may_change)
     lab = _open_lab(config, data)
     work: dict[str, Callable[[], dict[str, np.ndarray]]] = {
         "networks": lambda: lab.evaluator.measure(
@@ -126,7 +126,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
                     _measure_crowds(lab, name, crowds[:, :size])
                 )
     files = {name: folder / "cells" / f"{name}.npz" for name in work}
-    cells = _arrays.complete(files, lambda name: work[name](), "merge")
+    cells = harness.complete_arrays(files, lambda name: work[name](), "merge")
     return _cnn_report.write(folder, config, data, pairs, crowds, cells)
 
 
@@ -155,8 +155,8 @@ def _check_values(config) -> None:
     if not repairs or len(set(repairs)) != len(repairs):
         raise ValueError(f"config.repairs must name some, each once, got {repairs}.")
     least = {"num_pairs": 0, "num_random_starts": 0, "num_repair_images": 1}
-    _checks.at_least(config, **least, chunk_size=1)
-    _checks.midpoint(config)
+    harness.at_least(config, **least, chunk_size=1)
+    harness.check_midpoint(config)
     if not config.num_pairs and not config.crowd.sizes:
         raise ValueError(
             "Nothing to do: config.num_pairs is 0 and config.crowd.sizes is empty."

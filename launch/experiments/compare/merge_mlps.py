@@ -21,8 +21,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
+from experiments import harness
 from experiments.compare import _curves, _mlp_methods, _mlp_paths
-from experiments.harness import _arrays, _checks, _config, _workdir
 from experiments.populations import _mlp_training
 from symmerge_jax import alignment, networks, plots
 
@@ -34,7 +34,7 @@ MAY_CHANGE: tuple[str, ...] = (
 """Keys that do not touch the training: what is done with the networks."""
 
 
-def default_config() -> _config.Config:
+def default_config() -> harness.Config:
     """Return every key that exists; see `launch/configs/merge_mlps.py` for runs.
 
     `training` are the fields of `zoo.ClassifierOptions`. `methods` are keys of
@@ -73,8 +73,8 @@ def default_config() -> _config.Config:
     )
 
 
-@_workdir.locking
-def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
+@harness.locking
+def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Train the pairs, align them by every method, and measure the paths.
 
     A run that was stopped goes on where it was: at the epoch of the training, or at the
@@ -95,14 +95,14 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
       FileNotFoundError: missing images.
       FloatingPointError: a loss that is not finite; names the epoch.
     """
-    config = _config.check_config(config, default_config())
+    config = harness.check_config(config, default_config())
     aligners = _check_methods(config)
     data = _mlp_training.load_data(config)
     architecture = _mlp_training.architecture_of(config, data)
     network = networks.build(architecture)
     plan = _mlp_training.make_training(config, network, data)
-    may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
-    folder = _workdir.open_workdir(workdir, config, may_change=may_change)
+    may_change = {*harness.MAY_CHANGE, *MAY_CHANGE}
+    folder = harness.open_workdir(workdir, config, may_change=may_change)
     params_batch = _mlp_training.train(config, network, data, plan, folder)
     _mlp_training.save_networks(folder, params_batch, architecture)
 
@@ -149,7 +149,7 @@ def _check_methods(config) -> dict[str, alignment.Aligner | None]:
             "config.methods must name at least one method, each once, got"
             f" {tuple(config.methods)}."
         )
-    _checks.midpoint(config)
+    harness.check_midpoint(config)
     return {name: _mlp_methods.make(name, config) for name in config.methods}
 
 
@@ -159,10 +159,10 @@ def _pair(config, network, data, params_batch, name, aligner, pair, folder):
         "options": _mlp_methods.options_of(name, config),
         "num_points": config.num_points,
     }
-    mark = _config.config_hash(ConfigDict(recipe))
+    mark = harness.config_hash(ConfigDict(recipe))
     file = folder / "alignments" / f"{name}_{pair}_{mark}.json"
     if file.exists():
-        return _config.read_sealed(file)
+        return harness.read_sealed(file)
     params_a, params_b = (
         _mlp_training.pick(params_batch, 2 * pair + i) for i in range(2)
     )
@@ -181,7 +181,7 @@ def _pair(config, network, data, params_batch, name, aligner, pair, folder):
     )
     record["numbers"] = found | record["numbers"]
     file.parent.mkdir(exist_ok=True)
-    _config.write_sealed(file, record)
+    harness.write_sealed(file, record)
     return record
 
 
@@ -226,8 +226,8 @@ def _write(folder, results, found) -> None:
         f"{n}/{m}": c for n, group in curves.items() for m, c in group.items()
     }
     arrays["lams"] = np.linspace(0, 1, results["num_points"])
-    _arrays.save_arrays(folder / "results.npz", arrays)
-    _config.write_json(folder / "results.json", results)
+    harness.save_arrays(folder / "results.npz", arrays)
+    harness.write_json(folder / "results.json", results)
     labels = {name: method["label"] for name, method in results["methods"].items()}
     panels = {
         _TITLES[measure]: {
@@ -236,12 +236,10 @@ def _write(folder, results, found) -> None:
         }
         for measure in ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
     }
-    dashed = [m["label"] for m in results["methods"].values() if m["uses_data"]]
     figure = plots.mean_curves(
         panels,
         "λ",
         num_columns=2,
-        dashed=dashed,
         log_scale=[_TITLES["test_loss"], _TITLES["train_loss"]],
     )
     plots.save_figure(figure, folder / "paths")

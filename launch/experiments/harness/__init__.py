@@ -1,12 +1,29 @@
-"""What every experiment shares: configs, folders of runs, and scripts."""
+"""What every experiment shares: configs, folders of runs, tables, and scripts."""
 
+from experiments.harness._checks import (
+    at_least,
+    check_midpoint,
+    each_once,
+    refuse_unused,
+)
+from experiments.harness._command import (
+    define_config_flag,
+    network_progress,
+    run_main,
+)
 from experiments.harness._config import (
+    Config,
+    ConfigDict,
     check_config,
+    check_key,
     config_hash,
+    flatten_config,
     load_config,
     load_config_file,
     override_config,
+    plain_config,
     save_config,
+    variants,
 )
 from experiments.harness._experiment import (
     Experiment,
@@ -16,41 +33,85 @@ from experiments.harness._experiment import (
     legacy,
     run,
 )
-from experiments.harness._main import define_config_flag, run_main
+from experiments.harness._files import (
+    Arrays,
+    complete_arrays,
+    find_arrays,
+    read_json,
+    read_sealed,
+    save_arrays,
+    write_json,
+    write_sealed,
+)
 from experiments.harness._tables import (
     Cell,
     Number,
     Table,
+    inline,
     measures,
     to_html,
     to_markdown,
     to_text,
 )
-from experiments.harness._workdir import open_workdir, update_workdir, versions
+from experiments.harness._workdir import (
+    LOCK,
+    MAY_CHANGE,
+    locked,
+    locking,
+    merge_config,
+    open_workdir,
+    update_workdir,
+    versions,
+)
 
 __all__ = [
+    "LOCK",
+    "MAY_CHANGE",
+    "Arrays",
     "Cell",
+    "Config",
+    "ConfigDict",
     "Experiment",
     "Number",
     "Results",
     "Table",
+    "at_least",
     "check_config",
+    "check_key",
+    "check_midpoint",
+    "complete_arrays",
     "config_hash",
     "define_config_flag",
     "draw",
+    "each_once",
     "evaluate",
+    "find_arrays",
+    "flatten_config",
+    "inline",
     "legacy",
     "load_config",
     "load_config_file",
+    "locked",
+    "locking",
     "measures",
+    "merge_config",
+    "network_progress",
     "open_workdir",
     "override_config",
+    "plain_config",
+    "read_json",
+    "read_sealed",
+    "refuse_unused",
     "run",
     "run_main",
+    "save_arrays",
     "save_config",
     "to_html",
     "to_markdown",
     "to_text",
     "update_workdir",
+    "variants",
     "versions",
+    "write_json",
+    "write_sealed",
 ]

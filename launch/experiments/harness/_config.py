@@ -1,25 +1,27 @@
 """Configs: typed by their defaults, unknown keys refused with the nearest names.
 
-A config is an ``ml_collections.ConfigDict``. It comes from a Python file with a
-function ``get_config()``, or ``get_config(variant)`` for ``file.py:variant``, and
-flags override it: ``--config.num_steps=100``.
+A config is an `ml_collections.ConfigDict`. It comes from a Python file with a
+function `get_config()`, or `get_config(variant)` for `file.py:variant`, and
+flags override it: `--config.num_steps=100`.
 """
 
 import ast
 import difflib
+import functools
 import hashlib
 import importlib.util
 import inspect
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import ml_collections
 
-from symmerge_jax import files
+from experiments.harness import _files
 
 PathLike = str | pathlib.Path
+R = TypeVar("R")
 ConfigDict = ml_collections.ConfigDict
 
 Config = Any
@@ -30,8 +32,8 @@ def check_config(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
     """Fill in the defaults of a config and refuse what they do not know.
 
     An int passes for a float, a tuple for a list and the other way round, and anything
-    for a default of ``None``. ``None`` passes only where the default is ``None``; a
-    ``config_dict.placeholder(type)`` takes ``None`` or that type. A group that is empty
+    for a default of `None`. `None` passes only where the default is `None`; a
+    `config_dict.placeholder(type)` takes `None` or that type. A group that is empty
     in the defaults takes text under any names.
 
     Args:
@@ -39,7 +41,7 @@ def check_config(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
       defaults: every key that exists, with a value of its type; not changed.
 
     Returns:
-      A new config with every key of ``defaults``.
+      A new config with every key of `defaults`.
 
     Raises:
       ValueError: for an unknown key; names it and the nearest ones.
@@ -54,7 +56,7 @@ def check_config(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
       ValueError: unknown config key 'num_step': did you mean 'num_steps'?
     """
     result = defaults.copy_and_resolve_references()
-    for key, value in flatten(config):
+    for key, value in flatten_config(config):
         if _is_free(key, defaults):
             group, name = _group(result, key)
             group[name] = _converted(key, value, "", str)
@@ -67,13 +69,13 @@ def check_config(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
 
 
 def check_key(key: str, defaults: ConfigDict) -> None:
-    """Raise ValueError with the nearest names unless ``defaults`` has the key.
+    """Raise ValueError with the nearest names unless `defaults` has the key.
 
     Args:
-      key: dotted key, e.g. ``model.width``.
+      key: dotted key, e.g. `model.width`.
       defaults: config with every key that exists.
     """
-    known = [name for name, _ in flatten(defaults)] + [*_empty_groups(defaults)]
+    known = [name for name, _ in flatten_config(defaults)] + [*_empty_groups(defaults)]
     groups = {name[:i] for name in known for i, c in enumerate(name) if c == "."}
     if key in groups or key in known or _is_free(key, defaults):
         return
@@ -94,8 +96,8 @@ def override_config(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
     Args:
       config: the config; not changed.
       overrides: text by dotted key. Text for a string is taken as it is, other text
-        is read as a Python literal; ``true``, ``false`` and ``none`` may be lower case.
-        ``none`` empties a key of any type, which the experiment may then refuse.
+        is read as a Python literal; `true`, `false` and `none` may be lower case.
+        `none` empties a key of any type, which the experiment may then refuse.
 
     Returns:
       A new config.
@@ -139,30 +141,30 @@ def override_config(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
     return result
 
 
-def flatten(
+def flatten_config(
     config: ConfigDict | Mapping, prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
-    """Yield ``(dotted key, value)`` for each value of a nested config."""
+    """Yield `(dotted key, value)` for each value of a nested config."""
     for name, value in config.items():
         if isinstance(value, ConfigDict | Mapping):
-            yield from flatten(value, f"{prefix}{name}.")
+            yield from flatten_config(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
 def load_config_file(path: PathLike) -> ConfigDict:
-    """Load a config from ``file.py`` or ``file.py:variant``.
+    """Load a config from `file.py` or `file.py:variant`.
 
     Args:
-      path: a Python file with ``get_config()``; the part after a colon is handed to
-        ``get_config(variant)``.
+      path: a Python file with `get_config()`; the part after a colon is handed to
+        `get_config(variant)`.
 
     Returns:
       The config.
 
     Raises:
       FileNotFoundError: when there is no such file; names the nearest ones.
-      ValueError: when the file is no Python, has no ``get_config``, refuses the
+      ValueError: when the file is no Python, has no `get_config`, refuses the
         variant, or returns something else.
     """
     name, _, variant = str(path).partition(":")
@@ -182,9 +184,7 @@ def load_config_file(path: PathLike) -> ConfigDict:
         raise ValueError(f"config file {file} has no function get_config()")
     num_arguments = len(inspect.signature(get_config).parameters)
     if variant and not num_arguments:
-        raise ValueError(
-            f"config file {file} has no variants: leave {':' + variant!r} away"
-        )
+        raise ValueError(f"config file {file} has no variants: omit {':' + variant!r}")
     try:
         config: Any = get_config(variant) if variant else get_config()
     except ValueError as error:
@@ -195,6 +195,36 @@ def load_config_file(path: PathLike) -> ConfigDict:
             " ml_collections.ConfigDict"
         )
     return config
+
+
+def variants(*names: str) -> Callable[[Callable[[str], R]], Callable[..., R]]:
+    """Return a decorator of `get_config(variant)` that knows the variants.
+
+    Args:
+      *names: all variants; the first is the default.
+
+    Returns:
+      The decorator; other variants raise ValueError.
+
+    Example:
+      >>> @variants("default", "smoke")
+      ... def get_config(variant: str):
+      ...     return ConfigDict({"num_steps": 5 if variant == "smoke" else 100})
+      >>> get_config().num_steps
+      100
+    """
+
+    def decorate(get_config: Callable[[str], R]) -> Callable[..., R]:
+        @functools.wraps(get_config)
+        def checked(variant: str = names[0]) -> R:
+            if variant not in names:
+                known = " and ".join(", ".join(map(repr, names)).rsplit(", ", 1))
+                raise ValueError(f"Variants are {known}, not {variant!r}.")
+            return get_config(variant)
+
+        return checked
+
+    return decorate
 
 
 def config_hash(config: ConfigDict) -> str:
@@ -210,16 +240,16 @@ def save_config(path: PathLike, config: ConfigDict) -> None:
       path: the file; one with this content stays as it is, also in a read-only folder.
       config: what to write.
     """
-    path, text = pathlib.Path(path), _text(plain_config(config))
-    if not path.is_file() or path.read_bytes() != text:
-        write_json(path, plain_config(config))
+    path, content = pathlib.Path(path), plain_config(config)
+    if not path.is_file() or path.read_bytes() != _files.json_bytes(content):
+        _files.write_json(path, content)
 
 
 def load_config(path: PathLike) -> ConfigDict:
     """Read a config from a JSON file.
 
     Args:
-      path: file of :func:`save_config`.
+      path: file of `save_config`.
 
     Returns:
       The config.
@@ -231,61 +261,16 @@ def load_config(path: PathLike) -> ConfigDict:
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no config in {path}: check the path, or train first")
-    try:
-        content = files.parse_json(path.read_bytes(), path)
-    except ValueError as error:
-        raise ValueError(_damaged(path, f"JSON ({error})")) from None
-    if not isinstance(content, dict):
-        raise ValueError(_damaged(path, "a JSON object"))
-    return ConfigDict(content)
+    remedy = (
+        "restore it, or delete its whole folder or choose another --workdir, and train"
+        " again"
+    )
+    return ConfigDict(_files.read_object(path, remedy))
 
 
 def plain_config(config: ConfigDict) -> dict[str, Any]:
     """Return a config as JSON has it: nested dicts, lists instead of tuples."""
     return json.loads(json.dumps(config.to_dict()))
-
-
-def read_json(path: PathLike) -> Any:
-    """Read a JSON file; raises a ValueError that names it when it is damaged."""
-    try:
-        return files.parse_json(pathlib.Path(path).read_bytes(), path)
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): repair or delete it") from None
-
-
-def write_json(path: PathLike, content: Any) -> None:
-    """Write a JSON file, as a whole or not at all."""
-    with files.replacing(path) as file:
-        file.write(_text(content))
-
-
-def read_sealed(path: PathLike) -> dict[str, Any]:
-    """Read what `write_sealed` wrote; raises a ValueError that names damaged files.
-
-    Files of earlier versions have no checksum.
-    """
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is not a JSON object: repair or delete it")
-    files.check_seal(content, path, required=False)
-    content.pop(files.SEAL, None)
-    return content
-
-
-def write_sealed(path: PathLike, content: Mapping[str, Any]) -> None:
-    """Write a JSON object with a checksum: one that is computed with again."""
-    write_json(path, files.seal(content))
-
-
-def _text(content: Any) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()
-
-
-def _damaged(path: pathlib.Path, what: str) -> str:
-    return (
-        f"config {path} is not {what}: restore it, or delete its whole folder or choose"
-        " another --workdir, and train again"
-    )
 
 
 def _empty_groups(config: ConfigDict, prefix: str = "") -> Iterator[str]:

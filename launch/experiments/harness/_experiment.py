@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from experiments.harness import _config, _tables, _workdir
+from experiments.harness import _config, _files, _tables, _workdir
 from symmerge_jax import files, plots
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def draw(
     if experiment.draw is None:
         return []
     results = pathlib.Path(results)
-    found, arrays = _config.read_json(results), {}
+    found, arrays = _files.read_json(results), {}
     if results.with_suffix(".npz").exists():
         arrays, _ = files.read_npz(results.with_suffix(".npz"))
     figures = experiment.draw(found, arrays)
@@ -193,6 +193,6 @@ def _evaluate_legacy(experiment, folder, config):
 
 
 def _write(experiment: Experiment, folder: pathlib.Path, results: Results) -> Results:
-    _config.write_json(folder / "results.json", results)
+    _files.write_json(folder / "results.json", results)
     draw(experiment, folder / "results.json", folder)
     return results

@@ -2,7 +2,8 @@
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tabulate
@@ -14,18 +15,17 @@ class Number(NamedTuple):
     Attributes:
       value: the number; None or NaN where there is none, shown as "-".
       form: format specification, as ".3f" or ".1%"; percentages are shown without "%",
-        which belongs into the heading.
+        which belongs in the heading.
       error: standard error of the value, in its unit; None for none.
     """
 
-    value: float | None
+    value: float | int | None
     form: str = ".4f"
     error: float | None = None
 
     def __str__(self) -> str:
-        if self.error is None or math.isnan(self.error):
-            return _shown(self.value, self.form)
-        return f"{_shown(self.value, self.form)} ± {_shown(self.error, self.form)}"
+        value, error = (_shown(x, self.form) for x in (self.value, self.error))
+        return value if "-" in (value, error) else f"{value} ± {error}"
 
 
 Cell = str | Number
@@ -38,7 +38,7 @@ class Table(NamedTuple):
       caption: what it shows.
       columns: headings; the first one is that of the row labels.
       rows: cells, as many as columns.
-      command: what makes its numbers; a report says it.
+      command: what makes its numbers; a report says it below the table.
     """
 
     caption: str
@@ -48,58 +48,98 @@ class Table(NamedTuple):
 
 
 def measures(caption: str, results: Mapping[str, Any]) -> Table:
-    """Return a table with one row for each number of results without structure."""
+    """Return a table with one row for each number or text of flat results.
+
+    Example:
+      >>> print(to_text([measures("Held-out", {"mse": 0.25, "num_steps": 100})]))
+      Held-out
+      mse        0.25
+      num_steps  100
+    """
     rows = [
-        (name, Number(value, ".5g") if isinstance(value, float) else str(value))
+        (name, format(value, ".5g") if isinstance(value, float) else str(value))
         for name, value in results.items()
     ]
     return Table(caption, ("", ""), rows)
 
 
 def to_text(tables: Sequence[Table]) -> str:
-    """Return tables as text for a terminal, each below its caption."""
-    parts = []
-    for table in tables:
-        headers = table.columns if any(table.columns) else ()
-        body = (
-            _render(table, headers, "simple" if headers else "plain")
-            if table.rows
-            else ""
-        )
-        parts.append(f"{table.caption}\n{body}" if table.caption else body)
-    return "\n\n".join(parts)
+    """Return tables as text for a terminal, each below its caption.
+
+    Example:
+      >>> rows = [("naive", Number(0.5, ".1%", 0.01)), ("best", Number(0.975, ".1%"))]
+      >>> print(to_text([Table("Means of two", ("method", "accuracy %"), rows)]))
+      Means of two
+      method      accuracy %
+      --------  ------------
+      naive       50.0 ± 1.0
+      best              97.5
+    """
+    return "\n\n".join(
+        "\n".join(part for part in (table.caption, _text(table)) if part)
+        for table in tables
+    )
 
 
 def to_markdown(table: Table) -> str:
-    """Return a table as Markdown, without its caption."""
-    rows = [[str(cell).replace("|", "\\|") for cell in row] for row in table.rows]
-    return _render(table._replace(rows=rows), table.columns, "pipe")
+    """Return a table as Markdown: the caption, the cells, and the command."""
+
+    def escaped(text: str) -> str:
+        return text.replace("|", "\\|").replace("\n", " ")
+
+    end = [f"`{table.command}`"] if table.command else []
+    body = _render(table, table.columns, "pipe", escaped)
+    return "\n\n".join([f"**{table.caption}**", body, *end])
 
 
 def to_html(table: Table) -> str:
-    """Return a table as HTML, without its caption; text is escaped."""
-    rows = [[html.escape(str(cell)) for cell in row] for row in table.rows]
-    columns = [html.escape(column) for column in table.columns]
-    return _render(table._replace(rows=rows), columns, "unsafehtml")
+    """Return a table as HTML: the caption, the cells, and the command.
+
+    Text is escaped; what stands between backticks becomes code (`inline`).
+    """
+    end = f"\n<code>{html.escape(table.command)}</code>" if table.command else ""
+    body = _render(table, table.columns, "unsafehtml", inline)
+    caption = f"<figcaption>{inline(table.caption)}</figcaption>"
+    return f'<figure class="table">{caption}\n{body}{end}</figure>'
 
 
-def _render(table: Table, headers: Sequence[str], form: str) -> str:
+def inline(text: str) -> str:
+    """Return text as HTML, escaped, with `code` and **bold**."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    return re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text)
+
+
+def _text(table: Table) -> str:
+    if not table.rows:
+        return ""
+    if not any(table.columns):
+        return _render(table, (), "plain", str)
+    return _render(table, table.columns, "simple", str)
+
+
+def _render(
+    table: Table, columns: Sequence[str], form: str, escape: Callable[[str], str]
+) -> str:
     return tabulate.tabulate(
-        [[str(cell) for cell in row] for row in table.rows],
-        headers,
+        [[escape(str(cell)) for cell in row] for row in table.rows],
+        [escape(column) for column in columns],
         form,
         disable_numparse=True,
-        colalign=["right" if is_right else "left" for is_right in _numeric(table)],
+        colalign=["right" if right else "left" for right in _numeric(table)],
     )
 
 
 def _numeric(table: Table) -> list[bool]:
-    """Whether each column holds numbers, which are aligned at the right."""
+    """Return which columns hold numbers, which are aligned at the right."""
     columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.columns)
-    return [any(isinstance(cell, Number) for cell in column) for column in columns]
+    return [
+        any(isinstance(cell, Number) for cell in cells)
+        and all(isinstance(cell, Number) or cell in ("", "-") for cell in cells)
+        for cells in columns
+    ]
 
 
-def _shown(value: float | None, form: str) -> str:
+def _shown(value: float | int | None, form: str) -> str:
     if value is None or math.isnan(value):
         return "-"
     text = format(value, form).removesuffix("%")

@@ -1,4 +1,4 @@
-"""The folder of a run: its config, its versions, and nothing of another run."""
+"""The folder of a run: config, versions, and a guard against another run's config."""
 
 import contextlib
 import errno
@@ -13,10 +13,9 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import jax
-import ml_collections
 
 import symmerge_jax
-from experiments.harness import _config
+from experiments.harness import _config, _files
 from symmerge_jax import files
 
 PathLike = str | os.PathLike
@@ -33,20 +32,20 @@ MAY_CHANGE = (
 )
 """Last parts of the config keys that may differ when a run is resumed: they change
 what is written and when (so also which step is the best), never the training.
-``num_steps`` is none of them, because the learning rate depends on it."""
+`num_steps` is none of them, because the learning rate depends on it."""
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def open_workdir(
     workdir: PathLike,
-    config: ml_collections.ConfigDict,
+    config: _config.ConfigDict,
     *,
     may_change: Collection[str] = MAY_CHANGE,
 ) -> pathlib.Path:
     """Make the folder of a run, or open it again for the same config.
 
-    Writes ``config.json`` and ``versions.json``, a list with one record for each
+    Writes `config.json` and `versions.json`, a list with one record for each
     environment the run has been started in.
 
     Args:
@@ -81,10 +80,10 @@ def open_workdir(
 
 def update_workdir(
     workdir: PathLike,
-    config: ml_collections.ConfigDict,
+    config: _config.ConfigDict,
     *,
     may_change: Collection[str] = (),
-    check: Callable[[ml_collections.ConfigDict], Any] | None = None,
+    check: Callable[[_config.ConfigDict], Any] | None = None,
 ) -> None:
     """Give a run other values of keys that do not change what was trained.
 
@@ -107,9 +106,9 @@ def update_workdir(
 
 def _update(
     path: pathlib.Path,
-    config: ml_collections.ConfigDict,
+    config: _config.ConfigDict,
     may_change: Collection[str],
-    check: Callable[[ml_collections.ConfigDict], Any] | None,
+    check: Callable[[_config.ConfigDict], Any] | None,
 ) -> None:
     new = merge_config(path, config, may_change=may_change)
     if check is not None:
@@ -119,10 +118,10 @@ def _update(
 
 def merge_config(
     workdir: PathLike,
-    config: ml_collections.ConfigDict,
+    config: _config.ConfigDict,
     *,
     may_change: Collection[str] = (),
-) -> ml_collections.ConfigDict:
+) -> _config.ConfigDict:
     """Return the config of a run with other values; nothing is written.
 
     Args:
@@ -215,13 +214,13 @@ def versions() -> dict[str, Any]:
 
 def _check_same(
     path: pathlib.Path,
-    old: ml_collections.ConfigDict,
-    new: ml_collections.ConfigDict,
+    old: _config.ConfigDict,
+    new: _config.ConfigDict,
     may_change: Collection[str],
     remedy: str = "Choose another --workdir, or give the earlier values to resume",
 ) -> None:
-    old_values = dict(_config.flatten(old))
-    new_values = dict(_config.flatten(_config.plain_config(new)))
+    old_values = dict(_config.flatten_config(old))
+    new_values = dict(_config.flatten_config(_config.plain_config(new)))
     differences = [
         f"{key} was {old_values.get(key, 'absent')!r} and is now "
         f"{new_values.get(key, 'absent')!r}"
@@ -240,10 +239,10 @@ _ABSENT = object()
 
 
 def _record_versions(file: pathlib.Path) -> None:
-    records = _config.read_json(file) if file.exists() else []
+    records = _files.read_json(file) if file.exists() else []
     record = versions()
     if record not in records[-1:]:
-        _config.write_json(file, [*records, record])
+        _files.write_json(file, [*records, record])
 
 
 def _git_commit() -> str | None:

@@ -23,7 +23,7 @@ import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 import symmerge_jax
-from experiments.harness import _arrays, _checks, _config, _workdir
+from experiments import harness
 from experiments.latents import _latent_maps, _latent_numbers
 from experiments.populations import _inr_pairs
 from experiments.train import _encoders, _inr_evaluation
@@ -40,7 +40,7 @@ MAY_CHANGE: tuple[str, ...] = ("maps", "batch_size")
 """Keys that add maps or leave some out, and do not change any."""
 
 
-def default_config() -> _config.Config:
+def default_config() -> harness.Config:
     """Return every key that exists; see `launch/configs/latent_maps.py`.
 
     `canonicalizers` are workdirs of finished `autoencode` or `autoencode_classifiers`
@@ -68,8 +68,8 @@ def default_config() -> _config.Config:
     )
 
 
-@_workdir.locking
-def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
+@harness.locking
+def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Encode networks and twins, measure, and draw the maps.
 
     A run that was stopped goes on at the encoder or map that comes next. Maps may be
@@ -92,13 +92,13 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
         cannot be compared.
       FileNotFoundError: an encoder's run that has not finished.
     """
-    config = _config.check_config(config, default_config())
+    config = harness.check_config(config, default_config())
     _check_values(config)
     canonicalizers = config.canonicalizers.to_dict()
     compared = _encoders.open_encoders(canonicalizers, reserved=BASELINES)
     given = _choose(config, compared)
-    may_change = {*_workdir.MAY_CHANGE, *MAY_CHANGE}
-    folder = _workdir.open_workdir(workdir, config, may_change=may_change)
+    may_change = {*harness.MAY_CHANGE, *MAY_CHANGE}
+    folder = harness.open_workdir(workdir, config, may_change=may_change)
     results: dict[str, Any] = {
         "values": given.values_name,
         "num_networks": len(given.test),
@@ -143,7 +143,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
             file = folder / f"numbers/{_encoders.file_name(name)}.json"
             results["baselines"][name] = _numbers(config, given, file, make)
             progress.update()
-    _config.write_json(folder / "results.json", results)
+    harness.write_json(folder / "results.json", results)
     figure = plots.distance_panels(
         apart,
         min(_NUM_DRAWN, config.num_twins),
@@ -225,7 +225,7 @@ def _check_values(config) -> None:
                 f"config.families has {family!r}, known are"
                 f" {', '.join(_inr_pairs.TWINS)}."
             )
-    _checks.at_least(config, num_train=2, num_neighbors=1, num_orbits=1, batch_size=1)
+    harness.at_least(config, num_train=2, num_neighbors=1, num_orbits=1, batch_size=1)
     if not 3 <= config.num_twins <= 4096:
         raise ValueError(
             f"config.num_twins must lie in 3..4096, got {config.num_twins}."
@@ -298,7 +298,7 @@ def _encode(config, given: _Given, features) -> dict[str, np.ndarray]:
 def _numbers(config, given: _Given, file: pathlib.Path, latents) -> dict[str, Any]:
     """Return the numbers of one row of the table; `latents` may be what makes them."""
     if file.exists():
-        return _config.read_sealed(file)
+        return harness.read_sealed(file)
     arrays: Any = latents() if callable(latents) else latents
     numbers: dict[str, Any] = {"neighbors": None, "linear": None}
     if given.values_name is not None:
@@ -312,7 +312,7 @@ def _numbers(config, given: _Given, file: pathlib.Path, latents) -> dict[str, An
         for family in config.families
     }
     file.parent.mkdir(exist_ok=True)
-    _config.write_sealed(file, numbers)
+    harness.write_sealed(file, numbers)
     return numbers
 
 
@@ -325,8 +325,8 @@ def _map(config, given: _Given, kind: str, latents) -> dict[str, np.ndarray]:
 
 def _kept(file: pathlib.Path, make: Callable[[], dict[str, np.ndarray]]):
     """Return the arrays of a file, which is made first if there is none to read."""
-    if (found := _arrays.find_arrays(file)) is None:
-        found = _arrays.save_arrays(file, make())
+    if (found := harness.find_arrays(file)) is None:
+        found = harness.save_arrays(file, make())
     return found
 
 

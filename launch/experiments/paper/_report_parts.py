@@ -5,7 +5,8 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments.harness import _config, _published
+from experiments import harness
+from experiments.harness import _published
 from experiments.paper import _report, _reproduce_plan, _reproduce_state
 
 Stage = _reproduce_plan.Stage
@@ -65,7 +66,7 @@ def collect(
     """Read the results and records of all stages."""
     done = [name for name, status in states.items() if status.state == "done"]
     results = {
-        name: _config.read_json(plan[name].results)
+        name: harness.read_json(plan[name].results)
         for name in done
         if not plan[name].is_zoo
     }

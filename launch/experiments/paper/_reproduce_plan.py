@@ -10,7 +10,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments import harness, registry
-from experiments.harness import _config
 from experiments.populations import make_classifier_zoo, make_zoo
 
 SECTIONS = (
@@ -50,7 +49,7 @@ class Stage:
     source: str
     overrides: tuple[str, ...]
     needs: Mapping[str, str]
-    config: _config.Config
+    config: harness.Config
     experiment: harness.Experiment | None
     output: pathlib.Path
 
@@ -153,7 +152,7 @@ def comparisons(
 
 def make_config(
     title: str, folder: str | os.PathLike, stages: Mapping[str, dict[str, Any]]
-) -> _config.Config:
+) -> harness.Config:
     """Return the config of a reproduction.
 
     Args:
@@ -178,7 +177,7 @@ def make_config(
     )
 
 
-def read(config: _config.Config, workdir: pathlib.Path) -> dict[str, Stage]:
+def read(config: harness.Config, workdir: pathlib.Path) -> dict[str, Stage]:
     """Return the stages of a config, all checked as far as costs nothing.
 
     Args:
@@ -224,17 +223,17 @@ def _read_stage(config, name: str, plan: dict[str, Stage], workdir) -> Stage:
     if unknown := [need for need in needs.values() if need not in plan]:
         raise ValueError(f"it needs {unknown[0]!r}, which is no stage before it")
     paths = {key: str(plan[need].output) for key, need in needs.items()}
-    loaded = _config.load_config_file(source)
-    given = _config.override_config(loaded, {**dict(map(_pair, values.set)), **paths})
+    loaded = harness.load_config_file(source)
+    given = harness.override_config(loaded, {**dict(map(_pair, values.set)), **paths})
     name_of = given.get("experiment")
     experiment = None
     if name_of == "make_classifier_zoo":
         full = make_classifier_zoo.complete_config(given)
     elif name_of is None:
-        full = _config.check_config(given, make_zoo.default_config())
+        full = harness.check_config(given, make_zoo.default_config())
     else:
         experiment = registry.find_experiment(name_of)
-        full = _config.check_config(given, experiment.defaults())
+        full = harness.check_config(given, experiment.defaults())
     return Stage(
         name=name,
         label=values.label,

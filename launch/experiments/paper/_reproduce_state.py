@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments.harness import _config, _workdir
+from experiments import harness
 from experiments.paper import _reproduce_plan
 from symmerge_jax import zoo
 
@@ -119,7 +119,7 @@ def _complete(stage: Stage) -> Status:
             return Status("done")
         if not stage.results.exists():
             return Status("unfinished", "has no results.json")
-        if not isinstance(_config.read_json(stage.results), dict):
+        if not isinstance(harness.read_json(stage.results), dict):
             return Status("corrupt", f"{stage.results} is not a JSON object")
         if stage.experiment is not None and stage.experiment.check_output is not None:
             stage.experiment.check_output(stage.output)
@@ -130,13 +130,13 @@ def _complete(stage: Stage) -> Status:
 
 def _changes(made: Mapping[str, Any], stage: Stage) -> Iterator[tuple[str, str]]:
     """Yield keys that differ from those that an output was made with, and how."""
-    old = dict(_config.flatten(made))
-    new = dict(_config.flatten(_config.plain_config(stage.config)))
+    old = dict(harness.flatten_config(made))
+    new = dict(harness.flatten_config(harness.plain_config(stage.config)))
     for key in sorted(old.keys() | new.keys()):
         before, now = (values.get(key, "absent") for values in (old, new))
         if _is_path(key, stage):
             before, now = _tail(before), _tail(now)
-        if before != now and key.rpartition(".")[2] not in _workdir.MAY_CHANGE:
+        if before != now and key.rpartition(".")[2] not in harness.MAY_CHANGE:
             yield key, f"config.{key} was {before!r} and is now {now!r}"
 
 
@@ -156,9 +156,9 @@ def _tail(path: Any) -> Any:
 def _made_with(stage: Stage) -> dict[str, Any]:
     """Return the config of a run, with defaults for keys that did not exist then."""
     assert stage.experiment is not None
-    saved = _config.load_config(stage.output / "config.json")
-    full = _config.check_config(saved, stage.experiment.defaults())
-    return _config.plain_config(full)
+    saved = harness.load_config(stage.output / "config.json")
+    full = harness.check_config(saved, stage.experiment.defaults())
+    return harness.plain_config(full)
 
 
 def _only_add(keys: list[str], stage: Stage) -> bool:
@@ -182,7 +182,7 @@ def relocate(stage: Stage) -> None:
     except (ValueError, TypeError):
         return  # its status tells
     if not any(True for _ in _changes(made, stage)):
-        _config.save_config(file, stage.config)
+        harness.save_config(file, stage.config)
 
 
 def remove(stage: Stage, workdir: pathlib.Path) -> None:
@@ -211,7 +211,7 @@ def read_record(stage: Stage, workdir: pathlib.Path) -> dict[str, Any] | None:
     """Return the record of a stage; None if there is none that can be read."""
     file = _file(workdir, stage.name)
     try:
-        record = _config.read_json(file)
+        record = harness.read_json(file)
     except (ValueError, FileNotFoundError):
         return None
     complete = isinstance(record, dict) and {"config", "made", "needs"} <= set(record)
@@ -232,7 +232,7 @@ def begin(stage: Stage, workdir: pathlib.Path, *, adopt: bool) -> None:
         "adopted": adopt,
         "sessions": _earlier(stage) if adopt else [],
     }
-    record["config"] = _config.plain_config(stage.config)
+    record["config"] = harness.plain_config(stage.config)
     record["needs"] = {
         need: _token(workdir, need) for need in dict.fromkeys(stage.needs.values())
     }
@@ -266,7 +266,7 @@ def add_session(
 
 def environment() -> dict[str, Any]:
     """Return versions, commit ("unknown" outside of git) and hardware."""
-    versions = _workdir.versions()
+    versions = harness.versions()
     versions["git_commit"] = versions["git_commit"] or "unknown"
     return {
         **versions,
@@ -294,14 +294,14 @@ def _earlier(stage: Stage) -> list[dict[str, Any]]:
     file = stage.output / "versions.json"
     if stage.is_zoo or not file.exists():
         return []
-    versions = _config.read_json(file)[-1]
+    versions = harness.read_json(file)[-1]
     versions["git_commit"] = versions.get("git_commit") or "unknown"
     return [{"ended": "elsewhere", "at": None, "seconds": None, **versions}]
 
 
 def _token(workdir: pathlib.Path, name: str) -> str | None:
     try:
-        return _config.read_json(_file(workdir, name))["made"]
+        return harness.read_json(_file(workdir, name))["made"]
     except (ValueError, FileNotFoundError, KeyError, TypeError):
         return None
 
@@ -309,7 +309,7 @@ def _token(workdir: pathlib.Path, name: str) -> str | None:
 def _write(workdir: pathlib.Path, stage: Stage, record: Mapping[str, Any]) -> None:
     file = _file(workdir, stage.name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    _config.write_json(file, record)
+    harness.write_json(file, record)
 
 
 def _file(workdir: pathlib.Path, name: str) -> pathlib.Path:

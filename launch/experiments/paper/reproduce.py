@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import jax
 
-from experiments.harness import _config, _workdir
+from experiments import harness
 from experiments.paper import (
     _report,
     _report_sections,
@@ -54,9 +54,9 @@ class Outcome(NamedTuple):
     report: pathlib.Path
 
 
-@_workdir.locking
+@harness.locking
 def run(
-    config: _config.Config,
+    config: harness.Config,
     workdir: str | os.PathLike,
     *,
     only: Sequence[str] = (),
@@ -121,7 +121,7 @@ def run(
     return Outcome(left, path)
 
 
-def list_stages(config: _config.Config, workdir: str | os.PathLike) -> str:
+def list_stages(config: harness.Config, workdir: str | os.PathLike) -> str:
     """Return a table of all stages: state, seconds, and what is to be done.
 
     Args:
@@ -148,7 +148,7 @@ def list_stages(config: _config.Config, workdir: str | os.PathLike) -> str:
 
 
 def write_report(
-    config: _config.Config, workdir: str | os.PathLike, *, command: str = "reproduce"
+    config: harness.Config, workdir: str | os.PathLike, *, command: str = "reproduce"
 ) -> pathlib.Path:
     """Write `report.md`, its figures and `report.html` from what is there.
 
@@ -234,7 +234,7 @@ def _keeps(stage: _reproduce_plan.Stage, found: _reproduce_state.Status) -> bool
 
 def _parses(stage: _reproduce_plan.Stage) -> bool:
     try:
-        _config.load_config(stage.output / "config.json")
+        harness.load_config(stage.output / "config.json")
     except ValueError:
         return False
     return True

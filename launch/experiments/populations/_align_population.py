@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.harness import _config
+from experiments import harness
 from experiments.populations import (
     _image_splits,
     _inr_data,
@@ -61,14 +61,14 @@ class Population(NamedTuple):
     statistics: Any
 
 
-def zoo_config(kind: str) -> _config.Config:
+def zoo_config(kind: str) -> harness.Config:
     """Return the keys of a population of this kind, see the makers of zoos."""
     if kind == "siren":
         return make_zoo.default_config()
     return make_classifier_zoo.default_config(kind)
 
 
-def load(config: _config.Config, folder: pathlib.Path) -> Population:
+def load(config: harness.Config, folder: pathlib.Path) -> Population:
     """Return the population of a config; it is made if no file holds it.
 
     Args:
@@ -86,7 +86,7 @@ def load(config: _config.Config, folder: pathlib.Path) -> Population:
     return _divided(config, _open(config, folder / "population.zoo"))
 
 
-def plan(config: _config.Config) -> Population:
+def plan(config: harness.Config) -> Population:
     """Return the population before any work: weights that are not made yet are zeros.
 
     Raises:
@@ -97,7 +97,7 @@ def plan(config: _config.Config) -> Population:
 
 
 def others(
-    config: _config.Config, population: Population, folder: pathlib.Path | None
+    config: harness.Config, population: Population, folder: pathlib.Path | None
 ) -> Iterator[tuple[str, Population]]:
     """Yield the other populations that a config asks for, by name.
 
@@ -122,10 +122,10 @@ def others(
             yield name, _whole(other, _open(other, path), name)
 
 
-def mark(config: _config.Config, name: str) -> str:
+def mark(config: harness.Config, name: str) -> str:
     """Return text that differs for another population of the same name."""
     group = config[name].to_dict() if name in ("other_data", "other_width") else {}
-    return _config.config_hash(ConfigDict(group))
+    return harness.config_hash(ConfigDict(group))
 
 
 def draw_pairs(population: Population, part: str, num: int, seed: int) -> np.ndarray:
@@ -178,7 +178,7 @@ def make_loss(
     return loss
 
 
-def _open(config: _config.Config, path: pathlib.Path | None) -> zoo.Zoo:
+def _open(config: harness.Config, path: pathlib.Path | None) -> zoo.Zoo:
     """Return the zoo of a config, made at a path; None for zeros in its place."""
     maker: Any = make_zoo if config.networks == "siren" else make_classifier_zoo
     if config.zoo is None:
@@ -194,7 +194,7 @@ def _open(config: _config.Config, path: pathlib.Path | None) -> zoo.Zoo:
     return found
 
 
-def _divided(config: _config.Config, networks_zoo: zoo.Zoo) -> Population:
+def _divided(config: harness.Config, networks_zoo: zoo.Zoo) -> Population:
     zoo.check_finite(networks_zoo)
     parts = _inr_data.split(networks_zoo, config.split)
     population = _population(config, networks_zoo, parts)
@@ -209,7 +209,7 @@ def _divided(config: _config.Config, networks_zoo: zoo.Zoo) -> Population:
     return population
 
 
-def _whole(config: _config.Config, networks_zoo: zoo.Zoo, name: str) -> Population:
+def _whole(config: harness.Config, networks_zoo: zoo.Zoo, name: str) -> Population:
     zoo.check_finite(networks_zoo)
     rows = np.arange(len(networks_zoo))
     population = _population(config, networks_zoo, {"train": rows, "test": rows})
@@ -315,7 +315,7 @@ def _rotated(population: Population) -> Population:
     )
 
 
-def _other_config(config: _config.Config, name: str) -> _config.Config | None:
+def _other_config(config: harness.Config, name: str) -> harness.Config | None:
     """Return the config of another population, or None if none is asked for."""
     group = config[name]
     if name == "other_data" and group.source is not None:

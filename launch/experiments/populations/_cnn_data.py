@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.harness import _config
+from experiments import harness
 from experiments.populations import _image_splits, _inr_data
 from symmerge_jax import autoencoders, networks, zoo
 from symmerge_jax.typing import Params
@@ -35,7 +35,7 @@ class CnnData(NamedTuple):
     canonicalizer: autoencoders.Canonicalizer | None
 
 
-def load(config: _config.Config) -> CnnData:
+def load(config: harness.Config) -> CnnData:
     """Return the networks and images that a config asks for, checked.
 
     Args:
@@ -80,7 +80,7 @@ def load(config: _config.Config) -> CnnData:
     )
 
 
-def draw_pairs(config: _config.Config, data: CnnData) -> np.ndarray:
+def draw_pairs(config: harness.Config, data: CnnData) -> np.ndarray:
     """Return disjoint random pairs `[N, 2]` of rows, the worse network first."""
     num_networks = len(data.number)
     if 2 * config.num_pairs > num_networks:
@@ -94,7 +94,7 @@ def draw_pairs(config: _config.Config, data: CnnData) -> np.ndarray:
     return -np.sort(-drawn.reshape(-1, 2), axis=1)  # rows are sorted, best first
 
 
-def draw_crowds(config: _config.Config, data: CnnData) -> np.ndarray:
+def draw_crowds(config: harness.Config, data: CnnData) -> np.ndarray:
     """Return rows `[R, K]` of random crowds; a smaller one is the first so many."""
     num_networks, largest = len(data.number), max(config.crowd.sizes)
     if min(config.crowd.sizes) < 2 or largest > num_networks:
@@ -119,7 +119,7 @@ def _load_canonicalizer(config, cnns: zoo.Zoo) -> autoencoders.Canonicalizer | N
     path = pathlib.Path(config.canonicalizer)
     canonicalizer = autoencoders.load_canonicalizer(path)
     zoo.require_architecture(cnns, canonicalizer.architecture)
-    trained = dict(_config.flatten(_config.load_config(_find_config(path))))
+    trained = dict(harness.flatten_config(harness.load_config(_find_config(path))))
     for key, value in config.split.items():
         if trained.get(key, value) != value:
             raise ValueError(

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from experiments.harness import _config
+from experiments import harness
 from symmerge_jax import zoo
 
 
-def load_splits(config: _config.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
+def load_splits(config: harness.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
     """Return images to train on and to test on.
 
     Args:

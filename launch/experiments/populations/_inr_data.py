@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.harness import _config, _unused
+from experiments import harness
 from experiments.populations import make_zoo
 from symmerge_jax import autoencoders, networks, zoo
 from symmerge_jax.typing import Params
@@ -35,7 +35,7 @@ class InrData(NamedTuple):
     width: int
 
 
-def load(config: _config.Config, workdir: pathlib.Path) -> InrData:
+def load(config: harness.Config, workdir: pathlib.Path) -> InrData:
     """Return the networks that a config asks for, checked.
 
     Args:
@@ -53,7 +53,7 @@ def load(config: _config.Config, workdir: pathlib.Path) -> InrData:
     return _divide(_open_zoo(config, workdir), config)
 
 
-def plan(config: _config.Config) -> InrData | None:
+def plan(config: harness.Config) -> InrData | None:
     """Return the data of a config before any work: weights may still be zeros.
 
     Returns:
@@ -68,7 +68,7 @@ def plan(config: _config.Config) -> InrData | None:
         return _divide(make_zoo.plan(_zoo_config(config)), config)
     path = pathlib.Path(config.zoo)
     inrs = None if path.is_dir() else zoo.load(path)
-    _unused.refuse_unused(
+    harness.refuse_unused(
         _zoo_config(config),
         make_zoo.default_config(),
         ("fits_per_image", "data", "architecture", "fit"),
@@ -78,7 +78,7 @@ def plan(config: _config.Config) -> InrData | None:
     return None if inrs is None else _divide(inrs, config)
 
 
-def _divide(inrs: zoo.Zoo, config: _config.Config) -> InrData:
+def _divide(inrs: zoo.Zoo, config: harness.Config) -> InrData:
     zoo.check_finite(inrs)
     parts = split(inrs, config)
     train = zoo.select(inrs, parts["train"])
@@ -89,7 +89,7 @@ def _divide(inrs: zoo.Zoo, config: _config.Config) -> InrData:
     return InrData(inrs, parts, zoo.statistics(train), height, width)
 
 
-def split(inrs: zoo.Zoo, config: _config.Config) -> dict[str, np.ndarray]:
+def split(inrs: zoo.Zoo, config: harness.Config) -> dict[str, np.ndarray]:
     """Divide networks by image, or by training run.
 
     Args:
@@ -164,8 +164,8 @@ def targets(inrs: zoo.Zoo) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_images(
-    config: _config.Config,
-    defaults: _config.Config,
+    config: harness.Config,
+    defaults: harness.Config,
     inrs: zoo.Zoo,
     size: tuple[int, int],
 ) -> np.ndarray | None:
@@ -187,7 +187,7 @@ def find_images(
     """
     source, images = config.images.source, true_images(inrs)
     if images is not None:
-        _unused.refuse_unused(
+        harness.refuse_unused(
             config, defaults, ("images",), "a canonicalizer whose zoo has them"
         )
         return images
@@ -216,7 +216,7 @@ def _is_test(inrs: zoo.Zoo) -> np.ndarray:
     return np.array(names)[inrs.subset_index]
 
 
-def _open_zoo(config: _config.Config, workdir: pathlib.Path) -> zoo.Zoo:
+def _open_zoo(config: harness.Config, workdir: pathlib.Path) -> zoo.Zoo:
     made = workdir / "inrs.zoo"
     if config.zoo is None:
         return make_zoo.run(_zoo_config(config), made)
@@ -226,7 +226,7 @@ def _open_zoo(config: _config.Config, workdir: pathlib.Path) -> zoo.Zoo:
     return zoo.load(path)
 
 
-def _zoo_config(config: _config.Config) -> ConfigDict:
+def _zoo_config(config: harness.Config) -> ConfigDict:
     keys = make_zoo.default_config().keys()
     return ConfigDict({key: config[key] for key in keys})
 

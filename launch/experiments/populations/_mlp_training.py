@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 import symmerge_jax
-from experiments.harness import _checks, _config
+from experiments import harness
 from experiments.populations import _image_splits
 from symmerge_jax import networks, training, zoo
 
@@ -29,7 +29,7 @@ class ClassifierData(NamedTuple):
     test_labels: np.ndarray
 
 
-def load_data(config: _config.Config) -> ClassifierData:
+def load_data(config: harness.Config) -> ClassifierData:
     """Return the images of a config; without a test split, some are put aside."""
     train, test = _image_splits.load_splits(config)
     return ClassifierData(
@@ -37,7 +37,7 @@ def load_data(config: _config.Config) -> ClassifierData:
     )
 
 
-def architecture_of(config: _config.Config, data: ClassifierData) -> dict[str, Any]:
+def architecture_of(config: harness.Config, data: ClassifierData) -> dict[str, Any]:
     """Return the description for `networks.build`."""
     num_classes = int(max(data.train_labels.max(), data.test_labels.max())) + 1
     sizes = [data.train_inputs.shape[1], *config.architecture.hidden_sizes, num_classes]
@@ -50,11 +50,11 @@ def architecture_of(config: _config.Config, data: ClassifierData) -> dict[str, A
 
 
 def make_training(
-    config: _config.Config, network: networks.Network, data: ClassifierData
+    config: harness.Config, network: networks.Network, data: ClassifierData
 ) -> zoo.ClassifierTraining:
     """Return the training of `2 * num_pairs` networks, after checking its options."""
     least = {"num_pairs": 1, "log_every": 1, "checkpoint_every": 1}
-    _checks.at_least(config, **least, keep_checkpoints=1)
+    harness.at_least(config, **least, keep_checkpoints=1)
     return zoo.train_classifiers(
         network,
         data.train_inputs,
@@ -66,7 +66,7 @@ def make_training(
 
 
 def train(
-    config: _config.Config,
+    config: harness.Config,
     network: networks.Network,
     data: ClassifierData,
     plan: zoo.ClassifierTraining,

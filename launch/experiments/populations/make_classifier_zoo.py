@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from experiments.harness import _config, _progress
+from experiments import harness
 from experiments.populations import _image_splits
 from symmerge_jax import networks, zoo
 
@@ -29,7 +29,7 @@ _ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
-def default_config(kind: str = "cnn") -> _config.Config:
+def default_config(kind: str = "cnn") -> harness.Config:
     """Return every key that exists, with the values of the digits zoo.
 
     `architecture` are arguments of `networks.cnn` or `networks.mlp` that the images do
@@ -71,7 +71,7 @@ def default_config(kind: str = "cnn") -> _config.Config:
     )
 
 
-def complete_config(config: _config.Config) -> _config.Config:
+def complete_config(config: harness.Config) -> harness.Config:
     """Return a config with the defaults of its kind of network, checked.
 
     Args:
@@ -90,10 +90,10 @@ def complete_config(config: _config.Config) -> _config.Config:
             "config.architecture.kind must be 'mlp', or left away for CNNs, got"
             f" {kind!r}."
         )
-    return _config.check_config(config, default_config(kind or "cnn"))
+    return harness.check_config(config, default_config(kind or "cnn"))
 
 
-def run(config: _config.Config, out: str | os.PathLike) -> zoo.Zoo:
+def run(config: harness.Config, out: str | os.PathLike) -> zoo.Zoo:
     """Make the zoo of a config in a file, or open it if it is there.
 
     An interrupted run goes on where it was; its parts are in `OUT.parts`.
@@ -111,13 +111,13 @@ def run(config: _config.Config, out: str | os.PathLike) -> zoo.Zoo:
     """
     train, test, arguments = read_config(config)
     chunk_size = config.chunk_size
-    with _progress.Shown("train classifiers") as show:
+    with harness.network_progress("train classifiers") as show:
         return zoo.load_or_train(
             out, train, test, chunk_size=chunk_size, on_chunk=show, **arguments
         )
 
 
-def plan(config: _config.Config) -> zoo.Zoo:
+def plan(config: harness.Config) -> zoo.Zoo:
     """Return the zoo that `run` would make, with zeros for its weights.
 
     Args:
@@ -148,7 +148,7 @@ def plan(config: _config.Config) -> zoo.Zoo:
 
 
 def read_config(
-    config: _config.Config,
+    config: harness.Config,
 ) -> tuple[zoo.ImageSet, zoo.ImageSet, dict[str, Any]]:
     """Return images to train and to test on, and what decides the networks.
 

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from experiments.harness import _config, _progress
+from experiments import harness
 from symmerge_jax import files, networks, zoo
 
 
-def default_config() -> _config.Config:
+def default_config() -> harness.Config:
     """Return every key that exists, with the values of the digits zoo.
 
     The keys are arguments of `zoo.load_images` (`data`), `networks.siren`
@@ -73,11 +73,11 @@ def run(config: ConfigDict, out: str | os.PathLike) -> zoo.Zoo:
       FileNotFoundError: missing images.
     """
     image_set, arguments = _arguments(config)
-    with _progress.Shown("make zoo") as show:
+    with harness.network_progress("make zoo") as show:
         return zoo.load_or_generate(out, image_set, on_chunk=show, **arguments)
 
 
-def plan(config: _config.Config) -> zoo.Zoo:
+def plan(config: harness.Config) -> zoo.Zoo:
     """Return the zoo that `run` would make, with zeros for its weights.
 
     It costs nothing, and shows whether a config can work before anything is fitted.
@@ -110,9 +110,9 @@ def plan(config: _config.Config) -> zoo.Zoo:
     )
 
 
-def _arguments(config: _config.Config) -> tuple[zoo.ImageSet, dict[str, Any]]:
+def _arguments(config: harness.Config) -> tuple[zoo.ImageSet, dict[str, Any]]:
     """Return the images and the arguments of `zoo.generate_siren_zoo`."""
-    values = _config.check_config(config, default_config()).to_dict()
+    values = harness.check_config(config, default_config()).to_dict()
     data, architecture = values["data"], values["architecture"]
     image_set = zoo.load_images(data.pop("source"), data_dir=data.pop("dir"), **data)
     grid = networks.coordinate_grid(*image_set.images.shape[1:])
@@ -144,7 +144,7 @@ def run_import(
       FileNotFoundError: no checkpoints.
     """
     on_error = "skip" if skip_damaged else "raise"
-    with _new(out), _progress.Shown("import") as show:
+    with _new(out), harness.network_progress("import") as show:
         imported = zoo.import_dws(folder, on_error=on_error, on_file=show)
         zoo.save(out, imported)
     return zoo.load(out)
@@ -174,7 +174,7 @@ def run_import_small_cnn(
       ValueError: files that are not sound, or `out` exists.
       FileNotFoundError: a file that is missing.
     """
-    with _new(out), _progress.Shown("import") as show:
+    with _new(out), harness.network_progress("import") as show:
         imported = zoo.import_small_cnn(
             folder, activation=activation, steps=steps, split=split, on_chunk=show
         )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from experiments.harness import _config
+from experiments import harness
 from experiments.populations import _align_population
 from experiments.train import _autoencoder_fit, _distort
 from symmerge_jax import autoencoders, deep_align, symmetry, training, zoo
@@ -82,7 +82,7 @@ def default_options(kind: str) -> ConfigDict:
 
 
 def make_matcher(
-    config: _config.Config,
+    config: harness.Config,
     name: str,
     population: _align_population.Population,
     architecture: Mapping[str, Any] | None = None,
@@ -108,19 +108,19 @@ def make_matcher(
     return untrained.aligner(architecture=architecture).matcher
 
 
-def features(config: _config.Config, name: str) -> dict[str, Any]:
+def features(config: harness.Config, name: str) -> dict[str, Any]:
     """Return what `deep_align.build` takes as features."""
     found = config[name].features.to_dict()
     return {key: value for key, value in found.items() if value is not None}
 
 
-def fit_config(config: _config.Config, name: str, seed: int) -> _config.Config:
+def fit_config(config: harness.Config, name: str, seed: int) -> harness.Config:
     """Return the config of one training run, as the shared loop reads it."""
     return ConfigDict({**config[name].to_dict(), "seed": seed})
 
 
 def make_loss(
-    config: _config.Config,
+    config: harness.Config,
     name: str,
     matcher: deep_align.Matcher,
 ):
@@ -164,7 +164,7 @@ def make_loss(
 
 
 def make_twins(
-    config: _config.Config, matcher: deep_align.Matcher, params_batch: Params, key: Key
+    config: harness.Config, matcher: deep_align.Matcher, params_batch: Params, key: Key
 ) -> tuple[Params, symmetry.GroupElement]:
     """Return changed copies of `[N]` networks, moved, and what moves them back.
 
@@ -208,7 +208,7 @@ def make_twins(
 
 
 def make_batches(
-    config: _config.Config,
+    config: harness.Config,
     name: str,
     seed: int,
     population: _align_population.Population,
@@ -240,7 +240,7 @@ def make_batches(
 
 
 def make_evaluator(
-    config: _config.Config,
+    config: harness.Config,
     matcher: deep_align.Matcher,
     population: _align_population.Population,
 ):

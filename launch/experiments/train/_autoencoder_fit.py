@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
-from experiments.harness import _checks, _config, _unused
+from experiments import harness
 from symmerge_jax import autoencoders, deep_align, plots, symmetry, training, zoo
 from symmerge_jax.typing import Key, Params
 
@@ -86,7 +86,7 @@ def default_options() -> dict[str, Any]:
     }
 
 
-def refuse_unused_encoder(config: _config.Config, defaults: _config.Config) -> None:
+def refuse_unused_encoder(config: harness.Config, defaults: harness.Config) -> None:
     """Refuse keys that the kind of encoder does not know.
 
     Raises:
@@ -95,15 +95,15 @@ def refuse_unused_encoder(config: _config.Config, defaults: _config.Config) -> N
     kind = config.encoder.kind
     known = autoencoders.encoder_keys(kind)
     keys = [f"encoder.{key}" for key in defaults.encoder if key not in known]
-    _unused.refuse_unused(config, defaults, keys, f"encoder.kind={kind!r}")
+    harness.refuse_unused(config, defaults, keys, f"encoder.kind={kind!r}")
 
 
-def descriptions(config: _config.Config) -> tuple[dict[str, Any], dict[str, Any]]:
+def descriptions(config: harness.Config) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return encoder and decoder as `autoencoders.build` takes them."""
     return encoder_description(config), config.decoder.to_dict()
 
 
-def encoder_description(config: _config.Config) -> dict[str, Any]:
+def encoder_description(config: harness.Config) -> dict[str, Any]:
     """Return the encoder as `autoencoders.build_encoder` takes it."""
     known = autoencoders.encoder_keys(config.encoder.kind)
     return {
@@ -114,7 +114,7 @@ def encoder_description(config: _config.Config) -> dict[str, Any]:
 
 
 def encoder_input(
-    config: _config.Config, spec: symmetry.SymmetrySpec, batch: Params, key: Key
+    config: harness.Config, spec: symmetry.SymmetrySpec, batch: Params, key: Key
 ) -> Params:
     """Return what the encoder reads in training: `batch`, or with `augment` twins.
 
@@ -138,7 +138,7 @@ def random_twins(key: Key, batch: Params, spec: symmetry.SymmetrySpec) -> Params
     return jax.vmap(twin)(keys, batch)
 
 
-def make_step(config: _config.Config, loss_fn, mesh):
+def make_step(config: harness.Config, loss_fn, mesh):
     """Return the optimizer of a config and its training step for a loss."""
     optimizer, schedule_fn = training.make_optimizer(
         config.learning_rate,
@@ -162,7 +162,7 @@ def make_step(config: _config.Config, loss_fn, mesh):
 
 
 def check_step(
-    config: _config.Config, model: autoencoders.Autoencoder, num_train: int, mesh
+    config: harness.Config, model: autoencoders.Autoencoder, num_train: int, mesh
 ) -> None:
     """Raise what a run would raise on its first step, without computing anything."""
     check_run(config, num_train, mesh)
@@ -174,7 +174,7 @@ def check_step(
     )
 
 
-def check_counts(config: _config.Config, prefix: str = "config") -> None:
+def check_counts(config: harness.Config, prefix: str = "config") -> None:
     """Refuse batches, intervals and counts of the evaluation below 1.
 
     Args:
@@ -185,11 +185,11 @@ def check_counts(config: _config.Config, prefix: str = "config") -> None:
       ValueError: names the key.
     """
     names = [x for x in ("batch_size", *INTERVALS, *COUNTS) if x in config]
-    _checks.at_least(config, prefix, **dict.fromkeys(names, 1))
+    harness.at_least(config, prefix, **dict.fromkeys(names, 1))
 
 
 def check_run(
-    config: _config.Config, num_train: int, mesh, prefix: str = "config"
+    config: harness.Config, num_train: int, mesh, prefix: str = "config"
 ) -> None:
     """Refuse counts below 1, and batches that the networks or devices do not fit."""
     check_counts(config, prefix)
@@ -198,7 +198,7 @@ def check_run(
 
 
 def fit(
-    config: _config.Config,
+    config: harness.Config,
     model: autoencoders.Autoencoder | autoencoders.Predictor | deep_align.Matcher,
     optimizer: Any,
     step_fn: Callable[..., Any],
@@ -263,7 +263,7 @@ def fit(
 
 
 def export(
-    config: _config.Config,
+    config: harness.Config,
     architecture: Any,
     statistics: autoencoders.Statistics,
     folder: pathlib.Path,
@@ -300,7 +300,7 @@ def check_output(workdir: str | os.PathLike) -> None:
 
 
 def load_best(
-    config: _config.Config, folder: pathlib.Path, *, best: str
+    config: harness.Config, folder: pathlib.Path, *, best: str
 ) -> tuple[Any, dict[str, Any]]:
     """Return the best variables of a run, and what is known of them.
 

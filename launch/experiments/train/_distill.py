@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.harness import _checks, _config, _unused
+from experiments import harness
 from experiments.populations import _image_splits, _inr_data, make_classifier_zoo
 from experiments.train import _autoencoder_fit
 from symmerge_jax import autoencoders, networks, training, zoo
@@ -39,7 +39,7 @@ class ClassifierZoo(NamedTuple):
     test: tuple[np.ndarray, np.ndarray]
 
 
-def plan(config: _config.Config) -> ClassifierZoo:
+def plan(config: harness.Config) -> ClassifierZoo:
     """Return the data of a config before any work: weights may still be zeros.
 
     Raises:
@@ -51,7 +51,7 @@ def plan(config: _config.Config) -> ClassifierZoo:
         return _divide(make_classifier_zoo.plan(_zoo_config(config)), config)
     classifiers = zoo.load(config.zoo)
     recorded = _recorded(classifiers)
-    _unused.refuse_unused(
+    harness.refuse_unused(
         _zoo_config(config),
         make_classifier_zoo.default_config(),
         tuple({key.split(".")[0] for key in recorded}),
@@ -61,7 +61,7 @@ def plan(config: _config.Config) -> ClassifierZoo:
     return _divide(classifiers, config)
 
 
-def load(config: _config.Config, workdir: pathlib.Path) -> ClassifierZoo:
+def load(config: harness.Config, workdir: pathlib.Path) -> ClassifierZoo:
     """Return the networks and images that a config asks for, checked.
 
     Args:
@@ -83,7 +83,7 @@ def load(config: _config.Config, workdir: pathlib.Path) -> ClassifierZoo:
     return _divide(made, config)
 
 
-def make_model(config: _config.Config, data: ClassifierZoo) -> autoencoders.Autoencoder:
+def make_model(config: harness.Config, data: ClassifierZoo) -> autoencoders.Autoencoder:
     """Return the autoencoder that the config describes, for these networks."""
     return autoencoders.build(
         data.zoo.architecture,
@@ -92,7 +92,7 @@ def make_model(config: _config.Config, data: ClassifierZoo) -> autoencoders.Auto
     )
 
 
-def make_loss(config: _config.Config, model: autoencoders.Autoencoder, images):
+def make_loss(config: harness.Config, model: autoencoders.Autoencoder, images):
     """Return `loss_fn(variables, batch, key)`; `images` are all that are distilled on.
 
     A batch holds `params`, and for each network the same `rows` of the images and its
@@ -116,17 +116,17 @@ def make_loss(config: _config.Config, model: autoencoders.Autoencoder, images):
     return loss_fn
 
 
-def distillation_images(config: _config.Config, data: ClassifierZoo) -> np.ndarray:
+def distillation_images(config: harness.Config, data: ClassifierZoo) -> np.ndarray:
     """Return the inputs that are distilled on."""
     return _candidates(config, data)[: config.num_images]
 
 
-def _candidates(config: _config.Config, data: ClassifierZoo) -> np.ndarray:
+def _candidates(config: harness.Config, data: ClassifierZoo) -> np.ndarray:
     """Return the inputs that may be distilled on, `num_images` of which are."""
     return data.test[0] if config.distill_on == "test" else data.train[0]
 
 
-def make_batches(config: _config.Config, data: ClassifierZoo, model, images):
+def make_batches(config: harness.Config, data: ClassifierZoo, model, images):
     """Return the batch of a step: weights, and logits that are computed once."""
     train = zoo.select(data.zoo, data.parts["train"])
     logits = all_logits(model, train.params, images)
@@ -145,7 +145,7 @@ def make_batches(config: _config.Config, data: ClassifierZoo, model, images):
     return batch_fn
 
 
-def make_evaluator(config: _config.Config, data: ClassifierZoo, model):
+def make_evaluator(config: harness.Config, data: ClassifierZoo, model):
     """Return measures on the validation networks as a function of the state."""
     val = zoo.select(data.zoo, data.parts["val"])
     inputs, labels = (x[: config.num_val_images] for x in data.test)
@@ -186,7 +186,7 @@ def all_logits(
     return autoencoders.map_batches(run, params_batch, 32)
 
 
-def check_options(config: _config.Config, data: ClassifierZoo) -> None:
+def check_options(config: harness.Config, data: ClassifierZoo) -> None:
     """Refuse options of the distillation that are outside their range."""
     if config.distill_on not in ("train", "test"):
         raise ValueError(
@@ -200,7 +200,7 @@ def check_options(config: _config.Config, data: ClassifierZoo) -> None:
             f"config.num_images must lie in 1..{most}, the {config.distill_on} images,"
             f" or be None for all of them, got {count}."
         )
-    _checks.at_least(config, num_val_images=1)
+    harness.at_least(config, num_val_images=1)
     num_images = len(distillation_images(config, data))
     size = config.images_per_step
     if not 0 <= size <= num_images:
@@ -210,7 +210,7 @@ def check_options(config: _config.Config, data: ClassifierZoo) -> None:
         )
 
 
-def _divide(classifiers: zoo.Zoo, config: _config.Config) -> ClassifierZoo:
+def _divide(classifiers: zoo.Zoo, config: harness.Config) -> ClassifierZoo:
     zoo.check_finite(classifiers)
     parts = _inr_data.split(classifiers, config)
     train = zoo.select(classifiers, parts["train"])
@@ -225,7 +225,7 @@ def _divide(classifiers: zoo.Zoo, config: _config.Config) -> ClassifierZoo:
     return data
 
 
-def _zoo_config(config: _config.Config) -> _config.Config:
+def _zoo_config(config: harness.Config) -> harness.Config:
     keys = make_classifier_zoo.default_config().keys()
     chosen = ConfigDict({key: config[key] for key in keys})
     chosen.experiment = "make_classifier_zoo"

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.harness import _config
+from experiments import harness
 from symmerge_jax.typing import Array, Key, Params
 
 _FIRST = "dense_0"
@@ -28,7 +28,7 @@ def default_options() -> dict[str, Any]:
     return {"rotation": 0.0, "scale": 0.0, "shift": 0.0}
 
 
-def check_options(config: _config.Config, architecture: Any) -> None:
+def check_options(config: harness.Config, architecture: Any) -> None:
     """Refuse negative values, coordinates where networks read none, turned signals.
 
     Args:
@@ -52,7 +52,7 @@ def check_options(config: _config.Config, architecture: Any) -> None:
     _check_rotation(config.distort, architecture["layer_sizes"][0])
 
 
-def distort(key: Key, params_batch: Params, config: _config.Config) -> Params:
+def distort(key: Key, params_batch: Params, config: harness.Config) -> Params:
     """Return `[N]` networks, each changed by its own random amount.
 
     Args:

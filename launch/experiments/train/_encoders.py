@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.harness import _config
+from experiments import harness
 from experiments.populations import _inr_data
 from experiments.train import autoencode, autoencode_classifiers
 from symmerge_jax import autoencoders, zoo
@@ -146,7 +146,7 @@ def _check_finished(name: str, folder: pathlib.Path) -> str:
             f"{where} is no run: there is no config.json. Give the workdir of a"
             " finished launch/train.py run."
         )
-    experiment = _config.load_config(folder / "config.json").get("experiment")
+    experiment = harness.load_config(folder / "config.json").get("experiment")
     if experiment not in ZOO_FILES:
         raise ValueError(
             f"{where} is a run of {experiment!r}, which trains no autoencoder; give one"
@@ -164,8 +164,8 @@ def _check_finished(name: str, folder: pathlib.Path) -> str:
 def _open(name: str, folder: pathlib.Path, experiment: str):
     """Return a run, its config and its zoo."""
     defaults = _DEFAULTS[experiment]()
-    saved = _config.load_config(folder / "config.json")
-    config: Any = _config.check_config(saved, defaults)
+    saved = harness.load_config(folder / "config.json")
+    config: Any = harness.check_config(saved, defaults)
     path = folder / ZOO_FILES[experiment]
     if config.zoo is not None and not pathlib.Path(config.zoo).is_dir():
         path = pathlib.Path(config.zoo)
@@ -177,7 +177,7 @@ def _open(name: str, folder: pathlib.Path, experiment: str):
         name,
         folder,
         autoencoders.load_canonicalizer(folder),
-        _config.read_json(folder / "results.json"),
+        harness.read_json(folder / "results.json"),
     )
     return encoder, config, zoo.load(path)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.harness import _checks, _config, _unused
+from experiments import harness
 from experiments.populations import _inr_data
 from experiments.train import _autoencoder_fit, _inr_evaluation
 from symmerge_jax import autoencoders, plots, symmetry, training, zoo
@@ -20,16 +20,16 @@ _NUM_ORBITS, _NUM_TWINS = 4, 8
 """Of how many validation networks twins are compared while it trains, and how many."""
 
 
-def check_unused(config: _config.Config, defaults: _config.Config) -> None:
+def check_unused(config: harness.Config, defaults: harness.Config) -> None:
     """Refuse keys that were set although the encoder or the loss does not read them."""
     _autoencoder_fit.refuse_unused_encoder(config, defaults)
     if config.loss == "weights":
         keys = ("num_points", "pixel_expansion")
-        _unused.refuse_unused(config, defaults, keys, "loss='weights'")
+        harness.refuse_unused(config, defaults, keys, "loss='weights'")
 
 
 def make_model(
-    config: _config.Config, data: _inr_data.InrData
+    config: harness.Config, data: _inr_data.InrData
 ) -> autoencoders.Autoencoder:
     """Return the autoencoder that the config describes, for these networks."""
     return autoencoders.build(
@@ -50,7 +50,7 @@ def make_loss(config, model, data):
     """Return `loss_fn(variables, batch, key)` after checking its options."""
     if config.loss not in LOSSES:
         raise ValueError(f"config.loss is {config.loss!r}, known are {LOSSES}.")
-    _checks.at_least(config, pixel_expansion=1)
+    harness.at_least(config, pixel_expansion=1)
     grid = jnp.asarray(_inr_data.coordinates(data, config.pixel_expansion))
     num_points = config.num_points
     if num_points is not None and not 1 <= num_points <= len(grid):

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 import symmerge_jax
-from experiments.harness import _config, _published
+from experiments import harness
+from experiments.harness import _published
 from experiments.train import (
     _autoencoder_fit,
     _classifier_evaluation,
@@ -30,7 +31,7 @@ _ON = {
 
 
 def twins(
-    config: _config.Config,
+    config: harness.Config,
     predict: Any,
     spec: symmetry.SymmetrySpec,
     params_batch: Params,
@@ -63,7 +64,7 @@ def twins(
 
 
 def baselines(
-    config: _config.Config, train: zoo.Zoo, test: zoo.Zoo, spec: symmetry.SymmetrySpec
+    config: harness.Config, train: zoo.Zoo, test: zoo.Zoo, spec: symmetry.SymmetrySpec
 ) -> dict[str, float]:
     """Predict without a network that reads weights.
 
@@ -86,7 +87,7 @@ def baselines(
     return found
 
 
-def published(config: _config.Config, data: zoo.Zoo) -> dict[str, Any]:
+def published(config: harness.Config, data: zoo.Zoo) -> dict[str, Any]:
     """Return what others have published for the task, with sources.
 
     Returns:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.harness import _config, _unused
+from experiments import harness
 from experiments.populations import _inr_data
 from experiments.train import _autoencoder_fit, _classifier_evaluation, _distort
 from symmerge_jax import autoencoders, training, zoo
@@ -58,7 +58,7 @@ class Description(NamedTuple):
     num_outputs: int
 
 
-def check_options(config: _config.Config, defaults: _config.Config) -> None:
+def check_options(config: harness.Config, defaults: harness.Config) -> None:
     """Refuse an unknown task, and keys that the task or the encoder does not read.
 
     Raises:
@@ -75,12 +75,12 @@ def check_options(config: _config.Config, defaults: _config.Config) -> None:
             f"config.label_smoothing must lie in [0, 1), got {config.label_smoothing}."
         )
     other = {"label": ["accuracy_loss"], "accuracy": ["label_smoothing"]}[config.task]
-    _unused.refuse_unused(config, defaults, other, f"task={config.task!r}")
+    harness.refuse_unused(config, defaults, other, f"task={config.task!r}")
     if config.pretrained is None:
         _autoencoder_fit.refuse_unused_encoder(config, defaults)
     else:
         because = f"pretrained={config.pretrained!r}"
-        _unused.refuse_unused(config, defaults, ["encoder"], because)
+        harness.refuse_unused(config, defaults, ["encoder"], because)
     if config.task == "accuracy" and config.zoo is None:
         raise ValueError(
             "config.zoo names no zoo of CNN classifiers: make one with python"
@@ -88,7 +88,7 @@ def check_options(config: _config.Config, defaults: _config.Config) -> None:
         )
 
 
-def plan(config: _config.Config) -> PredictData | None:
+def plan(config: harness.Config) -> PredictData | None:
     """Return the data of a config before any work: weights may still be zeros.
 
     Returns:
@@ -102,7 +102,7 @@ def plan(config: _config.Config) -> PredictData | None:
     return None if planned is None else _with_targets(config, planned)
 
 
-def load(config: _config.Config, workdir: pathlib.Path) -> PredictData:
+def load(config: harness.Config, workdir: pathlib.Path) -> PredictData:
     """Return the networks that a config asks for, and their targets.
 
     Args:
@@ -121,7 +121,7 @@ def load(config: _config.Config, workdir: pathlib.Path) -> PredictData:
     return _with_targets(config, _inr_data.load(config, workdir))
 
 
-def describe(config: _config.Config, data: PredictData) -> Description:
+def describe(config: harness.Config, data: PredictData) -> Description:
     """Return what the config describes for these networks.
 
     Raises:
@@ -139,7 +139,7 @@ def describe(config: _config.Config, data: PredictData) -> Description:
 
 
 def make_model(
-    config: _config.Config, description: Description
+    config: harness.Config, description: Description
 ) -> autoencoders.Predictor:
     """Return the predictor of a description, with the head of the config.
 
@@ -162,7 +162,7 @@ def make_model(
     return model._replace(init=init)
 
 
-def check_step(config: _config.Config, data: PredictData, mesh) -> None:
+def check_step(config: harness.Config, data: PredictData, mesh) -> None:
     """Raise what a run would raise on its first step, without computing anything."""
     _distort.check_options(config, data.zoo.architecture)
     model = make_model(config, describe(config, data))
@@ -173,7 +173,7 @@ def check_step(config: _config.Config, data: PredictData, mesh) -> None:
     jax.eval_shape(model.predict, jax.eval_shape(model.init, key), one)
 
 
-def make_loss(config: _config.Config, model: autoencoders.Predictor):
+def make_loss(config: harness.Config, model: autoencoders.Predictor):
     """Return `loss_fn(variables, batch, key)`: cross-entropy in nats, or an error."""
 
     def loss_fn(variables, batch, key):
@@ -187,7 +187,7 @@ def make_loss(config: _config.Config, model: autoencoders.Predictor):
     return loss_fn
 
 
-def losses(config: _config.Config, outputs: Any, targets: Any):
+def losses(config: harness.Config, outputs: Any, targets: Any):
     """Return the loss `[N]` of outputs `[N, C]`."""
     if config.task == "label":
         wanted = jax.nn.one_hot(targets, outputs.shape[-1])
@@ -198,7 +198,7 @@ def losses(config: _config.Config, outputs: Any, targets: Any):
     return (jax.nn.sigmoid(outputs[..., 0]) - targets) ** 2
 
 
-def make_batches(config: _config.Config, data: PredictData):
+def make_batches(config: harness.Config, data: PredictData):
     """Return the batch of a step: weights and targets."""
     numbers = data.parts["train"]
     train = zoo.select(data.zoo, numbers)
@@ -212,7 +212,7 @@ def make_batches(config: _config.Config, data: PredictData):
 
 
 def make_evaluator(
-    config: _config.Config, model: autoencoders.Predictor, data: PredictData
+    config: harness.Config, model: autoencoders.Predictor, data: PredictData
 ):
     """Return measures on the validation networks as a function of the state."""
     val = zoo.select(data.zoo, data.parts["val"])
@@ -228,7 +228,7 @@ def make_evaluator(
 
 
 def measures(
-    config: _config.Config, outputs: np.ndarray, targets: np.ndarray
+    config: harness.Config, outputs: np.ndarray, targets: np.ndarray
 ) -> dict[str, float]:
     """Measure outputs `[N, C]` against targets `[N]`.
 
@@ -253,14 +253,14 @@ def measures(
     }
 
 
-def predictions(config: _config.Config, outputs: np.ndarray) -> np.ndarray:
+def predictions(config: harness.Config, outputs: np.ndarray) -> np.ndarray:
     """Return classes `[N]`, or accuracies `[N]` in [0, 1]."""
     if config.task == "label":
         return np.argmax(outputs, axis=-1)
     return np.asarray(jax.nn.sigmoid(outputs[..., 0]))
 
 
-def _with_targets(config: _config.Config, data: _inr_data.InrData) -> PredictData:
+def _with_targets(config: harness.Config, data: _inr_data.InrData) -> PredictData:
     name = config.zoo or "the zoo"
     if config.task == "label":
         targets = _labels(name, data)

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 from ml_collections import config_dict
 
-from experiments.harness import _config, _workdir
+from experiments import harness
 from experiments.populations import _inr_data, make_zoo
 from experiments.train import _autoencoder_fit, _inr_evaluation, _inr_training
 from symmerge_jax import autoencoders, plots, training, zoo
@@ -30,7 +30,7 @@ MAY_CHANGE: tuple[str, ...] = ()
 check_output = _autoencoder_fit.check_output
 
 
-def default_config() -> _config.Config:
+def default_config() -> harness.Config:
     """Return every key that exists; see `launch/configs` for complete runs.
 
     The keys of `make_zoo.default_config` describe the zoo that is made if `zoo` names
@@ -51,8 +51,8 @@ def default_config() -> _config.Config:
     return config
 
 
-@_workdir.locking
-def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
+@harness.locking
+def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Make the zoo, train, export the canonicaliser, and evaluate it.
 
     A run that was stopped goes on where it was.
@@ -70,13 +70,13 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
       FileNotFoundError: missing images or zoo.
       FloatingPointError: a loss that is not finite; names the step.
     """
-    config = _config.check_config(config, default_config())
+    config = harness.check_config(config, default_config())
     _inr_training.check_unused(config, default_config())
     _autoencoder_fit.check_counts(config)
     mesh = training.make_mesh()
     if (planned := _inr_data.plan(config)) is not None:
         _inr_training.check_step(config, planned, mesh)
-    folder = _workdir.open_workdir(workdir, config)
+    folder = harness.open_workdir(workdir, config)
     data = _inr_data.load(config, folder)
     model = _inr_training.make_model(config, data)
     loss_fn = _inr_training.make_loss(config, model, data)
@@ -96,7 +96,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     return evaluate(folder)
 
 
-@_workdir.locking
+@harness.locking
 def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     """Measure the trained autoencoder of a workdir on its held-out networks.
 
@@ -113,8 +113,8 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     """
     folder = pathlib.Path(workdir)
     canonicalizer = autoencoders.load_canonicalizer(folder)
-    saved = _config.load_config(folder / "config.json")
-    config: _config.Config = _config.check_config(saved, default_config())
+    saved = harness.load_config(folder / "config.json")
+    config: harness.Config = harness.check_config(saved, default_config())
     data = _inr_data.load(config, folder)
     zoo.require_architecture(data.zoo, canonicalizer.architecture)
     test = zoo.select(data.zoo, data.parts["test"])
@@ -137,7 +137,7 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
             canonicalizer, len(data.parts["train"]), test
         ),
     }
-    _config.write_json(folder / "results.json", results)
+    harness.write_json(folder / "results.json", results)
     shape = (-1, data.height, data.width)
     plots.save_figure(
         plots.image_rows(

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
-from experiments.harness import _config, _workdir
+from experiments import harness
 from experiments.populations import make_classifier_zoo
 from experiments.train import (
     _autoencoder_fit,
@@ -38,7 +38,7 @@ _BEST = "val/kl"
 check_output = _autoencoder_fit.check_output
 
 
-def default_config() -> _config.Config:
+def default_config() -> harness.Config:
     """Return every key that exists; see `launch/configs` for complete runs.
 
     The keys of `make_classifier_zoo.default_config` describe the zoo that is made if
@@ -63,8 +63,8 @@ def default_config() -> _config.Config:
     return config
 
 
-@_workdir.locking
-def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
+@harness.locking
+def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Make the zoo, train, export the canonicaliser, and evaluate it.
 
     A run that was stopped goes on where it was.
@@ -82,7 +82,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
       FileNotFoundError: missing images or zoo.
       FloatingPointError: a loss that is not finite; names the step.
     """
-    config = _config.check_config(config, default_config())
+    config = harness.check_config(config, default_config())
     _autoencoder_fit.refuse_unused_encoder(config, default_config())
     _autoencoder_fit.check_counts(config)
     mesh = training.make_mesh()
@@ -92,7 +92,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     _autoencoder_fit.make_step(config, _distill.make_loss(config, model, images), mesh)
     _autoencoder_fit.check_step(config, model, len(planned.parts["train"]), mesh)
 
-    folder = _workdir.open_workdir(workdir, config)
+    folder = harness.open_workdir(workdir, config)
     data = planned
     if config.zoo is None:  # planned networks are zeros
         data = _distill.load(config, folder)
@@ -114,7 +114,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     return evaluate(folder)
 
 
-@_workdir.locking
+@harness.locking
 def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     """Measure the trained autoencoder of a workdir, also on its held-out networks.
 
@@ -133,8 +133,8 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     """
     folder = pathlib.Path(workdir)
     canonicalizer = autoencoders.load_canonicalizer(folder)
-    saved = _config.load_config(folder / "config.json")
-    config: _config.Config = _config.check_config(saved, default_config())
+    saved = harness.load_config(folder / "config.json")
+    config: harness.Config = harness.check_config(saved, default_config())
     data = _distill.load(config, folder)
     zoo.require_architecture(data.zoo, canonicalizer.architecture)
     parts = {
@@ -168,7 +168,7 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
             canonicalizer, len(data.parts["train"]), test
         ),
     }
-    _config.write_json(folder / "results.json", results)
+    harness.write_json(folder / "results.json", results)
     figure = plots.versus(
         {name: (f["accuracy_original"], f["accuracy"]) for name, f in found.items()},
         "accuracy of the original",

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
-from experiments.harness import _config, _workdir
+from experiments import harness
 from experiments.populations import make_zoo
 from experiments.train import (
     _autoencoder_fit,
@@ -39,7 +39,7 @@ _UNUSED = ("decoder", "num_orbits", "num_twins")
 """Keys of autoencoders that nothing reads here."""
 
 
-def default_config() -> _config.Config:
+def default_config() -> harness.Config:
     """Return every key that exists; see `launch/configs` for complete runs.
 
     `task` is "label", the class of the image of each network, or "accuracy", its metric
@@ -70,8 +70,8 @@ def default_config() -> _config.Config:
     return config
 
 
-@_workdir.locking
-def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
+@harness.locking
+def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     """Make the zoo if there is none, train, and evaluate.
 
     A run that was stopped goes on where it was.
@@ -89,13 +89,13 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
       FileNotFoundError: missing images or zoo.
       FloatingPointError: a loss that is not finite; names the step.
     """
-    config = _config.check_config(config, default_config())
+    config = harness.check_config(config, default_config())
     _predict_training.check_options(config, default_config())
     _autoencoder_fit.check_counts(config)
     mesh = training.make_mesh()
     if (planned := _predict_training.plan(config)) is not None:
         _predict_training.check_step(config, planned, mesh)
-    folder = _workdir.open_workdir(workdir, config)
+    folder = harness.open_workdir(workdir, config)
     data = _predict_training.load(config, folder)
     if planned is None:
         _predict_training.check_step(config, data, mesh)
@@ -117,7 +117,7 @@ def run(config: _config.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     return evaluate(folder)
 
 
-@_workdir.locking
+@harness.locking
 def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     """Measure the trained predictor of a workdir on its held-out networks.
 
@@ -135,8 +135,8 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
       ValueError: if a file of the run is damaged, or the zoo is now another one.
     """
     folder = pathlib.Path(workdir)
-    saved = _config.load_config(folder / "config.json")
-    config: _config.Config = _config.check_config(saved, default_config())
+    saved = harness.load_config(folder / "config.json")
+    config: harness.Config = harness.check_config(saved, default_config())
     description = _load_description(folder)
     best = _predict_training.BEST[config.task]
     variables, metadata = _autoencoder_fit.load_best(config, folder, best=best)
@@ -177,7 +177,7 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
         pairs = {"held-out networks": (targets, predicted)}
         figure = plots.versus(pairs, "test accuracy", "predicted from the weights")
         plots.save_figure(figure, folder / "accuracies")
-    _config.write_json(folder / "results.json", results)
+    harness.write_json(folder / "results.json", results)
     label = {"label": "validation accuracy", "accuracy": "validation tau"}[config.task]
     _autoencoder_fit.draw_curves(folder, label=label, best=best, log_scale=False)
     return results
@@ -198,7 +198,7 @@ def table(results: dict[str, Any]) -> str:
 
 def _save_description(folder, description: _predict_training.Description) -> None:
     statistics = {"/".join(path): list(s) for path, s in description.statistics.items()}
-    _config.write_sealed(
+    harness.write_sealed(
         folder / "predictor.json",
         {
             **description._asdict(),
@@ -219,7 +219,7 @@ def _load_description(folder: pathlib.Path) -> _predict_training.Description:
         )
     keys = set(_predict_training.Description._fields)
     try:
-        found = _config.read_sealed(file)
+        found = harness.read_sealed(file)
         if set(found) != keys:
             raise ValueError(f"expected an object with the keys {sorted(keys)}")
     except ValueError as error:

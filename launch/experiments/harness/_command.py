@@ -1,5 +1,6 @@
-"""Run a script: flags in, and one clear line out when something is wrong."""
+"""Scripts: flags in, progress, and one clear line out when something is wrong."""
 
+import contextlib
 import errno
 import functools
 import io
@@ -9,10 +10,9 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import ml_collections
 from absl import app, flags, logging
 
 import symmerge_jax
@@ -25,7 +25,7 @@ _OURS = {pathlib.Path(__file__).parents[1], *map(pathlib.Path, symmerge_jax.__pa
 
 
 class ConfigFlag:
-    """The flags ``--config=file.py[:variant]`` and ``--config.key=value``."""
+    """The flags `--config=file.py[:variant]` and `--config.key=value`."""
 
     def __init__(self, default_path: str | None = None):
         flags.DEFINE_string(
@@ -46,24 +46,25 @@ class ConfigFlag:
         return f"{stem}_{variant}" if variant else stem
 
     @property
-    def value(self) -> ml_collections.ConfigDict:
+    def value(self) -> _config.ConfigDict:
         """The config of the file, with the overrides of the command line."""
         if flags.FLAGS.config is None:
             raise ValueError("no config: give --config=file.py")
         return self.override(_config.load_config_file(flags.FLAGS.config))
 
-    def override(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    def override(self, config: _config.ConfigDict) -> _config.ConfigDict:
         """Return another config with the overrides of the command line."""
         texts = flags.FLAGS.config_override
         if "help" in texts:
             lines = [
-                f"--config.{key}={value}" for key, value in _config.flatten(config)
+                f"--config.{key}={value}"
+                for key, value in _config.flatten_config(config)
             ]
             sys.stdout.write("\n".join(lines) + "\n")
             sys.exit(0)
         pairs = (text.partition("=")[::2] for text in texts)
         config = _config.override_config(config, dict(pairs))
-        for key, value in _config.flatten(config):
+        for key, value in _config.flatten_config(config):
             is_seed = key.rpartition(".")[2] == "seed" and isinstance(value, int)
             if is_seed and not 0 <= value < 2**63:
                 raise ValueError(f"config.{key} must be from 0 to 2**63, got {value}")
@@ -71,13 +72,13 @@ class ConfigFlag:
 
 
 def define_config_flag(default_path: str | None = None) -> ConfigFlag:
-    """Define ``--config=file.py[:variant]`` and ``--config.key=value``.
+    """Define `--config=file.py[:variant]` and `--config.key=value`.
 
     Args:
       default_path: config file when the flag is not given.
 
     Returns:
-      The flag; ``flag.value`` is the ``ConfigDict`` after parsing, with overrides.
+      The flag; `flag.value` is the `ConfigDict` after parsing, with overrides.
     """
     return ConfigFlag(default_path)
 
@@ -85,20 +86,20 @@ def define_config_flag(default_path: str | None = None) -> ConfigFlag:
 def run_main(
     main: Callable[[Sequence[str]], Any], argv: Sequence[str] | None = None
 ) -> None:
-    """Parse the flags, run ``main(argv)`` and end the process.
+    """Parse the flags, run `main(argv)` and end the process.
 
-    The exit code is what ``main`` returns (0 for ``None``). An error in what the user
-    gave (``ValueError``, ``TypeError`` and ``FloatingPointError`` raised by this
-    package, any ``OSError``, a wrong flag or another ``flags.Error``) ends with code 2
-    and one line on standard error, ``error: ...``; with ``--debug`` the full traceback
+    The exit code is what `main` returns (0 for `None`). An error in what the user
+    gave (`ValueError`, `TypeError` and `FloatingPointError` raised by this
+    package, any `OSError`, a wrong flag or another `flags.Error`) ends with code 2
+    and one line on standard error, `error: ...`; with `--debug` the full traceback
     is shown. Errors raised elsewhere are bugs and keep their traceback. A run ended by
     a signal exits with 128 + its number; so does one whose reader has gone (`| head`),
     without a word. Messages of libraries below warnings are shown
-    with ``--debug`` or ``--verbosity=0`` only.
+    with `--debug` or `--verbosity=0` only.
 
     Args:
       main: what to run, gets the arguments that are not flags.
-      argv: the command line; that of the process when ``None``.
+      argv: the command line; that of the process when `None`.
     """
     if "debug" not in flags.FLAGS:
         flags.DEFINE_bool("debug", False, "Show the full traceback of an error.")
@@ -107,6 +108,32 @@ def run_main(
         argv=list(sys.argv if argv is None else argv),
         flags_parser=_parse_flags,
     )
+
+
+@contextlib.contextmanager
+def network_progress(description: str) -> Iterator[Callable[..., None]]:
+    """Show the progress of work that reports the networks it has done.
+
+    Args:
+      description: what is being done.
+
+    Yields:
+      A callback `(done, total, stats=None)`.
+    """
+    with contextlib.ExitStack() as stack:
+        progress: training.Progress | None = None
+        last = 0
+
+        def show(done: int, total: int, stats: Mapping[str, Any] | None = None) -> None:
+            nonlocal progress, last
+            if progress is None:
+                new = training.Progress(total, description, "network", initial=done)
+                progress = stack.enter_context(new)
+            else:
+                progress.update(done - last, **(stats or {}))
+            last = done
+
+        yield show
 
 
 def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
@@ -131,8 +158,8 @@ def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
     except KeyboardInterrupt as stop:
         number = signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT
         sys.stderr.write(
-            f"stopped by {number.name}: no file is half written, and what was finished"
-            " is kept where the same command goes on\n"
+            f"stopped by {number.name}: nothing is half-written; run the same command"
+            " again to resume\n"
         )
         return 128 + number
     except flags.Error as error:
@@ -193,6 +220,6 @@ def _is_ours(error: BaseException) -> bool:
 def _fail(error: BaseException) -> int:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG):
-        text += ": make room there, then the same command goes on"
+        text += ": make room there, then run the same command again to resume"
     sys.stderr.write(f"error: {text}\n")
     return 2
