@@ -10,8 +10,6 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from experiments.harness import _config, _files, _tables, _workdir
 from symmerge_jax import files, plots
 
@@ -53,9 +51,7 @@ class Experiment:
     evaluate: Callable[[Any, pathlib.Path], Results] | None = None
     may_change: tuple[str, ...] = ()
     check_output: Callable[[pathlib.Path], Any] | None = None
-    draw: (
-        Callable[[Results, Mapping[str, np.ndarray]], Mapping[str, "Figure"]] | None
-    ) = None
+    draw: Callable[[Results, _files.Arrays], Mapping[str, "Figure"]] | None = None
 
 
 def run(

@@ -351,12 +351,11 @@ def _paths(cells: Sequence[Mapping[str, Any]], encoder: str) -> dict[str, str]:
     ours["barrier"] = "; ".join(
         ours.pop(key) for key in ("barrier_naive", "barrier_decoded") if key in ours
     )
-    for method, key in (("naive", "own_naive"), ("matching_pd", "own_pd")):
+    for method, key in (("naive", "own_naive"), ("matching", "own_pd")):
         if (cell := by_name.get((method, 0.0))) is not None:
             ours[key] = f"{cell['own']['middle']:.4f}"
-    for method in ("matching_pd", "matching_p"):
+    for method, key in (("matching", "recovered_pd"), ("matching_p", "recovered_p")):
         if (cell := by_name.get((method, 0.0))) is not None:
-            key = method.replace("matching", "recovered")
             ours[key] = f"{_report_parts.percent(cell['recovered'])} %"
     ends = [by_name.get((method, _NOISE)) for method in ("reconstruct", "latent")]
     if None not in ends:
