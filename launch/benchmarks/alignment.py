@@ -340,7 +340,7 @@ def _real_inrs():
         )
     real = zoo.import_dws(pathlib.Path(folder, "mnist_inrs")).params
     images = zoo.load_images("mnist", "test", folder, num_images=NUM_ZOO)
-    others = zoo.generate_siren_zoo(images, options=zoo.FitOptions()).params
+    others = zoo.generate_siren_zoo(images, options=zoo.SirenOptions()).params
     return jax.tree.map(lambda x: x[0], real), others
 
 

@@ -18,7 +18,7 @@ from jax import lax
 
 from symmerge_jax import networks, zoo
 
-OPTIONS = zoo.PopulationOptions(
+OPTIONS = zoo.ZooOptions(
     num_steps=300,
     decay=False,
     learning_rate=(5e-3, 5e-3),

@@ -210,7 +210,7 @@ def _read_parts(folder: pathlib.Path) -> Any:
     return zoo.generate_siren_zoo(
         _IMAGES,
         architecture=_ARCHITECTURE,
-        options=zoo.FitOptions(num_steps=2),
+        options=zoo.SirenOptions(num_steps=2),
         chunk_size=4,
         parts_dir=folder,
     ).params

@@ -38,8 +38,8 @@ def run(num_networks: int = 2000) -> dict[str, Any]:
     data_dir = os.environ.get("SYMMERGE_DATA_DIR")
     mnist = zoo.load_images("mnist", "train", data_dir, num_images=num_networks)
     digits = zoo.load_images("digits", "all")
-    small = zoo.FitOptions(num_steps=40, stride=1, output_ridge=None)
-    result = {**_measure("mnist", mnist, zoo.FitOptions())}
+    small = zoo.SirenOptions(num_steps=40, stride=1, output_ridge=None)
+    result = {**_measure("mnist", mnist, zoo.SirenOptions())}
     result |= _measure("digits", digits, small)
     result |= _baseline(zoo.to_unit_range(mnist.images[:NUM_BASELINE]))
     result["ratio"] = result["mnist_per_second"] / result["baseline_per_second"]

@@ -23,7 +23,7 @@ EXPERIMENTS: dict[str, harness.Experiment] = {
         interpolate.EXPERIMENT,
         map_latents.EXPERIMENT,
         harness.legacy(merge_cnns),
-        harness.legacy(merge_mlps),
+        merge_mlps.EXPERIMENT,
         harness.legacy(predict),
     )
 }

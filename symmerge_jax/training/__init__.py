@@ -22,7 +22,7 @@ from symmerge_jax.training._metrics import (
     read_metrics,
     truncate_metrics,
 )
-from symmerge_jax.training._optimizer import make_optimizer, make_schedule
+from symmerge_jax.training._optimizer import make_optimizer
 from symmerge_jax.training._progress import Progress
 from symmerge_jax.training._sharding import (
     check_batch,
@@ -52,7 +52,6 @@ __all__ = [
     "log_hook",
     "make_mesh",
     "make_optimizer",
-    "make_schedule",
     "make_train_step",
     "progress_hook",
     "read_metrics",

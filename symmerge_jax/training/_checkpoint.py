@@ -1,13 +1,13 @@
-"""Checkpoints of a training state: atomic, rotating, exact, read with plain errors.
+"""Checkpoints of a training state: atomic, rotating, exact, with plain errors.
 
-A checkpoint is the folder ``<folder>/<step>``. It holds what orbax writes for the
-items ``params``, ``ema_params`` (if any) and ``rest`` (step, optimizer state, key),
-and ``checkpoint.json``: the caller's metadata, names, shapes and dtypes of all arrays,
-size and CRC-32 of all files. It is written under a temporary name and then renamed.
-Files are checked before orbax reads them, so that damage ends in one clear message.
+A checkpoint is the folder `<folder>/<step>`. It holds what orbax writes for the items
+`params`, `ema_params` (if any) and `rest` (step, optimizer state, key), and
+`checkpoint.json`: the caller's metadata, names, shapes and dtypes of all arrays, size
+and CRC-32 of all files. It is written under a temporary name and then renamed. Files
+are checked before orbax reads them, so that damage ends in one clear message.
 
 Parameters are items of their own: a model loads without its optimizer. Arrays are
-stored as they are on the host: a run may go on with another number of devices.
+stored as they are on the host: a run may resume on another number of devices.
 """
 
 import json
@@ -26,15 +26,13 @@ from symmerge_jax import files
 from symmerge_jax.training import _orbax
 from symmerge_jax.training._state import TrainState
 
-PathLike = str | pathlib.Path
-
 _RECORD = "checkpoint.json"
 
 
-def checkpoint_steps(folder: PathLike) -> tuple[int, ...]:
-    """Return the steps of the checkpoints in ``folder``, sorted.
+def checkpoint_steps(folder: str | os.PathLike) -> tuple[int, ...]:
+    """Return the steps of the checkpoints in a folder, sorted.
 
-    A missing folder has none; what an interrupted write left behind is not counted.
+    A missing folder has none. What an interrupted write left behind does not count.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -45,33 +43,33 @@ def checkpoint_steps(folder: PathLike) -> tuple[int, ...]:
 
 
 def save_checkpoint(
-    folder: PathLike,
+    folder: str | os.PathLike,
     state: TrainState,
     *,
     metadata: Mapping[str, Any] | None = None,
     keep: int = 2,
 ) -> pathlib.Path:
-    """Write ``state`` to ``<folder>/<step>`` and drop all but ``keep`` checkpoints.
+    """Write a state to `<folder>/<step>` and remove the oldest checkpoints.
 
     The new checkpoint is complete before an old one is removed. A checkpoint of the
     same step that exists already is kept as it is: a run is deterministic.
 
     Args:
-      folder: folder of the checkpoints, made when missing.
+      folder: folder of the checkpoints, made if missing.
       state: the state to store.
       metadata: JSON values to store beside it.
-      keep: number of checkpoints that stay, the new one and the latest others.
+      keep: number of checkpoints that stay, the new one included.
 
     Returns:
       The folder of the checkpoint.
 
     Raises:
-      ValueError: when ``keep`` is below 1.
-      TypeError: when the metadata is not JSON.
-      OSError: when it cannot be written, e.g. without space; names the checkpoint.
+      ValueError: `keep` is below 1.
+      TypeError: the metadata are not JSON.
+      OSError: it cannot be written, e.g. without space; names the checkpoint.
     """
     if keep < 1:
-        raise ValueError(f"keep must be at least 1, got {keep}")
+        raise ValueError(f"keep must be at least 1, got {keep}.")
     content = {"format": 1, "metadata": dict(metadata or {})}
     json.dumps(content)
     folder = pathlib.Path(folder).absolute()
@@ -87,25 +85,24 @@ def save_checkpoint(
 
 
 def restore_checkpoint(
-    folder: PathLike, state: TrainState, *, step: int | None = None
+    folder: str | os.PathLike, state: TrainState, *, step: int | None = None
 ) -> tuple[TrainState, dict[str, Any]]:
-    """Read the latest checkpoint of ``folder`` back, bit for bit.
+    """Read a checkpoint back, bit for bit.
 
     Args:
-      folder: folder given to :func:`save_checkpoint`.
-      state: a state of the same structure, e.g. the initial one: its shapes and
-        dtypes are checked and its shardings are used.
-      step: the checkpoint to read; the latest when ``None``.
+      folder: folder given to `save_checkpoint`.
+      state: a state of the same structure, e.g. the initial one: its shapes and dtypes
+        are checked and its shardings are used.
+      step: the checkpoint to read; the latest if None.
 
     Returns:
       The state and the metadata that were saved.
 
     Raises:
-      FileNotFoundError: when there is no such checkpoint.
-      ValueError: when the checkpoint is damaged or of another structure.
+      FileNotFoundError: there is no such checkpoint.
+      ValueError: the checkpoint is damaged or of another structure.
     """
-    path = _find(folder, step)
-    content = _read_record(path)
+    path, content = _open(folder, step)
     items = _items(state)
     _check_structure(path, content["leaves"], items)
     trees = {name: _read_item(path, content, name, items[name]) for name in items}
@@ -125,39 +122,40 @@ def restore_checkpoint(
 
 
 def load_params(
-    folder: PathLike, *, step: int | None = None, ema: bool = True
+    folder: str | os.PathLike, *, step: int | None = None, ema: bool = True
 ) -> tuple[PyTree, dict[str, Any]]:
-    """Read only the parameters of a checkpoint, without knowing the optimizer.
+    """Read the parameters of a checkpoint alone, without knowing the optimizer.
 
     Args:
-      folder: folder given to :func:`save_checkpoint`.
-      step: the checkpoint to read; the latest when ``None``.
-      ema: take the moving average where the checkpoint has one.
+      folder: folder given to `save_checkpoint`.
+      step: the checkpoint to read; the latest if None.
+      ema: take the moving average if the checkpoint has one.
 
     Returns:
       The nested dict of parameters (numpy arrays) and the metadata.
 
     Raises:
-      FileNotFoundError: when there is no such checkpoint.
-      ValueError: when the checkpoint is damaged.
+      FileNotFoundError: there is no such checkpoint.
+      ValueError: the checkpoint is damaged.
     """
-    path = _find(folder, step)
-    content = _read_record(path)
+    path, content = _open(folder, step)
     name = "ema_params" if ema and "ema_params" in content["leaves"] else "params"
     return _read_item(path, content, name), content["metadata"]
 
 
-def load_metadata(folder: PathLike, *, step: int | None = None) -> dict[str, Any]:
-    """Return only the metadata of a checkpoint; errors as in :func:`load_params`.
+def load_metadata(
+    folder: str | os.PathLike, *, step: int | None = None
+) -> dict[str, Any]:
+    """Return the metadata of a checkpoint alone; errors as in `load_params`.
 
     Args:
-      folder: folder of the checkpoints.
-      step: which one; None for the latest.
+      folder: folder given to `save_checkpoint`.
+      step: the checkpoint to read; the latest if None.
 
     Returns:
       The JSON values that were stored beside the state.
     """
-    return _read_record(_find(folder, step))["metadata"]
+    return _open(folder, step)[1]["metadata"]
 
 
 def _items(state: TrainState) -> dict[str, PyTree]:
@@ -193,12 +191,12 @@ def _fill(folder: pathlib.Path, items: dict[str, PyTree], content: dict) -> None
         for name, tree in items.items():
             arguments = ocp.args.StandardSave(jax.device_get(tree))  # pyright: ignore
             checkpointer.save(folder / name, args=arguments)
-    found = sorted(file for file in folder.rglob("*") if file.is_file())
+    written = sorted(file for file in folder.rglob("*") if file.is_file())
     content = {
         **content,
         "leaves": {name: _describe(tree) for name, tree in items.items()},
         "files": {
-            file.relative_to(folder).as_posix(): _fingerprint(file) for file in found
+            file.relative_to(folder).as_posix(): _fingerprint(file) for file in written
         },
     }
     record = {"crc32": _crc32(content), "content": content}
@@ -211,88 +209,82 @@ def _remove(path: pathlib.Path) -> None:
     shutil.rmtree(doomed)
 
 
-def _find(folder: PathLike, step: int | None) -> pathlib.Path:
+def _open(
+    folder: str | os.PathLike, step: int | None
+) -> tuple[pathlib.Path, dict[str, Any]]:
+    """Return the folder of a checkpoint and the content of its record."""
     folder = pathlib.Path(folder).absolute()
     steps = checkpoint_steps(folder)
     if not steps:
         raise FileNotFoundError(
-            f"no checkpoint in {folder}: check the path, or train first"
+            f"No checkpoint in {folder}: check the path, or train first."
         )
     step = steps[-1] if step is None else step
     if step not in steps:
         raise FileNotFoundError(
-            f"no checkpoint of step {step} in {folder}: it has the steps "
-            f"{', '.join(map(str, steps))}"
+            f"No checkpoint of step {step} in {folder}: it has the steps"
+            f" {', '.join(map(str, steps))}."
         )
-    return folder / str(step)
-
-
-def _read_record(path: pathlib.Path) -> dict[str, Any]:
+    path = folder / str(step)
     try:
         record = files.parse_json((path / _RECORD).read_bytes(), path / _RECORD)
         if record["crc32"] == _crc32(record["content"]):
-            return record["content"]
+            return path, record["content"]
     except FileNotFoundError:
-        raise ValueError(_damaged(path, f"its file {_RECORD} is missing")) from None
+        raise _damaged(path, f"its file {_RECORD} is missing") from None
     except (ValueError, KeyError, TypeError):
         pass
-    raise ValueError(_damaged(path, f"its file {_RECORD} was cut off or changed"))
+    raise _damaged(path, f"its file {_RECORD} was cut off or changed")
 
 
 def _read_item(
     path: pathlib.Path, content: dict, name: str, like: PyTree | None = None
 ) -> PyTree:
-    """Read one item; ``like`` gives its structure, ``None`` the file's own."""
+    """Read one item; `like` gives its structure, None the file's own."""
     import orbax.checkpoint as ocp
 
-    for file, (size, crc32) in content["files"].items():
+    for file, fingerprint in content["files"].items():
         if file.startswith(f"{name}/"):
             if not (path / file).is_file():
-                raise ValueError(_damaged(path, f"its file {file} is missing"))
-            found = _fingerprint(path / file)
-            if found[0] != size:
-                reason = f"its file {file} has {found[0]} bytes instead of {size}"
-                raise ValueError(_damaged(path, reason))
-            if found[1] != crc32:
-                raise ValueError(_damaged(path, f"its file {file} has changed"))
+                raise _damaged(path, f"its file {file} is missing")
+            if _fingerprint(path / file) != fingerprint:
+                raise _damaged(path, f"its file {file} was cut off or changed")
     target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
     arguments = ocp.args.StandardRestore(target)  # pyright: ignore
     with _orbax.quiet() as checkpointer:
         return checkpointer.restore(path / name, args=arguments)
 
 
-def _damaged(path: pathlib.Path, reason: str) -> str:
+def _damaged(path: pathlib.Path, reason: str) -> ValueError:
     others = [step for step in checkpoint_steps(path.parent) if step != int(path.name)]
-    remedy = (
-        f"delete this folder to go on from step {others[-1]}"
-        if others
-        else "delete this folder and start again"
+    remedy = f"resume from step {others[-1]}" if others else "start again"
+    return ValueError(
+        f"Checkpoint {path} is damaged: {reason}; delete this folder to {remedy}."
     )
-    return f"checkpoint {path} is damaged: {reason}; {remedy}"
 
 
 def _check_structure(path: pathlib.Path, stored: dict, items: dict) -> None:
     if ("ema_params" in stored) != ("ema_params" in items):
         has, keeps = ("a", "none") if "ema_params" in stored else ("no", "one")
         raise ValueError(
-            f"checkpoint {path} holds {has} moving average of the parameters and this "
-            f"run keeps {keeps}: set ema_decay as in the run that wrote it, or use "
-            "another folder"
+            f"Checkpoint {path} holds {has} moving average of the parameters and this"
+            f" run keeps {keeps}: set ema_decay as in the run that wrote it, or use"
+            " another folder."
         )
     for name, tree in items.items():
-        found, expected = stored[name], _describe(tree)
-        for leaf in sorted(found.keys() | expected.keys()):
-            if found.get(leaf) != expected.get(leaf):
+        there, here = stored[name], _describe(tree)
+        for leaf in sorted(there.keys() | here.keys()):
+            if there.get(leaf) != here.get(leaf):
                 raise ValueError(
-                    f"checkpoint {path} is of another model or optimizer: "
-                    f"{name}/{leaf} is {found.get(leaf, 'absent')} in the checkpoint "
-                    f"and {expected.get(leaf, 'absent')} in this run; use the "
-                    "configuration that wrote it, or another folder"
+                    f"Checkpoint {path} is of another model or optimizer:"
+                    f" {name}/{leaf} is {there.get(leaf, 'absent')} in the checkpoint"
+                    f" and {here.get(leaf, 'absent')} in this run. Use the"
+                    " configuration that wrote it, or another folder."
                 )
 
 
 def _describe(tree: PyTree) -> dict[str, str]:
-    """Return dtype and shape of each leaf, as ``float32[3, 4]``, by its name."""
+    """Return dtype and shape of each leaf, as `float32[3, 4]`, by its name."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): (
             f"{leaf.dtype}{list(leaf.shape)}"

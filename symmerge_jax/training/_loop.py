@@ -1,10 +1,9 @@
 """The training loop: batches in, hooks on step, stops cleanly.
 
-The loop never waits for the step it has just started. It keeps a few steps in
-flight, reads their metrics in order and so finds the first step whose loss is not
-finite, whenever that is noticed. JAX runs a step while the host makes the next
-batch, so there is no prefetching thread: measured on a CPU, 10 ms of host work
-beside a step of 30 ms cost about 1 ms.
+The loop never waits for the step it has just started. It keeps a few steps in flight
+and reads their metrics in order, so it finds the first step whose loss is not finite.
+JAX runs a step while the host makes the next batch, so there is no prefetching thread:
+measured on a CPU, 10 ms of host work beside a step of 30 ms cost about 1 ms.
 """
 
 import collections
@@ -21,7 +20,7 @@ from jaxtyping import PyTree
 
 from symmerge_jax.training._state import TrainState
 
-HookFn = Callable[[int, TrainState | None, Mapping[str, float]], Any]
+HookFn = Callable[[int, Any, Mapping[str, float]], Any]
 
 
 class Hook(NamedTuple):
@@ -29,12 +28,12 @@ class Hook(NamedTuple):
 
     Attributes:
       every: period in steps.
-      fn: ``fn(step, state, metrics)`` with the number of finished steps, the state
-        after them and the mean of each metric since the hook last fired.
-      needs_state: whether the hook needs the state. If not it gets ``None``, and the
-        loop need not wait for the step to finish. The state must not be kept: the
-        next step reuses its memory.
-      on_stop: whether to fire too when a signal ends the run.
+      fn: `fn(step, state, metrics)` with the number of finished steps, the state
+        after them and the mean of each metric since the hook last fired. The state must
+        not be kept: the next step reuses its memory.
+      needs_state: whether the hook needs the state. If not it gets None, and the loop
+        need not wait for the step to finish.
+      on_stop: whether to fire when a signal ends the run, too.
     """
 
     every: int
@@ -54,11 +53,13 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, signal_number: int, step: int, num_steps: int, saved: bool):
         self.signal_number = signal_number
         self.step = step
-        end = "the state is saved: run the same command again to go on"
-        if not saved:
-            end = "no hook saved the state"
         name = signal.Signals(signal_number).name
-        super().__init__(f"stopped by {name} after step {step} of {num_steps}; {end}")
+        end = (
+            "The state is saved: run the same command again to resume."
+            if saved
+            else "No hook saved the state."
+        )
+        super().__init__(f"Stopped by {name} after step {step} of {num_steps}. {end}")
 
 
 def train(
@@ -70,43 +71,43 @@ def train(
     hooks: Sequence[Hook] = (),
     max_in_flight: int = 4,
 ) -> TrainState:
-    """Train from ``state.step`` to ``num_steps``.
+    """Train from `state.step` to `num_steps`.
 
-    A run that is stopped, restored and gone on with gives the same final state bit
-    for bit as one without a stop, because a step depends on the state and on
-    ``batch_fn(step)`` alone. Hooks fire when ``step % every == 0`` and on the last
-    step, in their order; the metrics gain ``seconds_per_step`` (time of steps alone,
-    without hooks that need the state and without the first step, which compiles).
+    A step depends on the state and on `batch_fn(step)` alone, so a run that is stopped
+    and resumed ends in the same state, bit for bit, as one without a stop. Hooks fire
+    when `step % every == 0` and on the last step, in their order. The metrics gain
+    `seconds_per_step`: the time of steps alone, without hooks that need the state and
+    without the first step, which compiles.
 
-    SIGINT (ctrl-C) and SIGTERM let the running step end, fire the hooks with
-    ``on_stop`` and raise :class:`Interrupted`; a second signal aborts at once. The
-    handlers are installed only in the main thread, and restored at the end.
+    SIGINT (ctrl-C) and SIGTERM let the running step end, fire the hooks with `on_stop`
+    and raise `Interrupted`; a second signal aborts at once. The handlers are installed
+    only in the main thread, and restored at the end.
 
     Args:
       state: where to start; donated to the first step.
-      step_fn: ``step_fn(state, batch) -> (state, metrics)``, metrics with ``loss``.
+      step_fn: `step_fn(state, batch) -> (state, metrics)`, metrics with `loss`.
       batch_fn: batch of the step, counted from 0; a pure function of it.
       num_steps: number of finished steps to reach.
       hooks: what to do between steps.
       max_in_flight: number of steps whose metrics may be outstanding, >= 1.
 
     Returns:
-      The final state; ``state`` itself when it has reached ``num_steps`` already.
+      The final state; `state` itself when it has reached `num_steps` already.
 
     Raises:
-      ValueError: for a state beyond ``num_steps`` or a period below 1.
-      FloatingPointError: when the loss or the norm of the gradient is not finite;
-        names the first such step. No hook has fired for it or a later step.
-      Interrupted: when a signal ended the run.
+      ValueError: a state beyond `num_steps`, or a period below 1.
+      FloatingPointError: the loss or the norm of the gradient is not finite; names the
+        first such step. No hook has fired for it or a later step.
+      Interrupted: a signal ended the run.
     """
     step = int(state.step)
     if step > num_steps:
-        raise ValueError(f"the state is at step {step}, beyond num_steps={num_steps}")
+        raise ValueError(f"The state is at step {step}, beyond num_steps={num_steps}.")
     if max_in_flight < 1:
-        raise ValueError(f"max_in_flight must be at least 1, got {max_in_flight}")
+        raise ValueError(f"max_in_flight must be at least 1, got {max_in_flight}.")
     for hook in hooks:
         if hook.every < 1:
-            raise ValueError(f"a hook must fire every >= 1 steps, got {hook.every}")
+            raise ValueError(f"A hook must fire every >= 1 steps, got {hook.every}.")
 
     meter = _Meter(hooks, num_steps)
     stop = 0
@@ -154,7 +155,7 @@ class _Meter:
         self._pending.append((step, metrics))
 
     def drain(self, num_left: int) -> None:
-        """Wait until at most ``num_left`` steps are outstanding."""
+        """Wait until at most `num_left` steps are outstanding."""
         while len(self._pending) > num_left:
             step, metrics = self._pending.popleft()
             metrics = {k: float(v) for k, v in jax.device_get(metrics).items()}
@@ -180,7 +181,7 @@ class _Meter:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Stop the clock of ``seconds_per_step``."""
+        """Stop the clock of `seconds_per_step`."""
         start = time.perf_counter()
         yield
         if self._last_time is not None:
@@ -188,12 +189,12 @@ class _Meter:
 
 
 def _check_finite(step: int, metrics: Mapping[str, float]) -> None:
-    for name, words in (("loss", "the loss"), ("grad_norm", "the gradient's norm")):
+    for name, words in (("loss", "The loss"), ("grad_norm", "The gradient's norm")):
         value = metrics.get(name, 0.0)
         if not math.isfinite(value):
             raise FloatingPointError(
-                f"{words} is {value} at step {step}: lower the learning rate or "
-                "clip_norm, or look for data that is not finite"
+                f"{words} is {value} at step {step}: lower the learning rate or"
+                " clip_norm, or look for data that are not finite."
             )
 
 
@@ -202,20 +203,20 @@ class _Signals:
 
     def __init__(self):
         self.received: int = 0
-        self._previous = {}
+        self._previous: dict[int, Any] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> "_Signals":
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             # None: a handler that was not installed from Python.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _note(self, number, frame):
+    def _note(self, number: int, _: object) -> None:
         if self.received:
-            raise KeyboardInterrupt(f"aborted by a second signal {number}")
+            raise KeyboardInterrupt(f"Aborted by a second signal {number}.")
         self.received = number

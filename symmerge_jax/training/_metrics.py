@@ -1,12 +1,13 @@
-"""The file ``metrics.jsonl``: one JSON object for each record, read to arrays.
+"""The file `metrics.jsonl`: one JSON object for each record, read to arrays.
 
-A record is ``{"step": 100, "loss": 0.12, ...}``. Records are appended; a run that
-resumes first drops the records after the step it goes on from, so no step is there
+A record is `{"step": 100, "loss": 0.12, ...}`. Records are appended; a run that
+resumes first drops the records after the step it resumes from, so that no step is there
 twice.
 """
 
 import json
 import math
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -15,15 +16,13 @@ import numpy as np
 
 from symmerge_jax import files
 
-PathLike = str | pathlib.Path
-
 
 class Series(NamedTuple):
     """One metric over a run.
 
     Attributes:
-      steps: ``[n]`` int64, increasing.
-      values: ``[n]`` float64.
+      steps: `[n]` int64, increasing.
+      values: `[n]` float64.
     """
 
     steps: np.ndarray
@@ -31,20 +30,20 @@ class Series(NamedTuple):
 
 
 def append_metrics(
-    path: PathLike, step: int, metrics: Mapping[str, float | int]
+    path: str | os.PathLike, step: int, metrics: Mapping[str, float | int]
 ) -> None:
-    """Append one record to a metrics file, which is made when missing.
+    """Append one record to a metrics file, which is made if missing.
 
     Args:
       path: the file.
       step: number of finished steps.
-      metrics: values by name; a value that is not finite is stored as ``null``.
+      metrics: values by name; a value that is not finite is stored as `null`.
 
     Raises:
-      ValueError: for a metric of the name ``step``.
+      ValueError: a metric of the name `step`.
     """
     if "step" in metrics:
-        raise ValueError("a metric cannot have the name 'step'")
+        raise ValueError("A metric must not have the name 'step'.")
     record: dict[str, float | int | None] = {"step": int(step)}
     for name, value in metrics.items():
         value = float(value)
@@ -53,17 +52,15 @@ def append_metrics(
         file.write(json.dumps(record) + "\n")
 
 
-def truncate_metrics(path: PathLike, step: int) -> None:
-    """Drop the records after ``step``, and a last line that was cut off.
-
-    A missing file stays missing.
+def truncate_metrics(path: str | os.PathLike, step: int) -> None:
+    """Drop the records after a step, and a last line that was cut off.
 
     Args:
-      path: the file.
+      path: the file; a missing one stays missing.
       step: the last step to keep.
 
     Raises:
-      ValueError: when a line other than the last is not a record.
+      ValueError: a line other than the last is not a record.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -73,29 +70,26 @@ def truncate_metrics(path: PathLike, step: int) -> None:
         file.write("".join(json.dumps(r) + "\n" for r in kept).encode())
 
 
-def read_metrics(path: PathLike) -> dict[str, Series]:
-    """Read a metrics file to one :class:`Series` for each name.
+def read_metrics(path: str | os.PathLike) -> dict[str, Series]:
+    """Return the metrics in a file by name.
 
-    Args:
-      path: the file.
-
-    Returns:
-      Series by metric name; a stored ``null`` reads as NaN. A last line that was cut
-      off is left out.
+    A stored `null` reads as NaN. A last line that was cut off is omitted.
 
     Raises:
-      FileNotFoundError: when there is no such file.
-      ValueError: when a line other than the last is not a record.
+      FileNotFoundError: there is no such file.
+      ValueError: a line other than the last is not a record.
     """
     path = pathlib.Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"no metrics in {path}: check the path, or train first")
+        raise FileNotFoundError(
+            f"No metrics in {path}: check the path, or train first."
+        )
     points: dict[str, list[tuple[int, float]]] = {}
     for record in _records(path):
+        step = record.pop("step")
         for name, value in record.items():
-            if name != "step":
-                value = math.nan if value is None else value
-                points.setdefault(name, []).append((record["step"], value))
+            value = math.nan if value is None else value
+            points.setdefault(name, []).append((step, value))
     return {
         name: Series(
             np.array([step for step, _ in pairs], np.int64),
@@ -119,7 +113,7 @@ def _records(path: pathlib.Path) -> list[dict]:
             if number == len(lines):  # no newline after it: the writer was cut off
                 break
             raise ValueError(
-                f"{path}, line {number} is not a metrics record: repair or delete it"
+                f"{path}, line {number} is not a metrics record: repair or delete it."
             ) from error
         records.append(record)
     return records

@@ -12,15 +12,15 @@ from symmerge_jax.training import _sharding
 
 
 class TrainState(NamedTuple):
-    """Everything that a run needs to go on exactly where it stopped.
+    """Everything that a run needs to resume exactly where it stopped.
 
     Attributes:
-      step: ``[]`` int32, number of finished steps.
+      step: `[]` int32, number of finished steps.
       params: tree of parameters.
       opt_state: state of the optax optimizer.
-      ema_params: moving average of ``params``, the same tree; ``None`` when off.
-      key: typed key of the whole run, never changed; step ``k`` uses
-        ``fold_in(key, k)``.
+      ema_params: moving average of `params`, the same tree; None if off.
+      key: typed key of the whole run, never changed; step `k` uses
+        `fold_in(key, k)`.
     """
 
     step: Int[Array, ""]
@@ -38,27 +38,23 @@ def init_state(
     ema: bool = False,
     mesh: Mesh | None = None,
 ) -> TrainState:
-    """Make the state before the first step, replicated over a mesh.
+    """Return the state before the first step, replicated over a mesh.
 
-    Arrays are copied, so that a step may reuse (donate) the state's memory without
-    touching the caller's ``params``.
+    Arrays are copied: a step donates the state's memory, but not the caller's `params`.
 
     Args:
       key: typed key of the run.
       params: initial parameters.
       optimizer: the optimizer whose state is kept.
-      ema: keep a moving average of the parameters, starting at ``params``.
-      mesh: mesh of the step; all devices when ``None``.
-
-    Returns:
-      The state at step 0.
+      ema: keep a moving average of the parameters, starting at `params`.
+      mesh: mesh of the step; all devices if None.
 
     Raises:
-      TypeError: when ``key`` is a raw uint32 key instead of a typed one.
+      TypeError: `key` is a raw uint32 key instead of a typed one.
     """
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise TypeError(
-            f"key must be a typed key, jax.random.key(seed), got dtype {key.dtype}"
+            f"key must be a typed key, jax.random.key(seed), got dtype {key.dtype}."
         )
     mesh = _sharding.make_mesh() if mesh is None else mesh
     params = jax.tree.map(jnp.asarray, params)

@@ -2,20 +2,24 @@
 
 from symmerge_jax.zoo._batches import batch_indices
 from symmerge_jax.zoo._download_small_cnn import download_small_cnn_zoo
-from symmerge_jax.zoo._fit_classifier import PopulationOptions, fit_classifier
-from symmerge_jax.zoo._fit_siren import FitOptions, fit_sirens
-from symmerge_jax.zoo._generate import SIREN, generate_siren_zoo, load_or_generate
+from symmerge_jax.zoo._fit_classifier import ZooOptions, fit_classifier
+from symmerge_jax.zoo._fit_siren import SirenOptions, fit_sirens
 from symmerge_jax.zoo._generate_classifiers import (
     SMALL_CNN,
     classifier_inputs,
     classifier_recipe,
     generate_classifier_zoo,
-    load_or_train,
+    load_or_train_classifiers,
+)
+from symmerge_jax.zoo._generate_sirens import (
+    SIREN,
+    generate_siren_zoo,
+    load_or_fit_sirens,
 )
 from symmerge_jax.zoo._image_folder import load_image_folder
 from symmerge_jax.zoo._images import (
     SOURCES,
-    WITH_SPLITS,
+    SPLIT_SOURCES,
     ImageSet,
     load_images,
     read_idx,
@@ -32,8 +36,8 @@ from symmerge_jax.zoo._torch_file import (
     load_torch_state_dict,
 )
 from symmerge_jax.zoo._train_classifiers import (
-    ClassifierOptions,
     ClassifierTraining,
+    EpochOptions,
     check_data,
     evaluate_classifier,
     train_classifiers,
@@ -55,13 +59,13 @@ __all__ = [
     "SIREN",
     "SMALL_CNN",
     "SOURCES",
-    "WITH_SPLITS",
-    "ClassifierOptions",
+    "SPLIT_SOURCES",
     "ClassifierTraining",
-    "FitOptions",
+    "EpochOptions",
     "ImageSet",
-    "PopulationOptions",
+    "SirenOptions",
     "Zoo",
+    "ZooOptions",
     "batch_indices",
     "check_data",
     "check_finite",
@@ -83,8 +87,8 @@ __all__ = [
     "load",
     "load_image_folder",
     "load_images",
-    "load_or_generate",
-    "load_or_train",
+    "load_or_fit_sirens",
+    "load_or_train_classifiers",
     "load_torch_state_dict",
     "params_from_sequential",
     "read_idx",

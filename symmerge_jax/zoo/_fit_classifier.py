@@ -23,7 +23,7 @@ RANGES = ("learning_rate", "init_scale", "l2reg")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PopulationOptions:
+class ZooOptions:
     """How to train the classifiers of a zoo.
 
     A pair `(low, high)` is a range from which each network draws log-uniformly.
@@ -82,7 +82,7 @@ class PopulationOptions:
 
 
 def fit_classifier(
-    network: networks.Network, key: Key, data: Any, options: PopulationOptions
+    network: networks.Network, key: Key, data: Any, options: ZooOptions
 ) -> tuple[Params, dict[str, Array]]:
     """Train one classifier with hyper-parameters of its own.
 
@@ -164,7 +164,7 @@ def fit_classifier(
     return kept, measures
 
 
-def _draw(key: Key, options: PopulationOptions) -> dict[str, Array]:
+def _draw(key: Key, options: ZooOptions) -> dict[str, Array]:
     """Return the hyper-parameters of one network."""
     drawn = {}
     for number, name in enumerate(RANGES):

@@ -29,7 +29,7 @@ _OUTPUT = 0.008
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FitOptions:
+class SirenOptions:
     """How SIRENs are fitted.
 
     Attributes:
@@ -79,7 +79,7 @@ def fit_sirens(
     indices: Int[Array, " N"],
     images: Float[Array, "N H W"],
     architecture: Mapping[str, Any],
-    options: FitOptions,
+    options: SirenOptions,
 ) -> tuple[Params, dict[str, Array]]:
     """Fit one SIREN to each image, or to each signal, an image of one row.
 

@@ -21,7 +21,7 @@ from symmerge_jax import networks
 from symmerge_jax.zoo import (
     _chunks,
     _fit_classifier,
-    _generate,
+    _generate_sirens,
     _images,
     _train_classifiers,
     _zoo,
@@ -38,7 +38,7 @@ def generate_classifier_zoo(
     num_networks: int,
     seed: int = 0,
     architecture: Mapping[str, Any] = SMALL_CNN,
-    options: _fit_classifier.PopulationOptions | None = None,
+    options: _fit_classifier.ZooOptions | None = None,
     chunk_size: int = 32,
     parts_dir: str | os.PathLike | None = None,
     devices: Sequence[Any] | None = None,
@@ -57,7 +57,7 @@ def generate_classifier_zoo(
       seed: seed of the zoo.
       architecture: of any kind that reads such images, whole or as rows of pixels,
         and knows their classes: `{"kind": "mlp", "layer_sizes": [784, 128, 10]}`.
-      options: the recipe; the defaults of `PopulationOptions` if None.
+      options: the recipe; the defaults of `ZooOptions` if None.
       chunk_size: runs per call of the compiled program, rounded up to what the devices
         share evenly.
       parts_dir: folder for the parts of an unfinished zoo, or None to keep none.
@@ -72,7 +72,7 @@ def generate_classifier_zoo(
       ValueError: no networks, images that do not fit the architecture or each other,
         parts of another zoo, or no network that did not diverge.
     """
-    options = _fit_classifier.PopulationOptions() if options is None else options
+    options = _fit_classifier.ZooOptions() if options is None else options
     recipe = classifier_recipe(
         train,
         test,
@@ -132,7 +132,7 @@ def generate_classifier_zoo(
     )
 
 
-def load_or_train(
+def load_or_train_classifiers(
     path: str | os.PathLike,
     train: _images.ImageSet,
     test: _images.ImageSet,
@@ -157,7 +157,7 @@ def load_or_train(
     named = {"num_networks", "seed", "architecture", "options"} & set(arguments)
     recipe = classifier_recipe(train, test, **{n: arguments[n] for n in named})
     make = functools.partial(generate_classifier_zoo, train, test, **arguments)
-    return _generate.load_or_make(path, recipe, make)
+    return _generate_sirens.load_or_make(path, recipe, make)
 
 
 def classifier_inputs(
@@ -195,7 +195,7 @@ def classifier_recipe(
     num_networks: int,
     seed: int = 0,
     architecture: Mapping[str, Any] = SMALL_CNN,
-    options: _fit_classifier.PopulationOptions | None = None,
+    options: _fit_classifier.ZooOptions | None = None,
 ) -> dict[str, Any]:
     """Return all that decides the weights of a zoo, as JSON would hold it, checked.
 
@@ -226,7 +226,7 @@ def classifier_recipe(
                 f" {error}"
             ) from error
         _train_classifiers.check_data(network, inputs, images.labels, images.name)
-    options = _fit_classifier.PopulationOptions() if options is None else options
+    options = _fit_classifier.ZooOptions() if options is None else options
     recipe = {
         "made_by": "generate_classifier_zoo",
         "source": train.name,

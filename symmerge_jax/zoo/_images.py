@@ -33,7 +33,7 @@ _MIRRORS = {
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
     ),
 }
-WITH_SPLITS = ("cifar10", *_MIRRORS)
+SPLIT_SOURCES = ("cifar10", *_MIRRORS)
 """Sources that have a training and a test split of their own."""
 
 SOURCES = ("cifar10", "digits", "fashion_mnist", "folder", "mnist", "waves")
@@ -116,7 +116,7 @@ def load_images(
     data_dir = data_dir or None  # an empty SYMMERGE_DATA_DIR names no folder
     if source not in SOURCES:
         raise ValueError(f"Unknown image source {source!r}; known are {SOURCES}.")
-    if source in WITH_SPLITS and split == "all":
+    if source in SPLIT_SOURCES and split == "all":
         found = _both_splits(source, data_dir)
     elif source in _MIRRORS:
         found = _load_idx(source, split, data_dir)

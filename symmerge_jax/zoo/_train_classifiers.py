@@ -23,7 +23,7 @@ from symmerge_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClassifierOptions:
+class EpochOptions:
     """How to train classifiers.
 
     Attributes:
@@ -65,7 +65,7 @@ def train_classifiers(
     *,
     num_networks: int = 2,
     seed: int = 0,
-    options: ClassifierOptions | None = None,
+    options: EpochOptions | None = None,
 ) -> ClassifierTraining:
     """Return the training of a population of classifiers, for `training.train`.
 
@@ -77,7 +77,7 @@ def train_classifiers(
       labels: `[S]` classes in `0..C-1`.
       num_networks: networks to train, `N`.
       seed: seed of the population.
-      options: the recipe; the defaults of `ClassifierOptions` if None.
+      options: the recipe; the defaults of `EpochOptions` if None.
 
     Returns:
       State, step and batches; `training.train(*..., num_steps=options.num_epochs)`.
@@ -86,7 +86,7 @@ def train_classifiers(
       ValueError: data that fit neither each other nor the network, or options outside
         their range.
     """
-    options = ClassifierOptions() if options is None else options
+    options = EpochOptions() if options is None else options
     _check(network, inputs, labels, num_networks, options)
     num_steps = len(inputs) // options.batch_size
     optimizer, _ = training.make_optimizer(

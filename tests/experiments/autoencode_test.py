@@ -214,8 +214,8 @@ def test_a_damaged_checkpoint_is_named_with_the_remedy(copied):
     largest.write_bytes(largest.read_bytes()[:-1])
     with pytest.raises(
         ValueError,
-        match=rf"{latest} is damaged: its file .*{largest.name} has .* bytes .*;"
-        " delete this folder to go on from step 3",
+        match=rf"{latest} is damaged: its file .*{largest.name} was cut off .*;"
+        " delete this folder to resume from step 3",
     ):
         autoencode.run(config, workdir)
 

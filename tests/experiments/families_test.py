@@ -86,7 +86,7 @@ def test_separate_fits_have_the_recipe_of_the_zoo_and_other_starts():
         zoo.ImageSet(np.asarray(inrs.images)[inrs.image_row], inrs.labels, "x"),
         seed=8,
         architecture=SIREN,
-        options=zoo.FitOptions(**OPTIONS),
+        options=zoo.SirenOptions(**OPTIONS),
         fits_per_image=2,
     )
     fold = lambda params: symmetry.fold_phases(params, NETWORK.spec)  # noqa: E731

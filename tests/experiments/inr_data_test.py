@@ -45,7 +45,7 @@ def test_targets_are_what_the_networks_were_fitted_to(path):
     signals = zoo.generate_siren_zoo(
         waves,
         architecture={"kind": "siren", "layer_sizes": [1, 4, 1]},
-        options=zoo.FitOptions(num_steps=2),
+        options=zoo.SirenOptions(num_steps=2),
         fits_per_image=2,
     )
     for some, num_points, num_inputs in ((inrs, 64, 2), (signals, 30, 1)):

@@ -21,8 +21,10 @@ PAIRS_ONLY = {"matching_d"}
 
 def context_of(activation, **changes):
     network = networks.mlp((5, 4, 3), activation=activation)
-    loss = lambda params, data: (network.apply(params, data["inputs"]) ** 2).mean()  # noqa: E731
-    given = {"network": network, "loss_fn": loss, "options": OPTIONS, "chunk_size": 2}
+    task = lambda params, data: {  # noqa: E731
+        "loss": (network.apply(params, data["inputs"]) ** 2).mean()
+    }
+    given = {"network": network, "task": task, "options": OPTIONS, "chunk_size": 2}
     return _bring.Context(**{**given, **changes})
 
 

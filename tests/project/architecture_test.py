@@ -31,6 +31,7 @@ ALLOWED = {
     "merging": "symmetry alignment",
     "autoencoders": "symmetry networks graphs metanets",
     "deep_align": "symmetry networks graphs metanets autoencoders alignment",
+    "learning": "symmetry networks metanets autoencoders deep_align zoo training",
 }
 TOP = {"root", "testing"}  # import anything above
 GROUPS = ("harness", "populations", "train", "latents", "compare", "registry", "paper")

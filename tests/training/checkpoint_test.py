@@ -130,7 +130,7 @@ def test_parameters_load_without_the_optimizer(saved):
 
 def test_missing_checkpoints_are_named(saved, tmp_path):
     folder, state = saved
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"No checkpoint in .*nowhere"):
         training.restore_checkpoint(tmp_path / "nowhere", state)
     with pytest.raises(FileNotFoundError, match=r"of step 5 .* the steps 4, 8"):
         training.load_params(folder, step=5)
@@ -188,9 +188,9 @@ def test_damage_names_the_file_and_the_remedy(saved, tmp_path, how, capfd):
         with pytest.raises(ValueError) as caught:
             training.restore_checkpoint(tmp_path / "copy", state)
         message = str(caught.value)
-        assert f"checkpoint {tmp_path / 'copy' / '8'} is damaged" in message
+        assert f"Checkpoint {tmp_path / 'copy' / '8'} is damaged" in message
         assert file.name in message
-        assert "delete this folder to go on from step 4" in message
+        assert "delete this folder to resume from step 4" in message
         shutil.rmtree(tmp_path / "copy")
     assert capfd.readouterr().err == ""
 

@@ -117,7 +117,7 @@ def test_loss_that_is_not_finite_names_the_first_such_step(problem, key, max_in_
 
     fired = []
     hooks = [training.Hook(1, lambda s, *_: fired.append(s), needs_state=False)]
-    with pytest.raises(FloatingPointError, match="the loss is nan at step 5"):
+    with pytest.raises(FloatingPointError, match="The loss is nan at step 5"):
         training.train(
             problem.start(key), problem.make_step(), batch_fn,
             num_steps=20, hooks=hooks, max_in_flight=max_in_flight,
@@ -157,7 +157,7 @@ def test_signal_saves_first_and_resume_gives_the_same_end(
         )  # fmt: skip
     assert caught.value.signal_number == number
     assert caught.value.step == 5
-    assert f"stopped by {number.name} after step 5 of 9" in str(caught.value)
+    assert f"Stopped by {number.name} after step 5 of 9" in str(caught.value)
     assert "same command again" in str(caught.value)
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
     assert training.checkpoint_steps(tmp_path) == (5,)
@@ -201,7 +201,7 @@ def test_message_without_a_hook_that_saves(problem, key):
         os.kill(os.getpid(), signal.SIGTERM)
         return problem.batch_fn(step)
 
-    with pytest.raises(training.Interrupted, match="no hook saved the state"):
+    with pytest.raises(training.Interrupted, match="No hook saved the state"):
         training.train(problem.start(key), problem.make_step(), batch_fn, num_steps=9)
 
 

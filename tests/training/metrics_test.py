@@ -71,12 +71,12 @@ def test_a_run_that_resumes_writes_the_same_file(problem, key, tmp_path):
 def test_damage_and_misuse_are_named(path):
     training.truncate_metrics(path, 3)
     assert not path.exists()
-    with pytest.raises(FileNotFoundError, match=r"no metrics in .*metrics.jsonl"):
+    with pytest.raises(FileNotFoundError, match=r"No metrics in .*metrics.jsonl"):
         training.read_metrics(path)
     path.write_text('{"step": 1, "loss": 1}\nnonsense\n{"step": 2, "loss": 1}\n')
     with pytest.raises(ValueError, match="line 2 is not a metrics record"):
         training.read_metrics(path)
-    with pytest.raises(ValueError, match="cannot have the name 'step'"):
+    with pytest.raises(ValueError, match="must not have the name 'step'"):
         training.append_metrics(path, 1, {"step": 1.0})
 
 

@@ -13,7 +13,7 @@ ARCHITECTURE = {
     "num_classes": 2,
 }
 MLP = {"kind": "mlp", "layer_sizes": [36, 4, 2]}
-OPTIONS = zoo.PopulationOptions(
+OPTIONS = zoo.ZooOptions(
     num_steps=60,
     batch_size=16,
     keep_steps=(3,),
@@ -117,9 +117,9 @@ def test_an_interrupted_zoo_is_the_uninterrupted_one(made, tmp_path):
     arguments = {"architecture": ARCHITECTURE, "options": OPTIONS}
     arguments |= {"num_networks": 5, "chunk_size": 2}
     with pytest.raises(Stopped):
-        zoo.load_or_train(path, TRAIN, TEST, on_chunk=stop, **arguments)
+        zoo.load_or_train_classifiers(path, TRAIN, TEST, on_chunk=stop, **arguments)
     reports = []
-    again = zoo.load_or_train(
+    again = zoo.load_or_train_classifiers(
         path, TRAIN, TEST, on_chunk=lambda *report: reports.append(report), **arguments
     )
     assert reports[0][0] >= 2
@@ -127,7 +127,7 @@ def test_an_interrupted_zoo_is_the_uninterrupted_one(made, tmp_path):
     assert not path.with_name("cnn.zoo.parts").exists()
     other = {**arguments, "num_networks": 4}
     with pytest.raises(ValueError, match="its num_networks is 5, wanted 4"):
-        zoo.load_or_train(path, TRAIN, TEST, **other)
+        zoo.load_or_train_classifiers(path, TRAIN, TEST, **other)
 
 
 def test_networks_that_diverge_are_left_out_and_counted():
@@ -149,7 +149,7 @@ def test_networks_that_diverge_are_left_out_and_counted():
 )
 def test_options_outside_their_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        zoo.PopulationOptions(**options)
+        zoo.ZooOptions(**options)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def blobs():
 
 
 def train(blobs, *, num_networks=2, start=None, seed=0, **options):
-    options = zoo.ClassifierOptions(
+    options = zoo.EpochOptions(
         **{"num_epochs": 4, "batch_size": 16, "learning_rate": 0.02, **options}
     )
     plan = zoo.train_classifiers(
@@ -69,7 +69,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(blobs):
 
 def test_epochs_use_every_example_once_in_an_order_of_their_own(blobs):
     plan = zoo.train_classifiers(
-        NETWORK, *blobs, options=zoo.ClassifierOptions(batch_size=16)
+        NETWORK, *blobs, options=zoo.EpochOptions(batch_size=16)
     )
     order = plan.batch_fn(3)
     assert order.shape == (4, 2, 16)
@@ -125,6 +125,4 @@ def test_what_does_not_fit_is_refused(blobs, change, message):
     arguments = {"inputs": blobs[0], "labels": blobs[1]}
     arguments |= {k: v for k, v in change.items() if k not in names}
     with pytest.raises(ValueError, match=message):
-        zoo.train_classifiers(
-            NETWORK, **arguments, options=zoo.ClassifierOptions(**options)
-        )
+        zoo.train_classifiers(NETWORK, **arguments, options=zoo.EpochOptions(**options))

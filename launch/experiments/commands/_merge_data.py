@@ -75,7 +75,7 @@ def load(
                 f"Unknown data {source!r}: name an .npz file with x and y, or one of"
                 f" {known}."
             )
-        split = "test" if source in zoo.WITH_SPLITS else "all"
+        split = "test" if source in zoo.SPLIT_SOURCES else "all"
         folder = data_dir or os.environ.get("SYMMERGE_DATA_DIR")
         images = zoo.load_images(source, split, folder and pathlib.Path(folder))
         x = _pixels(images.images, network)

@@ -8,6 +8,7 @@ forms move all.
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ class Context:
       network: architecture of all networks.
       canonicalizer: autoencoder that was trained on other networks, or None.
       matcher: learned matcher of these networks, or None.
-      loss_fn: `loss_fn(params, data) -> []` for solvers that see data.
+      task: `task(params, data) -> {"loss": [], ...}` for solvers that see data.
       inputs: `[S, ...]` inputs on which functions are compared; None for random ones.
       options: keywords of solvers, by name of the method.
       num_random_starts: further starts of the methods with many.
@@ -45,7 +46,7 @@ class Context:
     network: networks.Network
     canonicalizer: autoencoders.Canonicalizer | None = None
     matcher: deep_align.Matcher | None = None
-    loss_fn: Callable[[Params, Any], Array] | None = None
+    task: Callable[[Params, Any], Mapping[str, Array]] | None = None
     inputs: np.ndarray | None = None
     options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     num_random_starts: int = 0
@@ -56,6 +57,11 @@ class Context:
     def spec(self) -> symmetry.SymmetrySpec:
         """Symmetry of the networks."""
         return self.network.spec
+
+    def loss(self, params: Params, data: Any) -> Array:
+        """Return the loss of one network at its task."""
+        assert self.task is not None
+        return self.task(params, data)["loss"]
 
     def matching(self, **options: Any) -> alignment.WeightMatching:
         """Return weight matching from outward, identity and random starts."""
@@ -77,7 +83,7 @@ class Crowds(NamedTuple):
       params: networks `[R, k, ...]`.
       keys: `[R]` random keys of solvers.
       data: tree of arrays that all crowds share, for methods that see data: a dict with
-        `inputs`, and what `loss_fn` reads.
+        `inputs`, and what `task` reads.
       own: `{name: [R, ...]}` data of each crowd, added to `data`.
       variables: parameters of the matcher.
       latents: `[R, k, D]` of the networks, where they are known already.
@@ -142,12 +148,12 @@ def onto_first(make_aligner: MakeAligner, *, sees_data: bool = False):
                 spec=context.spec,
                 data={**data, **own} if sees_data else None,
                 features_fn=lambda params, data: features(params, data["inputs"]),
-                loss_fn=context.loss_fn,
+                loss_fn=context.loss,
             )
             key = jax.random.wrap_key_data(key_data)
             return make_aligner(context, variables)(key, problem)
 
-        program = jax.jit(jax.vmap(solve, (None, None, 0, 0, 0, 0)))
+        program = _Program(jax.vmap(solve, (None, None, 0, 0, 0, 0)))
 
         def move_others(crowds: Crowds) -> Brought:
             num, size = jax.tree.leaves(crowds.params)[0].shape[:2]
@@ -156,20 +162,23 @@ def onto_first(make_aligner: MakeAligner, *, sees_data: bool = False):
             others = flatten(jax.tree.map(lambda x: x[:, 1:], crowds.params))
             keys = repeat(jax.random.key_data(crowds.keys))
             rows = (keys, first, others, jax.tree.map(repeat, dict(crowds.own)))
-            data = crowds.data if sees_data else None
-            result: Any = autoencoders.map_batches(
-                lambda rows: program(crowds.variables, data, *rows),
-                rows,
-                context.chunk_size,
+            shared = (crowds.variables, crowds.data if sees_data else None)
+            result, seconds = program.run(shared, rows, context.chunk_size)
+            moved = move(
+                others, result.element, context.spec, chunk_size=context.chunk_size
             )
-            elements = result.element
-            moved = move(others, elements, context.spec, chunk_size=context.chunk_size)
             params = jax.tree.map(
                 lambda x, y: np.concatenate([x[:, :1], y], axis=1),
                 crowds.params,
                 unflatten(moved, num),
             )
-            return Brought(params, unflatten(elements, num), num_fixed=1, result=result)
+            return Brought(
+                params,
+                unflatten(result.element, num),
+                num_fixed=1,
+                result=result,
+                seconds=seconds,
+            )
 
         return move_others
 
@@ -182,34 +191,31 @@ def together(make_solver: Callable[[Context, Any], Any]):
     def bring(context: Context) -> Bring:
         make_solver(context, None)
 
-        @jax.jit
-        def program(variables, key_data, params):
-            size = len(jax.tree.leaves(params)[0][0])
-            weights = merging.check_weights(None, size).astype(np.float32)
+        def solve(variables, key_data, params):
+            size = len(jax.tree.leaves(params)[0])
+            problem = alignment.ManyProblem(
+                params_batch=params,
+                weights=merging.check_weights(None, size).astype(np.float32),
+                spec=context.spec,
+            )
+            key = jax.random.wrap_key_data(key_data)
+            return make_solver(context, variables)(key, problem).elements
 
-            def solve(row):
-                problem = alignment.ManyProblem(
-                    params_batch=row[1], weights=weights, spec=context.spec
-                )
-                key = jax.random.wrap_key_data(row[0])
-                return make_solver(context, variables)(key, problem).elements
-
-            return jax.lax.map(solve, (key_data, params))
+        program = _Program(
+            lambda variables, *rows: jax.lax.map(
+                lambda row: solve(variables, *row), rows
+            )
+        )
 
         def move_all(crowds: Crowds) -> Brought:
-            num = len(jax.tree.leaves(crowds.params)[0])
-            elements = autoencoders.map_batches(
-                lambda rows: program(crowds.variables, *rows),
-                (np.asarray(jax.random.key_data(crowds.keys)), crowds.params),
-                context.chunk_size,
-            )
+            rows = np.asarray(jax.random.key_data(crowds.keys)), crowds.params
+            shared, size = (crowds.variables,), context.chunk_size
+            elements, seconds = program.run(shared, rows, size)
             moved = move(
-                flatten(crowds.params),
-                flatten(elements),
-                context.spec,
-                chunk_size=context.chunk_size,
+                flatten(crowds.params), flatten(elements), context.spec, chunk_size=size
             )
-            return Brought(unflatten(moved, num), elements)
+            params = unflatten(moved, len(rows[0]))
+            return Brought(params, elements, seconds=seconds)
 
         return move_all
 
@@ -222,12 +228,17 @@ def each(form: Callable[[Context, Params], Any], *, fold: bool = False):
     def bring(context: Context) -> Bring:
         def move_each(crowds: Crowds) -> Brought:
             num = len(jax.tree.leaves(crowds.params)[0])
-            moved, elements = autoencoders.map_batches(
+            (moved, elements), seconds = timed(
                 functools.partial(form, context),
                 flatten(crowds.params),
                 context.chunk_size,
             )
-            return Brought(unflatten(moved, num), unflatten(elements, num), fold=fold)
+            return Brought(
+                unflatten(moved, num),
+                unflatten(elements, num),
+                fold=fold,
+                seconds=seconds,
+            )
 
         return move_each
 
@@ -259,27 +270,33 @@ def latents(*, decode: bool):
     """Bring the latents of networks together, or what is decoded from them."""
 
     def bring(context: Context) -> Bring:
-        canonicalizer = context.canonicalizer
+        canonicalizer, size = context.canonicalizer, context.chunk_size
         assert canonicalizer is not None
         decode_some = jax.jit(
-            lambda some: canonicalizer.autoencoder.decode(canonicalizer.variables, some)
+            functools.partial(canonicalizer.autoencoder.decode, canonicalizer.variables)
         )
 
         def read(crowds: Crowds) -> Brought:
             num = len(jax.tree.leaves(crowds.params)[0])
-            found = crowds.latents
+            found, seconds = crowds.latents, 0.0
             if found is None:
-                found = canonicalizer.encode(flatten(crowds.params))
-                found = unflatten(np.asarray(found), num)
+                found, seconds = encode(context, crowds.params)
             if decode:
-                size = context.chunk_size
-                flat = autoencoders.map_batches(decode_some, flatten(found), size)
-                found = unflatten(flat, num)
-            return Brought(found)
+                decoded, more = timed(decode_some, flatten(found), size)
+                found, seconds = unflatten(decoded, num), seconds + more
+            return Brought(found, seconds=seconds)
 
         return read
 
     return bring
+
+
+def encode(context: Context, params: Params) -> tuple[np.ndarray, float]:
+    """Return the latents `[R, k, D]` of crowds, and the seconds that took."""
+    assert context.canonicalizer is not None
+    flat, encode_some = flatten(params), context.canonicalizer.encode
+    found, seconds = timed(encode_some, flat, context.chunk_size)
+    return unflatten(np.asarray(found), len(jax.tree.leaves(params)[0])), seconds
 
 
 def move(
@@ -313,6 +330,36 @@ def flatten(crowds: Any) -> Any:
 def unflatten(trees: Any, num_crowds: int) -> Any:
     """Return trees `[R * k, ...]` as `[R, k, ...]`."""
     return jax.tree.map(lambda x: x.reshape(num_crowds, -1, *x.shape[1:]), trees)
+
+
+def timed(function: Callable[[Any], Any], rows: Any, size: int) -> tuple[Any, float]:
+    """Return `function` of all rows, some at a time, and seconds without compiling."""
+    function(jax.tree.map(lambda x: x[:size], rows))
+    start = time.perf_counter()
+    found = autoencoders.map_batches(function, rows, size)
+    return found, time.perf_counter() - start
+
+
+class _Program:
+    """A function of what all rows share, and of rows; compiled for each shape once."""
+
+    def __init__(self, function: Callable[..., Any]):
+        self._function = jax.jit(function)
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+
+    def run(self, shared: tuple, rows: tuple, size: int) -> tuple[Any, float]:
+        """Return the function of all rows, and the seconds without compiling."""
+        size = min(size, len(jax.tree.leaves(rows)[0]))
+        shared = jax.device_put(shared)
+        arguments = (*shared, *jax.tree.map(lambda x: x[:size], rows))
+        leaves, structure = jax.tree.flatten(arguments)
+        kind = (structure, *((x.shape, x.dtype) for x in leaves))
+        if kind not in self._compiled:
+            self._compiled[kind] = self._function.lower(*arguments).compile()
+        program = functools.partial(self._compiled[kind], *shared)
+        start = time.perf_counter()
+        found = autoencoders.map_batches(lambda some: program(*some), rows, size)
+        return found, time.perf_counter() - start
 
 
 @functools.lru_cache(maxsize=8)

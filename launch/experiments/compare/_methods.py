@@ -1,12 +1,11 @@
 """Every way to bring networks together, by name: one table for all experiments.
 
-Experiments say which names they offer. `prepare` compiles, times and certifies all of
-them alike, for pairs and for crowds.
+Experiments say which names they offer. `prepare` certifies all of them alike, for pairs
+and for crowds.
 """
 
 import dataclasses
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -76,6 +75,16 @@ def style(name: str, encoder: int | None = None) -> plots.Style:
     """
     found = METHODS[name].style
     return found if encoder is None else found._replace(color=encoder_color(encoder))
+
+
+def styles(names: Iterable[str], spec: symmetry.SymmetrySpec) -> dict[str, plots.Style]:
+    """Return how figures draw methods, by label."""
+    return {label(name, spec): METHODS[name].style for name in names}
+
+
+def by_sight(methods: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the results of methods in the order of tables: by what they see."""
+    return sorted(methods.values(), key=lambda found: list(SEES).index(found["sees"]))
 
 
 def encoder_color(number: int) -> str:
@@ -167,20 +176,9 @@ def prepare(name: str, context: _bring.Context) -> _bring.Bring:
     bring = METHODS[name].bring(context)
 
     def run(crowds: _bring.Crowds) -> _bring.Brought:
-        few = {
-            field: jax.tree.map(
-                lambda x: x[: context.chunk_size], getattr(crowds, field)
-            )
-            for field in ("params", "keys", "own", "latents")
-        }
-        bring(crowds._replace(**few))  # compiles
-        start = time.perf_counter()
         found = bring(crowds)
-        seconds = time.perf_counter() - start
-        return found._replace(
-            seconds=0.0 if found.params is crowds.params else seconds,
-            function_error=_function_error(name, context, crowds.params, found),
-        )
+        error = _function_error(name, context, crowds.params, found)
+        return found._replace(function_error=error)
 
     return run
 

@@ -3,18 +3,16 @@
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from experiments import harness
-from experiments.populations import make_zoo
-from symmerge_jax import autoencoders, networks, zoo
-from symmerge_jax.typing import Params
+from experiments.populations import _inr_tasks, _population, make_zoo
+from symmerge_jax import autoencoders, zoo
 
-TEST_SUBSETS = ("test", "testing")
-"""Names of subsets, alone or behind that of a source ("mnist/test"), that are held out
-as a whole where a zoo has others, too."""
+find_images = _inr_tasks.find_images
+render_all = _inr_tasks.render_all
+targets = _inr_tasks.targets
+true_images = _inr_tasks.true_images
 
 
 class InrData(NamedTuple):
@@ -89,131 +87,19 @@ def _divide(inrs: zoo.Zoo, config: harness.Config) -> InrData:
     return InrData(inrs, parts, zoo.statistics(train), height, width)
 
 
-def split(inrs: zoo.Zoo, config: harness.Config) -> dict[str, np.ndarray]:
-    """Divide networks by image, or by training run.
-
-    Args:
-      inrs: the networks.
-      config: `val_fraction` and `test_fraction` of the images, and `seed`. Where the
-        zoo has one of `TEST_SUBSETS`, that is held out and `test_fraction` is not used.
-
-    Returns:
-      Numbers of the networks in "train", "val" and "test".
-
-    Raises:
-      ValueError: fractions out of range, or a part that would be empty.
-    """
-    fractions = {"val": config.val_fraction, "test": config.test_fraction}
-    is_test = _is_test(inrs)
-    if is_test.any() and not is_test.all():
-        rest = np.flatnonzero(~is_test)
-        fractions.pop("test")
-        fractions["train"] = 1 - sum(fractions.values())
-        inner = zoo.split(zoo.select(inrs, rest), fractions, seed=config.seed)
-        parts = {name: rest[numbers] for name, numbers in inner.items()}
-        return parts | {"test": np.flatnonzero(is_test)}
-    fractions["train"] = 1 - sum(fractions.values())
-    return zoo.split(inrs, fractions, seed=config.seed)
+def split(networks_zoo: zoo.Zoo, config: harness.Config) -> dict[str, np.ndarray]:
+    """Divide networks as `populations.split` does, by the keys of a config."""
+    return _population.split(
+        networks_zoo,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        seed=config.seed,
+    )
 
 
 def coordinates(data: InrData, pixel_expansion: int) -> np.ndarray:
     """Return the grid `[S, I]` of the images or signals, finer by a whole factor."""
-    # The one row of a signal is no axis that could be finer.
-    rows = data.height if data.height == 1 else data.height * pixel_expansion
-    return networks.coordinate_grid(rows, data.width * pixel_expansion)
-
-
-def render_all(
-    network: networks.Network, params_batch: Params, points: np.ndarray
-) -> np.ndarray:
-    """Return the outputs `[N, S, 1]` of many networks at points `[S, I]`."""
-    render = jax.jit(lambda params: autoencoders.render(network, params, points))
-    return autoencoders.map_batches(render, params_batch, 256)
-
-
-def true_images(inrs: zoo.Zoo) -> np.ndarray | None:
-    """Return the images `[N, H, W]` in [0, 1] that the networks were fitted to."""
-    if inrs.images is None or inrs.image_row is None:
-        return None
-    return zoo.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
-
-
-def targets(inrs: zoo.Zoo) -> tuple[np.ndarray, np.ndarray]:
-    """Return what each network should draw, and where.
-
-    The task loss of network `n` is the mean of `(network.apply(params, grid) -
-    values[n])^2`.
-
-    Args:
-      inrs: a zoo with images or signals, `S` pixels or samples each.
-
-    Returns:
-      The grid `[S, I]` of coordinates in [-1, 1] and the values `[N, S, 1]` in [0, 1],
-      both float32.
-
-    Raises:
-      ValueError: a zoo that has no images.
-    """
-    if (images := true_images(inrs)) is None:
-        raise ValueError(
-            "The zoo has no images, so that it is not known what its networks should"
-            " draw. Make one with launch/make_zoo.py; imported ones have none."
-        )
-    grid = networks.coordinate_grid(*images.shape[1:])
-    return grid, images.reshape(len(images), len(grid), 1)
-
-
-def find_images(
-    config: harness.Config,
-    defaults: harness.Config,
-    inrs: zoo.Zoo,
-    size: tuple[int, int],
-) -> np.ndarray | None:
-    """Return the images `[N, H, W]` of networks: from their zoo, or from a data set.
-
-    Args:
-      config: `config.images.source` names the data set, `config.images.dir` its folder;
-        None and None where the zoo has the images, or none are wanted.
-      defaults: those of the experiment.
-      inrs: the networks.
-      size: height and width that they render, in pixels.
-
-    Returns:
-      Pixels in [0, 1]; None if neither has them.
-
-    Raises:
-      ValueError: a data set beside a zoo with images, or of images of another size.
-      FileNotFoundError: no such images.
-    """
-    source, images = config.images.source, true_images(inrs)
-    if images is not None:
-        harness.refuse_unused(
-            config, defaults, ("images",), "a canonicalizer whose zoo has them"
-        )
-        return images
-    if source is None:
-        return None
-    is_test = _is_test(inrs)
-    loaded = {
-        held_out: zoo.load_images(
-            source, "test" if held_out else "train", config.images.dir
-        ).images
-        for held_out in set(is_test.tolist())
-    }
-    rows = zip(is_test.tolist(), inrs.image_index, strict=True)
-    images = zoo.to_unit_range(np.stack([loaded[part][row] for part, row in rows]))
-    if images.shape[1:] != size:
-        raise ValueError(
-            f"config.images.source {source!r} has images of {images.shape[1:]} pixels,"
-            f" the networks render {size}."
-        )
-    return images
-
-
-def _is_test(inrs: zoo.Zoo) -> np.ndarray:
-    """Return which networks belong to a test split, `[N]`."""
-    names = [name.rpartition("/")[2] in TEST_SUBSETS for name in inrs.subsets]
-    return np.array(names)[inrs.subset_index]
+    return _inr_tasks.fine_grid((data.height, data.width), pixel_expansion)
 
 
 def _open_zoo(config: harness.Config, workdir: pathlib.Path) -> zoo.Zoo:
@@ -226,9 +112,9 @@ def _open_zoo(config: harness.Config, workdir: pathlib.Path) -> zoo.Zoo:
     return zoo.load(path)
 
 
-def _zoo_config(config: harness.Config) -> ConfigDict:
+def _zoo_config(config: harness.Config) -> harness.ConfigDict:
     keys = make_zoo.default_config().keys()
-    return ConfigDict({key: config[key] for key in keys})
+    return harness.ConfigDict({key: config[key] for key in keys})
 
 
 def _recorded(inrs: zoo.Zoo | None) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def _fits(inrs, spec, num, seed) -> Params:
         zoo.ImageSet(images, inrs.labels, "chosen"),
         seed=inrs.provenance["seed"] + 1 + seed,
         architecture=inrs.architecture,
-        options=zoo.FitOptions(**inrs.provenance["options"]),
+        options=zoo.SirenOptions(**inrs.provenance["options"]),
         fits_per_image=num,
     )
     # Phases are no part of the group: separate fits need not agree on them.

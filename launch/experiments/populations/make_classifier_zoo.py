@@ -34,7 +34,7 @@ def default_config(kind: str = "cnn") -> harness.Config:
 
     `architecture` are arguments of `networks.cnn` or `networks.mlp` that the images do
     not decide: `hidden_sizes` are `layer_sizes` without input and output. `training`
-    are the fields of `zoo.PopulationOptions`; the others those of
+    are the fields of `zoo.ZooOptions`; the others those of
     `zoo.generate_classifier_zoo` and of `_image_splits.load_splits`.
 
     Args:
@@ -112,7 +112,7 @@ def run(config: harness.Config, out: str | os.PathLike) -> zoo.Zoo:
     train, test, arguments = read_config(config)
     chunk_size = config.chunk_size
     with harness.network_progress("train classifiers") as show:
-        return zoo.load_or_train(
+        return zoo.load_or_train_classifiers(
             out, train, test, chunk_size=chunk_size, on_chunk=show, **arguments
         )
 
@@ -172,7 +172,7 @@ def read_config(
     else:
         shape = {"image_shape": [*size, 1], "num_classes": num_classes}
         architecture = {"kind": "cnn", **shape, **architecture}
-    options = zoo.PopulationOptions(**config.training.to_dict())
+    options = zoo.ZooOptions(**config.training.to_dict())
     return (
         train,
         test,

@@ -18,7 +18,7 @@ def default_config() -> harness.Config:
 
     The keys are arguments of `zoo.load_images` (`data`), `networks.siren`
     (`architecture`, where `hidden_sizes` are `layer_sizes` without the inputs, 2 for
-    images and 1 for signals, and the output), `zoo.FitOptions` (`fit`) and
+    images and 1 for signals, and the output), `zoo.SirenOptions` (`fit`) and
     `zoo.generate_siren_zoo` (the others).
     """
     return ConfigDict(
@@ -74,7 +74,7 @@ def run(config: ConfigDict, out: str | os.PathLike) -> zoo.Zoo:
     """
     image_set, arguments = _arguments(config)
     with harness.network_progress("make zoo") as show:
-        return zoo.load_or_generate(out, image_set, on_chunk=show, **arguments)
+        return zoo.load_or_fit_sirens(out, image_set, on_chunk=show, **arguments)
 
 
 def plan(config: harness.Config) -> zoo.Zoo:
@@ -120,7 +120,7 @@ def _arguments(config: harness.Config) -> tuple[zoo.ImageSet, dict[str, Any]]:
     return image_set, {
         "seed": values["seed"],
         "architecture": {"kind": "siren", "layer_sizes": layer_sizes, **architecture},
-        "options": zoo.FitOptions(**values["fit"]),
+        "options": zoo.SirenOptions(**values["fit"]),
         "fits_per_image": values["fits_per_image"],
         "chunk_size": values["chunk_size"],
     }

@@ -169,8 +169,8 @@ def make_twins(
     """Return changed copies of `[N]` networks, moved, and what moves them back.
 
     Args:
-      config: `augment` as in `deep_align.distort`, and `scale`: the largest relative
-        change of a neuron that can be scaled; `distort` of INRs.
+      config: `augment` as in `deep_align.perturb_weights`, and `scale`: the largest
+        relative change of a neuron that can be scaled; `distort` of INRs.
       matcher: says whether signs are changed.
       params_batch: `[N]` networks.
       key: random key.
@@ -200,7 +200,7 @@ def make_twins(
                     maxval=1 + config.augment.scale,
                 )
                 element[space.name] = symmetry.Monomial(perm, by)
-        copy = deep_align.distort(draw_key, params, **options)
+        copy = deep_align.perturb_weights(draw_key, params, **options)
         return symmetry.act(element, copy, spec), symmetry.inverse(element)
 
     num = len(jax.tree.leaves(params_batch)[0])

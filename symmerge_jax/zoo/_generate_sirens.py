@@ -33,7 +33,7 @@ def generate_siren_zoo(
     *,
     seed: int = 0,
     architecture: Mapping[str, Any] = SIREN,
-    options: _fit_siren.FitOptions | None = None,
+    options: _fit_siren.SirenOptions | None = None,
     fits_per_image: int = 1,
     chunk_size: int = 256,
     parts_dir: str | os.PathLike | None = None,
@@ -50,7 +50,7 @@ def generate_siren_zoo(
       seed: seed of the zoo.
       architecture: a SIREN with one output, and two inputs for images or one for
         signals.
-      options: how to fit; the defaults of `FitOptions` if None.
+      options: how to fit; the defaults of `SirenOptions` if None.
       fits_per_image: networks per image, with different initialisations.
       chunk_size: networks per call of the compiled program, rounded up to what the
         devices share evenly.
@@ -66,7 +66,7 @@ def generate_siren_zoo(
       ValueError: no images, an architecture that is no such SIREN, parts of another
         zoo, or a fit that diverged.
     """
-    options = _fit_siren.FitOptions() if options is None else options
+    options = _fit_siren.SirenOptions() if options is None else options
     architecture = _check_architecture(architecture, image_set)
     recipe = _recipe(image_set, seed, architecture, options, fits_per_image)
     devices = jax.devices() if devices is None else list(devices)
@@ -117,7 +117,7 @@ def generate_siren_zoo(
     )
 
 
-def load_or_generate(
+def load_or_fit_sirens(
     path: str | os.PathLike, image_set: _images.ImageSet, **arguments
 ) -> _zoo.Zoo:
     """Return the zoo in a file, after making it with `generate_siren_zoo` if missing.
@@ -139,7 +139,7 @@ def load_or_generate(
         image_set,
         arguments.get("seed", 0),
         _check_architecture(arguments.get("architecture", SIREN), image_set),
-        arguments.get("options") or _fit_siren.FitOptions(),
+        arguments.get("options") or _fit_siren.SirenOptions(),
         arguments.get("fits_per_image", 1),
     )
     make = functools.partial(generate_siren_zoo, image_set, **arguments)

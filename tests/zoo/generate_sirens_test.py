@@ -12,7 +12,7 @@ from symmerge_jax import networks, zoo
 from symmerge_jax.zoo import _chunks
 
 SMALL = {"kind": "siren", "layer_sizes": [2, 6, 1]}
-OPTIONS = zoo.FitOptions(num_steps=6, stride=2)
+OPTIONS = zoo.SirenOptions(num_steps=6, stride=2)
 NUM_IMAGES = 5
 
 
@@ -127,13 +127,13 @@ def test_parts_of_another_zoo_are_refused_and_damaged_ones_made_again(
 def test_load_or_generate_makes_the_file_once(image_set, tmp_path):
     path = tmp_path / "a.zoo"
     arguments = {"seed": 3, "architecture": SMALL, "options": OPTIONS}
-    made = zoo.load_or_generate(path, image_set, **arguments)
+    made = zoo.load_or_fit_sirens(path, image_set, **arguments)
     written = path.stat().st_mtime_ns
-    assert_same_weights(made, zoo.load_or_generate(path, image_set, **arguments))
+    assert_same_weights(made, zoo.load_or_fit_sirens(path, image_set, **arguments))
     assert path.stat().st_mtime_ns == written
     assert [p.name for p in tmp_path.iterdir()] == ["a.zoo"]
     with pytest.raises(ValueError, match="seed is 3, wanted 0"):
-        zoo.load_or_generate(path, image_set, architecture=SMALL, options=OPTIONS)
+        zoo.load_or_fit_sirens(path, image_set, architecture=SMALL, options=OPTIONS)
 
 
 def test_uint8_images_are_scaled(image_set):
@@ -148,7 +148,7 @@ def test_uint8_images_are_scaled(image_set):
 def test_digits_reach_the_psnr_of_their_config():
     made = zoo.generate_siren_zoo(
         zoo.load_images("digits", "all", num_images=32),
-        options=zoo.FitOptions(num_steps=40, stride=1, output_ridge=None),
+        options=zoo.SirenOptions(num_steps=40, stride=1, output_ridge=None),
     )
     assert made.metrics["psnr"].mean() > 26
 
@@ -172,13 +172,13 @@ def test_signals_are_fitted_by_networks_with_one_input(waves, tmp_path):
     path = tmp_path / "a.zoo"
     arguments = {
         "architecture": SIGNALS,
-        "options": zoo.FitOptions(num_steps=50, target_psnr=20.0, check_every=10),
+        "options": zoo.SirenOptions(num_steps=50, target_psnr=20.0, check_every=10),
         "fits_per_image": 2,
         "chunk_size": 4,
     }
     with pytest.raises(Killed):
-        zoo.load_or_generate(path, waves, on_chunk=kill, **arguments)
-    made = zoo.load_or_generate(path, waves, **arguments)
+        zoo.load_or_fit_sirens(path, waves, on_chunk=kill, **arguments)
+    made = zoo.load_or_fit_sirens(path, waves, **arguments)
     assert_same_weights(made, zoo.generate_siren_zoo(waves, **arguments))
     assert len(made) == 6 and made.images.dtype == np.float32
     np.testing.assert_array_equal(made.images, waves.images)
@@ -200,7 +200,7 @@ def test_bad_requests_are_refused(image_set, waves):
         (r"\[2, ..., 1\]", {"architecture": {**SMALL, "layer_sizes": [3, 4, 1]}}),
         ("SIREN", {"architecture": {"kind": "mlp", "layer_sizes": [2, 4, 1]}}),
         ("fits_per_image", {"fits_per_image": 0}),
-        ("diverged", {"options": zoo.FitOptions(learning_rate=1e30)}),
+        ("diverged", {"options": zoo.SirenOptions(learning_rate=1e30)}),
     ]:
         with pytest.raises(ValueError, match=message):
             generate(image_set, **changes)
@@ -217,7 +217,7 @@ import jax, sys
 from symmerge_jax import zoo
 assert jax.device_count() == 2
 images = zoo.load_images("digits", "all", num_images=5)
-options = zoo.FitOptions(num_steps=6, stride=2)
+options = zoo.SirenOptions(num_steps=6, stride=2)
 made = zoo.generate_siren_zoo(
     images, seed=3, architecture={"kind": "siren", "layer_sizes": [2, 6, 1]},
     options=options, fits_per_image=2, chunk_size=4)
@@ -250,5 +250,5 @@ def test_a_zoo_that_another_process_makes_is_left_to_it(
 
     monkeypatch.setattr("symmerge_jax.files._lock._acquire", acquire)
     with pytest.raises(ValueError, match=r"pid 7\) works in '.*a\.zoo': \.a\.zoo\.loc"):
-        zoo.load_or_generate(tmp_path / "a.zoo", image_set, options=OPTIONS)
+        zoo.load_or_fit_sirens(tmp_path / "a.zoo", image_set, options=OPTIONS)
     assert not list(tmp_path.iterdir())
