@@ -28,12 +28,11 @@ def main(argv):
         raise flags.Error("Say what to draw: --workdir=FOLDER or --results=FILE.json.")
     if RESULTS.value and not (EXPERIMENT.value and OUT.value):
         raise flags.Error("--results needs --experiment=NAME and --out=FOLDER.")
+    name = EXPERIMENT.value
+    results = pathlib.Path(RESULTS.value or f"{WORKDIR.value}/results.json")
     if WORKDIR.value:
-        folder = pathlib.Path(WORKDIR.value)
-        name = harness.load_config(folder / "config.json").get("experiment")
-        results = folder / "results.json"
-    else:
-        name, results = EXPERIMENT.value, pathlib.Path(RESULTS.value)
+        config = harness.load_config(results.parent / "config.json")
+        name = config.get("experiment")
     experiment = registry.find_experiment(name)
     figures = harness.draw(experiment, results, OUT.value or results.parent)
     for path in figures:

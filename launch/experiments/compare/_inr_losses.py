@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.compare import _paths
 from symmerge_jax import autoencoders, merging, networks, zoo
 from symmerge_jax.typing import Array, Params
 
@@ -57,12 +58,13 @@ def loss_curves(
       By measure the mean squared errors `[N, T]` over the pixels; "image" only where
       there are images.
     """
-    program = _program(json.dumps(dict(architecture)), size, num_points, decode)
+    losses = _path_losses(json.dumps(dict(architecture)), size, num_points, decode)
+    program = _paths.lifted(losses)
     rows = {"ends": ends, "params_a": params_a}
     if images is not None:
         rows["image"] = images.reshape(len(images), -1)
     return autoencoders.map_batches(
-        functools.partial(program, variables), rows, chunk_size
+        lambda rows: program(rows, variables), rows, chunk_size
     )
 
 
@@ -109,16 +111,14 @@ def renderer(
 
 
 @functools.lru_cache(maxsize=8)
-def _program(architecture_json, size, num_points, decode):
-    """Return the compiled `(variables, rows) -> {measure: [N, T]}`."""
+def _path_losses(architecture_json, size, num_points, decode):
+    """Return `(row, variables) -> {measure: [T]}` for one pair."""
     render = renderer(json.loads(architecture_json), *size)
     lams = np.linspace(0, 1, num_points, dtype=np.float32)
-    # Activations of one path stay in the cache of a CPU; other devices need more.
-    batch_size = 1 if jax.default_backend() == "cpu" else 64
 
-    def path(variables, row):
-        ends = ({"end": end} for end in row["ends"])  # a latent is no tree of its own
-        points = merging.interpolate(*ends, lams)["end"]
+    def path(row, variables):
+        first, last = ({"end": end} for end in row["ends"])  # a latent is no tree
+        points = merging.interpolate(first, last, lams)["end"]
         if decode is not None:
             points = decode(variables, points)
         rendered = jax.vmap(render)(points)
@@ -130,8 +130,4 @@ def _program(architecture_json, size, num_points, decode):
             for name, target in targets.items()
         }
 
-    def program(variables, rows):
-        step = functools.partial(path, variables)
-        return jax.lax.map(step, rows, batch_size=batch_size)
-
-    return jax.jit(program)
+    return path

@@ -62,7 +62,7 @@ class Path(NamedTuple):
 def measurer(
     architecture: Mapping[str, Any],
     size: tuple[int, int],
-    canonicalizers: Mapping[str | None, autoencoders.Canonicalizer],
+    canonicalizers: Mapping[Any, autoencoders.Canonicalizer],
     *,
     num_points: int,
     num_random_starts: int,
@@ -74,7 +74,7 @@ def measurer(
     Args:
       architecture: that of the networks, a SIREN with one output.
       size: height and width of the images in pixels.
-      canonicalizers: trained autoencoders by name of the encoder.
+      canonicalizers: trained autoencoders by name of the encoder, or by None.
       num_points: points `T` on a path.
       num_random_starts: further starts of the best matching.
       chunk_size: pairs per call of a compiled program.

@@ -153,7 +153,8 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
         `_curves.summarize` for each of `_inr_losses.MEASURES`.
     """
     architecture = plan.inrs.architecture
-    canonicalizers = {name: x.canonicalizer for name, x in plan.encoders.items()}
+    encoders = plan.encoders
+    canonicalizers = {name: x.canonicalizer for name, x in encoders.items()}
     measure = _inr_paths.measurer(
         architecture, plan.size, canonicalizers, **plan.options
     )
@@ -221,9 +222,9 @@ def _measure_encoder(
             path = measure(method, name, group)
             found = dict(path.arrays)
             if kind == "farthest" and method in _failure_report.RENDERED:
-                ends = (jax.tree.map(lambda x: x[0], end) for end in (path.a, path.b))
+                a, b = (jax.tree.map(lambda x: x[0], end) for end in (path.a, path.b))
                 lams = jnp.linspace(0, 1, _failure_report.NUM_SHOWN)
-                pixels = np.asarray(render(merging.interpolate(*ends, lams)))
+                pixels = np.asarray(render(merging.interpolate(a, b, lams)))
                 found["rendered"] = pixels.reshape(-1, *plan.size)
             arrays |= {f"{kind}/{method}/{part}": x for part, x in found.items()}
     return arrays

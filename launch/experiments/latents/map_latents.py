@@ -174,7 +174,8 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
         for name, function in features.items():
             file = folder / f"numbers/{_encoders.file_name(name)}.json"
             make = functools.partial(_encode, plan, function)
-            numbers[name] = _measure(plan, file, latents.get(name, make))
+            kept = functools.partial(latents.get, name)
+            numbers[name] = _measure(plan, file, kept if name in latents else make)
             progress.update()
     harness.save_arrays(folder / "results.npz", _drawn(plan, latents, maps))
     return {
@@ -245,11 +246,13 @@ def _encode(plan: Plan, features) -> dict[str, np.ndarray]:
     return found
 
 
-def _measure(plan: Plan, file: pathlib.Path, latents: Any) -> dict[str, Any]:
-    """Return the numbers of one row of a table; `latents` may be what makes them."""
+def _measure(
+    plan: Plan, file: pathlib.Path, latents: Callable[[], harness.Arrays]
+) -> dict[str, Any]:
+    """Return the numbers of one row of a table."""
     if file.exists():
         return harness.read_sealed(file)
-    arrays = latents() if callable(latents) else latents
+    arrays = latents()
     numbers: dict[str, Any] = {"neighbors": None, "linear": None}
     if plan.values:
         train, test = ((arrays[name], plan.values[name]) for name in ("train", "test"))
