@@ -66,14 +66,15 @@ def check(plan, stage):
     name = stage.config.get("experiment")
     mesh = training.make_mesh()
     if stage.is_zoo:
-        stage.module.plan(stage.config)
+        zoos = {None: make_zoo, "make_classifier_zoo": make_classifier_zoo}
+        zoos[name].plan(stage.config)
     elif name == "autoencode":
         config = with_its_own_zoo(plan, stage)
-        _inr_training.check_unused(config, stage.module.default_config())
+        _inr_training.check_unused(config, stage.experiment.defaults())
         _inr_training.check_step(config, _inr_data.plan(config), mesh)
     elif name == "autoencode_classifiers":
         config = with_its_own_zoo(plan, stage)
-        _autoencoder_fit.refuse_unused_encoder(config, stage.module.default_config())
+        _autoencoder_fit.refuse_unused_encoder(config, stage.experiment.defaults())
         data = _distill.plan(config)
         model = _distill.make_model(config, data)
         images = _distill.distillation_images(config, data)
@@ -81,7 +82,7 @@ def check(plan, stage):
         _autoencoder_fit.check_step(config, model, len(data.parts["train"]), mesh)
     elif name == "predict":
         config = stage.config
-        _predict_training.check_options(config, stage.module.default_config())
+        _predict_training.check_options(config, stage.experiment.defaults())
         if config.task == "label":
             config = with_its_own_zoo(plan, stage)
             config.pretrained = None  # not trained here
@@ -112,9 +113,16 @@ def test_what_a_stage_says_of_its_zoo_is_how_that_is_made(paper):
         if "zoo" not in stage.needs or name == "merge_cnns":
             continue
         made = plan[stage.needs["zoo"]]
+        kind = made.config.get("architecture").get("kind", "cnn")
+        is_inrs = "fits_per_image" in made.config
+        defaults = (
+            make_zoo.default_config()
+            if is_inrs
+            else make_classifier_zoo.default_config(kind)
+        )
         ours, theirs, usual = (
             dict(harness.flatten_config(config))
-            for config in (stage.config, made.config, made.module.default_config())
+            for config in (stage.config, made.config, defaults)
         )
         for key in usual.keys() - {"experiment", "seed", "chunk_size", "data.dir"}:
             if key in ours and ours[key] != usual[key]:
