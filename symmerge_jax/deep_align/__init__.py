@@ -1,7 +1,7 @@
 """Deep-Align: networks that have learned to align networks."""
 
 from symmerge_jax.deep_align._aligner import DeepAlign
-from symmerge_jax.deep_align._augment import distort
+from symmerge_jax.deep_align._augment import perturb_weights
 from symmerge_jax.deep_align._build import FEATURES, build
 from symmerge_jax.deep_align._files import (
     TrainedMatcher,
@@ -27,10 +27,10 @@ __all__ = [
     "alignment_loss",
     "assign",
     "build",
-    "distort",
     "load_matcher",
     "matcher",
     "move_softly",
+    "perturb_weights",
     "refined",
     "save_matcher",
     "supervised_loss",

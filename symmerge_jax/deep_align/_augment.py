@@ -10,7 +10,7 @@ _NUM_SORTED = 2048
 of them would take longer than the training step that needs them."""
 
 
-def distort(
+def perturb_weights(
     key: Key,
     params: Params,
     *,

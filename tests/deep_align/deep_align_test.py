@@ -181,7 +181,7 @@ def test_training_sees_through_distortions():
         def twin(key, p):
             element_key, noise_key = jax.random.split(key)
             element = symmetry.sample(element_key, spec, sizes, rescale=False)
-            copy = deep_align.distort(noise_key, p, noise=0.3)
+            copy = deep_align.perturb_weights(noise_key, p, noise=0.3)
             return symmetry.act(element, copy, spec), symmetry.inverse(element)
 
         twins, elements = jax.vmap(twin)(jax.random.split(keys[0], num), params)
@@ -274,13 +274,13 @@ def test_bad_descriptions_are_refused(features, message):
 )
 def test_bad_distortions_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
-        deep_align.distort(jax.random.key(0), {"w": jnp.ones(3)}, **options)
+        deep_align.perturb_weights(jax.random.key(0), {"w": jnp.ones(3)}, **options)
 
 
 def test_distortions_are_what_they_say():
     x = np.random.default_rng(0).normal(size=(200, 50)).astype(np.float32)
     change = lambda **options: np.asarray(  # noqa: E731
-        deep_align.distort(
+        deep_align.perturb_weights(
             jax.random.key(1),
             {"w": jnp.asarray(x)},
             **({"noise": 0.0, "dropout": 0.0, "prune": 0.0} | options),

@@ -12,14 +12,8 @@ from experiments import harness
 from experiments.compare import failure_mode, interpolate, merge_cnns
 from experiments.latents import map_latents
 from experiments.paper import _plan
-from experiments.populations import _inr_data, make_classifier_zoo, make_zoo
-from experiments.train import (
-    _autoencoder_fit,
-    _distill,
-    _inr_training,
-    _predict_training,
-)
-from symmerge_jax import training
+from experiments.populations import make_classifier_zoo, make_zoo
+from experiments.train import predict
 from tests.experiments import configs
 
 PLANNED = {}
@@ -62,37 +56,29 @@ def with_its_own_zoo(plan, stage):
     return config
 
 
+def maker_of(stage):
+    is_classifiers = stage.config.get("experiment") == "make_classifier_zoo"
+    return make_classifier_zoo if is_classifiers else make_zoo
+
+
 def check(plan, stage):
     name = stage.config.get("experiment")
-    mesh = training.make_mesh()
     if stage.is_zoo:
-        zoos = {None: make_zoo, "make_classifier_zoo": make_classifier_zoo}
-        zoos[name].plan(stage.config)
-    elif name == "autoencode":
-        config = with_its_own_zoo(plan, stage)
-        _inr_training.check_unused(config, stage.experiment.defaults())
-        _inr_training.check_step(config, _inr_data.plan(config), mesh)
-    elif name == "autoencode_classifiers":
-        config = with_its_own_zoo(plan, stage)
-        _autoencoder_fit.refuse_unused_encoder(config, stage.experiment.defaults())
-        data = _distill.plan(config)
-        model = _distill.make_model(config, data)
-        images = _distill.distillation_images(config, data)
-        _distill.make_loss(config, model, images)
-        _autoencoder_fit.check_step(config, model, len(data.parts["train"]), mesh)
+        maker_of(stage).plan(stage.config)
+    elif name in ("autoencode", "autoencode_classifiers"):
+        stage.experiment.plan(with_its_own_zoo(plan, stage))
     elif name == "predict":
-        config = stage.config
-        _predict_training.check_options(config, stage.experiment.defaults())
-        if config.task == "label":
+        predict._check_task(stage.config)
+        if stage.config.task == "label":
             config = with_its_own_zoo(plan, stage)
             config.pretrained = None  # not trained here
-            _predict_training.check_step(config, _predict_training.plan(config), mesh)
+            stage.experiment.plan(config)
     else:
         checks = {
             "failure_mode": failure_mode._check_values,
             "interpolate": interpolate._check_values,
             "map_latents": map_latents._check_values,
-            "merge_cnns": merge_cnns._check_values,
+            "merge_cnns": merge_cnns.check,
         }
         checks[name](stage.config)
 
@@ -113,16 +99,9 @@ def test_what_a_stage_says_of_its_zoo_is_how_that_is_made(paper):
         if "zoo" not in stage.needs or name == "merge_cnns":
             continue
         made = plan[stage.needs["zoo"]]
-        kind = made.config.get("architecture").get("kind", "cnn")
-        is_inrs = "fits_per_image" in made.config
-        defaults = (
-            make_zoo.default_config()
-            if is_inrs
-            else make_classifier_zoo.default_config(kind)
-        )
         ours, theirs, usual = (
             dict(harness.flatten_config(config))
-            for config in (stage.config, made.config, defaults)
+            for config in (stage.config, made.config, maker_of(made).default_config())
         )
         for key in usual.keys() - {"experiment", "seed", "chunk_size", "data.dir"}:
             if key in ours and ours[key] != usual[key]:

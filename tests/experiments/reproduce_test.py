@@ -203,7 +203,7 @@ def test_a_run_with_a_damaged_model_goes_on(stub, tmp_path, capfd, monkeypatch):
         ("deep_align", ["methods", "other_data.num_networks"], True),
         ("deep_align", ["methods", "num_points"], False),
         ("failure_mode", ["chunk_size"], True),
-        ("merge_mlps", ["num_points", "sinkhorn_rebasin.num_steps"], True),
+        ("merge_mlps", ["num_points", "sinkhorn.num_steps"], True),
         ("merge_mlps", ["training.num_epochs"], False),
     ],
 )

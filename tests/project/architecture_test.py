@@ -34,6 +34,9 @@ ALLOWED = {
     "merging": "symmetry alignment",
     "autoencoders": "symmetry networks graphs storage metanets",
     "deep_align": "symmetry networks graphs storage metanets alignment",
+    "learning": (
+        "symmetry networks storage metanets autoencoders deep_align zoo training"
+    ),
 }
 TOP = {"root", "testing"}  # import anything above
 GROUPS = ("harness", "populations", "train", "latents", "compare", "registry", "paper")

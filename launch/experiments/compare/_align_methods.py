@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from experiments import harness
-from experiments.compare import _methods
+from experiments.compare import _old_methods as _methods
 from experiments.populations import _align_population
 from symmerge_jax import alignment, deep_align, networks, symmetry
 from symmerge_jax.typing import Params

@@ -175,7 +175,7 @@ def cnns(contents: Contents) -> Ours:
         accuracies = {
             method["label"]: 1 - method["repairs"]["none"]["error"]["middle"]
             for method in results["methods"].values()
-            if not method["uses_data"] and "none" in method["repairs"]
+            if method["sees"] != "data" and "none" in method["repairs"]
         }
         if accuracies:
             best = max(accuracies, key=lambda label: accuracies[label])
