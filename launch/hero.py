@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import symmerge_jax
 from experiments import harness
-from symmerge_jax import autoencoders, networks, plots, symmetry, zoo
+from symmerge_jax import networks, plots, symmetry, zoo
 
 OUT = flags.DEFINE_string("out", "launch/results/hero.png", "Picture to write.")
 NUM_POINTS = 9
@@ -29,7 +29,7 @@ def main(argv):
     lams = np.linspace(0, 1, NUM_POINTS)
     pixels = networks.coordinate_grid(28, 28)
     images = [
-        autoencoders.render(siren, params, pixels).reshape(-1, 28, 28)
+        networks.render(siren, params, pixels).reshape(-1, 28, 28)
         for params in (
             twins,
             canonical,

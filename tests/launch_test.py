@@ -221,7 +221,7 @@ def test_reproduce_stops_goes_on_and_reports(tmp_path):
     assert report in made and report in reported
     command = f"python launch/reproduce.py {' '.join(reproduce[1:])}"
     assert f"the time is up; left are small: {command} --only=inrs,small" in stopped
-    states = dict(line.split()[:2] for line in listed.splitlines())
+    states = dict(line.split()[:2] for line in listed.splitlines()[2:])
     assert states["inrs"] == "done" and states["latent_maps"] == "missing"
     assert states["small"] in ("missing", "unfinished")
     text = (tmp_path / "run/report.md").read_text()

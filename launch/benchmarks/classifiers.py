@@ -65,7 +65,7 @@ def run(num_networks: int = 128) -> dict[str, Any]:
     (begin, before), (end, after) = times[workers], times[-1]
     result["generator_per_minute"] = 60 * (after - before) / (end - begin)
     result["generator_accuracy"] = float(np.median(made.metrics["test_accuracy"]))
-    data = [(zoo.classifier_inputs(x.images), x.labels) for x in (train, test)]
+    data = [(networks.classifier_inputs(x.images), x.labels) for x in (train, test)]
     network = networks.build(zoo.SMALL_CNN)
     for name, apply in (("loop", _convolutions), ("loop_patches", network.apply)):
         seconds, accuracies = _train_one_by_one(network.init, apply, *data)
@@ -94,7 +94,7 @@ def _train_one_by_one(init, apply, train, test):
         return optax.apply_updates(params, updates), opt_state
 
     accuracy = jax.jit(
-        lambda params: zoo.evaluate_classifier(apply, params, *test)["accuracy"]
+        lambda params: networks.evaluate_classifier(apply, params, *test)["accuracy"]
     )
     seconds, accuracies = [], []
     for number in range(NUM_BASELINE + 1):

@@ -235,7 +235,7 @@ def _whole_step(params, targets, encoder):
     def loss_fn(variables, batch, key):
         latents = model.encode(variables, batch["params"], key)
         decoded = model.decode(variables, latents)
-        outputs = autoencoders.render(model.network, decoded, grid)
+        outputs = networks.render(model.network, decoded, grid)
         losses = autoencoders.functional_loss(outputs, batch["targets"])
         return jnp.mean(losses), {}
 

@@ -41,7 +41,7 @@ def run(num_networks: int = 2000) -> dict[str, Any]:
     small = zoo.SirenOptions(num_steps=40, stride=1, output_ridge=None)
     result = {**_measure("mnist", mnist, zoo.SirenOptions())}
     result |= _measure("digits", digits, small)
-    result |= _baseline(zoo.to_unit_range(mnist.images[:NUM_BASELINE]))
+    result |= _baseline(networks.to_unit_range(mnist.images[:NUM_BASELINE]))
     result["ratio"] = result["mnist_per_second"] / result["baseline_per_second"]
     return result
 

@@ -16,15 +16,15 @@ from experiments.train import autoencode, autoencode_classifiers, predict
 EXPERIMENTS: dict[str, harness.Experiment] = {
     experiment.name: experiment
     for experiment in (
-        harness.legacy(autoencode),
-        harness.legacy(autoencode_classifiers),
+        autoencode.EXPERIMENT,
+        autoencode_classifiers.EXPERIMENT,
         harness.legacy(deep_align),
         failure_mode.EXPERIMENT,
         interpolate.EXPERIMENT,
         map_latents.EXPERIMENT,
-        harness.legacy(merge_cnns),
+        merge_cnns.EXPERIMENT,
         merge_mlps.EXPERIMENT,
-        harness.legacy(predict),
+        predict.EXPERIMENT,
     )
 }
 """Every experiment that `launch/train.py` runs, by `config.experiment`."""

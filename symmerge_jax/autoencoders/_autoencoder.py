@@ -4,14 +4,14 @@ Boufalis et al. 2025, arXiv 2511.12601. The encoder is invariant to the symmetry
 input, so all twins of a network are decoded to one network, their representative.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 from flax import linen as nn
 
-from symmerge_jax import graphs, networks
-from symmerge_jax.autoencoders import _encoder
+from symmerge_jax import graphs, metanets, networks, symmetry
+from symmerge_jax.autoencoders import _decoder
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -24,9 +24,9 @@ class Autoencoder(NamedTuple):
       decode: `decode(variables, latents) -> params_batch`.
     """
 
-    encoder: _encoder.Encoder
-    init: Callable[[Key], _encoder.Variables]
-    decode: Callable[[_encoder.Variables, Array], Params]
+    encoder: metanets.Encoder
+    init: Callable[[Key], metanets.Variables]
+    decode: Callable[[metanets.Variables, Array], Params]
 
     @property
     def network(self) -> networks.Network:
@@ -40,7 +40,7 @@ class Autoencoder(NamedTuple):
 
     def encode_parts(
         self,
-        variables: _encoder.Variables,
+        variables: metanets.Variables,
         params_batch: Params,
         key: Key | None = None,
     ) -> dict[str, Array]:
@@ -49,7 +49,7 @@ class Autoencoder(NamedTuple):
 
     def encode(
         self,
-        variables: _encoder.Variables,
+        variables: metanets.Variables,
         params_batch: Params,
         key: Key | None = None,
     ) -> Array:
@@ -57,13 +57,13 @@ class Autoencoder(NamedTuple):
         return self.encoder.encode(variables, params_batch, key)
 
     def reconstruct(
-        self, variables: _encoder.Variables, params_batch: Params
+        self, variables: metanets.Variables, params_batch: Params
     ) -> Params:
         """Return the decoded latents: the representatives of a batch of networks."""
         return self.decode(variables, self.encode(variables, params_batch))
 
 
-def autoencoder(encoder: _encoder.Encoder, decoder: nn.Module) -> Autoencoder:
+def make_autoencoder(encoder: metanets.Encoder, decoder: nn.Module) -> Autoencoder:
     """Join an encoder and a decoder.
 
     Args:
@@ -74,13 +74,51 @@ def autoencoder(encoder: _encoder.Encoder, decoder: nn.Module) -> Autoencoder:
       The autoencoder.
     """
 
-    def init(key: Key) -> _encoder.Variables:
+    def init(key: Key) -> metanets.Variables:
         variables, latents = encoder.init_with_output(key)
         decoder_key = jax.random.fold_in(key, len(variables))
         return variables | {"decoder": decoder.init(decoder_key, latents)}
 
-    def decode(variables: _encoder.Variables, latents: Array) -> Params:
+    def decode(variables: metanets.Variables, latents: Array) -> Params:
         params: Any = decoder.apply(variables["decoder"], latents)
         return params
 
     return Autoencoder(encoder, init, decode)
+
+
+def build(
+    architecture: Mapping[str, Any],
+    encoder_options: Mapping[str, Any],
+    decoder_options: Mapping[str, Any],
+    statistics: metanets.Statistics,
+) -> Autoencoder:
+    """Return the autoencoder that three descriptions name.
+
+    Args:
+      architecture: of the networks to be encoded, see `networks.build`.
+      encoder_options: see `metanets.build_encoder`.
+      decoder_options: `hidden_multipliers` of the encoder's width, and `head`.
+      statistics: of the population that the autoencoder is trained on.
+
+    Returns:
+      The autoencoder.
+
+    Raises:
+      ValueError: unknown kind or option, or statistics of another architecture.
+    """
+    built = metanets.build_encoder(architecture, encoder_options, statistics)
+    shapes = jax.eval_shape(built.network.init, jax.random.key(0))
+    tensors = symmetry.tensor_shapes(shapes)
+    options = dict(decoder_options)
+    multipliers = options.pop("hidden_multipliers", (2, 4))
+    width = encoder_options.get("width", metanets.WIDTH)
+    options |= {
+        "shapes": tensors,
+        "hidden_sizes": tuple(int(m * width) for m in multipliers),
+        "moments": _decoder.moments_of(statistics, tensors),
+    }
+    try:
+        module = _decoder.MLPDecoder(**options)
+    except TypeError as error:
+        raise ValueError(f"Decoder: {error}") from error
+    return make_autoencoder(built, module)

@@ -16,18 +16,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from symmerge_jax import symmetry
-from symmerge_jax.autoencoders import (
-    _autoencoder,
-    _batches,
-    _build,
-    _encoder,
-    _model_files,
-)
+from symmerge_jax import metanets, networks, storage, symmetry
+from symmerge_jax.autoencoders import _autoencoder
 from symmerge_jax.typing import Array, Params
 
-FORMAT = _model_files.ModelFormat(
-    "canonicalizer", "canonicaliser", ("architecture", "encoder", "decoder")
+FORMAT = storage.ModelFormat(
+    "canonicalizer",
+    "canonicaliser",
+    ("architecture", "encoder_options", "decoder_options"),
 )
 
 
@@ -37,25 +33,28 @@ class Canonicalizer:
 
     Attributes:
       architecture: see `networks.build`.
-      encoder: see `autoencoders.build`.
-      decoder: see `autoencoders.build`.
+      encoder_options: of its encoder, see `metanets.build_encoder`.
+      decoder_options: of its decoder, see `autoencoders.build`.
       statistics: of the population that it was trained on.
       variables: parameters of the autoencoder.
       metadata: JSON values, such as the error on held-out networks.
     """
 
     architecture: Mapping[str, Any]
-    encoder: Mapping[str, Any]
-    decoder: Mapping[str, Any]
-    statistics: _build.Statistics = dataclasses.field(repr=False)
-    variables: _encoder.Variables = dataclasses.field(repr=False)
+    encoder_options: Mapping[str, Any]
+    decoder_options: Mapping[str, Any]
+    statistics: metanets.Statistics = dataclasses.field(repr=False)
+    variables: metanets.Variables = dataclasses.field(repr=False)
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def autoencoder(self) -> _autoencoder.Autoencoder:
         """The autoencoder as pure functions."""
-        return _build.build(
-            self.architecture, self.encoder, self.decoder, self.statistics
+        return _autoencoder.build(
+            self.architecture,
+            self.encoder_options,
+            self.decoder_options,
+            self.statistics,
         )
 
     @property
@@ -105,7 +104,7 @@ class Canonicalizer:
         is_batch = bool(check_fits(params, self.autoencoder))
         batch = params if is_batch else jax.tree.map(lambda x: x[None], params)
         run = functools.partial(function, self.variables)
-        whole = _batches.map_batches(run, batch, batch_size)
+        whole = networks.map_batches(run, batch, batch_size)
         return whole if is_batch else jax.tree.map(lambda x: x[0], whole)
 
 
@@ -149,7 +148,7 @@ def save_canonicalizer(path: str | os.PathLike, canonicalizer: Canonicalizer) ->
       ValueError: if `path` holds anything but a canonicaliser: it would be lost; or a
         parameter is not finite.
     """
-    _model_files.save_model(path, FORMAT, canonicalizer)
+    storage.save_model(path, FORMAT, canonicalizer)
 
 
 def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
@@ -166,6 +165,6 @@ def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
       ValueError: if a file is damaged, of an unknown format, or does not fit the other,
         or a parameter is not finite.
     """
-    return _model_files.load_model(
+    return storage.load_model(
         path, FORMAT, Canonicalizer, lambda model: model.autoencoder.init
     )

@@ -24,7 +24,7 @@ class MLPDecoder(nn.Module):
     """Decode latents `[*N, D]` to parameters with leading axes `[*N]`.
 
     Attributes:
-      shapes: path and shape of every tensor, from `tensor_shapes`.
+      shapes: path and shape of every tensor, from `symmetry.tensor_shapes`.
       hidden_sizes: widths of the hidden layers; `(2 * D, 4 * D)` as published.
       head: "plain" is the published linear output. "affine" multiplies the output by
         the population's standard deviation of each tensor and adds its mean, and starts
@@ -73,19 +73,6 @@ class MLPDecoder(nn.Module):
                 for (path, shape), piece in zip(self.shapes, pieces, strict=True)
             }
         )
-
-
-def tensor_shapes(params: Params) -> tuple[tuple[Path, tuple[int, ...]], ...]:
-    """Return path and shape of every tensor of one network, sorted by path.
-
-    Args:
-      params: parameters of one network, or their shapes (`jax.eval_shape`).
-
-    Returns:
-      Pairs of path and shape, hashable.
-    """
-    leaves = symmetry.flatten(params)
-    return tuple((path, tuple(np.shape(leaves[path]))) for path in sorted(leaves))
 
 
 def moments_of(

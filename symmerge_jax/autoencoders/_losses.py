@@ -1,29 +1,10 @@
-"""What a decoded network is compared with: its function, not its weights."""
-
-from collections.abc import Callable
+"""Losses of decoded networks: of their functions or, as an ablation, their weights."""
 
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax import networks, symmetry
+from symmerge_jax import symmetry
 from symmerge_jax.typing import Array, Params
-
-
-def render(
-    network: networks.Network, params_batch: Params, coordinates: Array
-) -> Array:
-    """Return the outputs `[N, S, O]` of a batch of networks on the same coordinates.
-
-    Args:
-      network: their architecture.
-      params_batch: parameters with one leading axis `[N]`.
-      coordinates: `[S, I]`, for images the grid of `networks.coordinate_grid`.
-
-    Returns:
-      Outputs, for INRs pixel values, nominally in [0, 1] and not clipped.
-    """
-    apply: Callable[..., Array] = jax.vmap(network.apply, in_axes=(0, None))
-    return apply(params_batch, coordinates)
 
 
 def functional_loss(outputs: Array, targets: Array) -> Array:
@@ -40,6 +21,29 @@ def functional_loss(outputs: Array, targets: Array) -> Array:
       `[N]` mean squared errors.
     """
     return jnp.mean((outputs - targets) ** 2, axis=(1, 2))
+
+
+def distillation_loss(
+    student: Array, teacher: Array, *, temperature: float = 0.6
+) -> Array:
+    """Return the divergence of a student's classes from a teacher's.
+
+    `T^2 KL(softmax(g / T) || softmax(s / T))` in nats, the mean over samples, with
+    logits `g` of the teacher and `s` of the student (Hinton et al. 2015, arXiv
+    1503.02531; Boufalis et al. 2025, arXiv 2511.12601, who take T = 0.6).
+
+    Args:
+      student: logits `[..., S, C]`.
+      teacher: logits `[..., S, C]`.
+      temperature: `T > 0`.
+
+    Returns:
+      `[...]`, never negative up to rounding.
+    """
+    expected = jax.nn.log_softmax(teacher / temperature)
+    found = jax.nn.log_softmax(student / temperature)
+    divergence = jnp.sum(jnp.exp(expected) * (expected - found), axis=-1)
+    return temperature**2 * jnp.mean(divergence, axis=-1)
 
 
 def weight_loss(

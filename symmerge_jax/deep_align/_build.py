@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from symmerge_jax import autoencoders, networks, symmetry
+from symmerge_jax import metanets, networks, symmetry
 from symmerge_jax.deep_align import _matcher, _probe_features, _refine
 from symmerge_jax.typing import Array, Key, Params
 
@@ -22,7 +22,7 @@ FEATURES = (
 def build(
     architecture: Mapping[str, Any],
     features: Mapping[str, Any],
-    statistics: autoencoders.Statistics,
+    statistics: metanets.Statistics,
 ) -> _matcher.Matcher:
     """Return the matcher that plain descriptions name.
 
@@ -30,7 +30,7 @@ def build(
       architecture: of the networks, see `networks.build`.
       features: `kind`, one of `FEATURES`; `num_rounds` of learned matching that follow,
         see `refined`, 0 for none; for "probes" the options of `ProbeFeatures`, for the
-        others those of `autoencoders.build_node_encoder`.
+        others those of `metanets.build_node_encoder`.
       statistics: of the population that the matcher is trained on.
 
     Returns:
@@ -64,7 +64,7 @@ def _read(architecture, options, statistics) -> _matcher.Matcher:
             signed=_has_signs(network.spec),
             any_width=True,
         )
-    encoder = autoencoders.build_node_encoder(architecture, options, statistics)
+    encoder = metanets.build_node_encoder(architecture, options, statistics)
     signed = options["kind"] == "scale_gmn" and _has_signs(network.spec)
     signed &= options.get("symmetry") != "permutation"
     signed &= not options.get("ablate_symmetry", False)
@@ -73,7 +73,7 @@ def _read(architecture, options, statistics) -> _matcher.Matcher:
 
 def _from_module(
     network: networks.Network, module: _probe_features.ProbeFeatures
-) -> autoencoders.NodeEncoder:
+) -> metanets.NodeEncoder:
     def init(key: Key) -> _matcher.Variables:
         return module.init(key, jax.tree.map(lambda x: x[None], network.init(key)))
 
@@ -83,7 +83,7 @@ def _from_module(
         found: Any = module.apply(variables, params_batch)
         return found
 
-    return autoencoders.NodeEncoder(init, features)
+    return metanets.NodeEncoder(init, features)
 
 
 def _has_signs(spec: symmetry.SymmetrySpec) -> bool:

@@ -15,10 +15,10 @@ from typing import Any
 
 import jax
 
-from symmerge_jax import autoencoders, networks, symmetry
+from symmerge_jax import metanets, networks, storage, symmetry
 from symmerge_jax.deep_align import _aligner, _build, _matcher
 
-FORMAT = autoencoders.ModelFormat("matcher", "matcher", ("architecture", "features"))
+FORMAT = storage.ModelFormat("matcher", "matcher", ("architecture", "features"))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class TrainedMatcher:
 
     architecture: Mapping[str, Any]
     features: Mapping[str, Any]
-    statistics: autoencoders.Statistics = dataclasses.field(repr=False)
+    statistics: metanets.Statistics = dataclasses.field(repr=False)
     variables: _matcher.Variables = dataclasses.field(repr=False)
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -92,7 +92,7 @@ def save_matcher(path: str | os.PathLike, trained: TrainedMatcher) -> None:
       ValueError: if `path` holds anything but a matcher: it would be lost; or a
         parameter is not finite.
     """
-    autoencoders.save_model(path, FORMAT, trained)
+    storage.save_model(path, FORMAT, trained)
 
 
 def load_matcher(path: str | os.PathLike) -> TrainedMatcher:
@@ -109,7 +109,7 @@ def load_matcher(path: str | os.PathLike) -> TrainedMatcher:
       ValueError: if a file is damaged, of an unknown format, or does not fit the other,
         or a parameter is not finite.
     """
-    return autoencoders.load_model(
+    return storage.load_model(
         path, FORMAT, TrainedMatcher, lambda model: model.matcher.init
     )
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax import alignment, autoencoders, networks, symmetry
+from symmerge_jax import alignment, metanets, networks, symmetry
 from symmerge_jax.typing import Array, Key, Params
 
 Variables = Any
@@ -40,7 +40,7 @@ class Matcher(NamedTuple):
 
 def matcher(
     network: networks.Network,
-    encoder: autoencoders.NodeEncoder,
+    encoder: metanets.NodeEncoder,
     *,
     signed: bool,
     any_width: bool = False,

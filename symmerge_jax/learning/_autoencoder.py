@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from symmerge_jax import autoencoders, zoo
+from symmerge_jax import autoencoders, metanets, zoo
 from symmerge_jax.learning import _twins
 from symmerge_jax.typing import Key, Params
 
@@ -31,7 +31,7 @@ class Untrained(NamedTuple):
     model: autoencoders.Autoencoder
     train: zoo.Zoo
     val: zoo.Zoo
-    statistics: autoencoders.Statistics
+    statistics: metanets.Statistics
     augment: bool
     description: dict[str, Any]
     make: Any
@@ -57,8 +57,11 @@ def untrained(
     """Return the autoencoder that descriptions name, see `autoencoders.build`."""
     train, val = (zoo.select(networks_zoo, parts[name]) for name in ("train", "val"))
     statistics, architecture = zoo.statistics(train), networks_zoo.architecture
-    described = {"architecture": architecture, "encoder": encoder, "decoder": decoder}
-    described = {name: dict(values) for name, values in described.items()}
+    described = {
+        "architecture": dict(architecture),
+        "encoder_options": dict(encoder),
+        "decoder_options": dict(decoder),
+    }
     return Untrained(
         model=autoencoders.build(architecture, encoder, decoder, statistics),
         train=train,

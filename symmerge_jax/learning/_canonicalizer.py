@@ -30,7 +30,7 @@ def fit_canonicalizer(
     encoder: Mapping[str, Any] | None = None,
     decoder: Mapping[str, Any] | None = None,
     inputs: np.ndarray | None = None,
-    loss: _rendering.Loss = "function",
+    loss: str = "function",
     augment: bool = False,
     val_fraction: float = 0.1,
     options: _fit.FitOptions | None = None,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax import autoencoders, training, zoo
+from symmerge_jax import autoencoders, networks, training, zoo
 from symmerge_jax.learning import _autoencoder, _fit
 
 
@@ -68,9 +68,7 @@ def distillation_job(
             twin_key=jax.random.fold_in(key, 2),
             dropout_key=key,
         )
-        logits = autoencoders.population_logits(
-            network, decoded, points[batch["rows"][0]]
-        )
+        logits = networks.population_logits(network, decoded, points[batch["rows"][0]])
         losses = autoencoders.distillation_loss(
             logits, batch["logits"], temperature=temperature
         )
@@ -126,7 +124,7 @@ def _evaluator(
     @jax.jit
     def measure(variables, batch):
         decoded = model.reconstruct(variables, batch["params"])
-        found = autoencoders.population_logits(model.network, decoded, images)
+        found = networks.population_logits(model.network, decoded, images)
         losses = autoencoders.distillation_loss(
             found, batch["logits"], temperature=temperature
         )
@@ -137,7 +135,7 @@ def _evaluator(
     def evaluator(state):
         run = functools.partial(measure, training.eval_params(state))
         batch = {"params": params, "logits": logits}
-        losses, agreement, classes = autoencoders.map_batches(run, batch, 32)
+        losses, agreement, classes = networks.map_batches(run, batch, 32)
         yield "kl", np.mean(losses)
         yield "agreement", np.mean(agreement)
         if labels is not None:
@@ -152,7 +150,5 @@ def _evaluator(
 def _logits(network, params_batch, images: np.ndarray) -> np.ndarray:
     """Return the logits `[N, S, C]` of many networks on the same images."""
     points = jnp.asarray(images)
-    run = jax.jit(
-        lambda params: autoencoders.population_logits(network, params, points)
-    )
-    return autoencoders.map_batches(run, params_batch, 32)
+    run = jax.jit(lambda params: networks.population_logits(network, params, points))
+    return networks.map_batches(run, params_batch, 32)

@@ -1,6 +1,6 @@
 """What is predicted of a network: its class, or a number such as its accuracy."""
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -9,8 +9,8 @@ import optax
 from symmerge_jax.learning import _autoencoder
 from symmerge_jax.typing import Array
 
-FractionLoss = Literal["bce", "mse"]
-"""Loss of accuracies: binary cross-entropy, as published, or squared error."""
+FRACTION_LOSSES = ("bce", "mse")
+"""Losses of accuracies: binary cross-entropy, as published, or squared error."""
 
 
 class Goal(NamedTuple):
@@ -19,7 +19,7 @@ class Goal(NamedTuple):
     Attributes:
       kind: "classes" or "fractions".
       num_outputs: outputs `C` of the predictor.
-      loss: weight of smoothed labels, or one of `FractionLoss`.
+      loss: weight of smoothed labels, or one of `FRACTION_LOSSES`.
       best: measure whose largest value is the best.
     """
 
@@ -103,7 +103,7 @@ def fractions(
     values: np.ndarray,
     parts: _autoencoder.Parts,
     *,
-    loss: FractionLoss = "bce",
+    loss: str = "bce",
     name: str = "target",
 ) -> Goal:
     """Return the goal to predict a number in [0, 1], such as an accuracy.
@@ -111,7 +111,7 @@ def fractions(
     Args:
       values: `[N]` numbers in [0, 1].
       parts: rows of "train" and others.
-      loss: see `FractionLoss`.
+      loss: see `FRACTION_LOSSES`.
       name: what the values are called in messages.
 
     Returns:
@@ -121,8 +121,8 @@ def fractions(
       ValueError: an unknown loss, values out of range, or a part in which all are
         equal.
     """
-    if loss not in get_args(FractionLoss):
-        raise ValueError(f"loss is {loss!r}, known are {get_args(FractionLoss)}.")
+    if loss not in FRACTION_LOSSES:
+        raise ValueError(f"loss is {loss!r}, known are {FRACTION_LOSSES}.")
     if not (values >= 0).all() or not (values <= 1).all():
         raise ValueError(f"{name} must lie in [0, 1] for all networks.")
     for part, rows in parts.items():

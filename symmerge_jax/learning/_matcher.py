@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax import autoencoders, deep_align, networks, symmetry, training, zoo
+from symmerge_jax import deep_align, networks, symmetry, training, zoo
 from symmerge_jax.learning import _autoencoder, _canonicalizer, _fit, _twins
 from symmerge_jax.typing import Array, Params
 
@@ -283,7 +283,7 @@ def task_losses(network: networks.Network, params: Params, data: Any) -> dict:
     inputs, targets = data["inputs"], data["targets"]
     if targets.ndim > 1:
         return {"loss": jnp.mean((network.apply(params, inputs) - targets) ** 2)}
-    found = zoo.evaluate_classifier(
+    found = networks.evaluate_classifier(
         network.apply, params, inputs, targets, batch_size=250
     )
     return {"loss": found["loss"], "error": 1 - found["accuracy"]}
@@ -353,7 +353,7 @@ def _evaluator(
 
     def evaluator(state):
         run = functools.partial(losses, training.eval_params(state))
-        for name, values in autoencoders.map_batches(run, rows, 32).items():
+        for name, values in networks.map_batches(run, rows, 32).items():
             yield name, float(np.mean(values))
 
     return evaluator
@@ -366,7 +366,7 @@ def _own_pixels(inrs: zoo.Zoo) -> tuple[np.ndarray, np.ndarray]:
             "The zoo has no images, so that it is not known what its networks should"
             " draw."
         )
-    images = zoo.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
+    images = networks.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
     grid = networks.coordinate_grid(*images.shape[1:])
     return grid, images.reshape(len(images), len(grid), 1)
 

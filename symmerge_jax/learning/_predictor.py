@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax import autoencoders, training, zoo
+from symmerge_jax import autoencoders, metanets, networks, storage, training, zoo
 from symmerge_jax.learning import (
     _autoencoder,
     _canonicalizer,
@@ -28,7 +28,7 @@ from symmerge_jax.typing import Params
 HEAD: Mapping[str, Any] = {"hidden_sizes": (), "dropout": 0.0}
 """Head that is trained if none is described."""
 
-_FORMAT = autoencoders.ModelFormat(
+_FORMAT = storage.ModelFormat(
     "predictor", "predictor", ("architecture", "encoder", "head")
 )
 
@@ -39,8 +39,8 @@ class TrainedPredictor:
 
     Attributes:
       architecture: see `networks.build`.
-      encoder: see `autoencoders.build_encoder`.
-      head: `num_outputs`, `hidden_sizes` and `dropout`, see `autoencoders.predictor`.
+      encoder: see `metanets.build_encoder`.
+      head: `num_outputs`, `hidden_sizes` and `dropout`, see `metanets.make_predictor`.
       statistics: of the population that the encoder was first trained on.
       variables: parameters of the predictor.
       metadata: JSON values, such as the accuracy on held-out networks.
@@ -49,17 +49,17 @@ class TrainedPredictor:
     architecture: Mapping[str, Any]
     encoder: Mapping[str, Any]
     head: Mapping[str, Any]
-    statistics: autoencoders.Statistics = dataclasses.field(repr=False)
+    statistics: metanets.Statistics = dataclasses.field(repr=False)
     variables: Any = dataclasses.field(repr=False)
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
-    def predictor(self) -> autoencoders.Predictor:
+    def predictor(self) -> metanets.Predictor:
         """The predictor as pure functions."""
-        encoder = autoencoders.build_encoder(
+        encoder = metanets.build_encoder(
             self.architecture, self.encoder, self.statistics
         )
-        return autoencoders.predictor(encoder, **self.head)
+        return metanets.make_predictor(encoder, **self.head)
 
     @functools.cached_property
     def _predict(self):
@@ -73,7 +73,7 @@ class TrainedPredictor:
           batch_size: networks that are read at once, which bounds memory.
         """
         run = functools.partial(self._predict, self.variables)
-        return autoencoders.map_batches(run, params_batch, batch_size)
+        return networks.map_batches(run, params_batch, batch_size)
 
 
 def save_predictor(path: str | os.PathLike, trained: TrainedPredictor) -> None:
@@ -87,7 +87,7 @@ def save_predictor(path: str | os.PathLike, trained: TrainedPredictor) -> None:
       ValueError: if `path` holds anything but a predictor, or a parameter is not
         finite.
     """
-    autoencoders.save_model(path, _FORMAT, trained)
+    storage.save_model(path, _FORMAT, trained)
 
 
 def load_predictor(path: str | os.PathLike) -> TrainedPredictor:
@@ -103,7 +103,7 @@ def load_predictor(path: str | os.PathLike) -> TrainedPredictor:
       FileNotFoundError: if there is none.
       ValueError: if a file is damaged, or does not fit the other.
     """
-    return autoencoders.load_model(
+    return storage.load_model(
         path, _FORMAT, TrainedPredictor, lambda model: model.predictor.init
     )
 
@@ -127,8 +127,8 @@ def predictor_job(
       parts: rows of those to train and to validate on, "train" and "val".
       targets: `[N]`, what is predicted of each network.
       goal: from `classes` or `fractions`.
-      encoder: see `autoencoders.build_encoder`; None with `pretrained`.
-      head: see `autoencoders.predictor`, without `num_outputs`.
+      encoder: see `metanets.build_encoder`; None with `pretrained`.
+      head: see `metanets.make_predictor`, without `num_outputs`.
       pretrained: an autoencoder of such networks, from whose encoder training starts.
       warp: random change of the coordinates of INRs in each step; None for none.
       augment: as for `rendering_job`.
@@ -149,7 +149,7 @@ def predictor_job(
     statistics = zoo.statistics(train)
     if pretrained is not None:
         zoo.require_architecture(networks_zoo, pretrained.architecture)
-        encoder, statistics = pretrained.encoder, pretrained.statistics
+        encoder, statistics = pretrained.encoder_options, pretrained.statistics
     untrained = TrainedPredictor(
         architecture=dict(networks_zoo.architecture),
         encoder=dict(encoder or {}),
@@ -178,7 +178,7 @@ def predictor_job(
 
         def evaluate(state):
             run = functools.partial(predict, training.eval_params(state))
-            outputs = autoencoders.map_batches(run, val.params, 64)
+            outputs = networks.map_batches(run, val.params, 64)
             yield from goal.measures(outputs, wanted).items()
 
         return evaluate
@@ -226,9 +226,9 @@ def fit_predictor(
       targets: `[N]`: integers are classes, others numbers in [0, 1] such as
         accuracies.
       folder: of the training, see `fit`; the result is saved as `predictor`.
-      encoder: see `autoencoders.build_encoder`; None for `pretrained`, or `ENCODER`
+      encoder: see `metanets.build_encoder`; None for `pretrained`, or `ENCODER`
         without probes.
-      head: see `autoencoders.predictor`, without `num_outputs`.
+      head: see `metanets.make_predictor`, without `num_outputs`.
       pretrained: an autoencoder of such networks, from whose encoder training starts.
       augment: see `rendering_job`.
       val_fraction: share of the images, or of the training runs, for validation.

@@ -2,16 +2,16 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax import autoencoders, symmetry, training, zoo
+from symmerge_jax import autoencoders, networks, symmetry, training, zoo
 from symmerge_jax.learning import _autoencoder, _fit, _twins
 
-Loss = Literal["function", "weights"]
+LOSSES = ("function", "weights")
 """What is compared: renderings, or (an ablation) weights in canonical form."""
 
 _NUM_ORBITS, _NUM_TWINS = 4, 8
@@ -26,7 +26,7 @@ def rendering_job(
     encoder: Mapping[str, Any],
     decoder: Mapping[str, Any],
     val_points: np.ndarray | None = None,
-    loss: Loss = "function",
+    loss: str = "function",
     num_points: int | None = None,
     augment: bool = False,
     on_renderings: Callable[[int, np.ndarray, np.ndarray], Any] | None = None,
@@ -59,8 +59,8 @@ def rendering_job(
     Raises:
       ValueError: an unknown loss, encoder or option, or `num_points` out of range.
     """
-    if loss not in get_args(Loss):
-        raise ValueError(f"loss is {loss!r}, known are {get_args(Loss)}.")
+    if loss not in LOSSES:
+        raise ValueError(f"loss is {loss!r}, known are {LOSSES}.")
     if num_points is not None and not 1 <= num_points <= len(points):
         raise ValueError(
             f"num_points is {num_points}, it must lie in 1..{len(points)}, the number"
@@ -90,7 +90,7 @@ def rendering_job(
                 point_key, len(grid), (num_points,), replace=False
             )
             where, targets = grid[chosen], targets[:, chosen]
-        outputs = autoencoders.render(model.network, decoded, where)
+        outputs = networks.render(model.network, decoded, where)
         return jnp.mean(autoencoders.functional_loss(outputs, targets)), {}
 
     def batches(seed: int, batch_size: int):
@@ -135,13 +135,13 @@ def _evaluator(model, val: zoo.Zoo, points, on_renderings) -> _fit.Evaluator:
     def decode(variables, batch):
         latents = model.encode(variables, batch["params"])
         decoded = model.decode(variables, latents)
-        outputs = autoencoders.render(model.network, decoded, points)
+        outputs = networks.render(model.network, decoded, points)
         error = autoencoders.functional_loss(outputs, batch["targets"])
         return {"latents": latents, "outputs": outputs, "error": error}
 
     def evaluator(state):
         run = functools.partial(decode, training.eval_params(state))
-        results = autoencoders.map_batches(run, batch, 64)
+        results = networks.map_batches(run, batch, 64)
         error = results["error"][: len(val)]
         yield "mse", np.mean(error)
         yield "psnr", np.mean(autoencoders.psnr(error))
@@ -157,5 +157,5 @@ def _evaluator(model, val: zoo.Zoo, points, on_renderings) -> _fit.Evaluator:
 
 def _render(model, params_batch, points) -> np.ndarray:
     """Return the outputs `[N, S, O]` of many networks."""
-    render = jax.jit(lambda params: autoencoders.render(model.network, params, points))
-    return autoencoders.map_batches(render, params_batch, 256)
+    render = jax.jit(lambda params: networks.render(model.network, params, points))
+    return networks.map_batches(render, params_batch, 256)

@@ -1,20 +1,52 @@
-"""Metanetworks: networks that read the weights of other networks."""
+"""Networks that read the weights of other networks."""
 
+from symmerge_jax.metanets._build import (
+    ENCODERS,
+    WIDTH,
+    Statistics,
+    build_encoder,
+    build_node_encoder,
+    encoder_keys,
+)
 from symmerge_jax.metanets._deep_weight_space import DeepWeightSpace
+from symmerge_jax.metanets._encoder import (
+    Encoder,
+    NodeEncoder,
+    Variables,
+    make_encoder,
+    make_node_encoder,
+)
 from symmerge_jax.metanets._equivariant import inverse_norm
 from symmerge_jax.metanets._fourier_features import InputMoments, input_moments
 from symmerge_jax.metanets._input_scale import InputScale, input_scale
 from symmerge_jax.metanets._neural_graphs import NeuralGraphs, RelationalTransformer
+from symmerge_jax.metanets._predictor import MLPHead, Predictor, make_predictor
+from symmerge_jax.metanets._probe import ProbeEncoder
 from symmerge_jax.metanets._scale_gmn import ScaleGMN
 
 __all__ = [
+    "ENCODERS",
+    "WIDTH",
     "DeepWeightSpace",
+    "Encoder",
     "InputMoments",
     "InputScale",
+    "MLPHead",
     "NeuralGraphs",
+    "NodeEncoder",
+    "Predictor",
+    "ProbeEncoder",
     "RelationalTransformer",
     "ScaleGMN",
+    "Statistics",
+    "Variables",
+    "build_encoder",
+    "build_node_encoder",
+    "encoder_keys",
     "input_moments",
     "input_scale",
     "inverse_norm",
+    "make_encoder",
+    "make_node_encoder",
+    "make_predictor",
 ]

@@ -116,9 +116,9 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     def draw_in_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
         try:
             import matplotlib
-        except ImportError as error:
-            raise ImportError(
-                "Figures need matplotlib: pip install 'symmerge_jax[plots]'"
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "Figures need matplotlib: pip install 'symmerge_jax[plots]'."
             ) from error
         with matplotlib.rc_context(_SETTINGS):
             return draw(*args, **kwargs)

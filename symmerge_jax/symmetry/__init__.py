@@ -29,6 +29,7 @@ from symmerge_jax.symmetry._tree import (
     name,
     rebuild,
     split,
+    tensor_shapes,
     unflatten,
 )
 from symmerge_jax.symmetry._unfold import unfold, unfold_uses
@@ -63,6 +64,7 @@ __all__ = [
     "sample",
     "sample_orbit",
     "split",
+    "tensor_shapes",
     "unflatten",
     "unfold",
     "unfold_uses",

@@ -140,6 +140,19 @@ def join(params: Params, carried: Params) -> Params:
     )
 
 
+def tensor_shapes(params: Params) -> tuple[tuple[Path, tuple[int, ...]], ...]:
+    """Return path and shape of every tensor of one network, sorted by path.
+
+    Args:
+      params: parameters of one network, or their shapes (`jax.eval_shape`).
+
+    Returns:
+      Pairs of path and shape, hashable.
+    """
+    leaves = flatten(params)
+    return tuple((path, tuple(np.shape(leaves[path]))) for path in sorted(leaves))
+
+
 def check_finite(params: Params) -> None:
     """Refuse parameters with NaN or infinite entries.
 

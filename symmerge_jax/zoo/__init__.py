@@ -6,7 +6,6 @@ from symmerge_jax.zoo._fit_classifier import ZooOptions, fit_classifier
 from symmerge_jax.zoo._fit_siren import SirenOptions, fit_sirens
 from symmerge_jax.zoo._generate_classifiers import (
     SMALL_CNN,
-    classifier_inputs,
     classifier_recipe,
     generate_classifier_zoo,
     load_or_train_classifiers,
@@ -23,7 +22,6 @@ from symmerge_jax.zoo._images import (
     ImageSet,
     load_images,
     read_idx,
-    to_unit_range,
 )
 from symmerge_jax.zoo._import_dws import import_dws
 from symmerge_jax.zoo._import_small_cnn import import_small_cnn
@@ -39,7 +37,6 @@ from symmerge_jax.zoo._train_classifiers import (
     ClassifierTraining,
     EpochOptions,
     check_data,
-    evaluate_classifier,
     train_classifiers,
 )
 from symmerge_jax.zoo._zoo import (
@@ -69,13 +66,11 @@ __all__ = [
     "batch_indices",
     "check_data",
     "check_finite",
-    "classifier_inputs",
     "classifier_recipe",
     "complete_architecture",
     "concatenate",
     "create",
     "download_small_cnn_zoo",
-    "evaluate_classifier",
     "find_torch_state_dict",
     "fit_classifier",
     "fit_sirens",
@@ -99,7 +94,6 @@ __all__ = [
     "split",
     "statistics",
     "summary",
-    "to_unit_range",
     "torch_layers",
     "train_classifiers",
 ]

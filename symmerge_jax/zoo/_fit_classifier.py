@@ -16,7 +16,6 @@ from jax import lax
 
 from symmerge_jax import networks, symmetry
 from symmerge_jax.typing import Array, Key, Params
-from symmerge_jax.zoo import _train_classifiers
 
 RANGES = ("learning_rate", "init_scale", "l2reg")
 """Hyper-parameters that are drawn log-uniformly."""
@@ -151,7 +150,7 @@ def fit_classifier(
     def measure(params):
         measures = {}
         for name, rows in (("train", train), ("test", (test_inputs, test_labels))):
-            found = _train_classifiers.evaluate_classifier(
+            found = networks.evaluate_classifier(
                 network.apply, params, *rows, batch_size=250
             )
             measures |= {f"{name}_{key}": value for key, value in found.items()}

@@ -51,7 +51,7 @@ def generate_classifier_zoo(
     Networks that diverged are left out and counted in the provenance.
 
     Args:
-      train: images to train on; see `classifier_inputs` for what a network reads.
+      train: images to train on, read as `networks.classifier_inputs` of them.
       test: images for the test accuracy.
       num_networks: training runs.
       seed: seed of the zoo.
@@ -85,7 +85,9 @@ def generate_classifier_zoo(
     chunk_size = min(chunk_size, num_networks)
     chunk_size = -(-chunk_size // len(devices)) * len(devices)
     shape = networks.build(recipe["architecture"]).input_shape
-    pairs = [(classifier_inputs(x.images, shape), x.labels) for x in (train, test)]
+    pairs = [
+        (networks.classifier_inputs(x.images, shape), x.labels) for x in (train, test)
+    ]
     data = jax.device_put((*pairs[0], *pairs[1]))
     fit = _compile(
         json.dumps(recipe["architecture"]), options, tuple(devices), chunk_size
@@ -160,34 +162,6 @@ def load_or_train_classifiers(
     return _generate_sirens.load_or_make(path, recipe, make)
 
 
-def classifier_inputs(
-    images: np.ndarray, input_shape: Sequence[int] | None = None
-) -> np.ndarray:
-    """Return grey images as what a classifier reads.
-
-    Args:
-      images: `[S, H, W]`, uint8 in 0..255 or float32 in [0, 1].
-      input_shape: that of the network: `(H, W, 1)`, also if None, or `(H * W,)` for
-        the pixels row by row.
-
-    Returns:
-      `[S, *input_shape]` float32 in [-1, 1].
-
-    Raises:
-      ValueError: another shape.
-    """
-    height, width = images.shape[1:]
-    whole, flat = (height, width, 1), (height * width,)
-    shape = whole if input_shape is None else tuple(input_shape)
-    if shape not in (whole, flat):
-        raise ValueError(
-            f"A network that reads inputs of shape {shape} cannot read images of"
-            f" {height} x {width} pixels, which have the shape {whole}, or {flat} row"
-            " by row."
-        )
-    return (_images.to_unit_range(images) * 2 - 1).reshape(-1, *shape)
-
-
 def classifier_recipe(
     train: _images.ImageSet,
     test: _images.ImageSet,
@@ -219,7 +193,7 @@ def classifier_recipe(
     network = networks.build(architecture)
     for images in (train, test):
         try:
-            inputs = classifier_inputs(images.images[:1], network.input_shape)
+            inputs = networks.classifier_inputs(images.images[:1], network.input_shape)
         except ValueError as error:
             raise ValueError(
                 f"The images {images.name} do not fit the architecture {architecture}."

@@ -89,7 +89,7 @@ def generate_siren_zoo(
 
     def fit_chunk(start: int) -> dict[str, np.ndarray]:
         indices = _chunks.indices(start, chunk_size, num_networks)
-        pixels = _images.to_unit_range(images[image_row[indices]])
+        pixels = networks.to_unit_range(images[image_row[indices]])
         params, metrics = jax.device_get(fit(key, indices, pixels))
         chunk = _chunks.pack(params, metrics, num_networks - start)
         _check_fit(chunk, start)

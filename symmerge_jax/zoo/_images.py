@@ -147,13 +147,6 @@ def load_images(
     )
 
 
-def to_unit_range(images: np.ndarray) -> np.ndarray:
-    """Return images as float32 in [0, 1]: uint8 divided by 255, float32 as it is."""
-    if images.dtype == np.uint8:
-        return images.astype(np.float32) / np.float32(255)
-    return np.asarray(images, np.float32)
-
-
 def read_idx(path: str | os.PathLike) -> np.ndarray:
     """Return the uint8 array in an idx file.
 
@@ -199,8 +192,13 @@ def _both_splits(source, data_dir):
 
 
 def _load_digits():
-    from sklearn import datasets
-
+    try:
+        from sklearn import datasets
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "The digits are those of scikit-learn: pip install"
+            " 'symmerge_jax[experiments]'."
+        ) from error
     pixels, labels = datasets.load_digits(return_X_y=True)
     images = np.asarray(pixels, np.float32).reshape(-1, 8, 8) / np.float32(16)
     return ImageSet(images, np.asarray(labels, np.int32), "digits/all")

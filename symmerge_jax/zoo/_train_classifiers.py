@@ -19,7 +19,6 @@ import optax
 from jax import lax
 
 from symmerge_jax import networks, training
-from symmerge_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,9 @@ def train_classifiers(
     )
 
     def population_loss(params, x, y):
-        loss, accuracy = jax.vmap(functools.partial(_loss, network.apply))(params, x, y)
+        loss, accuracy = jax.vmap(
+            functools.partial(networks.classification_loss, network.apply)
+        )(params, x, y)
         return jnp.sum(loss), (jnp.mean(loss), jnp.mean(accuracy))
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -138,48 +139,6 @@ def train_classifiers(
     return ClassifierTraining(
         _spread(state, mesh), lambda state, order: epoch(state, *data, order), batch_fn
     )
-
-
-def evaluate_classifier(
-    apply: Callable[[Params, Array], Array],
-    params: Params,
-    inputs: Array,
-    labels: Array,
-    *,
-    batch_size: int = 1000,
-) -> dict[str, Array]:
-    """Return the mean cross-entropy and accuracy of one classifier.
-
-    Args:
-      apply: `apply(params, inputs) -> [S, C]` logits.
-      params: parameters of one network.
-      inputs: `[S, ...]` examples.
-      labels: `[S]` classes.
-      batch_size: examples at a time, which bounds the memory.
-
-    Returns:
-      `loss` in nats and `accuracy` in [0, 1], scalars.
-    """
-    size = min(batch_size, len(inputs))
-    whole = len(inputs) // size * size
-
-    def total(part):
-        loss, accuracy = _loss(apply, params, *part)
-        return jnp.stack([loss, accuracy]) * len(part[0])
-
-    parts = [x[:whole].reshape(-1, size, *x.shape[1:]) for x in (inputs, labels)]
-    sums = jnp.sum(lax.map(total, tuple(parts)), axis=0)
-    if whole < len(inputs):
-        sums = sums + total((inputs[whole:], labels[whole:]))
-    loss, accuracy = sums / len(inputs)
-    return {"loss": loss, "accuracy": accuracy}
-
-
-def _loss(apply, params, x, y):
-    """Return the mean cross-entropy in nats and the accuracy of a batch."""
-    logits = apply(params, x)
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, y)
-    return jnp.mean(loss), jnp.mean(jnp.argmax(logits, axis=-1) == y)
 
 
 def _spread(state, mesh):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symmerge_jax import autoencoders, symmetry, testing
+from symmerge_jax import autoencoders, metanets, symmetry, testing
 
 # Float32 rounding through one message-passing step and the readout.
 TOLERANCE = 5e-6
@@ -125,4 +125,4 @@ def test_probes_of_classifiers_are_images(describe, key):
 @pytest.mark.parametrize("options", [(0, (2,), 3), (2, (2,), 0)])
 def test_sizes_of_a_probe_are_checked(options):
     with pytest.raises(ValueError, match="must be >= 1"):
-        autoencoders.ProbeEncoder(*options)
+        metanets.ProbeEncoder(*options)

@@ -87,7 +87,7 @@ def test_inputs_are_divided_by_their_root_mean_square(describe, monkeypatch):
             seen["scale"] = self.input_scale
             super().__post_init__()
 
-    monkeypatch.setitem(autoencoders.ENCODERS, "scale_gmn", Spy)
+    monkeypatch.setitem(metanets.ENCODERS, "scale_gmn", Spy)
     architecture, encoder, decoder, statistics = describe({"scale_inputs": True})
     statistics[("dense_1", "kernel")] = (3.0, 4.0)
     statistics[("dense_1", "bias")] = (0.0, 0.0)
@@ -134,7 +134,7 @@ def test_affine_head_uses_mean_and_std(describe):
     architecture, _, _, statistics = describe()
     statistics[("dense_1", "bias")] = (5.0, 0.0)
     network = autoencoders.build(*describe()).network
-    shapes = autoencoders.tensor_shapes(network.init(jax.random.key(0)))
+    shapes = symmetry.tensor_shapes(network.init(jax.random.key(0)))
     moments = autoencoders.moments_of(statistics, shapes)
     assert moments[[path for path, _ in shapes].index(("dense_1", "bias"))] == (5, 1)
 
@@ -177,7 +177,7 @@ def test_neural_graphs_standardise_and_choose_their_latent(describe, kind):
     architecture, _, decoder, statistics = describe()
     encoder = {"kind": kind, "width": 8, "num_layers": 1, "num_frequencies": 3}
     plain, scaled = (
-        autoencoders.build_encoder(
+        metanets.build_encoder(
             architecture, encoder | {"scale_inputs": scale}, statistics
         )
         for scale in (False, True)
@@ -208,8 +208,8 @@ def test_neural_graphs_standardise_and_choose_their_latent(describe, kind):
 def test_encoders_of_weights_have_features_of_neurons(describe, kind, options, size):
     architecture, _, _, statistics = describe()
     encoder = {"kind": kind, "width": 8, "num_layers": 2, **options}
-    assert set(encoder) <= set(autoencoders.encoder_keys(kind))
-    built = autoencoders.build_node_encoder(architecture, encoder, statistics)
+    assert set(encoder) <= set(metanets.encoder_keys(kind))
+    built = metanets.build_node_encoder(architecture, encoder, statistics)
     network = networks.build(architecture)
 
     def run(key):
@@ -224,14 +224,14 @@ def test_encoders_of_weights_have_features_of_neurons(describe, kind, options, s
 def test_a_probe_has_no_features_of_neurons(describe):
     architecture, _, _, statistics = describe()
     with pytest.raises(ValueError, match="'probe' has no features of neurons"):
-        autoencoders.build_node_encoder(architecture, {"kind": "probe"}, statistics)
+        metanets.build_node_encoder(architecture, {"kind": "probe"}, statistics)
 
 
 def test_an_encoder_names_its_keys():
     common = {"kind", "width", "latent_size", "num_probes"}
-    assert set(autoencoders.encoder_keys("probe")) == common
-    keys = set(autoencoders.encoder_keys("neural_graphs"))
+    assert set(metanets.encoder_keys("probe")) == common
+    keys = set(metanets.encoder_keys("neural_graphs"))
     assert {"norm", "frequency_scale", "scale_inputs", "input_value"} | common <= keys
     assert not {"topology", "input_moments", "num_heads", "io", "parent"} & keys
     with pytest.raises(ValueError, match="Unknown encoder kind 'gnn'"):
-        autoencoders.encoder_keys("gnn")
+        metanets.encoder_keys("gnn")

@@ -177,10 +177,10 @@ def test_json_that_is_no_canonicalizer_is_refused(saved):
 
 
 def test_weights_of_another_description_are_refused(saved, canonicalizer):
-    edit(saved, encoder={**canonicalizer.encoder, "width": 5})
+    edit(saved, encoder={**canonicalizer.encoder_options, "width": 5})
     with pytest.raises(ValueError, match=r"tensor 'decoder/.* has shape .*describes"):
         autoencoders.load_canonicalizer(saved)
-    edit(saved, encoder={**canonicalizer.encoder, "num_probes": 0})
+    edit(saved, encoder={**canonicalizer.encoder_options, "num_probes": 0})
     with pytest.raises(ValueError, match=r"'probe/params/.*describes None"):
         autoencoders.load_canonicalizer(saved)
 
@@ -228,7 +228,7 @@ def test_canonicalisers_of_version_1_are_read(saved, canonicalizer):
     del content["sha256"]
     path.write_text(json.dumps(content))
     loaded = autoencoders.load_canonicalizer(saved)
-    assert loaded.encoder == canonicalizer.encoder
+    assert loaded.encoder_options == canonicalizer.encoder_options
     path.write_text(json.dumps(content | {"version": 2}))
     with pytest.raises(ValueError, match=r"canonicalizer\.json' is damaged"):
         autoencoders.load_canonicalizer(saved)

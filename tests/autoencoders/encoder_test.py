@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from symmerge_jax import autoencoders, graphs, testing
+from symmerge_jax import autoencoders, graphs, metanets, testing
 
 
 class FreeSize(nn.Module):
@@ -24,7 +24,7 @@ class FreeSize(nn.Module):
 @pytest.mark.slow
 def test_the_encoder_alone_is_that_of_the_autoencoder(describe, key):
     architecture, encoder, decoder, statistics = describe({"num_probes": 3})
-    alone = autoencoders.build_encoder(architecture, encoder, statistics)
+    alone = metanets.build_encoder(architecture, encoder, statistics)
     whole = autoencoders.build(architecture, encoder, decoder, statistics)
     variables = jax.jit(whole.init)(key)
     decoder_variables = variables.pop("decoder")
@@ -44,7 +44,7 @@ def test_the_encoder_alone_is_that_of_the_autoencoder(describe, key):
 def test_probes_and_decoder_follow_the_latent_size_of_a_module(
     describe, monkeypatch, latent_size, expected
 ):
-    monkeypatch.setitem(autoencoders.ENCODERS, "free", FreeSize)
+    monkeypatch.setitem(metanets.ENCODERS, "free", FreeSize)
     architecture, _, decoder, statistics = describe()
     encoder = {"kind": "free", "width": 3, "num_probes": 2, "latent_size": latent_size}
     model = autoencoders.build(architecture, encoder, decoder, statistics)

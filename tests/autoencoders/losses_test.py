@@ -1,8 +1,18 @@
+import json
+import os
+import pathlib
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from symmerge_jax import autoencoders, networks, symmetry
+
+GOLDEN = pathlib.Path(
+    os.environ.get("SYMMERGE_GOLDEN")
+    or pathlib.Path(__file__).parents[1] / "golden" / "golden.json"
+)
 
 
 def test_functional_loss_and_psnr_against_numpy(key):
@@ -18,7 +28,7 @@ def test_functional_loss_and_psnr_against_numpy(key):
 def test_render_is_the_formula_of_a_siren(canonicalizer, population):
     network = canonicalizer.autoencoder.network
     grid = networks.coordinate_grid(2, 3)
-    images = autoencoders.render(network, population, grid)
+    images = networks.render(network, population, grid)
     assert images.shape == (7, 6, 1)
     one = jax.tree.map(lambda x: np.asarray(x[4], np.float64), population)
     x = grid.astype(np.float64)
@@ -54,3 +64,23 @@ def test_weight_loss_against_numpy_and_for_twins(canonicalizer, population, key)
 def test_weight_loss_refuses_scales_of_another_tree(canonicalizer, population):
     with pytest.raises(ValueError):
         autoencoders.weight_loss(population, population, canonicalizer.spec, {"a": 1.0})
+
+
+def test_distillation_loss_is_that_of_the_public_code():
+    golden = json.loads(GOLDEN.read_text())
+    if (case := golden.get("knowledge_distillation_loss")) is None:
+        pytest.skip(f"{GOLDEN} has no distillation loss")
+    with jax.enable_x64(True):
+        numbers = jnp.arange(30.0).reshape(3, 10)
+        found = autoencoders.distillation_loss(
+            jnp.sin(numbers), jnp.cos(numbers), temperature=case["T"]
+        )
+    assert float(found) == pytest.approx(case["value"], abs=1e-12)
+
+
+def test_distillation_loss_is_zero_for_the_teacher_and_blind_to_an_offset():
+    teacher = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
+    zero = autoencoders.distillation_loss(teacher + 3, teacher)
+    np.testing.assert_allclose(zero, np.zeros(2), atol=1e-6)
+    worse = autoencoders.distillation_loss(-teacher, teacher)
+    assert worse.shape == (2,) and worse.min() > 0.1

@@ -2,14 +2,14 @@ import jax
 import numpy as np
 import pytest
 
-from symmerge_jax import autoencoders, symmetry, testing
+from symmerge_jax import metanets, symmetry, testing
 
 
 @pytest.fixture(scope="module")
 def model(describe):
     architecture, encoder, _, statistics = describe()
-    encoder = autoencoders.build_encoder(architecture, encoder, statistics)
-    return autoencoders.predictor(encoder, 3, hidden_sizes=[5])
+    encoder = metanets.build_encoder(architecture, encoder, statistics)
+    return metanets.make_predictor(encoder, 3, hidden_sizes=[5])
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def test_variables_are_those_of_the_encoder_and_a_head(model, describe):
 def test_a_key_switches_the_dropout_of_the_head_on(describe, key):
     architecture, _, _, statistics = describe()
     probe = {"kind": "probe", "width": 4, "num_probes": 3}
-    encoder = autoencoders.build_encoder(architecture, probe, statistics)
-    model = autoencoders.predictor(encoder, 2, hidden_sizes=[32], dropout=0.5)
+    encoder = metanets.build_encoder(architecture, probe, statistics)
+    model = metanets.make_predictor(encoder, 2, hidden_sizes=[32], dropout=0.5)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     variables = testing.random_params(jax.random.key(1), shapes, std=0.8)
     params = testing.random_params(key, model.network)
@@ -57,4 +57,4 @@ def test_a_key_switches_the_dropout_of_the_head_on(describe, key):
 @pytest.mark.parametrize("options", [(0,), (2, (0,)), (2, (3,), 1.0), (2, (), -0.1)])
 def test_options_of_a_head_are_checked(options):
     with pytest.raises(ValueError, match=r"sizes >= 1 and dropout in \[0, 1\)"):
-        autoencoders.MLPHead(*options)
+        metanets.MLPHead(*options)

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.train import _inr_evaluation
+from experiments.train import _measures
 from symmerge_jax import autoencoders, networks, symmetry, testing, zoo
 
 ARCHITECTURE = {"kind": "siren", "layer_sizes": [2, 4, 1]}
@@ -45,8 +45,8 @@ def silence(canonicalizer, part):
 
 
 def errors_of(canonicalizer, inrs):
-    result = _inr_evaluation.reconstruct(canonicalizer, inrs, GRID)
-    return result.measures["mse"], _inr_evaluation.without_parts(
+    result = _measures.reconstruct(canonicalizer, inrs, GRID)
+    return result.measures["mse"], _measures.without_parts(
         canonicalizer, inrs, GRID, result.originals
     )
 
@@ -60,7 +60,7 @@ def test_the_error_without_a_part_is_that_of_decoding_its_mean(inrs):
     parts = jax.jit(model.encode_parts)(variables, inrs.params)
     latents = parts["encoder"] + np.mean(parts["probe"], axis=0, keepdims=True)
     outputs, targets = (
-        autoencoders.render(NETWORK, params, GRID)
+        networks.render(NETWORK, params, GRID)
         for params in (model.decode(variables, latents), inrs.params)
     )
     expected = float(np.mean((outputs - targets) ** 2))
@@ -97,10 +97,10 @@ def test_networks_are_decoded_once_and_compared_on_and_off_the_grid(inrs, monkey
         return decoded
 
     monkeypatch.setattr(autoencoders.Canonicalizer, "reconstruct", counted)
-    result = _inr_evaluation.reconstruct(canonicalizer, inrs, GRID)
+    result = _measures.reconstruct(canonicalizer, inrs, GRID)
     assert len(calls) == 1
     before, after = (
-        np.asarray(autoencoders.render(NETWORK, params, GRID))
+        np.asarray(networks.render(NETWORK, params, GRID))
         for params in (inrs.params, decoded)
     )
     np.testing.assert_allclose(result.originals, before, atol=1e-5)
@@ -113,7 +113,7 @@ def test_networks_are_decoded_once_and_compared_on_and_off_the_grid(inrs, monkey
     assert measures["mse_image_inr"] == pytest.approx(own, rel=1e-4)
     points = np.random.default_rng(1).uniform(-1, 1, (1000, 2)).astype(np.float32)
     before, after = (
-        np.asarray(autoencoders.render(NETWORK, params, points))
+        np.asarray(networks.render(NETWORK, params, points))
         for params in (inrs.params, decoded)
     )
     # Other points, so equal up to the spread of a mean over 1,000 of them.

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from experiments import harness
+from experiments import harness, populations
 from experiments.compare import _methods, interpolate
-from experiments.populations import _inr_data, make_zoo
+from experiments.populations import make_zoo
 from symmerge_jax import zoo
 from tests.experiments import configs
 
@@ -203,7 +203,7 @@ def test_images_come_from_their_source_where_the_zoo_has_none(data_dir):
     config = interpolate.default_config()
 
     def find_images(inrs, size):
-        return _inr_data.find_images(config, interpolate.default_config(), inrs, size)
+        return populations.find_images(config, interpolate.default_config(), inrs, size)
 
     assert find_images(inrs, (28, 28)) is None
     config.images.source, config.images.dir = "mnist", str(data_dir)

@@ -131,11 +131,11 @@ def test_mnist_variants_run(tmp_path, data_dir):
 
 
 def test_digits_are_divided_into_parts_that_share_nothing():
-    found, again = (merge_mlps.plan(tiny()).mlps for _ in range(2))
-    assert (len(found.train["labels"]), len(found.test["labels"])) == (96, 24)
-    train = {row.tobytes() for row in found.train["inputs"]}
-    assert not train & {row.tobytes() for row in found.test["inputs"]}
-    np.testing.assert_array_equal(found.test["inputs"], again.test["inputs"])
+    found, again = (merge_mlps.plan(tiny()).mlps.task for _ in range(2))
+    assert (len(found.train.targets), len(found.test.targets)) == (96, 24)
+    train = {row.tobytes() for row in found.train.inputs}
+    assert not train & {row.tobytes() for row in found.test.inputs}
+    np.testing.assert_array_equal(found.test.inputs, again.test.inputs)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ import jax
 import numpy as np
 import pytest
 
+import symmerge_jax
 from experiments.compare import _bring, _methods
 from symmerge_jax import alignment, networks, symmetry, testing
+from tests.experiments import cnns
 
+IMAGES = np.random.default_rng(0).uniform(-1, 1, (6, 8, 8, 1)).astype(np.float32)
 INPUTS = np.random.default_rng(0).uniform(-1, 1, (12, 5)).astype(np.float32)
 DATA = {"inputs": INPUTS}
 FAST = {"batch_size": 4, "eval_size": 8, "num_steps": 2, "eval_every": 1}
@@ -198,3 +201,19 @@ def test_an_autoencoder_has_its_colour_in_what_it_decodes():
         _methods.style(name).color for name in ("naive", "matching", "closed_form")
     }
     assert len(colors) == 6 and not colors & alone
+
+
+@pytest.mark.slow
+def test_the_frame_of_a_mean_does_not_matter():
+    """Aligned to a network as it is, or both balanced: the midpoint is the same."""
+    network, batch = cnns.random_networks(2)
+    a, b = (jax.tree.map(lambda x, i=i: x[i], batch) for i in (0, 1))
+    aligned = symmerge_jax.align(a, b, network.spec).params
+    in_frame_of_a = jax.tree.map(lambda x, y: (x + y) / 2, a, aligned)
+    balanced = symmerge_jax.merge([a, b], network.spec).params
+    proof = alignment.compare(
+        network.apply, in_frame_of_a, balanced, network.spec, inputs=IMAGES
+    )
+    assert proof.max_difference < 1e-5 * proof.output_scale
+    apart = jax.tree.map(lambda x, y: np.abs(x - y).max(), in_frame_of_a, balanced)
+    assert max(jax.tree.leaves(apart)) > 1e-2

@@ -67,7 +67,7 @@ def test_every_network_has_hyperparameters_of_its_own(made):
 def test_measures_are_those_of_the_stored_weights(made):
     network = networks.build(made.architecture)
     logits = jax.vmap(network.apply, (0, None))(
-        made.params, zoo.classifier_inputs(TEST.images)
+        made.params, networks.classifier_inputs(TEST.images)
     )
     accuracy = np.mean(np.argmax(logits, axis=-1) == TEST.labels[None], axis=1)
     np.testing.assert_allclose(made.metrics["test_accuracy"], accuracy, atol=1e-6)
@@ -98,10 +98,10 @@ def test_all_networks_of_rows_of_pixels_are_taken():
 def test_inputs_keep_the_order_of_the_pixels():
     images = np.arange(6, dtype=np.uint8).reshape(1, 2, 3) * 51
     expected = [-1, -0.6, -0.2, 0.2, 0.6, 1]
-    flat = zoo.classifier_inputs(images, (6,))
+    flat = networks.classifier_inputs(images, (6,))
     np.testing.assert_allclose(flat, [expected], atol=1e-6)
     for shape in (None, (2, 3, 1), [2, 3, 1]):
-        whole = zoo.classifier_inputs(images, shape)
+        whole = networks.classifier_inputs(images, shape)
         np.testing.assert_array_equal(whole, flat.reshape(1, 2, 3, 1))
 
 

@@ -139,7 +139,7 @@ def test_load_or_generate_makes_the_file_once(image_set, tmp_path):
 def test_uint8_images_are_scaled(image_set):
     pixels = np.rint(image_set.images * 255).astype(np.uint8)
     made = generate(zoo.ImageSet(pixels, image_set.labels, "a"))
-    scaled = zoo.ImageSet(zoo.to_unit_range(pixels), image_set.labels, "a")
+    scaled = zoo.ImageSet(networks.to_unit_range(pixels), image_set.labels, "a")
     assert_same_weights(made, generate(scaled))
     assert made.images.dtype == np.uint8
 

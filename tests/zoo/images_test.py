@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from symmerge_jax import zoo
+from symmerge_jax import networks, zoo
 
 
 def write_idx(path, array):
@@ -55,7 +55,7 @@ def test_real_files_are_read(data_dir, source):
     found = zoo.load_images(source, "test", data_dir)
     assert found.images.shape == (10_000, 28, 28)
     mean = {"mnist": 0.1325, "fashion_mnist": 0.2868}[source]
-    assert zoo.to_unit_range(found.images).mean() == pytest.approx(mean, abs=1e-3)
+    assert networks.to_unit_range(found.images).mean() == pytest.approx(mean, abs=1e-3)
 
 
 def test_missing_file_is_named_with_the_remedy(tmp_path):

@@ -39,7 +39,7 @@ def train(blobs, *, num_networks=2, start=None, seed=0, **options):
 def test_training_learns_and_networks_differ(blobs):
     state, losses = train(blobs, num_epochs=20)
     assert losses[-1] < losses[0] / 2
-    evaluate = jax.vmap(zoo.evaluate_classifier, (None, 0, None, None))
+    evaluate = jax.vmap(networks.evaluate_classifier, (None, 0, None, None))
     found = evaluate(NETWORK.apply, state.params, *map(jnp.asarray, blobs))
     assert (found["accuracy"] > 0.95).all()
     first, second = state.params["dense_0"]["kernel"]
@@ -98,7 +98,7 @@ def test_evaluation_is_the_formula_whatever_the_batch(blobs, key):
         "accuracy": np.mean(logits.argmax(1) == labels),
     }
     for batch_size in (10, 64, 1000):
-        found = zoo.evaluate_classifier(
+        found = networks.evaluate_classifier(
             NETWORK.apply, params, inputs, labels, batch_size=batch_size
         )
         for name, value in expected.items():

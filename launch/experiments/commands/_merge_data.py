@@ -135,13 +135,15 @@ def measure(
 def _pixels(images: np.ndarray, network: networks.Network) -> np.ndarray:
     """Return images as a network reads them: rows in [0, 1], or whole in [-1, 1]."""
     if len(network.input_shape) > 1:
-        return zoo.classifier_inputs(images)
-    return zoo.to_unit_range(images).reshape(len(images), -1)
+        return networks.classifier_inputs(images)
+    return networks.to_unit_range(images).reshape(len(images), -1)
 
 
 def _classification(network: networks.Network):
     def losses(params, data):
-        found = zoo.evaluate_classifier(network.apply, params, data["x"], data["y"])
+        found = networks.evaluate_classifier(
+            network.apply, params, data["x"], data["y"]
+        )
         return {"loss": found["loss"], "error": 1 - found["accuracy"]}
 
     return losses

@@ -12,7 +12,7 @@ import numpy as np
 from experiments import harness
 from experiments.compare import _old_methods as _methods
 from experiments.populations import _align_population
-from symmerge_jax import alignment, autoencoders, deep_align, networks, symmetry
+from symmerge_jax import alignment, deep_align, networks, symmetry
 from symmerge_jax.typing import Params
 
 BLOCKS = {
@@ -267,7 +267,7 @@ def make_solver(
             some = jax.tree.map(lambda x: x[:size], rows)
             compiled[shape] = program.lower(variables, shared, *some).compile()
         start = time.perf_counter()
-        element = autoencoders.map_batches(
+        element = networks.map_batches(
             lambda rows: compiled[shape](variables, shared, *rows), rows, size
         )
         seconds = (time.perf_counter() - start) / len(pairs)
@@ -276,7 +276,7 @@ def make_solver(
             network.apply, b, element, network.spec, inputs=inputs
         )
         proof.require(f"A network, when aligned by {name!r},")
-        moved = autoencoders.map_batches(
+        moved = networks.map_batches(
             lambda rows: _act(network.spec)(*rows), (element, b), size
         )
         return Solved(moved, seconds, proof.max_difference / proof.output_scale)

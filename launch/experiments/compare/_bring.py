@@ -317,9 +317,7 @@ def move(
       chunk_size: networks that are moved at once.
     """
     act = _acting(spec, fold)
-    return autoencoders.map_batches(
-        lambda rows: act(*rows), (elements, params), chunk_size
-    )
+    return networks.map_batches(lambda rows: act(*rows), (elements, params), chunk_size)
 
 
 def flatten(crowds: Any) -> Any:
@@ -336,7 +334,7 @@ def timed(function: Callable[[Any], Any], rows: Any, size: int) -> tuple[Any, fl
     """Return `function` of all rows, some at a time, and seconds without compiling."""
     function(jax.tree.map(lambda x: x[:size], rows))
     start = time.perf_counter()
-    found = autoencoders.map_batches(function, rows, size)
+    found = networks.map_batches(function, rows, size)
     return found, time.perf_counter() - start
 
 
@@ -358,7 +356,7 @@ class _Program:
             self._compiled[kind] = self._function.lower(*arguments).compile()
         program = functools.partial(self._compiled[kind], *shared)
         start = time.perf_counter()
-        found = autoencoders.map_batches(lambda some: program(*some), rows, size)
+        found = networks.map_batches(lambda some: program(*some), rows, size)
         return found, time.perf_counter() - start
 
 

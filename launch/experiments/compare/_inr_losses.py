@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.compare import _paths
-from symmerge_jax import autoencoders, merging, networks, zoo
+from symmerge_jax import merging, networks, zoo
 from symmerge_jax.typing import Array, Params
 
 MEASURES = {
@@ -63,9 +63,7 @@ def loss_curves(
     rows = {"ends": ends, "params_a": params_a}
     if images is not None:
         rows["image"] = images.reshape(len(images), -1)
-    return autoencoders.map_batches(
-        lambda rows: program(rows, variables), rows, chunk_size
-    )
+    return networks.map_batches(lambda rows: program(rows, variables), rows, chunk_size)
 
 
 def renderer(

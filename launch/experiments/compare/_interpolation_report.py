@@ -9,7 +9,7 @@ from experiments import harness
 from experiments.compare import _curves, _inr_losses, _inr_paths, _methods
 from experiments.harness import Number
 from experiments.populations import families
-from experiments.train import _encoders
+from experiments.train import _trained
 from symmerge_jax import plots, symmetry
 
 _NOISE = "noise (standard deviation)"
@@ -36,7 +36,7 @@ class Cell(NamedTuple):
         name = f"{self.family}_{self.sigma:g}_{self.method}"
         if self.encoder is None:
             return name
-        return f"{name}_{_encoders.file_name(self.encoder)}"
+        return f"{name}_{_trained.file_name(self.encoder)}"
 
     @property
     def key(self) -> str:

@@ -22,10 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import config_dict
 
-from experiments import harness, latents
+from experiments import harness, latents, populations
 from experiments.compare import _failure_report, _inr_losses, _inr_paths
-from experiments.populations import _inr_data, families
-from experiments.train import _encoders
+from experiments.populations import families
+from experiments.train import _trained
 from symmerge_jax import merging, zoo
 from symmerge_jax.typing import Array, Params
 
@@ -77,7 +77,7 @@ class Plan:
       options: of `_inr_paths.measurer`.
     """
 
-    encoders: dict[str, _encoders.Encoder]
+    encoders: dict[str, _trained.TrainedRun]
     inrs: zoo.Zoo
     images: np.ndarray | None
     size: tuple[int, int]
@@ -106,7 +106,7 @@ def plan(config: harness.Config) -> Plan:
         )
     least = {"num_networks": 1, "num_points": 3, "num_random_starts": 0}
     harness.at_least(config, **least, chunk_size=1)
-    compared = _encoders.open_encoders(config.canonicalizers.to_dict())
+    compared = _trained.open_encoders(config.canonicalizers.to_dict())
     if compared.experiment != "autoencode":
         raise ValueError(
             "config.canonicalizers are autoencoders of classifiers, but the paths are"
@@ -117,7 +117,7 @@ def plan(config: harness.Config) -> Plan:
     inrs = _inr_paths.held_out(
         compared.zoo, compared.parts["test"], num, config.seed, folder
     )
-    images = _inr_data.find_images(config, default_config(), inrs, compared.size)
+    images = populations.find_images(config, default_config(), inrs, compared.size)
     return Plan(
         encoders={encoder.name: encoder for encoder in compared.encoders},
         inrs=inrs,

@@ -16,15 +16,15 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import config_dict
 
-from experiments import harness
+from experiments import harness, populations
 from experiments.compare import _inr_paths, _interpolation_report
-from experiments.populations import _inr_data, families
-from experiments.train import _encoders, autoencode
+from experiments.populations import families
+from experiments.train import _trained, autoencode
 from symmerge_jax import autoencoders, zoo
 
 Cell = _interpolation_report.Cell
@@ -130,7 +130,7 @@ def plan(config: harness.Config) -> Plan:
     harness.at_least(config, **least, num_random_starts=0)
 
     def train_and_open(folder: pathlib.Path) -> Networks:
-        autoencode.run(config.autoencoder, folder / "autoencoder")
+        harness.run(autoencode.EXPERIMENT, config.autoencoder, folder / "autoencoder")
         return _open(config, folder / "autoencoder")
 
     networks = train_and_open
@@ -219,13 +219,13 @@ def _open(config: harness.Config, source: pathlib.Path) -> Networks:
     trained = harness.check_config(
         harness.load_config(source / "config.json"), autoencode.default_config()
     )
-    data = _inr_data.load(trained, source)
+    data = populations.inr_source(trained).load(source)
     zoo.require_architecture(data.zoo, canonicalizer.architecture)
     num, seed = config.num_networks, config.seed
     inrs = _inr_paths.held_out(data.zoo, data.parts["test"], num, seed, source)
     families.check_source(config.families, inrs)
-    size = (data.height, data.width)
-    images = _inr_data.find_images(config, default_config(), inrs, size)
+    size: Any = data.task.size
+    images = populations.find_images(config, default_config(), inrs, size)
     return Networks(canonicalizer, inrs, images, size)
 
 
@@ -239,7 +239,7 @@ def _open_others(config: harness.Config) -> dict[str, autoencoders.Canonicalizer
             " config.canonicalizer holds out: give it too."
         )
     named = {"canonicalizer": config.canonicalizer, **config.canonicalizers.to_dict()}
-    opened = _encoders.open_encoders(named).encoders
+    opened = _trained.open_encoders(named).encoders
     found = {encoder.name: encoder.canonicalizer for encoder in opened}
     return {name: found[name] for name in config.canonicalizers}
 

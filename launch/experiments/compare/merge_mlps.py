@@ -25,8 +25,8 @@ from ml_collections import ConfigDict, config_dict
 
 from experiments import harness
 from experiments.compare import _bring, _curves, _methods, _paths
-from experiments.populations import _align_population, _mlp_training
-from symmerge_jax import plots
+from experiments.populations import _mlp_training
+from symmerge_jax import learning, plots
 
 METHODS = (
     *("naive", "balanced", "matching_p", "matching", "matching_p_best"),
@@ -219,7 +219,7 @@ def tables(results: harness.Results) -> list[harness.Table]:
 def _context(mlps: _mlp_training.Plan, options: Mapping[str, Any]) -> _bring.Context:
     return _bring.Context(
         network=mlps.network,
-        task=_align_population.make_loss(mlps.network),
+        task=functools.partial(learning.task_losses, mlps.network),
         options=options,
         chunk_size=1,
     )
@@ -236,7 +236,7 @@ def _measure(plan: Plan, bring, task, params, pair: int) -> dict[str, np.ndarray
     """Return the curves `[T]` of a pair, and what the method says of it."""
     mlps, key = plan.mlps, jax.random.fold_in(jax.random.key(plan.seed), pair)
     two = jax.tree.map(lambda x: x[None, 2 * pair : 2 * pair + 2], params)
-    brought = bring(_bring.Crowds(two, key[None], data=mlps.train))
+    brought = bring(_bring.Crowds(two, key[None], data=mlps.task.train._asdict()))
     arrays: dict[str, Any] = {
         "seconds": brought.seconds,
         "function_error": brought.function_error[0],
@@ -249,8 +249,8 @@ def _measure(plan: Plan, bring, task, params, pair: int) -> dict[str, np.ndarray
             "converged": result.converged[0],
         }
     a, b = (jax.tree.map(lambda x, e=e: x[:, e], brought.params) for e in (0, 1))
-    for split, data in (("train", mlps.train), ("test", mlps.test)):
-        found = _paths.between(task, a, b, plan.num_points, data)
+    for split, data in (("train", mlps.task.train), ("test", mlps.task.test)):
+        found = _paths.between(task, a, b, plan.num_points, data._asdict())
         arrays[f"{split}_loss"] = found["loss"][0]
         arrays[f"{split}_accuracy"] = 1 - found["error"][0]
     return arrays

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments import harness
 from experiments.latents import _numbers
-from experiments.train import _inr_evaluation
+from symmerge_jax import learning
 
 
 class Map(NamedTuple):
@@ -63,7 +63,7 @@ def lay_out(
     """
     place = MAPS[name][1]
     latents, orbit = latents.astype(np.float64), orbit.astype(np.float64)
-    spread = _inr_evaluation.relative_spread(orbit[None])[0]
+    spread = learning.orbit_spread(orbit[None])[0]
     is_point = spread < _numbers.ROUNDING
     return place(latents, None if is_point else orbit, network, len(orbit), seed)
 

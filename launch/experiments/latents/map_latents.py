@@ -26,8 +26,8 @@ import symmerge_jax
 from experiments import harness
 from experiments.latents import _maps, _numbers, _report
 from experiments.populations import families
-from experiments.train import _encoders, _inr_evaluation
-from symmerge_jax import autoencoders, networks, symmetry, training, zoo
+from experiments.train import _measures, _trained
+from symmerge_jax import networks, symmetry, training, zoo
 from symmerge_jax.typing import Params
 
 BASELINES = ("closed form", "raw weights")
@@ -76,7 +76,7 @@ class Plan:
       values: that of the networks in "train" and "test".
     """
 
-    encoders: list[_encoders.Encoder]
+    encoders: list[_trained.TrainedRun]
     spec: symmetry.SymmetrySpec
     train: zoo.Zoo
     test: zoo.Zoo
@@ -105,7 +105,7 @@ def plan(config: harness.Config) -> Plan:
         raise ValueError(
             f"config.num_twins must lie in 3..4096, got {config.num_twins}."
         )
-    compared = _encoders.open_encoders(
+    compared = _trained.open_encoders(
         config.canonicalizers.to_dict(), reserved=BASELINES
     )
     held_out = compared.parts["test"]
@@ -172,7 +172,7 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     numbers = {}
     with training.Progress(len(features), "measure", "encoder") as progress:
         for name, function in features.items():
-            file = folder / f"numbers/{_encoders.file_name(name)}.json"
+            file = folder / f"numbers/{_trained.file_name(name)}.json"
             make = functools.partial(_encode, plan, function)
             kept = functools.partial(latents.get, name)
             numbers[name] = _measure(plan, file, kept if name in latents else make)
@@ -224,10 +224,10 @@ def _features(plan: Plan) -> dict[str, Callable[[Params], Any]]:
         for encoder in plan.encoders
     }
     return encoders | {
-        "closed form": lambda params: _inr_evaluation.flat(
-            autoencoders.map_batches(closed_form, params, 512)
+        "closed form": lambda params: _measures.flat(
+            networks.map_batches(closed_form, params, 512)
         ),
-        "raw weights": _inr_evaluation.flat,
+        "raw weights": _measures.flat,
     }
 
 

@@ -22,18 +22,19 @@ import jax
 
 from experiments import harness
 from experiments.paper import (
+    _contents,
+    _plan,
     _report,
-    _report_sections,
-    _reproduce_plan,
-    _reproduce_state,
+    _sections,
+    _state,
     _time_limit,
 )
 from symmerge_jax import training
 
-comparisons = _reproduce_plan.comparisons
-make_config = _reproduce_plan.make_config
-stage = _reproduce_plan.stage
-stages = _reproduce_plan.stages
+comparisons = _plan.comparisons
+make_config = _plan.make_config
+stage = _plan.stage
+stages = _plan.stages
 
 _FAILURES = (ValueError, TypeError, FloatingPointError, OSError, RuntimeError)
 
@@ -64,7 +65,7 @@ def run(
     time_limit: str | None = None,
     command: str = "reproduce",
 ) -> Outcome:
-    """Make what is missing, go on with what was stopped, and write the report.
+    """Make what is missing, resume what was stopped, and write the report.
 
     A stage is done when its output is complete and was made with its config from the
     present outputs of what it needs. One that is damaged or was made otherwise is made
@@ -83,95 +84,75 @@ def run(
       What is left.
 
     Raises:
-      ValueError: a config or a name that cannot be; a stage alone whose needs are not
-        done; an output in the way that was not made here.
+      ValueError: an invalid config or name; a stage alone whose needs are not done; an
+        output in the way that was not made here.
       StageError: a stage failed.
     """
     folder = pathlib.Path(workdir).expanduser().absolute()
-    plan = _reproduce_plan.read(config, folder)
+    plan = _plan.read(config, folder)
     _check_names(plan, {"only": only, "redo": redo})
     seconds = None if time_limit is None else _time_limit.parse(time_limit)
     limit = _time_limit.TimeLimit(seconds)
     wanted = [name for name in plan if not only or name in only]
     for one in plan.values():
-        _reproduce_state.relocate(one)
-    found = _reproduce_state.statuses(plan, folder, redo=tuple(redo))
+        _state.relocate(one)
+    found = _state.statuses(plan, folder, redo=tuple(redo))
     if only:
         _check_needs(plan, found, wanted)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with limit:
             for number, name in enumerate(wanted, 1):
-                found[name] = _reproduce_state.status(
+                found[name] = _state.status(
                     plan[name], found, folder, redo=name in redo
                 )
                 title = f"stage {number}/{len(wanted)} {name}"
                 with _naming(name, command):
                     _finish(plan[name], folder, found[name], title)
-                found[name] = _reproduce_state.Status("done")
+                found[name] = _state.Status("done")
     except (training.Interrupted, _time_limit.TimeIsUp):
         limit.cancel()
         if not limit.is_up:
             raise
     except StageError:
-        _write_report(config.title, plan, folder, command)
+        _write_report(config, plan, folder, command)
         raise
-    path = _write_report(config.title, plan, folder, command)
+    path = _write_report(config, plan, folder, command)
     left = tuple(name for name in wanted if found[name].state != "done")
     return Outcome(left, path)
 
 
 def list_stages(config: harness.Config, workdir: str | os.PathLike) -> str:
-    """Return a table of all stages: state, seconds, and what is to be done.
-
-    Args:
-      config: from `make_config`.
-      workdir: folder of the reproduction.
-
-    Returns:
-      Text, a line for each stage.
-
-    Raises:
-      ValueError: a config that cannot be.
-    """
+    """Return a table of all stages as text: state, seconds, and what is to be done."""
     folder = pathlib.Path(workdir).expanduser().absolute()
-    plan = _reproduce_plan.read(config, folder)
-    lines = []
-    width = max(map(len, plan))
-    for name, found in _reproduce_state.statuses(plan, folder).items():
-        record = _reproduce_state.read_record(plan[name], folder)
-        seconds = _report_sections.seconds_of(record)
-        time_text = "-" if seconds is None else f"{seconds:.0f} s"
-        line = f"{name:<{width}}  {found.state:<10}  {time_text:>8}  {found.reason}"
-        lines.append(line.rstrip())
-    return "\n".join(lines)
+    plan = _plan.read(config, folder)
+    rows = []
+    for name, status in _state.statuses(plan, folder).items():
+        seconds = _contents.seconds_of(_state.read_record(plan[name], folder))
+        rows.append((name, status.state, harness.Number(seconds, ".0f"), status.reason))
+    columns = ("stage", "state", "seconds", "reason")
+    return harness.to_text([harness.Table("", columns, rows)])
 
 
 def write_report(
     config: harness.Config, workdir: str | os.PathLike, *, command: str = "reproduce"
 ) -> pathlib.Path:
-    """Write `report.md`, its figures and `report.html` from what is there.
+    """Write `report.md`, which is returned, its figures and `report.html`.
 
     Args:
       config: from `make_config`.
       workdir: folder of the reproduction.
       command: the command line that makes it, which the tables name.
-
-    Returns:
-      The file `report.md`.
-
-    Raises:
-      ValueError: a config that cannot be.
     """
     folder = pathlib.Path(workdir).expanduser().absolute()
-    plan = _reproduce_plan.read(config, folder)
+    plan = _plan.read(config, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return _write_report(config.title, plan, folder, command)
+    return _write_report(config, plan, folder, command)
 
 
-def _write_report(title, plan, folder: pathlib.Path, command: str) -> pathlib.Path:
-    found = _reproduce_state.statuses(plan, folder)
-    report = _report_sections.build(title, plan, found, folder, command)
+def _write_report(config, plan, folder: pathlib.Path, command: str) -> pathlib.Path:
+    found = _state.statuses(plan, folder)
+    report = _sections.build(config, plan, found, folder, command)
     return _report.write(report, folder)
 
 
@@ -189,9 +170,9 @@ def _naming(name: str, command: str) -> Iterator[None]:
 
 
 def _finish(
-    stage: _reproduce_plan.Stage,
+    stage: _plan.Stage,
     folder: pathlib.Path,
-    found: _reproduce_state.Status,
+    found: _state.Status,
     title: str,
 ) -> None:
     """Make or finish the output of a stage, and record it."""
@@ -201,13 +182,13 @@ def _finish(
         return
     if not _keeps(stage, found):
         _say(f"{title}: {found.reason}; it is made again")
-        _reproduce_state.remove(stage, folder)
+        _state.remove(stage, folder)
     elif found.state == "missing":
         _say(f"{title}: {stage.source}")
     else:
-        _say(f"{title}: {found.reason}; it goes on")
+        _say(f"{title}: {found.reason}; it resumes")
         stage.results.unlink(missing_ok=True)  # else it would look finished if stopped
-    _reproduce_state.begin(stage, folder, adopt=stage.output.exists())
+    _state.begin(stage, folder, adopt=stage.output.exists())
     stage.output.parent.mkdir(parents=True, exist_ok=True)
     start, ended, message = time.monotonic(), "stopped", None
     try:
@@ -218,13 +199,11 @@ def _finish(
         raise
     finally:
         seconds = time.monotonic() - start
-        _reproduce_state.add_session(
-            stage, folder, seconds=seconds, ended=ended, error=message
-        )
+        _state.add_session(stage, folder, seconds=seconds, ended=ended, error=message)
         jax.clear_caches()
 
 
-def _keeps(stage: _reproduce_plan.Stage, found: _reproduce_state.Status) -> bool:
+def _keeps(stage: _plan.Stage, found: _state.Status) -> bool:
     """Whether what is there of a stage is of use for what is to be made."""
     if found.state in ("missing", "unfinished") or found.continues:
         return True
@@ -232,7 +211,7 @@ def _keeps(stage: _reproduce_plan.Stage, found: _reproduce_state.Status) -> bool
     return found.state == "corrupt" and has_config and _parses(stage)
 
 
-def _parses(stage: _reproduce_plan.Stage) -> bool:
+def _parses(stage: _plan.Stage) -> bool:
     try:
         harness.load_config(stage.output / "config.json")
     except ValueError:
@@ -240,12 +219,12 @@ def _parses(stage: _reproduce_plan.Stage) -> bool:
     return True
 
 
-def _adopt(stage: _reproduce_plan.Stage, folder: pathlib.Path) -> None:
+def _adopt(stage: _plan.Stage, folder: pathlib.Path) -> None:
     """Make a record for an output that lies there without one."""
-    if _reproduce_state.read_record(stage, folder) is None:
+    if _state.read_record(stage, folder) is None:
         if stage.is_zoo:
             stage.run()  # refuses another zoo
-        _reproduce_state.begin(stage, folder, adopt=True)
+        _state.begin(stage, folder, adopt=True)
 
 
 def _check_names(plan: Collection[str], given: dict[str, Sequence[str]]) -> None:

@@ -16,14 +16,18 @@ from experiments.populations._population import (
     population,
     split,
 )
+from experiments.populations._sources import Source, classifier_source, inr_source
 
 __all__ = [
     "Examples",
     "Population",
+    "Source",
     "Task",
+    "classifier_source",
     "classifier_task",
     "find_images",
     "fine_grid",
+    "inr_source",
     "inr_task",
     "load_splits",
     "population",

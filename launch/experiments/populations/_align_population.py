@@ -170,7 +170,7 @@ def make_loss(
         if "targets" in data:
             outputs = network.apply(params, data["inputs"])
             return {"loss": jnp.mean((outputs - data["targets"]) ** 2)}
-        found = zoo.evaluate_classifier(
+        found = networks.evaluate_classifier(
             network.apply, params, data["inputs"], data["labels"], batch_size=250
         )
         return {"loss": found["loss"], "error": 1 - found["accuracy"]}
@@ -279,7 +279,7 @@ def _images(config, network: networks.Network) -> list[dict[str, np.ndarray]]:
                 f" classes up to {images.labels.max()}, the networks know"
                 f" {num_classes}."
             )
-        inputs = zoo.classifier_inputs(images.images, network.input_shape)
+        inputs = networks.classifier_inputs(images.images, network.input_shape)
         count = config[f"num_{part}_inputs"]
         if count is not None and count < 1:
             raise ValueError(f"config.num_{part}_inputs must be >= 1, got {count}.")

@@ -31,7 +31,7 @@ def classifier_task(
     counts = {"num_train": num_train, "num_test": num_test}
     splits = load_splits(config)
     for (key, count), found in zip(counts.items(), splits, strict=True):
-        inputs = zoo.classifier_inputs(found.images, network.input_shape)
+        inputs = networks.classifier_inputs(found.images, network.input_shape)
         zoo.check_data(network, inputs, found.labels, found.name)
         if count is not None and not 1 <= count <= len(inputs):
             raise ValueError(

@@ -5,7 +5,7 @@ import numpy as np
 
 from experiments import harness
 from experiments.populations import _population
-from symmerge_jax import autoencoders, networks, zoo
+from symmerge_jax import networks, zoo
 from symmerge_jax.typing import Params
 
 
@@ -42,15 +42,15 @@ def render_all(
     network: networks.Network, params_batch: Params, points: np.ndarray
 ) -> np.ndarray:
     """Return the outputs `[N, S, 1]` of many networks at points `[S, I]`."""
-    render = jax.jit(lambda params: autoencoders.render(network, params, points))
-    return autoencoders.map_batches(render, params_batch, 256)
+    render = jax.jit(lambda params: networks.render(network, params, points))
+    return networks.map_batches(render, params_batch, 256)
 
 
 def true_images(inrs: zoo.Zoo) -> np.ndarray | None:
     """Return the images `[N, H, W]` in [0, 1] that the networks were fitted to."""
     if inrs.images is None or inrs.image_row is None:
         return None
-    return zoo.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
+    return networks.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
 
 
 def targets(inrs: zoo.Zoo) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +116,7 @@ def find_images(
         for is_test in set(held_out.tolist())
     }
     rows = zip(held_out.tolist(), inrs.image_index, strict=True)
-    images = zoo.to_unit_range(np.stack([loaded[part][row] for part, row in rows]))
+    images = networks.to_unit_range(np.stack([loaded[part][row] for part, row in rows]))
     if images.shape[1:] != size:
         raise ValueError(
             f"config.images.source {source!r} has images of {images.shape[1:]} pixels,"

@@ -9,7 +9,7 @@ import numpy as np
 
 import symmerge_jax
 from experiments import harness
-from experiments.populations import _image_splits
+from experiments.populations import _image_splits, _population
 from symmerge_jax import networks, training, zoo
 from symmerge_jax.typing import Params
 
@@ -20,8 +20,8 @@ class Plan(NamedTuple):
     Attributes:
       architecture: as `networks.build` takes it.
       network: what it builds.
-      train: `inputs` `[S, I]`, pixels in [0, 1], and `labels` `[S]`.
-      test: the same of images that no network is trained on.
+      task: pixels `[S, I]` in [0, 1] with their classes; no network is trained on those
+        of the test.
       training: of all networks side by side.
       num_epochs: length of the training.
       log_every: epochs between two measurements on test images.
@@ -31,8 +31,7 @@ class Plan(NamedTuple):
 
     architecture: dict[str, Any]
     network: networks.Network
-    train: dict[str, np.ndarray]
-    test: dict[str, np.ndarray]
+    task: _population.Task
     training: zoo.ClassifierTraining
     num_epochs: int
     log_every: int
@@ -50,18 +49,16 @@ def plan(config: harness.Config) -> Plan:
     every = ("log_every", "checkpoint_every", "keep_checkpoints")
     harness.at_least(config, num_pairs=1, **dict.fromkeys(every, 1))
     splits = _image_splits.load_splits(config)
-    train, test = (
-        {
-            "inputs": zoo.to_unit_range(found.images).reshape(len(found.images), -1),
-            "labels": found.labels,
-        }
-        for found in splits
-    )
-    num_classes = int(max(train["labels"].max(), test["labels"].max())) + 1
+    inputs = [
+        networks.to_unit_range(x.images).reshape(len(x.images), -1) for x in splits
+    ]
+    labels = [x.labels for x in splits]
+    train, test = map(_population.Examples, inputs, labels)
+    num_classes = int(np.concatenate(labels).max()) + 1
     hidden_sizes = config.architecture.hidden_sizes
     architecture = {
         "kind": "mlp",
-        "layer_sizes": [train["inputs"].shape[1], *hidden_sizes, num_classes],
+        "layer_sizes": [inputs[0].shape[1], *hidden_sizes, num_classes],
         "activation": config.architecture.activation,
         "use_bias": config.architecture.use_bias,
     }
@@ -69,12 +66,11 @@ def plan(config: harness.Config) -> Plan:
     return Plan(
         architecture=architecture,
         network=network,
-        train=train,
-        test=test,
+        task=_population.Task(train, test),
         training=zoo.train_classifiers(
             network,
-            train["inputs"],
-            train["labels"],
+            inputs[0],
+            labels[0],
             num_networks=2 * config.num_pairs,
             seed=config.seed,
             options=zoo.EpochOptions(**config.training.to_dict()),
@@ -95,11 +91,11 @@ def train(plan: Plan, folder: pathlib.Path) -> Params:
     if training.checkpoint_steps(checkpoints):
         state, _ = training.restore_checkpoint(checkpoints, state)
     training.truncate_metrics(log, int(state.step))
-    evaluate = functools.partial(zoo.evaluate_classifier, plan.network.apply)
+    evaluate = functools.partial(networks.evaluate_classifier, plan.network.apply)
     measure = jax.jit(jax.vmap(evaluate, in_axes=(0, None, None)))
 
     def on_test(state):
-        measures = measure(state.params, plan.test["inputs"], plan.test["labels"])
+        measures = measure(state.params, *plan.task.test)
         for name, values in measures.items():
             yield name, np.mean(values)
 

@@ -1,10 +1,10 @@
 """A population: networks of one architecture, divided, and their task."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from symmerge_jax import autoencoders, networks, zoo
+from symmerge_jax import metanets, networks, zoo as zoos
 from symmerge_jax.typing import Params
 
 TEST_SUBSETS = ("test", "testing")
@@ -22,7 +22,7 @@ class Examples(NamedTuple):
     """
 
     inputs: np.ndarray
-    targets: np.ndarray | None = None
+    targets: Any = None
 
 
 class Task(NamedTuple):
@@ -36,7 +36,7 @@ class Task(NamedTuple):
 
     train: Examples
     test: Examples
-    size: tuple[int, int] | None = None
+    size: Any = None
 
 
 class Population(NamedTuple):
@@ -50,10 +50,10 @@ class Population(NamedTuple):
       task: what the networks do.
     """
 
-    zoo: zoo.Zoo
+    zoo: zoos.Zoo
     network: networks.Network
     parts: dict[str, np.ndarray]
-    statistics: autoencoders.Statistics
+    statistics: metanets.Statistics
     task: Task
 
     @property
@@ -61,13 +61,13 @@ class Population(NamedTuple):
         """Stacked parameters of all networks."""
         return self.zoo.params
 
-    def part(self, name: str, most: int | None = None) -> zoo.Zoo:
+    def part(self, name: str, most: int | None = None) -> zoos.Zoo:
         """Return the networks of a part, or the first `most` of them."""
-        return zoo.select(self.zoo, self.parts[name][:most])
+        return zoos.select(self.zoo, self.parts[name][:most])
 
 
 def population(
-    networks_zoo: zoo.Zoo, parts: dict[str, np.ndarray], task: Task
+    networks_zoo: zoos.Zoo, parts: dict[str, np.ndarray], task: Task
 ) -> Population:
     """Return a population, after checking that all weights are finite.
 
@@ -79,18 +79,18 @@ def population(
     Raises:
       ValueError: weights that are not finite.
     """
-    zoo.check_finite(networks_zoo)
+    zoos.check_finite(networks_zoo)
     return Population(
         zoo=networks_zoo,
         network=networks.build(networks_zoo.architecture),
         parts=parts,
-        statistics=zoo.statistics(zoo.select(networks_zoo, parts["train"])),
+        statistics=zoos.statistics(zoos.select(networks_zoo, parts["train"])),
         task=task,
     )
 
 
 def split(
-    networks_zoo: zoo.Zoo, *, val_fraction: float, test_fraction: float, seed: int
+    networks_zoo: zoos.Zoo, *, val_fraction: float, test_fraction: float, seed: int
 ) -> dict[str, np.ndarray]:
     """Divide networks by image, or by training run.
 
@@ -113,14 +113,14 @@ def split(
         rest = np.flatnonzero(~held_out)
         fractions.pop("test")
         fractions["train"] = 1 - sum(fractions.values())
-        inner = zoo.split(zoo.select(networks_zoo, rest), fractions, seed=seed)
+        inner = zoos.split(zoos.select(networks_zoo, rest), fractions, seed=seed)
         parts = {name: rest[rows] for name, rows in inner.items()}
         return parts | {"test": np.flatnonzero(held_out)}
     fractions["train"] = 1 - sum(fractions.values())
-    return zoo.split(networks_zoo, fractions, seed=seed)
+    return zoos.split(networks_zoo, fractions, seed=seed)
 
 
-def in_test_subset(networks_zoo: zoo.Zoo) -> np.ndarray:
+def in_test_subset(networks_zoo: zoos.Zoo) -> np.ndarray:
     """Return which networks belong to one of `TEST_SUBSETS`, `[N]`."""
     names = [name.rpartition("/")[2] in TEST_SUBSETS for name in networks_zoo.subsets]
     return np.array(names)[networks_zoo.subset_index]

@@ -1,0 +1,179 @@
+"""Encoders: parameters of a network to a latent, from its weights, its outputs or both.
+
+An encoder of weights is a module on graphs; a probe encoder is one on functions. Where
+there are both, the latent is the sum of theirs.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen as nn
+
+from symmerge_jax import graphs, networks
+from symmerge_jax.typing import Array, Key, Params
+
+Variables = Any
+"""Parameters of the modules: one entry per part."""
+
+
+class Encoder(NamedTuple):
+    """An encoder of network parameters as pure functions.
+
+    Attributes:
+      network: architecture of the networks that go in.
+      topology: their weight graph.
+      init_with_output: `init_with_output(key) -> (variables, latents)`, the latents
+        `[D]` of a random network.
+      encode_parts: `encode_parts(variables, params_batch, key=None)`: the latents
+        `[*N, D]` of every part, "encoder" and "probe"; with a key the encoder's dropout
+        is active.
+    """
+
+    network: networks.Network
+    topology: graphs.Topology
+    init_with_output: Callable[[Key], tuple[Variables, Array]]
+    encode_parts: Callable[..., dict[str, Array]]
+
+    def init(self, key: Key) -> Variables:
+        """Return random parameters: an entry "encoder", "probe", or both."""
+        return self.init_with_output(key)[0]
+
+    def encode(
+        self, variables: Variables, params_batch: Params, key: Key | None = None
+    ) -> Array:
+        """Return the latents `[*N, D]`: the sum over the parts."""
+        return _sum(self.encode_parts(variables, params_batch, key))
+
+    @property
+    def latent_size(self) -> int:
+        """Size `D` of the latents."""
+        _, latents = jax.eval_shape(self.init_with_output, jax.random.key(0))
+        return latents.shape[-1]
+
+
+def make_encoder(
+    network: networks.Network,
+    topology: graphs.Topology,
+    module: nn.Module | None,
+    probe: nn.Module | None,
+    *,
+    input_value: float = 1.0,
+) -> Encoder:
+    """Join an encoder of weights and one of outputs.
+
+    Args:
+      network: architecture of the networks to be encoded.
+      topology: their weight graph.
+      module: reads the weights: from a `jraph.GraphsTuple` to latents `[*N, D]`,
+        called with the keyword `deterministic`; or None.
+      probe: reads the function: from `points -> outputs` to latents `[*N, D]`, added
+        to those of `module`; or None. One of the two must be there.
+      input_value: node feature of input neurons.
+
+    Returns:
+      The encoder.
+
+    Raises:
+      ValueError: if there is neither an encoder nor a probe.
+    """
+    if module is None and probe is None:
+        raise ValueError("An encoder needs a module of weights, a probe, or both.")
+
+    def read(run, params_batch: Params, key: Key | None) -> dict[str, Array]:
+        """Return what `run(name, module, *inputs, **keywords)` returns by part."""
+        latents = {}
+        if module is not None:
+            graph = graphs.params_to_graph(
+                params_batch, topology, input_value=input_value
+            )
+            rngs = None if key is None else {"dropout": key}
+            dropout: dict[str, Any] = {"deterministic": key is None, "rngs": rngs}
+            latents["encoder"] = run("encoder", module, graph, **dropout)
+        if probe is not None:
+            evaluate = _evaluator(network, params_batch)
+            latents["probe"] = run("probe", probe, evaluate)
+        return latents
+
+    def init_with_output(key: Key) -> tuple[Variables, Array]:
+        variables = {}
+
+        def run(name, module, *inputs, **keywords):
+            del keywords
+            part_key = jax.random.fold_in(key, len(variables))
+            output, variables[name] = module.init_with_output(part_key, *inputs)
+            return output
+
+        latents = read(run, network.init(key), None)
+        return variables, _sum(latents)
+
+    def encode_parts(
+        variables: Variables, params_batch: Params, key: Key | None = None
+    ) -> dict[str, Array]:
+        def run(name, module, *inputs, **keywords):
+            return module.apply(variables[name], *inputs, **keywords)
+
+        return read(run, params_batch, key)
+
+    return Encoder(network, topology, init_with_output, encode_parts)
+
+
+class NodeEncoder(NamedTuple):
+    """An encoder of the neurons of networks as pure functions.
+
+    Attributes:
+      init: `init(key) -> variables`.
+      features: `features(variables, params_batch) -> {space: [N, n, D]}` for batches
+        `[N]` of networks; of every hidden space, permuted with its neurons.
+    """
+
+    init: Callable[[Key], Variables]
+    features: Callable[[Variables, Params], dict[str, Array]]
+
+
+def make_node_encoder(
+    network: networks.Network,
+    topology: graphs.Topology,
+    module: Any,
+    *,
+    input_value: float = 1.0,
+) -> NodeEncoder:
+    """Return the encoder of neurons inside an encoder of networks.
+
+    Args:
+      network: architecture of the networks.
+      topology: their weight graph.
+      module: with a method `node_features`, from a `jraph.GraphsTuple` to `[N, V, D]`.
+      input_value: node feature of input neurons.
+    """
+
+    def to_graph(params_batch: Params):
+        return graphs.params_to_graph(params_batch, topology, input_value=input_value)
+
+    def init(key: Key) -> Variables:
+        one = jax.tree.map(lambda x: x[None], network.init(key))
+        return module.init(key, to_graph(one), method="node_features")
+
+    def features(variables: Variables, params_batch: Params) -> dict[str, Array]:
+        graph = to_graph(params_batch)
+        nodes = module.apply(variables, graph, method="node_features")
+        return {
+            space.name: nodes[:, where]
+            for space, where in zip(topology.spaces, topology.node_slices, strict=True)
+            if space.role == "hidden"
+        }
+
+    return NodeEncoder(init, features)
+
+
+def _sum(parts: dict[str, Array]) -> Array:
+    first, *others = parts.values()
+    return sum(others, first)
+
+
+def _evaluator(network: networks.Network, params_batch: Params):
+    """Return `points -> outputs [*N, K, O]` of a batch of networks."""
+    function = network.apply
+    for _ in network.spec.batch_shape(params_batch):
+        function = jax.vmap(function, in_axes=(0, None))
+    return lambda points: function(params_batch, points)
