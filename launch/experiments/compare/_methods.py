@@ -5,7 +5,7 @@ and for crowds.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -71,9 +71,9 @@ def style(name: str, encoder: int | None = None) -> plots.Style:
     return found if encoder is None else found._replace(color=encoder_color(encoder))
 
 
-def styles(names: Iterable[str], spec: symmetry.SymmetrySpec) -> dict[str, plots.Style]:
-    """Return how figures draw methods, by label."""
-    return {label(name, spec): METHODS[name].style for name in names}
+def styles(results: Mapping[str, Mapping[str, Any]]) -> dict[str, plots.Style]:
+    """Return how figures draw methods, by label, from their results by name."""
+    return {found["label"]: style(name) for name, found in results.items()}
 
 
 def by_sight(methods: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
