@@ -150,9 +150,11 @@ def onto_first(make_aligner: MakeAligner, *, sees_data: bool = False):
                 params_a=a,
                 params_b=b,
                 spec=context.spec,
-                data={**data, **own} if sees_data else None,
-                features_fn=lambda params, data: features(params, data["inputs"]),
-                loss_fn=context.loss,
+                task=symmerge_jax.Task(
+                    {**data, **own} if sees_data else None,
+                    loss_fn=context.loss,
+                    features_fn=lambda params, data: features(params, data["inputs"]),
+                ),
             )
             key = jax.random.wrap_key_data(key_data)
             return make_aligner(context, variables)(key, problem)
@@ -256,16 +258,18 @@ def balanced(context: Context):
 
 def closed_form(context: Context):
     """Return the canonical form of networks in closed form."""
-    return functools.partial(
-        symmerge_jax.canonicalize, spec=context.spec, return_element=True
-    )
+    return functools.partial(_canonicalize, spec=context.spec)
 
 
 def template(context: Context):
     """Return the form of networks that are matched onto what is decoded from them."""
-    return functools.partial(
-        closed_form(context), canonicalizer=context.canonicalizer, mode="template"
-    )
+    options = {"form": "template", "canonicalizer": context.canonicalizer}
+    return functools.partial(_canonicalize, spec=context.spec, **options)
+
+
+def _canonicalize(params: Params, *, spec: symmetry.SymmetrySpec, **options: Any):
+    found = symmerge_jax.canonicalize(params, spec, **options)
+    return found.params, found.element
 
 
 def latents(*, decode: bool):
