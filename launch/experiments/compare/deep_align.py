@@ -306,9 +306,13 @@ def _compare(plan: Plan, models, folder: pathlib.Path) -> harness.Results:
     loaded = {name: source.load(folder) for name, source in plan.sources.items()}
     cells = _align_cells.pairs(plan, loaded, models, folder)
     crowds = _align_cells.crowds(plan, loaded["held_out"], models, folder)
-    results = _align_results.summarize(plan, loaded, models, cells, crowds)
-    _align_results.draw(folder, plan, loaded["held_out"].network.spec, cells)
-    return results
+    arrays = {
+        f"{'/'.join(map(str, job))}/{key}": value
+        for job, cell in cells.items()
+        for key, value in cell.items()
+    }
+    harness.save_arrays(folder / "results.npz", arrays)
+    return _align_results.summarize(plan, loaded, models, cells, crowds)
 
 
 def _load(folder: pathlib.Path, names, seeds) -> dict[Any, deep_align.TrainedMatcher]:
@@ -338,6 +342,7 @@ EXPERIMENT = harness.Experiment(
     plan=plan,
     run=run,
     tables=_align_results.tables,
+    draw=_align_results.draw,
     evaluate=evaluate,
     check_output=check_output,
     may_change=(
