@@ -14,7 +14,12 @@ from symmerge_jax.learning._matcher import (
     fit_matcher,
     matcher_job,
 )
-from symmerge_jax.learning._pairs import Pairable, task_losses
+from symmerge_jax.learning._pairs import (
+    Pairable,
+    image_groups,
+    inr_targets,
+    task_losses,
+)
 from symmerge_jax.learning._predictor import (
     HEAD,
     TrainedPredictor,
@@ -56,6 +61,8 @@ __all__ = [
     "fit_matcher",
     "fit_predictor",
     "fractions",
+    "image_groups",
+    "inr_targets",
     "kendall_tau",
     "load_predictor",
     "matcher_job",

@@ -183,9 +183,8 @@ def fit_matcher(
         # Phases are no part of the group: separate fits need not agree on them.
         fold = jax.jit(jax.vmap(lambda p: symmetry.fold_phases(p, network.spec)))
         params = jax.device_get(fold(params))
-        identity = [networks_zoo.subset_index, networks_zoo.image_index]
-        unique = np.unique(np.stack(identity, 1), axis=0, return_inverse=True)
-        group, (inputs, labels) = unique[1], _pairs.own_pixels(networks_zoo)
+        group = _pairs.image_groups(networks_zoo)
+        inputs, labels = _pairs.inr_targets(networks_zoo)
     elif inputs is None or labels is None:
         raise ValueError("Classifiers need images as inputs, and their labels.")
     else:

@@ -86,12 +86,32 @@ def task_losses(network: networks.Network, params: Params, data: Any) -> dict:
     return {"loss": found["loss"], "error": 1 - found["accuracy"]}
 
 
-def own_pixels(inrs: zoo.Zoo) -> tuple[np.ndarray, np.ndarray]:
-    """Return the grid `[S, I]`, and the pixels `[N, S, 1]` of each network's image."""
+def image_groups(inrs: zoo.Zoo) -> np.ndarray:
+    """Return a number `[N]` that two networks share if they draw the same image."""
+    identity = np.stack([inrs.subset_index, inrs.image_index], axis=1)
+    return np.unique(identity, axis=0, return_inverse=True)[1]
+
+
+def inr_targets(inrs: zoo.Zoo) -> tuple[np.ndarray, np.ndarray]:
+    """Return where INRs draw, and what each of them should draw.
+
+    The task loss of network `n` is the mean of `(network.apply(params, grid) -
+    values[n])^2`.
+
+    Args:
+      inrs: a zoo with images or signals, `S` pixels or samples each.
+
+    Returns:
+      The grid `[S, I]` of coordinates in [-1, 1] and the values `[N, S, 1]` in [0, 1],
+      both float32.
+
+    Raises:
+      ValueError: a zoo that has no images.
+    """
     if inrs.images is None or inrs.image_row is None:
         raise ValueError(
             "The zoo has no images, so that it is not known what its networks should"
-            " draw."
+            " draw: imported zoos have none. Fit one with zoo.generate_siren_zoo."
         )
     images = networks.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
     grid = networks.coordinate_grid(*images.shape[1:])

@@ -6,7 +6,6 @@ from experiments.populations._inr_tasks import (
     fine_grid,
     inr_task,
     render_all,
-    targets,
     true_images,
 )
 from experiments.populations._population import (
@@ -39,6 +38,5 @@ __all__ = [
     "population",
     "render_all",
     "split",
-    "targets",
     "true_images",
 ]

@@ -1,7 +1,7 @@
 """Train models that read weights, measure them, and open finished runs again."""
 
 from experiments.train._measures import flat, linear_probe
-from experiments.train._trained import Compared, TrainedRun, file_name, open_encoders
+from experiments.train._trained import Compared, TrainedRun, file_name, open_runs
 
 __all__ = [
     "Compared",
@@ -9,5 +9,5 @@ __all__ = [
     "file_name",
     "flat",
     "linear_probe",
-    "open_encoders",
+    "open_runs",
 ]

@@ -64,7 +64,7 @@ class Compared(NamedTuple):
     size: tuple[int, int]
 
 
-def open_encoders(
+def open_runs(
     canonicalizers: Mapping[str, str], *, reserved: Collection[str] = ()
 ) -> Compared:
     """Open runs of autoencoders and check that they can be compared.
