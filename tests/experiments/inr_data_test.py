@@ -64,7 +64,7 @@ def test_targets_are_what_the_networks_were_fitted_to(path):
 def test_networks_without_images_have_no_targets(path):
     inrs = zoo.load(path)
     bare = zoo.create(inrs.architecture, inrs.params)
-    with pytest.raises(ValueError, match="no images.*generate_siren_zoo"):
+    with pytest.raises(ValueError, match=r"no images.*generate_siren_zoo"):
         learning.inr_targets(bare)
 
 
