@@ -260,15 +260,12 @@ def _load_best(
 
 def _record(job: Job, options: FitOptions) -> dict[str, Any]:
     """Return what decides a training, as JSON gives it back."""
-    decided = {
-        field.name: getattr(job.untrained, field.name)
-        for field in dataclasses.fields(job.untrained)
-        if field.name not in ("variables", "metadata")
-    }
+    given = dataclasses.asdict(options)
+    decided = {key: given[key] for key in given if key not in _SCHEDULING}
     decided |= {**job.settings, "num_train": job.num_examples}
-    for name, value in dataclasses.asdict(options).items():
-        if name not in _SCHEDULING:
-            decided[name] = value
+    for field in dataclasses.fields(job.untrained):
+        if field.name not in ("variables", "metadata"):
+            decided[field.name] = getattr(job.untrained, field.name)
     return {"training": _plain(decided)}
 
 
@@ -277,10 +274,11 @@ def _check_same(folder: pathlib.Path, old: Mapping[str, Any], new: Any) -> None:
     now = new["training"]
     for key, before in old.get("training", {}).items():
         if not _equal(before, now.get(key)):
+            values = f" was {before!r} and is now {now.get(key)!r}"
             raise ValueError(
-                f"'{folder}' belongs to another training: {key} was {before!r} and is"
-                f" now {now.get(key)!r}. Choose another folder, or give the earlier"
-                " value to resume."
+                f"'{folder}' belongs to another training:"
+                f" {key}{values if len(values) < 300 else ' differs'}. Choose another"
+                " folder, or give the earlier value to resume."
             )
 
 
