@@ -36,7 +36,6 @@ class Context:
       canonicalizer: autoencoder that was trained on other networks, or None.
       matcher: learned matcher of these networks, or None.
       task: `task(params, data) -> {"loss": [], ...}` for solvers that see data.
-      inputs: `[S, ...]` inputs on which functions are compared; None for random ones.
       options: keywords of solvers, by name of the method.
       num_random_starts: further starts of the methods with many.
       chunk_size: pairs or networks that are brought at once.
@@ -47,7 +46,6 @@ class Context:
     canonicalizer: autoencoders.Canonicalizer | None = None
     matcher: deep_align.Matcher | None = None
     task: Callable[[Params, Any], Mapping[str, Array]] | None = None
-    inputs: np.ndarray | None = None
     options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     num_random_starts: int = 0
     chunk_size: int = 64
@@ -57,6 +55,10 @@ class Context:
     def spec(self) -> symmetry.SymmetrySpec:
         """Symmetry of the networks."""
         return self.network.spec
+
+    def of(self, name: str) -> dict[str, Any]:
+        """Return the keywords of the solver of a method."""
+        return dict(self.options.get(name, {}))
 
     def loss(self, params: Params, data: Any) -> Array:
         """Return the loss of one network at its task."""
@@ -87,6 +89,7 @@ class Crowds(NamedTuple):
       own: `{name: [R, ...]}` data of each crowd, added to `data`.
       variables: parameters of the matcher.
       latents: `[R, k, D]` of the networks, where they are known already.
+      inputs: `[S, ...]` on which functions are compared; None for random inputs.
     """
 
     params: Params
@@ -95,6 +98,7 @@ class Crowds(NamedTuple):
     own: Mapping[str, np.ndarray] = {}
     variables: Any = None
     latents: Any = None
+    inputs: np.ndarray | None = None
 
 
 class Brought(NamedTuple):
@@ -224,22 +228,17 @@ def together(make_solver: Callable[[Context, Any], Any]):
     return bring
 
 
-def each(form: Callable[[Context, Params], Any], *, fold: bool = False):
-    """Move every network for itself: `form(context, params [N]) -> moved, elements`."""
+def each(make_form: Callable[[Context], Any], *, fold: bool = False):
+    """Move every network for itself, by `form(params [N]) -> (moved, elements)`."""
 
     def bring(context: Context) -> Bring:
+        form = make_form(context)
+
         def move_each(crowds: Crowds) -> Brought:
             num = len(jax.tree.leaves(crowds.params)[0])
-            (moved, elements), seconds = timed(
-                functools.partial(form, context),
-                flatten(crowds.params),
-                context.chunk_size,
-            )
+            found, seconds = timed(form, flatten(crowds.params), context.chunk_size)
             return Brought(
-                unflatten(moved, num),
-                unflatten(elements, num),
-                fold=fold,
-                seconds=seconds,
+                *(unflatten(part, num) for part in found), fold=fold, seconds=seconds
             )
 
         return move_each
@@ -247,22 +246,29 @@ def each(form: Callable[[Context, Params], Any], *, fold: bool = False):
     return bring
 
 
-def balanced(context: Context, params: Params) -> Any:
-    """Return networks with balanced scales, and what has balanced them."""
-    return _balancing(context.spec)(params)
+def balanced(context: Context):
+    """Return the form of networks whose scales are balanced."""
+
+    def form(params):
+        element = symmetry.balance_scales(params, context.spec)
+        return symmetry.act(element, params, context.spec), element
+
+    return jax.jit(jax.vmap(form))
 
 
-def closed_form(context: Context, params: Params) -> Any:
-    """Return the representatives of networks in closed form, and their elements."""
-    found = symmerge_jax.canonicalize(params, context.spec)
-    return found.params, found.element
+def closed_form(context: Context):
+    """Return the canonical form of networks in closed form."""
+    return functools.partial(_canonicalize, spec=context.spec)
 
 
-def template(context: Context, params: Params) -> Any:
-    """Return networks matched onto what the autoencoder decodes, and their elements."""
-    found = symmerge_jax.canonicalize(
-        params, context.spec, form="template", canonicalizer=context.canonicalizer
-    )
+def template(context: Context):
+    """Return the form of networks that are matched onto what is decoded from them."""
+    options = {"form": "template", "canonicalizer": context.canonicalizer}
+    return functools.partial(_canonicalize, spec=context.spec, **options)
+
+
+def _canonicalize(params: Params, *, spec: symmetry.SymmetrySpec, **options: Any):
+    found = symmerge_jax.canonicalize(params, spec, **options)
     return found.params, found.element
 
 
@@ -280,7 +286,10 @@ def latents(*, decode: bool):
             num = len(jax.tree.leaves(crowds.params)[0])
             found, seconds = crowds.latents, 0.0
             if found is None:
-                found, seconds = encode(context, crowds.params)
+                flat, seconds = timed(
+                    canonicalizer.encode, flatten(crowds.params), size
+                )
+                found = unflatten(np.asarray(flat), num)
             if decode:
                 decoded, more = timed(decode_some, flatten(found), size)
                 found, seconds = unflatten(decoded, num), seconds + more
@@ -291,14 +300,6 @@ def latents(*, decode: bool):
     return bring
 
 
-def encode(context: Context, params: Params) -> tuple[np.ndarray, float]:
-    """Return the latents `[R, k, D]` of crowds, and the seconds that took."""
-    assert context.canonicalizer is not None
-    flat, encode_some = flatten(params), context.canonicalizer.encode
-    found, seconds = timed(encode_some, flat, context.chunk_size)
-    return unflatten(np.asarray(found), len(jax.tree.leaves(params)[0])), seconds
-
-
 def move(
     params: Params,
     elements: symmetry.GroupElement,
@@ -307,14 +308,9 @@ def move(
     fold: bool = False,
     chunk_size: int = 64,
 ) -> Params:
-    """Return networks `[N, ...]` moved by elements `[N, ...]`.
+    """Return networks `[N, ...]` moved by elements, some at a time.
 
-    Args:
-      params: the networks.
-      elements: what moves them.
-      spec: their symmetry.
-      fold: fold the phases of sine neurons before.
-      chunk_size: networks that are moved at once.
+    With `fold`, the phases of sine neurons are folded before.
     """
     act = _acting(spec, fold)
     return networks.map_batches(lambda rows: act(*rows), (elements, params), chunk_size)
@@ -367,12 +363,3 @@ def _acting(spec: symmetry.SymmetrySpec, fold: bool):
         return symmetry.act(element, params, spec)
 
     return jax.jit(jax.vmap(act))
-
-
-@functools.lru_cache(maxsize=8)
-def _balancing(spec: symmetry.SymmetrySpec):
-    def balance(params):
-        element = symmetry.balance_scales(params, spec)
-        return symmetry.act(element, params, spec), element
-
-    return jax.jit(jax.vmap(balance))

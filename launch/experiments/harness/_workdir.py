@@ -198,7 +198,7 @@ def locked(workdir: PathLike) -> Iterator[None]:
 
 
 def versions() -> dict[str, Any]:
-    """Return versions of the packages, the devices, and the git commit if any."""
+    """Return versions of the packages, the hardware, and the git commit if any."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {
         "symmerge_jax": symmerge_jax.__version__,
@@ -209,7 +209,23 @@ def versions() -> dict[str, Any]:
         "device_kind": jax.devices()[0].device_kind,
         "num_devices": jax.device_count(),
         "num_cpus": os.cpu_count(),
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "accelerator": None
+        if jax.default_backend() == "cpu"
+        else f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError):
+        lines = pathlib.Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        names = [line.partition(":")[2] for line in lines if "model name" in line]
+        if names:
+            return names[0].strip()
+    return platform.processor() or "unknown"
 
 
 def _check_same(

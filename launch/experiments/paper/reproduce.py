@@ -65,7 +65,7 @@ def run(
     time_limit: str | None = None,
     command: str = "reproduce",
 ) -> Outcome:
-    """Make what is missing, go on with what was stopped, and write the report.
+    """Make what is missing, resume what was stopped, and write the report.
 
     A stage is done when its output is complete and was made with its config from the
     present outputs of what it needs. One that is damaged or was made otherwise is made
@@ -84,8 +84,8 @@ def run(
       What is left.
 
     Raises:
-      ValueError: a config or a name that cannot be; a stage alone whose needs are not
-        done; an output in the way that was not made here.
+      ValueError: an invalid config or name; a stage alone whose needs are not done; an
+        output in the way that was not made here.
       StageError: a stage failed.
     """
     folder = pathlib.Path(workdir).expanduser().absolute()
@@ -123,46 +123,26 @@ def run(
 
 
 def list_stages(config: harness.Config, workdir: str | os.PathLike) -> str:
-    """Return a table of all stages: state, seconds, and what is to be done.
-
-    Args:
-      config: from `make_config`.
-      workdir: folder of the reproduction.
-
-    Returns:
-      Text, a line for each stage.
-
-    Raises:
-      ValueError: a config that cannot be.
-    """
+    """Return a table of all stages as text: state, seconds, and what is to be done."""
     folder = pathlib.Path(workdir).expanduser().absolute()
     plan = _plan.read(config, folder)
-    lines = []
-    width = max(map(len, plan))
-    for name, found in _state.statuses(plan, folder).items():
-        record = _state.read_record(plan[name], folder)
-        seconds = _contents.seconds_of(record)
-        time_text = "-" if seconds is None else f"{seconds:.0f} s"
-        line = f"{name:<{width}}  {found.state:<10}  {time_text:>8}  {found.reason}"
-        lines.append(line.rstrip())
-    return "\n".join(lines)
+    rows = []
+    for name, status in _state.statuses(plan, folder).items():
+        seconds = _contents.seconds_of(_state.read_record(plan[name], folder))
+        rows.append((name, status.state, harness.Number(seconds, ".0f"), status.reason))
+    columns = ("stage", "state", "seconds", "reason")
+    return harness.to_text([harness.Table("", columns, rows)])
 
 
 def write_report(
     config: harness.Config, workdir: str | os.PathLike, *, command: str = "reproduce"
 ) -> pathlib.Path:
-    """Write `report.md`, its figures and `report.html` from what is there.
+    """Write `report.md`, which is returned, its figures and `report.html`.
 
     Args:
       config: from `make_config`.
       workdir: folder of the reproduction.
       command: the command line that makes it, which the tables name.
-
-    Returns:
-      The file `report.md`.
-
-    Raises:
-      ValueError: a config that cannot be.
     """
     folder = pathlib.Path(workdir).expanduser().absolute()
     plan = _plan.read(config, folder)
@@ -206,7 +186,7 @@ def _finish(
     elif found.state == "missing":
         _say(f"{title}: {stage.source}")
     else:
-        _say(f"{title}: {found.reason}; it goes on")
+        _say(f"{title}: {found.reason}; it resumes")
         stage.results.unlink(missing_ok=True)  # else it would look finished if stopped
     _state.begin(stage, folder, adopt=stage.output.exists())
     stage.output.parent.mkdir(parents=True, exist_ok=True)
