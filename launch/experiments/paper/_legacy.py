@@ -131,61 +131,6 @@ def cell_tables(cells: Sequence[Mapping[str, Any]]) -> Iterator[harness.Table]:
         yield harness.Table(caption, columns, rows)
 
 
-def _pair_table(results: Mapping[str, Any]) -> harness.Table:
-    rows = []
-    parents = results["parents"]
-    accuracy, loss = parents["accuracy"], parents["loss"]
-    rows.append(
-        (
-            *("(the two networks)", "", "-"),
-            percent(accuracy["mean"], accuracy["se"]),
-            *("-", number(loss["mean"]), "-", "-"),
-        )
-    )
-    for method in results["methods"].values():
-        for repair, numbers in method["repairs"].items():
-            losses, drop = numbers["loss"], numbers["drop"]
-            rows.append(
-                (
-                    method["label"],
-                    "images" if method["uses_data"] else "weights",
-                    repair,
-                    _middle(method, repair),
-                    percent(drop["mean"], drop["se"]),
-                    number(losses["middle"]),
-                    with_error(losses["barrier"], losses["barrier_se"]),
-                    number(method["seconds_per_pair"], ".3f"),
-                )
-            )
-    columns = (
-        *("method", "sees", "repair", "accuracy in the middle %", "drop"),
-        *("loss in the middle", "barrier of the loss (nats)", "seconds per pair"),
-    )
-    caption = (
-        f"{len(results['pairs'])} pairs of independently trained"
-        f" CNNs, {results['num_test_images']} images"
-    )
-    return harness.Table(caption, columns, rows)
-
-
-def _crowd_table(crowd: Mapping[str, Any]) -> harness.Table:
-    rows = [
-        ("mean of the members", "-", *(percent(x["mean"]) for x in crowd["members"]))
-    ]
-    for method in crowd["methods"].values():
-        for repair, numbers in method["repairs"].items():
-            values = (percent(x["mean"]) for x in numbers["accuracy"])
-            rows.append((method["label"], repair, *values))
-    columns = ("method", "repair", *(f"{size} networks" for size in crowd["sizes"]))
-    caption = "accuracy in % of the mean of k networks"
-    return harness.Table(caption, columns, rows)
-
-
-def _middle(method: Mapping[str, Any], repair: str) -> str:
-    error = method["repairs"][repair]["error"]
-    return percent(1 - error["middle"], error["middle_se"])
-
-
 def tables(experiment: str, results: dict[str, Any]) -> list[harness.Table]:
     """Return the tables of the results of an experiment."""
     if experiment == "map_latents":
@@ -194,8 +139,4 @@ def tables(experiment: str, results: dict[str, Any]) -> list[harness.Table]:
         return [_failure_table(results)]
     if experiment == "interpolate":
         return [*cell_tables(results["cells"])]
-    if experiment == "merge_cnns":
-        found = [_pair_table(results)] if results["methods"] else []
-        return found + ([_crowd_table(results["crowd"])] if "crowd" in results else [])
-    flat = {k: v for k, v in results.items() if not isinstance(v, dict | list)}
-    return [harness.measures("", flat)]
+    raise ValueError(experiment)

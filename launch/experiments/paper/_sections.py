@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from experiments import harness
-from experiments.harness import _published
 from experiments.paper import (
     _contents,
     _legacy,
     _ours,
     _plan,
+    _published,
     _report,
     _state,
     _terms,
@@ -162,7 +162,7 @@ def _blocks(contents: Contents, section: str) -> Iterator[_report.Block]:
     if section == "data":
         yield from _zoos(contents)
     runs = contents.of(section)
-    lists: dict[str, dict[str, harness.Table]] = {}
+    lists: dict[tuple[str, str], dict[str, harness.Table]] = {}
     tables = []
     for name, results in runs.items():
         for table in _tables(contents, name, results):
@@ -170,8 +170,11 @@ def _blocks(contents: Contents, section: str) -> Iterator[_report.Block]:
                 tables.append(table)
             else:
                 experiment = contents.plan[name].config.experiment
-                lists.setdefault(experiment, {})[name] = table
-    yield from (_side_by_side(contents, group) for group in lists.values())
+                lists.setdefault((experiment, table.caption), {})[name] = table
+    for (experiment, caption), group in lists.items():
+        yield _side_by_side(contents, _LISTS.get(experiment, "Results"), group)
+        if caption:
+            yield _report.Text(caption)
     yield from tables
     if section == "reconstruction":
         yield from _training(contents)
@@ -187,13 +190,16 @@ def _blocks(contents: Contents, section: str) -> Iterator[_report.Block]:
 def _tables(
     contents: Contents, name: str, results: Mapping[str, Any]
 ) -> Iterator[harness.Table]:
-    """Yield the tables of a stage, which say what it is and how to make it."""
+    """Yield the tables of a stage; those with headings say how they are made."""
     stage = contents.plan[name]
     assert stage.experiment is not None
     tables = stage.experiment.tables(dict(results))
     if not any(table.rows for table in tables):
         tables = _legacy.tables(stage.config.experiment, dict(results))
     for table in tables:
+        if not any(table.columns):
+            yield table
+            continue
         caption = table.caption
         if not caption.lower().startswith(stage.label.lower()):
             caption = f"{stage.label}: {caption}"
@@ -201,7 +207,7 @@ def _tables(
 
 
 def _side_by_side(
-    contents: Contents, tables: Mapping[str, harness.Table]
+    contents: Contents, caption: str, tables: Mapping[str, harness.Table]
 ) -> harness.Table:
     """Return lists of numbers, by stage, as one table with a column for each stage."""
     columns: dict[str, dict[str, harness.Cell]] = {
@@ -225,13 +231,7 @@ def _side_by_side(
         for quantity in quantities
     ]
     labels = [contents.label(name) for name in tables]
-    experiment = contents.plan[next(iter(tables))].config.experiment
-    return harness.Table(
-        _LISTS.get(experiment, "Results"),
-        ("", *labels),
-        rows,
-        contents.only(tables),
-    )
+    return harness.Table(caption, ("", *labels), rows, contents.only(tables))
 
 
 _LISTS = {

@@ -26,14 +26,9 @@ TERMS = {
     "probe": "a linear classifier of the labels, trained on latents, on weights in"
     " closed canonical form, or on weights",
     "tau": "Kendall's rank correlation: 1 for the same order",
-    "`mse`": "error of the decoded INR against the INR's own rendering",
     "`mse_image`, `mse_image_inr`": "error of the decoded INR, and of the INR itself,"
     " against the image",
-    "`mse_off_grid`": "the same between the pixels, at points that no training saw",
-    "`mse_without_...`": "the error when one part of the latent is replaced by its mean"
-    " over the networks: what that part is worth where another tells the same",
-    "`test_agreement`": "share of images that the decoded network puts into the class"
-    " of the original",
+    "`mse_off_grid`": "the error between the pixels, where no training looked",
     "`test_top_kept`": "share of their accuracy that the better half of the networks"
     " keep",
 }
