@@ -94,6 +94,10 @@ ERRORS = [
         "is now 5. What was trained is measured: omit these keys",
     ),
     (["evaluate", "--workdir={}/trained", "--config.num_point=5"], "did you mean"),
+    (["plot"], "--workdir=FOLDER or --results=FILE.json"),
+    (["plot", "--workdir={}/nowhere"], "no config in"),
+    (["plot", "--workdir={}/trained", "more"], "Unknown argument 'more'"),
+    (["plot", "--results={}/a.json"], "needs --experiment=NAME and --out=FOLDER"),
     (["canonicalize", "--weights=a.npz"], "--out is missing: give --out=..."),
     (["canonicalize", "--weights=a.npz", "--out={}/b.npz"], "No such file: 'a.npz'"),
     (
@@ -121,7 +125,15 @@ ERRORS = [
         "train.py.",
     ),
 ]
-SCRIPTS = ["train", "evaluate", "canonicalize", "merge", "make_zoo", "reproduce"]
+SCRIPTS = [
+    "train",
+    "evaluate",
+    "plot",
+    "canonicalize",
+    "merge",
+    "make_zoo",
+    "reproduce",
+]
 
 
 @pytest.mark.slow
@@ -141,7 +153,9 @@ def test_help_works_and_errors_are_one_line(tmp_path):
     for name, (code, stdout, stderr) in zip(SCRIPTS, helps[:-1], strict=True):
         assert (code, stderr) == (0, "")
         assert f"launch/{name}.py" in stdout and "--[no]debug" in stdout
-        assert ("--config.help" in stdout) == (name not in ("canonicalize", "merge"))
+        assert ("--config.help" in stdout) == (
+            name not in ("canonicalize", "merge", "plot")
+        )
     code, stdout, stderr = helps[-1]
     assert (code, stderr) == (0, "")
     assert "--config.seed=0\n" in stdout and "--config.encoder.num_layers=" in stdout

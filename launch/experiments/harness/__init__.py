@@ -28,6 +28,7 @@ from experiments.harness._config import (
 from experiments.harness._experiment import (
     Experiment,
     Results,
+    draw,
     evaluate,
     legacy,
     run,
@@ -82,6 +83,7 @@ __all__ = [
     "complete_arrays",
     "config_hash",
     "define_config_flag",
+    "draw",
     "each_once",
     "evaluate",
     "find_arrays",

@@ -7,10 +7,14 @@ A config is taken apart once, by `plan`, before any work. From there on values g
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.harness import _config, _files, _tables, _workdir
+from symmerge_jax import files, plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Results = dict[str, Any]
 """What `results.json` holds."""
@@ -34,6 +38,9 @@ class Experiment:
         resumed: they say what is compared, not what is trained.
       check_output: raises an error if what a finished run exports for others is missing
         or damaged; None if it exports nothing.
+      draw: the figures, by the names of their files, from the results and the arrays
+        of `results.npz` (empty if a run writes none); None if there are no figures, or
+        `run` draws them.
     """
 
     name: str
@@ -44,6 +51,7 @@ class Experiment:
     evaluate: Callable[[Any, pathlib.Path], Results] | None = None
     may_change: tuple[str, ...] = ()
     check_output: Callable[[pathlib.Path], Any] | None = None
+    draw: Callable[[Results, _files.Arrays], Mapping[str, "Figure"]] | None = None
 
 
 def run(
@@ -73,7 +81,7 @@ def run(
     may_change = {*_workdir.MAY_CHANGE, *experiment.may_change}
     with _workdir.locked(workdir):
         folder = _workdir.open_workdir(workdir, config, may_change=may_change)
-        return _write(folder, experiment.run(plan, folder))
+        return _write(experiment, folder, experiment.run(plan, folder))
 
 
 def evaluate(
@@ -111,7 +119,38 @@ def evaluate(
         new = _config.check_config(new, experiment.defaults())
         plan = experiment.plan(new)
         _config.save_config(folder / "config.json", new)
-        return _write(folder, experiment.evaluate(plan, folder))
+        return _write(experiment, folder, experiment.evaluate(plan, folder))
+
+
+def draw(
+    experiment: Experiment, results: str | os.PathLike, out: str | os.PathLike
+) -> list[pathlib.Path]:
+    """Draw the figures of finished results; nothing is computed again.
+
+    Args:
+      experiment: what was run.
+      results: its `results.json`, of any name; the arrays are in the `.npz` file of
+        the same name beside it.
+      out: folder of the figures.
+
+    Returns:
+      The figures, without `.png` and `.pdf`.
+
+    Raises:
+      FileNotFoundError: if there are no results.
+      ValueError: for a damaged file.
+    """
+    if experiment.draw is None:
+        return []
+    results = pathlib.Path(results)
+    found, arrays = _files.read_json(results), {}
+    if results.with_suffix(".npz").exists():
+        arrays, _ = files.read_npz(results.with_suffix(".npz"))
+    figures = experiment.draw(found, arrays)
+    return [
+        plots.save_figure(figure, pathlib.Path(out, name))
+        for name, figure in figures.items()
+    ]
 
 
 class Legacy(NamedTuple):
@@ -149,6 +188,7 @@ def _evaluate_legacy(experiment, folder, config):
     return module.evaluate(folder)
 
 
-def _write(folder: pathlib.Path, results: Results) -> Results:
+def _write(experiment: Experiment, folder: pathlib.Path, results: Results) -> Results:
     _files.write_json(folder / "results.json", results)
+    draw(experiment, folder / "results.json", folder)
     return results

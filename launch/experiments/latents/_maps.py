@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.latents import _latent_numbers
+from experiments import harness
+from experiments.latents import _numbers
 from symmerge_jax import learning
 
 
@@ -27,15 +28,13 @@ class Map(NamedTuple):
 
 
 def check_maps(names: tuple[str, ...]) -> None:
-    """Refuse kinds of maps that are not known, or whose package is not installed.
+    """Refuse maps that are unknown, or whose package is not installed.
 
     Raises:
       ValueError: says what is known, or what to install.
     """
-    if set(names) - MAPS.keys() or len(set(names)) != len(names):
-        raise ValueError(
-            f"config.maps must name some of {', '.join(MAPS)}, each once, got {names}."
-        )
+    if names:
+        harness.each_once("maps", names, MAPS)
     if "umap" in names and importlib.util.find_spec("umap") is None:
         raise ValueError(
             "config.maps has 'umap', but umap-learn is not installed: pip install"
@@ -43,14 +42,14 @@ def check_maps(names: tuple[str, ...]) -> None:
         )
 
 
-def draw_map(
+def lay_out(
     name: str, latents: np.ndarray, orbit: np.ndarray, network: int, seed: int
 ) -> Map:
     """Lay out latents in the plane, and the orbit of one network among them.
 
-    UMAP puts the twins into the map of the networks. t-SNE knows no further points: it
+    UMAP places the twins in the map of the networks. t-SNE places no further points: it
     is fitted to networks and twins together. Where twins differ by rounding only, both
-    would draw that rounding large: all twins are then put where their network lies.
+    would enlarge it, so all twins are placed on their network.
 
     Args:
       name: a key of `MAPS`.
@@ -65,7 +64,7 @@ def draw_map(
     place = MAPS[name][1]
     latents, orbit = latents.astype(np.float64), orbit.astype(np.float64)
     spread = learning.orbit_spread(orbit[None])[0]
-    is_point = spread < _latent_numbers.ROUNDING
+    is_point = spread < _numbers.ROUNDING
     return place(latents, None if is_point else orbit, network, len(orbit), seed)
 
 
