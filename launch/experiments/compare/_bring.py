@@ -36,7 +36,6 @@ class Context:
       canonicalizer: autoencoder that was trained on other networks, or None.
       matcher: learned matcher of these networks, or None.
       task: `task(params, data) -> {"loss": [], ...}` for solvers that see data.
-      inputs: `[S, ...]` inputs on which functions are compared; None for random ones.
       options: keywords of solvers, by name of the method.
       num_random_starts: further starts of the methods with many.
       chunk_size: pairs or networks that are brought at once.
@@ -47,7 +46,6 @@ class Context:
     canonicalizer: autoencoders.Canonicalizer | None = None
     matcher: deep_align.Matcher | None = None
     task: Callable[[Params, Any], Mapping[str, Array]] | None = None
-    inputs: np.ndarray | None = None
     options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     num_random_starts: int = 0
     chunk_size: int = 64
@@ -87,6 +85,7 @@ class Crowds(NamedTuple):
       own: `{name: [R, ...]}` data of each crowd, added to `data`.
       variables: parameters of the matcher.
       latents: `[R, k, D]` of the networks, where they are known already.
+      inputs: `[S, ...]` on which functions are compared; None for random inputs.
     """
 
     params: Params
@@ -95,6 +94,7 @@ class Crowds(NamedTuple):
     own: Mapping[str, np.ndarray] = {}
     variables: Any = None
     latents: Any = None
+    inputs: np.ndarray | None = None
 
 
 class Brought(NamedTuple):

@@ -13,7 +13,6 @@ import numpy as np
 
 from experiments.compare import _bring
 from symmerge_jax import alignment, plots, symmetry
-from symmerge_jax.typing import Params
 
 SEES = {
     "weights": "weights only",
@@ -177,18 +176,22 @@ def prepare(name: str, context: _bring.Context) -> _bring.Bring:
 
     def run(crowds: _bring.Crowds) -> _bring.Brought:
         found = bring(crowds)
-        error = _function_error(name, context, crowds.params, found)
+        error = _function_error(name, context, crowds, found)
         return found._replace(function_error=error)
 
     return run
 
 
 def _function_error(
-    name: str, context: _bring.Context, params: Params, brought: _bring.Brought
+    name: str,
+    context: _bring.Context,
+    crowds: _bring.Crowds,
+    brought: _bring.Brought,
 ) -> np.ndarray:
     """Return by how much functions have changed, `[R]`, after requiring a proof."""
     method, apply, spec = METHODS[name], context.network.apply, context.spec
-    inputs, num_all = context.inputs, len(jax.tree.leaves(params)[0])
+    params, inputs = crowds.params, crowds.inputs
+    num_all = len(jax.tree.leaves(params)[0])
     num = num_all if context.num_certified is None else context.num_certified
 
     def rows(tree: Any, first: int = 0) -> Any:

@@ -248,7 +248,6 @@ class _Lab:
         context = _bring.Context(
             network=data.network,
             canonicalizer=data.canonicalizer,
-            inputs=data.task.test.inputs[:64],
             options={"activation_matching": {"chunk_size": 250}},
             num_random_starts=plan.num_random_starts,
             chunk_size=plan.chunk_size,
@@ -257,6 +256,7 @@ class _Lab:
             params=jax.tree.map(lambda x: x[rows], data.params),
             keys=jax.random.split(jax.random.key(plan.seed), len(rows)),
             data=data.task.train._asdict(),
+            inputs=data.task.test.inputs[:64],
         )
         return _methods.prepare(name, context)(crowds)
 

@@ -27,6 +27,8 @@ class Experiment:
     Attributes:
       name: `config.experiment`.
       defaults: returns every config key that exists, with a value of its type.
+      complete: returns a config with all its keys, or raises what is wrong with one;
+        None to add those of `defaults`, where keys do not depend on values.
       plan: takes a checked config apart, and raises what is wrong with it: unused keys,
         values that do not fit, missing files. It computes and writes nothing.
       run: does the work of a plan in a folder, resumes what an earlier start left
@@ -45,6 +47,7 @@ class Experiment:
 
     name: str
     defaults: Callable[[], _config.Config]
+    complete: Callable[[_config.Config], _config.Config] | None = None
     plan: Callable[[_config.Config], Any]
     run: Callable[[Any, pathlib.Path], Results]
     tables: Callable[[Results], Sequence[_tables.Table]]
@@ -52,6 +55,12 @@ class Experiment:
     may_change: tuple[str, ...] = ()
     check_output: Callable[[pathlib.Path], Any] | None = None
     draw: Callable[[Results, _files.Arrays], Mapping[str, "Figure"]] | None = None
+
+    def completed(self, config: _config.Config) -> _config.Config:
+        """Return a config with all its keys, as `complete` does."""
+        if self.complete is not None:
+            return self.complete(config)
+        return _config.check_config(config, self.defaults())
 
 
 def run(
@@ -74,7 +83,7 @@ def run(
       FileNotFoundError: missing data.
       FloatingPointError: a loss that is not finite; names the step.
     """
-    config = _config.check_config(config, experiment.defaults())
+    config = experiment.completed(config)
     plan = experiment.plan(config)
     if isinstance(plan, Legacy):
         return plan.module.run(plan.config, workdir)
@@ -116,7 +125,7 @@ def evaluate(
     with _workdir.locked(folder):
         new = old if config is None else config
         new = _workdir.merge_config(folder, new, may_change=experiment.may_change)
-        new = _config.check_config(new, experiment.defaults())
+        new = experiment.completed(new)
         plan = experiment.plan(new)
         _config.save_config(folder / "config.json", new)
         return _write(experiment, folder, experiment.evaluate(plan, folder))

@@ -140,7 +140,7 @@ def _made_with(stage: Stage) -> dict[str, Any]:
     """Return the config of a run, with defaults for keys that did not exist then."""
     assert stage.experiment is not None
     saved = harness.load_config(stage.output / "config.json")
-    full = harness.check_config(saved, stage.experiment.defaults())
+    full = stage.experiment.completed(saved)
     return harness.plain_config(full)
 
 
