@@ -30,7 +30,6 @@ from experiments.harness._experiment import (
     Results,
     draw,
     evaluate,
-    legacy,
     run,
 )
 from experiments.harness._files import (
@@ -58,10 +57,8 @@ from experiments.harness._workdir import (
     LOCK,
     MAY_CHANGE,
     locked,
-    locking,
     merge_config,
     open_workdir,
-    update_workdir,
     versions,
 )
 
@@ -89,11 +86,9 @@ __all__ = [
     "find_arrays",
     "flatten_config",
     "inline",
-    "legacy",
     "load_config",
     "load_config_file",
     "locked",
-    "locking",
     "measures",
     "merge_config",
     "network_progress",
@@ -111,7 +106,6 @@ __all__ = [
     "to_html",
     "to_markdown",
     "to_text",
-    "update_workdir",
     "variants",
     "versions",
     "write_json",

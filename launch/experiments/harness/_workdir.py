@@ -2,15 +2,13 @@
 
 import contextlib
 import errno
-import functools
 import importlib.metadata
-import inspect
 import os
 import pathlib
 import platform
 import subprocess
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import jax
 
@@ -19,8 +17,6 @@ from experiments.harness import _config, _files
 from symmerge_jax import files
 
 PathLike = str | os.PathLike
-P = ParamSpec("P")
-R = TypeVar("R")
 
 LOCK = ".lock"
 
@@ -78,44 +74,6 @@ def open_workdir(
     return path
 
 
-def update_workdir(
-    workdir: PathLike,
-    config: _config.ConfigDict,
-    *,
-    may_change: Collection[str] = (),
-    check: Callable[[_config.ConfigDict], Any] | None = None,
-) -> None:
-    """Give a run other values of keys that do not change what was trained.
-
-    Args:
-      workdir: folder of a run.
-      config: keys and values; those of the run that it does not have stay.
-      may_change: keys that may differ from those of the run, as for `open_workdir`.
-      check: raises ValueError for a config that the experiment refuses; nothing is
-        written then.
-
-    Raises:
-      FileNotFoundError: when there is no run.
-      ValueError: when another key differs; names it, with both values. Or what `check`
-        raises.
-    """
-    path = pathlib.Path(workdir)
-    with locked(path):
-        _update(path, config, may_change, check)
-
-
-def _update(
-    path: pathlib.Path,
-    config: _config.ConfigDict,
-    may_change: Collection[str],
-    check: Callable[[_config.ConfigDict], Any] | None,
-) -> None:
-    new = merge_config(path, config, may_change=may_change)
-    if check is not None:
-        check(new)
-    _config.save_config(path / "config.json", new)
-
-
 def merge_config(
     workdir: PathLike,
     config: _config.ConfigDict,
@@ -143,18 +101,6 @@ def merge_config(
     remedy = "What was trained is measured: omit these keys, or train again"
     _check_same(path, old, new, {*MAY_CHANGE, *may_change}, remedy)
     return new
-
-
-def locking(run: Callable[P, R]) -> Callable[P, R]:
-    """Return a function of a `workdir` that lets no other process into the folder."""
-
-    @functools.wraps(run)
-    def run_alone(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = inspect.signature(run).bind(*args, **kwargs).arguments
-        with locked(given["workdir"]):
-            return run(*args, **kwargs)
-
-    return run_alone
 
 
 @contextlib.contextmanager

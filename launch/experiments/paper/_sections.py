@@ -9,7 +9,6 @@ import numpy as np
 from experiments import harness
 from experiments.paper import (
     _contents,
-    _legacy,
     _ours,
     _plan,
     _published,
@@ -193,10 +192,7 @@ def _tables(
     """Yield the tables of a stage; those with headings say how they are made."""
     stage = contents.plan[name]
     assert stage.experiment is not None
-    tables = stage.experiment.tables(dict(results))
-    if not any(table.rows for table in tables):
-        tables = _legacy.tables(stage.config.experiment, dict(results))
-    for table in tables:
+    for table in stage.experiment.tables(dict(results)):
         if not any(table.columns):
             yield table
             continue
