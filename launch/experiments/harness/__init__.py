@@ -7,7 +7,7 @@ from experiments.harness._checks import (
     refuse_unused,
 )
 from experiments.harness._command import (
-    define_config_flag,
+    ConfigFlag,
     network_progress,
     run_main,
 )
@@ -15,7 +15,6 @@ from experiments.harness._config import (
     Config,
     ConfigDict,
     check_config,
-    check_key,
     config_hash,
     flatten_config,
     load_config,
@@ -35,7 +34,6 @@ from experiments.harness._experiment import (
 from experiments.harness._files import (
     Arrays,
     complete_arrays,
-    find_arrays,
     read_json,
     read_sealed,
     save_arrays,
@@ -54,7 +52,6 @@ from experiments.harness._tables import (
     to_text,
 )
 from experiments.harness._workdir import (
-    LOCK,
     MAY_CHANGE,
     locked,
     merge_config,
@@ -63,27 +60,24 @@ from experiments.harness._workdir import (
 )
 
 __all__ = [
-    "LOCK",
     "MAY_CHANGE",
     "Arrays",
     "Cell",
     "Config",
     "ConfigDict",
+    "ConfigFlag",
     "Experiment",
     "Number",
     "Results",
     "Table",
     "at_least",
     "check_config",
-    "check_key",
     "check_midpoint",
     "complete_arrays",
     "config_hash",
-    "define_config_flag",
     "draw",
     "each_once",
     "evaluate",
-    "find_arrays",
     "flatten_config",
     "inline",
     "load_config",

@@ -41,8 +41,8 @@ def open_workdir(
 ) -> pathlib.Path:
     """Make the folder of a run, or open it again for the same config.
 
-    Writes `config.json` and `versions.json`, a list with one record for each
-    environment the run has been started in.
+    It then holds `config.json`, and `versions.json` with one record for each
+    environment that the run has been started in.
 
     Args:
       workdir: the folder; a new one, an empty one, or one of an earlier start.
@@ -54,8 +54,8 @@ def open_workdir(
       The absolute path of the folder.
 
     Raises:
-      ValueError: when the folder belongs to another config (names the keys that
-        differ, with both values) or holds other files.
+      ValueError: a folder of another config (names the keys that differ, with both
+        values), or one with other files.
     """
     path = pathlib.Path(workdir).expanduser().absolute()
     if path.exists() and not path.is_dir():
@@ -87,12 +87,9 @@ def merge_config(
       config: keys and values; those of the run that it does not have stay.
       may_change: keys that may differ from those of the run, as for `open_workdir`.
 
-    Returns:
-      The config.
-
     Raises:
-      FileNotFoundError: when there is no run.
-      ValueError: when another key differs; names it, with both values.
+      FileNotFoundError: no run.
+      ValueError: another key differs; names both values.
     """
     path = pathlib.Path(workdir)
     old = _config.load_config(path / "config.json")
@@ -108,12 +105,6 @@ def locked(workdir: PathLike) -> Iterator[None]:
     """Let no other process into a folder while the block runs.
 
     Folders that are missing are made, and removed again if they stay empty.
-
-    Args:
-      workdir: the folder.
-
-    Yields:
-      Nothing.
 
     Raises:
       ValueError: another process works in the folder; names both.
