@@ -290,7 +290,7 @@ def _numbers_of_pair(pair: dict[str, np.ndarray]) -> dict[str, Any]:
     return numbers
 
 
-def _draw(folder: pathlib.Path, plan: Plan, found) -> None:
+def _draw(folder: pathlib.Path, plan: Plan, found: Mapping[str, Any]) -> None:
     """Write `results.npz` (`METHOD/MEASURE`, `[N, T]`, and `lams`), and the figure."""
     lams = np.linspace(0, 1, plan.num_points)
     arrays: dict[str, Any] = {"lams": lams}
