@@ -161,6 +161,8 @@ def _blocks(contents: Contents, section: str) -> Iterator[_report.Block]:
     if section == "data":
         yield from _zoos(contents)
     runs = contents.of(section)
+    if section == "ablation" and runs:  # beside the first whole encoder
+        runs = dict([*contents.of("reconstruction", "autoencode").items()][:1]) | runs
     lists: dict[tuple[str, str], dict[str, harness.Table]] = {}
     tables = []
     for name, results in runs.items():
@@ -179,6 +181,8 @@ def _blocks(contents: Contents, section: str) -> Iterator[_report.Block]:
         yield from _training(contents)
     for name in runs:
         stage = contents.plan[name]
+        if stage.section != section:
+            continue
         for file, caption in _FIGURES.get(stage.config.experiment, {}).items():
             path = stage.output / f"{file}.png"
             if path.exists():
