@@ -84,8 +84,8 @@ def map_panels(
             if row == 0 or rows_per_kind > 1:
                 axis.set_title(_style.wrapped(encoder, side - 0.2), pad=3)
     if len(classes) > 1:
-        handles: dict[str, Any] = {
-            str(c) if names is None else names[c]: {"s": 14, "c": color}
+        handles = {
+            str(c if names is None else names[c]): {"s": 14, "c": color}
             for c, color in colors.items()
         }
         _legend(figure, handles, "lower", width)

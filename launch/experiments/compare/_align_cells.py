@@ -12,7 +12,7 @@ import numpy as np
 from experiments import harness, populations
 from experiments.compare import _bring, _methods, _paths
 from experiments.populations import _align_population
-from symmerge_jax import deep_align, learning
+from symmerge_jax import deep_align, learning, networks
 
 Cells = dict[Any, dict[str, np.ndarray]]
 Models = Mapping[tuple[str, int], deep_align.TrainedMatcher]
@@ -47,7 +47,7 @@ def pairs(
         for method, seed in itertools.product(plan.methods[name], plan.seeds)
     }
     bring = _Solvers(plan, models)
-    losses = functools.cache(_losses_of)  # one for all networks of an architecture
+    losses: dict[str, Any] = {}  # one for all networks of an architecture
 
     def make(job: tuple[str, str, int]) -> dict[str, np.ndarray]:
         name, method, seed = job
@@ -59,7 +59,8 @@ def pairs(
             {"params": jax.tree.map(lambda x, e=e: x[:, e], brought.params), "own": own}
             for e in (0, 1)
         )
-        task = losses(str(population.zoo.architecture), population.network)
+        architecture = str(population.zoo.architecture)
+        task = losses.setdefault(architecture, _losses_of(population.network))
         found = _paths.between(task, a, b, plan.num_points, jax.device_put(shared))
         return {
             **found,
@@ -99,7 +100,7 @@ def crowds(
 
     def make(job: tuple[str, int, int]) -> dict[str, np.ndarray]:
         name, size, seed = job
-        rows = _draw_crowds(plan, population, seed)[:, :size]
+        rows = draw_crowds(plan, population, seed)[:, :size]
         if name == MEMBERS:
             return _paths.alone(task, _pick_flat(population, rows), data)
         params = bring(name, population, rows, seed).params
@@ -148,16 +149,14 @@ class _Solvers:
         )
 
 
-def _losses_of(architecture: str, network) -> Callable[[Any, Any], Any]:
-    del architecture  # tells networks apart
-
+def _losses_of(network: networks.Network) -> Callable[[Any, Any], Any]:
     def losses(point, data):
         return learning.task_losses(network, point["params"], {**data, **point["own"]})
 
     return losses
 
 
-def _draw_crowds(plan: Any, population: populations.Population, seed: int):
+def draw_crowds(plan: Any, population: populations.Population, seed: int) -> np.ndarray:
     """Return rows `[R, K]` of random crowds; smaller ones are their first networks."""
     held_out = population.parts["test"]
     randoms = np.random.default_rng([seed, 2]).spawn(plan.num_crowds)

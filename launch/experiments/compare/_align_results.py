@@ -1,6 +1,5 @@
 """Results of learned alignment as numbers, tables and figures."""
 
-import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from experiments import harness, populations
 from experiments.compare import _align_cells, _curves, _methods
 from experiments.train import _matchers
-from symmerge_jax import plots, symmetry
+from symmerge_jax import plots
 
 _AVERAGED = (
     "num_steps",
@@ -90,42 +89,32 @@ def tables(results: harness.Results) -> list[harness.Table]:
     return found
 
 
-def draw(
-    folder: pathlib.Path,
-    plan: Any,
-    spec: symmetry.SymmetrySpec,
-    cells: _align_cells.Cells,
-) -> None:
-    """Write `results.npz`, and for each population the figure of the loss along paths.
+def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
+    """Draw the loss along the paths of each population, a panel by what methods see.
 
-    `results.npz` holds `POPULATION/METHOD/SEED/NAME` of all cells.
+    The arrays are those of all cells, as `POPULATION/METHOD/SEED/loss` `[N, T]`.
     """
-    arrays: dict[str, Any] = {
-        f"{'/'.join(map(str, job))}/{key}": value
-        for job, cell in cells.items()
-        for key, value in cell.items()
-    }
-    harness.save_arrays(folder / "results.npz", arrays)
-    lams = np.linspace(0, 1, plan.num_points)
-    unit = "mean squared error" if plan.kind == "siren" else "test loss (nats)"
-    for name, methods in plan.methods.items():
+    lams = np.linspace(0, 1, results["num_points"])
+    is_inr = results["networks"] == "siren"
+    figures = {}
+    for name, population in results["populations"].items():
         panels: dict[str, Any] = {}
-        for sees, title in _methods.SEES.items():
-            for method in methods:
-                if _methods.METHODS[method].sees == sees:
-                    rows = [cells[name, method, seed]["loss"] for seed in plan.seeds]
-                    panels.setdefault(title, {})[_methods.label(method, spec)] = (
-                        lams,
-                        *_curves.mean_and_error(np.concatenate(rows)),
-                    )
-        figure = plots.mean_curves(
+        methods = population["methods"]
+        for method in sorted(methods, key=list(_methods.METHODS).index):
+            found = methods[method]
+            losses = [arrays[f"{name}/{method}/{s}/loss"] for s in results["seeds"]]
+            panels.setdefault(_methods.SEES[found["sees"]], {})[found["label"]] = (
+                lams,
+                *_curves.mean_and_error(np.concatenate(losses)),
+            )
+        figures[f"paths_{name}"] = plots.mean_curves(
             panels,
             "λ",
-            unit,
-            styles=_methods.styles(methods, spec),
+            "mean squared error" if is_inr else "test loss (nats)",
+            styles=_methods.styles(methods),
             log_scale=list(panels),
         )
-        plots.save_figure(figure, folder / f"paths_{name}")
+    return figures
 
 
 def _model(trained: list[Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import harness
+from experiments import harness, populations
 from experiments.compare import _bring, _curves, _inr_losses, _methods
 from experiments.harness import Number
 from experiments.populations import families
@@ -26,6 +26,20 @@ COLUMNS = ("start", "middle", "end", "barrier", "barrier to a", "aligned exactly
 
 _NUM_CERTIFIED = 8
 """Pairs on which exact methods prove that they keep the functions."""
+
+
+class Inrs(NamedTuple):
+    """`R` held-out networks.
+
+    Attributes:
+      zoo: the networks.
+      images: `[R, H, W]` in [0, 1] that they render, if known.
+      size: height and width of the images in pixels.
+    """
+
+    zoo: zoo.Zoo
+    images: np.ndarray | None
+    size: tuple[int, int]
 
 
 class Group(NamedTuple):
@@ -60,8 +74,7 @@ class Path(NamedTuple):
 
 
 def measurer(
-    architecture: Mapping[str, Any],
-    size: tuple[int, int],
+    inrs: Inrs,
     canonicalizers: Mapping[Any, autoencoders.Canonicalizer],
     *,
     num_points: int,
@@ -72,14 +85,14 @@ def measurer(
     """Return `measure(method, encoder, group)`, which compiles each method once.
 
     Args:
-      architecture: that of the networks, a SIREN with one output.
-      size: height and width of the images in pixels.
+      inrs: the networks whose families are paired.
       canonicalizers: trained autoencoders by name of the encoder, or by None.
       num_points: points `T` on a path.
       num_random_starts: further starts of the best matching.
       chunk_size: pairs per call of a compiled program.
       seed: of what methods draw.
     """
+    architecture = inrs.zoo.architecture
     network = networks.build(architecture)
     prepared: dict[tuple[str, str | None], _bring.Bring] = {}
 
@@ -115,7 +128,14 @@ def measurer(
             decoder["decode"] = canonicalizers[encoder].autoencoder.decode
             decoder["variables"] = canonicalizers[encoder].variables
         arrays: dict[str, Any] = _inr_losses.loss_curves(
-            *(architecture, (a, b), pairs.params_a, num_points, size, group.images),
+            *(
+                architecture,
+                (a, b),
+                pairs.params_a,
+                num_points,
+                inrs.size,
+                group.images,
+            ),
             chunk_size=chunk_size,
             **decoder,
         )
@@ -132,19 +152,43 @@ def measurer(
 
 
 def held_out(
-    inrs: zoo.Zoo, numbers: np.ndarray, num: int, seed: int, source: pathlib.Path
-) -> zoo.Zoo:
-    """Return some of the networks that the run in `source` has held out.
+    config: harness.Config,
+    defaults: harness.Config,
+    inrs: zoo.Zoo,
+    rows: np.ndarray,
+    size: tuple[int, int],
+    source: pathlib.Path,
+) -> Inrs:
+    """Draw `config.num_networks` of the networks that a run has held out.
+
+    Args:
+      config: that of the experiment.
+      defaults: those of the experiment.
+      inrs: all networks.
+      rows: those that are held out.
+      size: height and width of their images in pixels.
+      source: folder of the run.
 
     Raises:
-      ValueError: there are fewer.
+      ValueError: there are fewer, or networks that are no INRs of images.
+      FileNotFoundError: no such images.
     """
-    if num > len(numbers):
+    _inr_losses.renderer(inrs.architecture, *size)  # or raises
+    num = config.num_networks
+    if num > len(rows):
         raise ValueError(
-            f"config.num_networks is {num}, but '{source}' holds out {len(numbers)}."
+            f"config.num_networks is {num}, but '{source}' holds out {len(rows)}."
         )
-    drawn = np.random.default_rng(seed).choice(numbers, num, replace=False)
-    return zoo.select(inrs, drawn)
+    drawn = np.random.default_rng(config.seed).choice(rows, num, replace=False)
+    inrs = zoo.select(inrs, drawn)
+    return Inrs(inrs, populations.find_images(config, defaults, inrs, size), size)
+
+
+def options_of(config: harness.Config) -> dict[str, int]:
+    """Return the options of `measurer` in a config, after checking them."""
+    least = {"num_points": 3, "num_random_starts": 0, "chunk_size": 1, "seed": 0}
+    harness.at_least(config, **least)
+    return {name: config[name] for name in least}
 
 
 def reads_latents(name: str) -> bool:

@@ -131,12 +131,6 @@ def default_config(
     Args:
       kind: of networks, "mlp", "cnn" or "siren".
       features: kind of features by matcher, where it is not the usual.
-
-    Returns:
-      The config.
-
-    Raises:
-      ValueError: an unknown kind.
     """
     if kind not in _align_population.KINDS:
         raise ValueError(
@@ -185,12 +179,7 @@ def default_config(
 
 
 def complete(config: harness.Config) -> harness.Config:
-    """Return a config with the defaults of its kinds of networks and features.
-
-    Raises:
-      ValueError: an unknown key or kind.
-      TypeError: a value of another type.
-    """
+    """Return a config with the defaults of its kinds of networks and features."""
     kinds = {
         name: config.get(name, {}).get("features", {}).get("kind", kind)
         for name, kind in _matchers.KINDS.items()
@@ -209,20 +198,20 @@ def plan(config: harness.Config) -> Plan:
         "source": config.other_data.source,
         "sizes": ", ".join(map(str, config.other_width.hidden_sizes)),
     }
-    keys = dict.fromkeys(
-        planned, "other_methods" if config.other_methods else "methods"
-    )
-    keys["held_out"] = "methods"
+    chosen = {
+        key: _methods.choose(config[key], METHODS, spec, config.models, f"config.{key}")
+        for key in ("methods", "other_methods")
+    }
+    if not config.other_methods:
+        chosen["other_methods"] = chosen["methods"]
     found = Plan(
         kind=config.networks,
         sources=sources,
         titles={name: _TITLES[name].format(**titles) for name in planned},
         marks={name: _align_population.mark(config, name) for name in planned},
         methods={
-            name: _methods.choose(
-                config[key], METHODS, spec, config.models, f"config.{key}"
-            )
-            for name, key in keys.items()
+            name: chosen["methods" if name == "held_out" else "other_methods"]
+            for name in planned
         },
         crowd_methods=_methods.choose((), CROWD_METHODS, spec, config.models),
         matchers={name: _matchers.plan(config, name) for name in config.models},
@@ -282,14 +271,7 @@ def check_output(folder: pathlib.Path) -> None:
 
 
 def shorten(config: harness.Config) -> harness.Config:
-    """Let a run end in seconds, with matchers that learn nothing; in place.
-
-    Args:
-      config: keys of `default_config`.
-
-    Returns:
-      The config.
-    """
+    """Let a run end in seconds, with matchers that learn nothing; in place."""
     config.seeds = (0,)
     config.num_pairs, config.num_points, config.num_random_starts = 2, 3, 1
     config.num_val_pairs, config.num_val_inputs = 1, 16
@@ -306,9 +288,13 @@ def _compare(plan: Plan, models, folder: pathlib.Path) -> harness.Results:
     loaded = {name: source.load(folder) for name, source in plan.sources.items()}
     cells = _align_cells.pairs(plan, loaded, models, folder)
     crowds = _align_cells.crowds(plan, loaded["held_out"], models, folder)
-    results = _align_results.summarize(plan, loaded, models, cells, crowds)
-    _align_results.draw(folder, plan, loaded["held_out"].network.spec, cells)
-    return results
+    arrays = {
+        f"{'/'.join(map(str, job))}/{key}": value
+        for job, cell in cells.items()
+        for key, value in cell.items()
+    }
+    harness.save_arrays(folder / "results.npz", arrays)
+    return _align_results.summarize(plan, loaded, models, cells, crowds)
 
 
 def _load(folder: pathlib.Path, names, seeds) -> dict[Any, deep_align.TrainedMatcher]:
@@ -338,6 +324,7 @@ EXPERIMENT = harness.Experiment(
     plan=plan,
     run=run,
     tables=_align_results.tables,
+    draw=_align_results.draw,
     evaluate=evaluate,
     check_output=check_output,
     may_change=(

@@ -22,11 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import config_dict
 
-from experiments import harness, latents, populations
+from experiments import harness, latents
 from experiments.compare import _failure_report, _inr_losses, _inr_paths
 from experiments.populations import families
 from experiments.train import _trained
-from symmerge_jax import merging, zoo
+from symmerge_jax import merging
 from symmerge_jax.typing import Array, Params
 
 
@@ -66,9 +66,7 @@ class Plan:
 
     Attributes:
       encoders: finished runs of autoencoders, by name.
-      inrs: `R` networks that none of them has seen.
-      images: `[R, H, W]` in [0, 1], if known.
-      size: height and width of the images in pixels.
+      inrs: networks that none of them has seen.
       family: of the twins.
       sigma: noise on the second twin.
       num_twins: of each network.
@@ -78,9 +76,7 @@ class Plan:
     """
 
     encoders: dict[str, _trained.TrainedRun]
-    inrs: zoo.Zoo
-    images: np.ndarray | None
-    size: tuple[int, int]
+    inrs: _inr_paths.Inrs
     family: str
     sigma: float
     num_twins: int
@@ -104,36 +100,31 @@ def plan(config: harness.Config) -> Plan:
         raise ValueError(
             f"config.num_twins must lie in 2..4096, got {config.num_twins}."
         )
-    least = {"num_networks": 1, "num_points": 3, "num_random_starts": 0}
-    harness.at_least(config, **least, chunk_size=1)
+    harness.at_least(config, num_networks=1)
+    options = _inr_paths.options_of(config)
     compared = _trained.open_encoders(config.canonicalizers.to_dict())
     if compared.experiment != "autoencode":
         raise ValueError(
             "config.canonicalizers are autoencoders of classifiers, but the paths are"
             " measured on the images that INRs render: give runs of 'autoencode'."
         )
-    _inr_losses.renderer(compared.zoo.architecture, *compared.size)  # or raises
-    folder, num = compared.encoders[0].folder, config.num_networks
     inrs = _inr_paths.held_out(
-        compared.zoo, compared.parts["test"], num, config.seed, folder
+        config,
+        default_config(),
+        compared.zoo,
+        compared.parts["test"],
+        compared.size,
+        compared.encoders[0].folder,
     )
-    images = populations.find_images(config, default_config(), inrs, compared.size)
     return Plan(
         encoders={encoder.name: encoder for encoder in compared.encoders},
         inrs=inrs,
-        images=images,
-        size=compared.size,
         family=config.family,
         sigma=config.sigma,
         num_twins=config.num_twins,
         methods=config.methods,
         seed=config.seed,
-        options={
-            "num_points": config.num_points,
-            "num_random_starts": config.num_random_starts,
-            "chunk_size": min(config.chunk_size, num),
-            "seed": config.seed,
-        },
+        options=options,
     )
 
 
@@ -152,13 +143,11 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
         aligned exactly, None where that means nothing), and the numbers of
         `_curves.summarize` for each of `_inr_losses.MEASURES`.
     """
-    architecture = plan.inrs.architecture
-    encoders = plan.encoders
+    encoders, inrs = plan.encoders, plan.inrs
     canonicalizers = {name: x.canonicalizer for name, x in encoders.items()}
-    measure = _inr_paths.measurer(
-        architecture, plan.size, canonicalizers, **plan.options
-    )
-    render = jax.jit(jax.vmap(_inr_losses.renderer(architecture, *plan.size)))
+    measure = _inr_paths.measurer(inrs, canonicalizers, **plan.options)
+    renderer = _inr_losses.renderer(inrs.zoo.architecture, *inrs.size)
+    render = jax.jit(jax.vmap(renderer))
     found = harness.complete_arrays(
         {
             name: folder / f"cells/{x.file_name}.npz"
@@ -173,14 +162,14 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     return {
         "family": plan.family,
         "sigma": plan.sigma,
-        "num_networks": len(plan.inrs),
+        "num_networks": len(inrs.zoo),
         "num_twins": plan.num_twins,
         "encoders": {
             name: {
                 "workdir": str(encoder.folder),
                 **_failure_report.numbers(plan.methods, spec, found[name]),
             }
-            for name, encoder in plan.encoders.items()
+            for name, encoder in encoders.items()
         },
     }
 
@@ -200,11 +189,11 @@ def _measure_encoder(
     """
     canonicalizer = plan.encoders[name].canonicalizer
     twins = families.make_members(
-        plan.family, plan.inrs, canonicalizer.spec, plan.num_twins, plan.seed
+        plan.family, plan.inrs.zoo, canonicalizer.spec, plan.num_twins, plan.seed
     )
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), twins)
     orbits = np.asarray(canonicalizer.encode(flat), np.float64)
-    orbits = orbits.reshape(len(plan.inrs), plan.num_twins, -1)
+    orbits = orbits.reshape(len(plan.inrs.zoo), plan.num_twins, -1)
     farthest = np.array([latents.farthest_pair(orbit)[:2] for orbit in orbits])
     chosen = {"farthest": farthest, "random": np.tile([[0, 1]], (len(orbits), 1))}
     arrays: dict[str, Any] = {}
@@ -217,7 +206,7 @@ def _measure_encoder(
             ]
         )
         pairs = families.chosen_pairs(twins, numbers, plan.sigma, plan.seed)
-        group = _inr_paths.Group(pairs, plan.images, {})
+        group = _inr_paths.Group(pairs, plan.inrs.images, {})
         for method in plan.methods:
             path = measure(method, name, group)
             found = dict(path.arrays)
@@ -225,7 +214,7 @@ def _measure_encoder(
                 a, b = (jax.tree.map(lambda x: x[0], end) for end in (path.a, path.b))
                 lams = jnp.linspace(0, 1, _failure_report.NUM_SHOWN)
                 pixels = np.asarray(render(merging.interpolate(a, b, lams)))
-                found["rendered"] = pixels.reshape(-1, *plan.size)
+                found["rendered"] = pixels.reshape(-1, *plan.inrs.size)
             arrays |= {f"{kind}/{method}/{part}": x for part, x in found.items()}
     return arrays
 

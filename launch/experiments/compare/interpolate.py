@@ -16,7 +16,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ml_collections import config_dict
@@ -28,6 +28,7 @@ from experiments.train import _trained, autoencode
 from symmerge_jax import autoencoders, zoo
 
 Cell = _interpolation_report.Cell
+Opened = tuple[_inr_paths.Inrs, autoencoders.Canonicalizer]
 
 
 def default_config() -> harness.Config:
@@ -71,29 +72,13 @@ def default_config() -> harness.Config:
     )
 
 
-class Networks(NamedTuple):
-    """`R` networks that the autoencoder has not seen, and their images.
-
-    Attributes:
-      canonicalizer: the autoencoder.
-      inrs: the networks.
-      images: `[R, H, W]` in [0, 1], if known.
-      size: height and width of the images in pixels.
-    """
-
-    canonicalizer: autoencoders.Canonicalizer
-    inrs: zoo.Zoo
-    images: np.ndarray | None
-    size: tuple[int, int]
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
     """What is compared, and on what.
 
     Attributes:
-      networks: returns the networks, after training their autoencoder in the folder if
-        it does not exist yet.
+      open: returns the networks and their autoencoder, which is trained first in the
+        folder of the run if it does not exist yet.
       others: further autoencoders by name.
       cells: everything that is measured; those of one group follow each other.
       num_members: of each family.
@@ -101,7 +86,7 @@ class Plan:
       options: of `_inr_paths.measurer`.
     """
 
-    networks: Callable[[pathlib.Path], Networks]
+    open: Callable[[pathlib.Path], Opened]
     others: dict[str, autoencoders.Canonicalizer]
     cells: list[Cell]
     num_members: int
@@ -126,24 +111,26 @@ def plan(config: harness.Config) -> Plan:
     for key in ("sigmas", "sweep"):
         for sigma in config[key]:
             families.check_sigma(key, sigma)
-    least = {"num_networks": 2, "num_members": 2, "num_points": 3, "chunk_size": 1}
-    harness.at_least(config, **least, num_random_starts=0)
+    harness.at_least(config, num_networks=2, num_members=2)
+    options = _inr_paths.options_of(config)
 
-    def train_and_open(folder: pathlib.Path) -> Networks:
+    def train_and_open(folder: pathlib.Path) -> Opened:
         harness.run(autoencode.EXPERIMENT, config.autoencoder, folder / "autoencoder")
         return _open(config, folder / "autoencoder")
 
-    networks = train_and_open
-    if (source := config.canonicalizer) is not None:
+    if (source := config.canonicalizer) is None:
+        autoencode.EXPERIMENT.plan(config.autoencoder)  # refuses what is wrong with it
+        open_networks = train_and_open
+    else:
         because = f"canonicalizer={source!r}"
         harness.refuse_unused(config, default_config(), ("autoencoder",), because)
         opened = _open(config, pathlib.Path(source))
-        networks = lambda folder: opened  # noqa: E731
+        open_networks = lambda folder: opened  # noqa: E731
     others = _open_others(config)
     groups = [(f, float(s)) for s in config.sigmas for f in config.families]
     groups += [(config.families[-1], float(sigma)) for sigma in config.sweep]
     return Plan(
-        networks=networks,
+        open=open_networks,
         others=others,
         cells=[
             Cell(*group, method, encoder)
@@ -153,12 +140,7 @@ def plan(config: harness.Config) -> Plan:
         ],
         num_members=config.num_members,
         seed=config.seed,
-        options={
-            "num_points": config.num_points,
-            "num_random_starts": config.num_random_starts,
-            "chunk_size": config.chunk_size,
-            "seed": config.seed,
-        },
+        options=options,
     )
 
 
@@ -177,21 +159,17 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
       None where that means nothing), `seconds`, and the numbers of `_curves.summarize`
       for each of `_inr_losses.MEASURES`.
     """
-    networks = plan.networks(folder)
-    canonicalizers = {None: networks.canonicalizer, **plan.others}
-    architecture, size = networks.inrs.architecture, networks.size
-    measure = _inr_paths.measurer(architecture, size, canonicalizers, **plan.options)
+    inrs, canonicalizer = plan.open(folder)
+    canonicalizers = {None: canonicalizer, **plan.others}
+    measure = _inr_paths.measurer(inrs, canonicalizers, **plan.options)
+    spec, seed = canonicalizer.spec, plan.seed
 
     @functools.lru_cache(maxsize=1)
     def open_group(family: str, sigma: float) -> _inr_paths.Group:
-        spec, seed = networks.canonicalizer.spec, plan.seed
-        members = families.make_members(
-            family, networks.inrs, spec, plan.num_members, seed
-        )
-        pairs = families.shifted_pairs(
-            members, sigma, seed, are_twins=family in families.TWINS
-        )
-        images = None if networks.images is None else networks.images[pairs.row]
+        members = families.make_members(family, inrs.zoo, spec, plan.num_members, seed)
+        are_twins = family in families.TWINS
+        pairs = families.shifted_pairs(members, sigma, seed, are_twins=are_twins)
+        images = None if inrs.images is None else inrs.images[pairs.row]
         return _inr_paths.Group(pairs, images, {})
 
     def measure_cell(cell: Cell) -> dict[str, np.ndarray]:
@@ -204,7 +182,6 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     harness.save_arrays(
         folder / "results.npz", _interpolation_report.mean_curves(cells)
     )
-    spec = networks.canonicalizer.spec
     return {
         "cells": [
             _interpolation_report.numbers(cell, spec, arrays)
@@ -213,7 +190,7 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     }
 
 
-def _open(config: harness.Config, source: pathlib.Path) -> Networks:
+def _open(config: harness.Config, source: pathlib.Path) -> Opened:
     """Read the autoencoder run, and draw held-out networks from its zoo."""
     canonicalizer = autoencoders.load_canonicalizer(source)
     trained = harness.check_config(
@@ -221,12 +198,12 @@ def _open(config: harness.Config, source: pathlib.Path) -> Networks:
     )
     data = populations.inr_source(trained).load(source)
     zoo.require_architecture(data.zoo, canonicalizer.architecture)
-    num, seed = config.num_networks, config.seed
-    inrs = _inr_paths.held_out(data.zoo, data.parts["test"], num, seed, source)
-    families.check_source(config.families, inrs)
     size: Any = data.task.size
-    images = populations.find_images(config, default_config(), inrs, size)
-    return Networks(canonicalizer, inrs, images, size)
+    inrs = _inr_paths.held_out(
+        config, default_config(), data.zoo, data.parts["test"], size, source
+    )
+    families.check_source(config.families, inrs.zoo)
+    return inrs, canonicalizer
 
 
 def _open_others(config: harness.Config) -> dict[str, autoencoders.Canonicalizer]:

@@ -190,9 +190,10 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     cells = harness.complete_arrays(
         files, lambda job: makers[job[0]](*job[1:]), "merge"
     )
-    results = _cnn_results.summarize(plan, cells)
-    _cnn_results.draw(folder, plan, results, cells)
-    return results
+    if plan.methods:
+        curves = _cnn_results.curves_of(plan, cells)
+        harness.save_arrays(folder / "results.npz", curves)
+    return _cnn_results.summarize(plan, cells)
 
 
 class _Lab:
@@ -289,5 +290,6 @@ EXPERIMENT = harness.Experiment(
     plan=plan,
     run=run,
     tables=_cnn_results.tables,
+    draw=_cnn_results.draw,
     may_change=("methods", "crowd.methods", "crowd.sizes", "chunk_size"),
 )

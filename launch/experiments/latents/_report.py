@@ -32,8 +32,8 @@ def tables(results: harness.Results) -> list[harness.Table]:
     if results["values"] == "accuracy":
         error, unit, form = "KL", "tau", ".4f"
     read = harness.Table(
-        f"what is read from them, {results['num_networks']} held-out networks,"
-        f" {results['num_train']} others to learn from",
+        f"Read from latents of {results['num_networks']} held-out networks,"
+        f" with {results['num_train']} others to learn from",
         ("encoder", error, f"{results['num_neighbors']}-NN {unit}", f"linear {unit}"),
         [
             (

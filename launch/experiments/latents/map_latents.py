@@ -174,8 +174,9 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
         for name, function in features.items():
             file = folder / f"numbers/{_trained.file_name(name)}.json"
             make = functools.partial(_encode, plan, function)
-            kept = functools.partial(latents.get, name)
-            numbers[name] = _measure(plan, file, kept if name in latents else make)
+            if name in latents:
+                make = functools.partial(latents.__getitem__, name)
+            numbers[name] = _measure(plan, file, make)
             progress.update()
     harness.save_arrays(folder / "results.npz", _drawn(plan, latents, maps))
     return {
@@ -215,7 +216,7 @@ def _features(plan: Plan) -> dict[str, Callable[[Params], Any]]:
     """Return what turns networks into latents, or into the features of a baseline."""
 
     def closed_form(params):
-        return symmerge_jax.canonicalize(params, plan.spec)
+        return symmerge_jax.canonicalize(params, plan.spec).params
 
     encoders = {
         encoder.name: functools.partial(

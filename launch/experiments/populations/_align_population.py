@@ -6,9 +6,8 @@ matcher carries: networks that were trained on other data, and networks of other
 """
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -57,7 +56,7 @@ def sources(config: harness.Config) -> dict[str, _sources.Source]:
         images that are not square and cannot be turned.
       FileNotFoundError: no such zoo, or no images.
     """
-    held_out = _source(config, "population", functools.partial(_divided, config))
+    held_out = _source(config, "population", "population", _divided)
     found = {"held_out": held_out}
     if config.rotated:
         assert held_out.planned is not None
@@ -66,7 +65,8 @@ def sources(config: harness.Config) -> dict[str, _sources.Source]:
         )
     for name in ("other_data", "other_width"):
         if (other := _other_config(config, name)) is not None:
-            found[name] = _source(other, f"{name}_{mark(config, name)}", _whole)
+            file = f"{name}_{mark(config, name)}"
+            found[name] = _source(other, name, file, _whole)
     return found
 
 
@@ -122,19 +122,33 @@ def pick(tree: Any, rows: Any) -> Any:
     return jax.tree.map(lambda x: x[rows], tree)
 
 
-Divide = Callable[[zoo.Zoo], Mapping[str, np.ndarray]]
-
-
-def _source(config: harness.Config, name: str, divide: Divide) -> _sources.Source:
+def _source(
+    config: harness.Config,
+    key: str,
+    file: str,
+    divide: Callable[[harness.Config, zoo.Zoo], dict[str, np.ndarray]],
+) -> _sources.Source:
     """Return where the networks of a config come from: `config.zoo`, or their maker."""
     maker: Any = make_zoo if config.networks == "siren" else make_classifier_zoo
+
+    def opened(networks_zoo: zoo.Zoo) -> _population.Population:
+        parts = divide(config, networks_zoo)
+        task = _task(config, networks_zoo)
+        found = _population.population(networks_zoo, parts, task)
+        for part in parts:
+            _require_pair(found, part, key)
+        if config.networks != "siren":
+            return found
+        # Phases are no part of the group: separate fits need not agree on them.
+        spec = found.network.spec
+        fold = jax.jit(jax.vmap(lambda params: symmetry.fold_phases(params, spec)))
+        return _with_params(found, jax.device_get(fold(dict(networks_zoo.params))))
+
     if config.zoo is None:
-        planned = _population_of(config, maker.plan(config.population), divide)
+        planned = opened(maker.plan(config.population))
         return _sources.Source(
             planned,
-            lambda folder: _population_of(
-                config, maker.run(config.population, folder / f"{name}.zoo"), divide
-            ),
+            lambda folder: opened(maker.run(config.population, folder / f"{file}.zoo")),
         )
     found = zoo.load(config.zoo)
     if (kind := found.architecture["kind"]) != config.networks:
@@ -142,50 +156,40 @@ def _source(config: harness.Config, name: str, divide: Divide) -> _sources.Sourc
             f"'{config.zoo}' holds networks of kind {kind!r}, but config.networks is"
             f" {config.networks!r}."
         )
-    given = _population_of(config, found, divide)
+    given = opened(found)
     return _sources.Source(given, lambda folder: given)
 
 
-def _population_of(
-    config: harness.Config, networks_zoo: zoo.Zoo, divide: Divide
-) -> _population.Population:
-    zoo.check_finite(networks_zoo)
+def _task(config: harness.Config, networks_zoo: zoo.Zoo) -> _population.Task:
+    """Return the images of classifiers, the first so many; or the pixels of INRs."""
+    if config.networks == "siren":
+        return _inr_tasks.inr_task(networks_zoo, 0, with_targets=True)
     network = networks.build(networks_zoo.architecture)
-    if config.networks == "siren":
-        task = _inr_tasks.inr_task(networks_zoo, 0, with_targets=True)
-    else:
-        task = _image_splits.classifier_task(config.population, network)
-        counts = config.num_train_inputs, config.num_test_inputs
-        some = (
-            _population.Examples(inputs[:count], targets[:count])
-            for (inputs, targets), count in zip(task[:2], counts, strict=True)
+    task = _image_splits.classifier_task(config.population, network)
+    train, test = (
+        _population.Examples(inputs[:count], targets[:count])
+        for (inputs, targets), count in (
+            (task.train, config.num_train_inputs),
+            (task.test, config.num_test_inputs),
         )
-        task = _population.Task(*some)
-    parts = dict(divide(networks_zoo))
-    found = _population.population(networks_zoo, parts, task)
-    for part in parts:
-        _require_pair(found, part)
-    if config.networks == "siren":
-        # Phases are no part of the group: separate fits need not agree on them.
-        fold = jax.jit(jax.vmap(lambda p: symmetry.fold_phases(p, network.spec)))
-        params = jax.device_get(fold(dict(networks_zoo.params)))
-        found = _with_params(found, params)
-    return found
+    )
+    return _population.Task(train, test)
 
 
-def _require_pair(population: _population.Population, part: str) -> None:
+def _require_pair(population: _population.Population, part: str, key: str) -> None:
     """Refuse a part of which no two networks may be paired, without listing pairs."""
     rows, group = population.parts[part], pairable(population).group
     most, why = len(rows), "to pair"
     if group is not None:
         counts = np.unique(group[rows], return_counts=True)[1]
-        most, why = counts.max(), "that draw one image"
+        most, why = counts.max(initial=0), "that draw one image"
     if most < 2:
         is_divided = "val" in population.parts
         remedy = f", or raise config.split.{part}_fraction" if is_divided else ""
         raise ValueError(
-            f"The part {part!r} of {len(population.zoo)} networks has {len(rows)}, of"
-            f" which there are no two {why}: use more networks{remedy}."
+            f"The part {part!r} of config.{key} has {len(rows)} of"
+            f" {len(population.zoo)} networks, of which there are no two {why}: use"
+            f" more networks{remedy}."
         )
 
 
@@ -193,7 +197,8 @@ def _divided(config: harness.Config, networks_zoo: zoo.Zoo) -> dict[str, np.ndar
     return _population.split(networks_zoo, **config.split.to_dict())
 
 
-def _whole(networks_zoo: zoo.Zoo) -> dict[str, np.ndarray]:
+def _whole(config: harness.Config, networks_zoo: zoo.Zoo) -> dict[str, np.ndarray]:
+    del config
     rows = np.arange(len(networks_zoo))
     return {"train": rows, "test": rows}
 

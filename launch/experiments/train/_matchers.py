@@ -123,12 +123,15 @@ def plan(config: harness.Config, name: str) -> Plan:
       ValueError: an option out of range.
     """
     features = config[name].features.to_dict()
+    try:
+        warp = learning.Warp(**config.distort)
+        copies = learning.CopyOptions(**config.augment, warp=warp)
+    except ValueError as error:
+        raise ValueError(f"config.augment and config.distort: {error}") from error
     return Plan(
         features={key: x for key, x in features.items() if x is not None},
         weights=learning.LossWeights(**config[name].losses),
-        copies=learning.CopyOptions(
-            **config.augment, warp=learning.Warp(**config.distort)
-        ),
+        copies=copies,
         options=_training.fit_options(config[name], 0, f"config.{name}"),
         inputs_per_pair=config[name].inputs_per_pair,
         num_val_pairs=config.num_val_pairs,
@@ -150,20 +153,24 @@ def trained(
     matcher = learning.fit(job, folder, options)
     _training.draw_curves(folder, label="validation loss at midpoints", best=job.best)
     held_out = _align_population.pick(population.params, population.parts["test"])
-    metadata = {**matcher.metadata, **recovered(plan, matcher, held_out)}
+    metadata = {
+        **matcher.metadata,
+        **recovered(plan, matcher.matcher, matcher.variables, held_out),
+    }
     matcher = dataclasses.replace(matcher, metadata=metadata)
     deep_align.save_matcher(folder / "matcher", matcher)
     return matcher
 
 
 def recovered(
-    plan: Plan, trained: deep_align.TrainedMatcher, params_batch: Params
+    plan: Plan, matcher: deep_align.Matcher, variables: Any, params_batch: Params
 ) -> dict[str, float]:
     """Return the fraction of neurons that a matcher finds again in twins.
 
     Args:
       plan: says how copies are changed.
-      trained: the matcher.
+      matcher: the model.
+      variables: its parameters.
       params_batch: `[N]` networks.
 
     Returns:
@@ -173,11 +180,7 @@ def recovered(
     exact = learning.CopyOptions(noise=0.0, dropout=0.0, prune=0.0, scale=0.0)
     key = jax.random.key(plan.twin_seed)
     return {
-        name: float(
-            _fraction_found(trained.matcher, copies)(
-                trained.variables, params_batch, key
-            )
-        )
+        name: float(_fraction_found(matcher, copies)(variables, params_batch, key))
         for name, copies in (("twins", exact), ("changed_twins", plan.copies))
     }
 
