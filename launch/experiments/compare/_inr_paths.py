@@ -48,12 +48,14 @@ class Group(NamedTuple):
     Attributes:
       pairs: `N` pairs.
       images: `[N, H, W]` in [0, 1] that they render, if known.
+      crowds: the pairs as crowds of two.
       latents: by encoder, the latents `[N, 2, D]` and the seconds of encoding; filled
         when first needed.
     """
 
     pairs: families.Pairs
     images: np.ndarray | None
+    crowds: _bring.Crowds
     latents: dict[str | None, tuple[np.ndarray, float]]
 
 
@@ -80,7 +82,6 @@ def measurer(
     num_points: int,
     num_random_starts: int,
     chunk_size: int,
-    seed: int,
 ) -> Callable[[str, str | None, Group], Path]:
     """Return `measure(method, encoder, group)`, which compiles each method once.
 
@@ -90,7 +91,6 @@ def measurer(
       num_points: points `T` on a path.
       num_random_starts: further starts of the best matching.
       chunk_size: pairs per call of a compiled program.
-      seed: of what methods draw.
     """
     architecture = inrs.zoo.architecture
     network = networks.build(architecture)
@@ -111,14 +111,11 @@ def measurer(
 
     def measure(name: str, encoder: str | None, group: Group) -> Path:
         pairs, method = group.pairs, _methods.METHODS[name]
-        both = jax.tree.map(
-            lambda a, b: np.stack([a, b], axis=1), pairs.params_a, pairs.params_b
-        )
-        keys = jax.random.split(jax.random.key(seed), len(pairs.row))
-        crowds, seconds = _bring.Crowds(both, keys), 0.0
+        crowds, seconds = group.crowds, 0.0
         if reads_latents(name):
             if encoder not in group.latents:
-                group.latents[encoder] = _encode(canonicalizers[encoder], both)
+                canonicalizer = canonicalizers[encoder]
+                group.latents[encoder] = _encode(canonicalizer, crowds.params)
             latents, seconds = group.latents[encoder]
             crowds = crowds._replace(latents=latents)
         brought = prepare(name, encoder)(crowds)
@@ -128,14 +125,12 @@ def measurer(
             decoder["decode"] = canonicalizers[encoder].autoencoder.decode
             decoder["variables"] = canonicalizers[encoder].variables
         arrays: dict[str, Any] = _inr_losses.loss_curves(
-            *(
-                architecture,
-                (a, b),
-                pairs.params_a,
-                num_points,
-                inrs.size,
-                group.images,
-            ),
+            architecture,
+            (a, b),
+            pairs.params_a,
+            num_points,
+            inrs.size,
+            group.images,
             chunk_size=chunk_size,
             **decoder,
         )
@@ -186,9 +181,18 @@ def held_out(
 
 def options_of(config: harness.Config) -> dict[str, int]:
     """Return the options of `measurer` in a config, after checking them."""
-    least = {"num_points": 3, "num_random_starts": 0, "chunk_size": 1, "seed": 0}
+    least = {"num_points": 3, "num_random_starts": 0, "chunk_size": 1}
     harness.at_least(config, **least)
     return {name: config[name] for name in least}
+
+
+def group_of(pairs: families.Pairs, images: np.ndarray | None, seed: int) -> Group:
+    """Return pairs as methods take them; the seed is that of what methods draw."""
+    both = jax.tree.map(
+        lambda a, b: np.stack([a, b], axis=1), pairs.params_a, pairs.params_b
+    )
+    keys = jax.random.split(jax.random.key(seed), len(pairs.row))
+    return Group(pairs, images, _bring.Crowds(both, keys), {})
 
 
 def reads_latents(name: str) -> bool:
