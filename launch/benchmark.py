@@ -2,8 +2,9 @@
 
 python launch/benchmark.py NAME [--out=launch/results/FILE.json]
 
-Each also measures the float32 products of the machine: `matmul_gflops` at the size of
-an encoder, `peak_gflops` at a large one. With `--out`, `encode` and `alignment` also
+Each record says when, from which commit, on what and by which command it was made. It
+also has the float32 products of the machine: `matmul_gflops` at the size of an encoder,
+`peak_gflops` at a large one. With `--out`, `encode` and `alignment` also
 draw time against size beside the file.
 
 zoo         fitting SIRENs to MNIST and digits, against one network at a time
@@ -22,6 +23,7 @@ import      what `import symmerge_jax` adds to importing JAX and Flax
 
 import json
 import pathlib
+import sys
 
 from absl import flags
 
@@ -68,12 +70,14 @@ def main(argv):
     result = BENCHMARKS[argv[1]]()
     after = machine.matmul_rates()
     rates = {name: max(before[name], now) for name, now in after.items()}
-    record = {"benchmark": argv[1], **result, **rates}
+    versions = harness.versions()
+    record = {"made": machine.made(sys.argv, versions), "benchmark": argv[1]}
+    record |= {**result, **rates}
     if reached := [name for name in result if name.endswith("gflops")]:
         record["share_of_peak"] = {
             name: result[name] / rates["peak_gflops"] for name in reached
         }
-    record["versions"] = harness.versions()
+    record["versions"] = versions
     text = json.dumps(record, indent=2)
     print(text)  # noqa: T201
     if "table" in result:

@@ -3,7 +3,7 @@
 python launch/canonicalize.py --weights=net.pth --out=net.safetensors \
     --architecture='{"kind": "mlp", "layer_sizes": [2, 8, 1], "activation": "relu"}'
 python launch/canonicalize.py --weights=net.npz --canonicalizer=runs/digits_inr \
-    --mode=template --out=net.safetensors
+    --form=template --out=net.safetensors
 python launch/canonicalize.py --weights=inr.ckpt --key=state_dict --out=inr.npz \
     --architecture='{"kind": "siren", "layer_sizes": [2, 32, 32, 1], "w0": 30,
     "first_w0": null, "output_offset": 0}'
@@ -27,11 +27,12 @@ OUT = flags.DEFINE_string("out", None, ".safetensors or .npz to write.")
 CANONICALIZER = flags.DEFINE_string(
     "canonicalizer", None, "Workdir of a training run; the closed form without it."
 )
-MODE = flags.DEFINE_string(
-    "mode",
-    "reconstruct",
-    "What to write with a --canonicalizer: 'reconstruct', the networks that it decodes,"
-    " or 'template', exact twins matched to those.",
+FORM = flags.DEFINE_string(
+    "form",
+    None,
+    "What to write: 'closed', the closed form; 'decoded', the networks that a"
+    " --canonicalizer decodes (the default with one); or 'template', exact twins"
+    " matched to those.",
 )
 ARCHITECTURE = flags.DEFINE_string(
     "architecture", None, "JSON, or a file with it, where the weights do not say it."
@@ -49,7 +50,7 @@ def main(argv):
         WEIGHTS.value or "",
         OUT.value or "",
         canonicalizer=CANONICALIZER.value,
-        mode=MODE.value or "",
+        form=FORM.value,
         architecture=ARCHITECTURE.value,
         key=KEY.value,
     )

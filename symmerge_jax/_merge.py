@@ -1,14 +1,23 @@
 """The verb that makes one network of several."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax import _align, alignment, merging, symmetry
-from symmerge_jax.typing import Array, Key, Params
+from symmerge_jax import (
+    _verbs,
+    alignment,
+    certificates,
+    merging,
+    programs,
+    symmetry,
+)
+from symmerge_jax.typing import Array, Key, Params, Task
+
+_MERGE_MANY = alignment.MergeMany()
 
 
 class Merge(NamedTuple):
@@ -22,25 +31,23 @@ class Merge(NamedTuple):
       result: what the solver returns: the elements on a leading axis `[N]`, the history
         of the spread in balanced scales, and so on (`alignment.ManyResult`).
       certificate: `[N]` difference of each function before and after, in float64; None
-        where no `apply` was given.
+        where only a spec was given.
     """
 
     params: Params
     aligned: Params
     result: alignment.ManyResult
-    certificate: alignment.Certificate | None
+    certificate: certificates.Certificate | None
 
 
 def merge(
-    params_list: Iterable[Params],
-    spec: symmetry.SymmetrySpec,
+    params_batch: Any,
+    network: _verbs.Architecture,
     *,
-    aligner: alignment.Aligner | alignment.MergeMany | alignment.Universe | None = None,
+    task: Task | None = None,
+    aligner: alignment.Aligner | alignment.ManyAligner = _MERGE_MANY,
     weights: Sequence[float] | Array | None = None,
     key: Key | None = None,
-    data: Any = None,
-    features_fn: Callable[[Params, Any], Mapping[str, Array]] | None = None,
-    loss_fn: Callable[[Params, Any], Array] | None = None,
     apply: Callable[[Params, Any], Any] | None = None,
     inputs: Any = None,
     tolerance: float | None = None,
@@ -54,35 +61,30 @@ def merge(
        in different scales is another function;
     3. permutations and signs bring the networks close to each other.
 
-    With `apply` this is proven: the spec is checked against the network before any
-    work, and every network in the common frame is compared with what it was, as a
-    function, in float64.
-
-    Networks are any pytrees; the tree of the first comes back. What is no parameter
-    (counters, random keys, functions, None) is neither averaged nor rounded: the merged
-    network has what the first one has.
+    As in `align`, the network proves that its spec fits and that every network in the
+    common frame has the function that it had. Networks are any pytrees; the tree of the
+    first comes back. What is no parameter (counters, random keys, functions, None) is
+    neither averaged nor rounded: the merged network has what the first one has.
 
     Args:
-      params_list: parameters of each network, at least two.
-      spec: symmetry of the architecture.
+      params_batch: at least two networks: a list of their parameters, or their
+        parameters on one leading axis `[N]`.
+      network: see `align`.
+      task: see `align`.
       aligner: `alignment.MergeMany` or `alignment.Universe`, which bring any number of
-        networks together; or a solver for pairs, to be used by `MergeMany`; None for
-        `MergeMany(aligner=WeightMatching())`. A learned solver compares networks, not
-        their means: use it as `MergeMany(init=learned)`.
+        networks together; or a solver for pairs, to be used by `MergeMany`. A learned
+        solver compares networks, not their means: use it as `MergeMany(init=learned)`.
       weights: one per network, above zero, sum 1; None for equal ones.
       key: random key of the solver; None for `jax.random.key(0)`.
-      data: see `align`.
-      features_fn: see `align`.
-      loss_fn: see `align`.
-      apply: `apply(params, inputs) -> outputs`; None to go without a certificate.
-      inputs: inputs for the certificate, beside random ones. Needs `apply`.
-      tolerance: of the certificate, relative to each output; None to measure it.
+      apply: see `align`.
+      inputs: see `align`.
+      tolerance: see `align`.
 
     Returns:
       The merged network, the aligned ones, what the solver found, and the certificate.
 
     Raises:
-      TypeError: no list, and what `align` refuses.
+      TypeError: a single network, and what `align` refuses.
       ValueError: fewer than two networks, or batches of networks; weights that do not
         sum to 1; and what `align` refuses, with the number of the network.
 
@@ -92,74 +94,96 @@ def merge(
       >>> params = network.init(jax.random.key(0))
       >>> reverse = {"hidden_0": symmetry.Monomial(np.arange(8)[::-1], np.full(8, 3.0))}
       >>> twin = symmetry.act(reverse, params, network.spec)
-      >>> found = merge([params, twin], network.spec, apply=network.apply)
+      >>> found = merge([params, twin], network)
       >>> x = np.ones((1, 2))
       >>> y, z = network.apply(found.params, x), network.apply(params, x)
       >>> bool(abs(y - z).max() < 1e-5), bool(found.certificate.passed.all())
       (True, True)
     """
-    if aligner is None:
-        aligner = alignment.WeightMatching()
-    _align.check_options(
-        aligner, data, features_fn, loss_fn, apply, inputs, tolerance, key
-    )
-    if not isinstance(aligner, alignment.MergeMany | alignment.Universe):
+    spec = symmetry.spec_of(network)
+    _verbs.check_aligner(aligner, key, network)
+    if not isinstance(aligner, alignment.ManyAligner):
         aligner = alignment.MergeMany(aligner=aligner)
-    given = _as_list(params_list)
+    task = _verbs.read_task(task, network)
+    proof = _verbs.prepare_proof("merge", network, apply, inputs, tolerance)
+    given = _as_list(params_batch, spec)
     named = {f"network {number}": params for number, params in enumerate(given)}
-    opened = alignment.open_networks(named, spec)
+    opened = symmetry.open_networks(named, spec)
     if opened.batch_shape:
         raise ValueError(
             "merge takes one network per entry of the list, but they have leading axes"
             f" {opened.batch_shape}: split them, or lift the solver with jax.vmap."
         )
     weights = merging.check_weights(weights, len(given))
-    _align.check_concrete(apply, opened.params)
-    _align.say_unproven("merge", apply)
-    options: Any = {"inputs": inputs, "tolerance": tolerance}
-    if apply is not None:
-        alignment.check_spec(apply, opened.given[0], spec, **options)
+    proof.check(*opened.given)
     double = any(x.dtype == np.float64 for x in jax.tree.leaves(opened.params))
-    program = _align.remembered(_build, opened, data, features_fn, loss_fn, aligner)
-    merged, aligned, result = _align.call(
+    program = _verbs.program_of(_build, opened, task, aligner)
+    merged, aligned, result = programs.call(
         program,
         opened.params[0],
         jax.random.key(0) if key is None else key,
         opened.params,
         weights.astype(np.float64 if double else np.float32),
-        data,
+        task.data,
     )
-    finished = not alignment.is_traced((opened.params, merged))
+    finished = not symmetry.is_traced((opened.params, merged))
     if finished:
-        _align.check_found(aligner, result.elements, opened, apply)
+        _verbs.check_found(aligner, result.elements, opened, proof)
     stacked = _stack(opened.given)
     # Whole networks: what is carried along stands where it stood.
     merged = symmetry.rebuild(opened.given[0], symmetry.flatten(merged))
-    integers = _align.move_integers(result.elements, stacked, spec, 1)
-    aligned = symmetry.rebuild(integers, symmetry.flatten(aligned))
+    carried = symmetry.move_carried(result.elements, stacked, spec, 1)
+    aligned = symmetry.rebuild(carried, symmetry.flatten(aligned))
     if finished:
-        _align.check_representable("The merged network", merged)
-        _align.check_representable("A network, when aligned,", aligned)
-    certificate = None
-    if apply is not None:
-        certificate = alignment.compare(apply, stacked, aligned, spec, **options)
-        certificate.require("A network, when aligned,")
+        _verbs.check_representable("The merged network", merged)
+        _verbs.check_representable("A network, when aligned,", aligned)
+    certificate = proof.certify("A network, when aligned,", stacked, aligned)
     return Merge(merged, aligned, result, certificate)
 
 
-def _as_list(params_list: Any) -> list[Params]:
+def _as_list(params_batch: Any, spec: symmetry.SymmetrySpec) -> list[Params]:
     """Return the networks as a list, and refuse what is a single one."""
-    is_list = isinstance(params_list, list | tuple) and not hasattr(
-        params_list, "_fields"
+    if isinstance(params_batch, Iterator):
+        params_batch = list(params_batch)
+    is_list = isinstance(params_batch, list | tuple) and not hasattr(
+        params_batch, "_fields"
     )
-    if isinstance(params_list, Iterator):
-        params_list = list(params_list)
-    elif not is_list:
-        kind = "mapping" if isinstance(params_list, Mapping) else "tree"
-        raise TypeError(f"merge takes a list of networks, got a single {kind}.")
-    if len(params_list) < 2:
-        raise ValueError(f"merge takes at least two networks, got {len(params_list)}.")
-    return list(params_list)
+    if is_list and not _fits(params_batch, spec):
+        if len(params_batch) < 2:
+            raise ValueError(
+                f"merge takes at least two networks, got {len(params_batch)}."
+            )
+        return list(params_batch)
+    symmetry.check_same_architecture({"params_batch": params_batch})
+    batch_shape = spec.batch_shape(params_batch)
+    if len(batch_shape) != 1 or batch_shape[0] < 2:
+        raise ValueError(
+            "merge takes a list of networks, or at least two networks on one leading"
+            f" axis, got a single tree with leading axes {batch_shape}."
+        )
+    return [_row(params_batch, spec, number) for number in range(batch_shape[0])]
+
+
+def _fits(params: Any, spec: symmetry.SymmetrySpec) -> bool:
+    """Return whether a list is one tree of parameters, and no list of networks."""
+    try:
+        spec.batch_shape(params)
+    except ValueError:
+        return False
+    return True
+
+
+def _row(params_batch: Params, spec: symmetry.SymmetrySpec, number: int) -> Params:
+    """Return one network of a batch, with what all share where it is no parameter."""
+    axes = dict(spec.axes)
+    return symmetry.rebuild(
+        params_batch,
+        {
+            path: leaf[number]
+            for path, leaf in symmetry.flatten(params_batch).items()
+            if symmetry.is_parameter(leaf) or any(axes.get(path, ()))
+        },
+    )
 
 
 def _stack(networks: Sequence[Params]) -> Params:
@@ -171,35 +195,29 @@ def _stack(networks: Sequence[Params]) -> Params:
         shapes = {np.shape(x) if symmetry.is_array(x) else None for x in leaves}
         if None not in shapes and len(shapes) == 1:
             is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
-            known = not is_key and not alignment.is_traced(leaves)
+            known = not is_key and not symmetry.is_traced(leaves)
             stacked[path] = np.stack(leaves) if known else jnp.stack(leaves)
     return symmetry.rebuild(networks[0], stacked)
 
 
-def _build(spec, aligner, features_fn, loss_fn):
+def _build(spec, aligner, make_task: Callable[[Any], Task]):
     """Return the compiled way from a tuple of networks to (merged, aligned, result)."""
 
-    def program(key, networks, weights, data):
+    def solve(key, networks, weights, data):
         params_batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks)
-        fold = lambda params: symmetry.fold_phases(params, spec)  # noqa: E731
-        folded = jax.vmap(fold)(_align.widen(params_batch))
+        folded = jax.vmap(lambda params: symmetry.fold_phases(params, spec))(
+            _verbs.widen(params_batch)
+        )
         problem = alignment.ManyProblem(
-            params_batch=folded,
-            weights=weights,
-            data=data,
-            spec=spec,
-            features_fn=features_fn,
-            loss_fn=loss_fn,
+            params_batch=folded, weights=weights, task=make_task(data), spec=spec
         )
         result = aligner(key, problem)
-        act = lambda element, params: symmetry.act(element, params, spec)  # noqa: E731
-        aligned = jax.vmap(act)(result.elements, folded)
+        aligned = symmetry.act_each(result.elements, folded, spec)
         merged = merging.average(aligned, weights)
-        narrow = lambda x, y: x.astype(y.dtype)  # noqa: E731
         return (
-            jax.tree.map(narrow, merged, params_batch),
-            jax.tree.map(narrow, aligned, params_batch),
+            _verbs.narrow(merged, params_batch),
+            _verbs.narrow(aligned, params_batch),
             result,
         )
 
-    return jax.jit(program)
+    return jax.jit(solve)

@@ -70,10 +70,10 @@ def assert_same_function(
 
 
 def assert_invariant(
+    key: Key,
     fn: Callable[[Params], Any],
     params: Params,
     spec: symmetry.SymmetrySpec,
-    key: Key,
     *,
     num_samples: int = 3,
     atol: float = 1e-5,
@@ -106,10 +106,10 @@ def assert_invariant(
 
 
 def assert_equivariant(
+    key: Key,
     fn: Callable[[Params], Params],
     params: Params,
     spec: symmetry.SymmetrySpec,
-    key: Key,
     *,
     num_samples: int = 3,
     atol: float = 1e-5,

@@ -1,5 +1,7 @@
-"""Names for the values that every package of symmerge_jax exchanges."""
+"""The values that every package of symmerge_jax exchanges."""
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -18,3 +20,32 @@ Path = tuple[str, ...]
 
 Key = jax.Array
 """A typed JAX random key, as made by `jax.random.key`."""
+
+_STATIC: Any = {"static": True}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What networks do: data, and the functions that read it.
+
+    A pytree: the data are arrays, the functions are static under `jax.jit`.
+
+    Attributes:
+      data: inputs, or any tree of arrays with one leading axis `[S]` of samples; None
+        for solvers that are free of data.
+      loss_fn: `loss_fn(params, data) -> []`, the mean loss; for solvers that look at
+        the loss of the merged network, and for `loss_barrier`.
+      features_fn: `features_fn(params, data) -> {space: [S, n]}`, the values of the
+        hidden spaces, for solvers that match activations. The verbs take `features` of
+        the `networks.Network` where this is None and `data` are inputs of the network,
+        or a mapping with such an entry "inputs".
+    """
+
+    data: Any = None
+    loss_fn: Callable[[Params, Any], Any] | None = dataclasses.field(
+        default=None, metadata=_STATIC
+    )
+    features_fn: Callable[[Params, Any], Mapping[str, Array]] | None = (
+        dataclasses.field(default=None, metadata=_STATIC)
+    )

@@ -2,12 +2,11 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 
 import symmerge_jax
-from symmerge_jax import alignment, networks, symmetry, testing
+from symmerge_jax import Task, alignment, networks, symmetry, testing
 
 NETWORKS = {
     "siren": networks.siren((2, 6, 1)),
@@ -70,17 +69,9 @@ def recorder():
     return Recorder()
 
 
-@pytest.fixture
-def unchecked():
-    """Switch jaxtyping's checks off, which would answer before our own messages."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
 def test_a_twin_is_moved_back_and_certified():
     params, twins = make_orbit("siren")
-    found = symmerge_jax.align(params, pick(twins, 0), SIREN.spec, apply=SIREN.apply)
+    found = symmerge_jax.align(params, pick(twins, 0), SIREN)
     assert_close(found.params, params)
     assert found.result.converged and found.certificate.passed
     assert found.certificate.max_difference < 1e-12
@@ -98,7 +89,7 @@ def test_a_batch_is_every_pair_and_is_compiled_once(recorder):
     params, twins = make_orbit("siren")
     batch_a = jax.tree.map(lambda x: np.broadcast_to(x, (2, 3, *x.shape)), params)
     batch_b = jax.tree.map(lambda x: x.reshape(2, 3, *x.shape[1:]), twins)
-    found = symmerge_jax.align(batch_a, batch_b, SIREN.spec, apply=SIREN.apply)
+    found = symmerge_jax.align(batch_a, batch_b, SIREN)
     assert_close(found.params, batch_a)
     assert found.result.objective.shape[:2] == (2, 3)
     assert found.certificate.passed.shape == (2, 3)
@@ -143,14 +134,13 @@ def test_data_and_functions_reach_the_solver(recorder):
         params,
         pick(twins, 0),
         SIREN.spec,
+        task=Task(data, features_fn=SIREN.features, loss_fn=SIREN.apply),
         aligner=recorder,
-        data=data,
-        features_fn=SIREN.features,
-        loss_fn=SIREN.apply,
     )
     [problem] = recorder.log
-    assert problem.data["x"].shape == (4, 2)
-    assert problem.features_fn is SIREN.features and problem.loss_fn is SIREN.apply
+    assert problem.task.data["x"].shape == (4, 2)
+    assert problem.task.features_fn is SIREN.features
+    assert problem.task.loss_fn is SIREN.apply
     assert found.params["dense_0"]["bias"].dtype == np.float32
 
 
@@ -180,7 +170,7 @@ def test_dead_neurons_and_zero_rows_stay_finite():
         tree["dense_0"]["kernel"][:, 2] = 0
         tree["dense_0"]["bias"][2] = 0
         tree["dense_1"]["kernel"][3] = 0
-    found = symmerge_jax.align(params, twin, RELU.spec, apply=RELU.apply)
+    found = symmerge_jax.align(params, twin, RELU)
     assert found.certificate.passed
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(found.params))
 
@@ -188,7 +178,7 @@ def test_dead_neurons_and_zero_rows_stay_finite():
 def test_a_network_without_hidden_layers_has_nothing_to_move():
     network = networks.mlp((3, 2))
     a, b = (network.init(jax.random.key(seed)) for seed in range(2))
-    found = symmerge_jax.align(a, b, network.spec, apply=network.apply)
+    found = symmerge_jax.align(a, b, network)
     assert_close(found.params, b)
     assert found.result.element == {} and found.certificate.max_difference == 0
 
@@ -238,13 +228,7 @@ def test_a_false_element_is_refused():
     params, twins = make_orbit("siren")
 
     with pytest.raises(ValueError, match="params_b, when aligned, changed as a funct"):
-        symmerge_jax.align(
-            params,
-            pick(twins, 0),
-            SIREN.spec,
-            aligner=Recorder(scale=2.0),
-            apply=SIREN.apply,
-        )
+        symmerge_jax.align(params, pick(twins, 0), SIREN, aligner=Recorder(scale=2.0))
 
 
 @pytest.mark.parametrize(
@@ -252,8 +236,13 @@ def test_a_false_element_is_refused():
     [
         ({"aligner": alignment.WeightMatching}, TypeError, "must be a solver, as"),
         ({"aligner": "weight_matching"}, TypeError, "got 'weight_matching'"),
-        ({"data": np.ones((2, 2))}, ValueError, "features_fn or loss_fn only"),
-        ({"inputs": np.ones((2, 2))}, ValueError, "needs apply"),
+        (
+            {"task": Task(np.ones((2, 2)))},
+            ValueError,
+            "features_fn or loss",
+        ),
+        ({"task": np.ones((2, 2))}, TypeError, "must be a symmerge_jax"),
+        ({"inputs": np.ones((2, 2))}, ValueError, "needs the function"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, error, message, unchecked):

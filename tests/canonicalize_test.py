@@ -50,25 +50,27 @@ def test_twins_get_one_representative_with_the_same_function(key, description):
     network = network_of(description)
     params = testing.random_params(key, network)
     twins = symmetry.sample_orbit(key, params, network.spec, 4)
-    forms = symmerge_jax.canonicalize(twins, network.spec)
+    forms = symmerge_jax.canonicalize(twins, network.spec).params
     for leaf in jax.tree.leaves(forms):
         np.testing.assert_allclose(
             leaf, np.broadcast_to(leaf[0], leaf.shape), atol=1e-5
         )
     x = jax.random.normal(key, (5, description["layer_sizes"][0]))
     testing.assert_same_function(network.apply, params, row(forms, 2), x)
-    assert_equal(row(forms, 1), symmerge_jax.canonicalize(row(twins, 1), network.spec))
+    assert_equal(
+        row(forms, 1), symmerge_jax.canonicalize(row(twins, 1), network.spec).params
+    )
 
 
 def test_batch_axes_numpy_and_jit_give_the_same(key):
     network = network_of()
     keys = jax.random.split(key, 6)
     batch = jax.vmap(lambda k: testing.random_params(k, network.init(k)))(keys)
-    flat = symmerge_jax.canonicalize(batch, network.spec)
+    flat = symmerge_jax.canonicalize(batch, network.spec).params
     two_axes = jax.tree.map(lambda x: np.asarray(x).reshape(2, 3, *x.shape[1:]), batch)
-    forms = symmerge_jax.canonicalize(two_axes, network.spec)
+    forms = symmerge_jax.canonicalize(two_axes, network.spec).params
     assert_equal(flat, jax.tree.map(lambda x: x.reshape(6, *x.shape[2:]), forms))
-    jitted = jax.jit(lambda p: symmerge_jax.canonicalize(p, network.spec))
+    jitted = jax.jit(lambda p: symmerge_jax.canonicalize(p, network.spec).params)
     assert_equal(flat, jitted(batch))
 
 
@@ -76,7 +78,7 @@ def test_double_precision_is_kept(key):
     network = network_of()
     params = testing.random_params(key, network)
     double = jax.tree.map(lambda x: np.asarray(x, np.float64) * (1 + 1e-12), params)
-    form = symmerge_jax.canonicalize(double, network.spec)
+    form = symmerge_jax.canonicalize(double, network.spec).params
     for leaf in jax.tree.leaves(form):
         assert isinstance(leaf, np.ndarray) and leaf.dtype == np.float64
     signless = lambda tree: sorted(  # noqa: E731
@@ -84,7 +86,7 @@ def test_double_precision_is_kept(key):
     )
     assert signless(form) == signless(double)  # not rounded to single precision
     with jax.enable_x64(True):
-        assert_equal(form, symmerge_jax.canonicalize(double, network.spec))
+        assert_equal(form, symmerge_jax.canonicalize(double, network.spec).params)
 
 
 def test_networks_of_another_spec_are_refused(key):
@@ -114,14 +116,16 @@ def test_a_canonicalizer_reconstructs(key, canonicalizer):
     spec = canonicalizer.spec
     params = testing.random_params(key, network_of())
     twins = symmetry.sample_orbit(key, params, spec, 3)
-    forms = symmerge_jax.canonicalize(twins, spec, canonicalizer=canonicalizer)
+    forms = symmerge_jax.canonicalize(
+        twins, spec, form="decoded", canonicalizer=canonicalizer
+    ).params
     assert jax.tree.map(np.shape, forms) == jax.tree.map(np.shape, twins)
     for leaf in jax.tree.leaves(forms):
         np.testing.assert_allclose(
             leaf, np.broadcast_to(leaf[0], leaf.shape), atol=1e-5
         )
     assert_equal(forms, canonicalizer.reconstruct(twins))
-    closed = symmerge_jax.canonicalize(twins, spec)
+    closed = symmerge_jax.canonicalize(twins, spec).params
     assert not np.allclose(forms["dense_0"]["kernel"], closed["dense_0"]["kernel"])
 
 
@@ -129,7 +133,7 @@ def test_a_canonicalizer_of_another_symmetry_is_refused(key, canonicalizer):
     other = network_of({**SIREN, "w0": 20.0})
     with pytest.raises(ValueError, match="trained for another symmetry"):
         symmerge_jax.canonicalize(
-            other.init(key), other.spec, canonicalizer=canonicalizer
+            other.init(key), other.spec, form="decoded", canonicalizer=canonicalizer
         )
 
 
@@ -159,12 +163,8 @@ def template_case(request):
     twins = symmetry.sample_orbit(jax.random.key(4), params, network.spec, 4)
     probe = {"kind": "probe", "width": 4, "num_probes": 3}
     canonicalizer = untrained(architecture, probe)
-    forms, element = symmerge_jax.canonicalize(
-        twins,
-        network.spec,
-        canonicalizer=canonicalizer,
-        mode="template",
-        return_element=True,
+    forms, element, _ = symmerge_jax.canonicalize(
+        twins, network.spec, canonicalizer=canonicalizer, form="template"
     )
     return network, canonicalizer, twins, forms, element
 
@@ -207,7 +207,7 @@ def test_the_element_leads_to_the_form(template_case):
 
 def test_the_form_is_nearer_to_the_template_than_the_closed_form(template_case):
     network, canonicalizer, twins, forms, _ = template_case
-    closed = symmerge_jax.canonicalize(twins, network.spec)
+    closed = symmerge_jax.canonicalize(twins, network.spec).params
     template = canonicalizer.reconstruct(closed)
 
     def distance(form, template):
@@ -228,8 +228,8 @@ def test_the_form_is_nearer_to_the_template_than_the_closed_form(template_case):
 def test_the_template_form_of_one_network_is_that_of_the_batch(template_case):
     network, canonicalizer, twins, forms, _ = template_case
     one = symmerge_jax.canonicalize(
-        row(twins, 1), network.spec, canonicalizer=canonicalizer, mode="template"
-    )
+        row(twins, 1), network.spec, canonicalizer=canonicalizer, form="template"
+    ).params
     assert_equal(row(forms, 1), one)
 
 
@@ -238,8 +238,8 @@ def test_templates_keep_double_precision(key, canonicalizer):
     params = testing.random_params(key, network)
     double = jax.tree.map(lambda x: np.asarray(x, np.float64) * (1 + 1e-12), params)
     form = symmerge_jax.canonicalize(
-        double, network.spec, canonicalizer=canonicalizer, mode="template"
-    )
+        double, network.spec, canonicalizer=canonicalizer, form="template"
+    ).params
     with jax.enable_x64(True):
         x = jax.random.uniform(key, (50, 2), np.float64, minval=-1)
         y, z = network.apply(double, x), network.apply(form, x)
@@ -249,26 +249,32 @@ def test_templates_keep_double_precision(key, canonicalizer):
 def test_the_closed_form_returns_its_element(key):
     network = network_of()
     params = testing.random_params(key, network)
-    form, element = symmerge_jax.canonicalize(params, network.spec, return_element=True)
+    found = symmerge_jax.canonicalize(params, network.spec)
     folded = symmetry.fold_phases(params, network.spec)
-    assert_equal(symmetry.act(element, folded, network.spec), dict(form))
+    assert_equal(symmetry.act(found.element, folded, network.spec), dict(found.params))
 
 
-def test_options_that_mean_nothing_are_refused(key, canonicalizer):
-    params, spec = network_of().init(key), canonicalizer.spec
-    with pytest.raises(ValueError, match="mode is 'exact', known are reconstruct"):
-        symmerge_jax.canonicalize(params, spec, mode="exact")
-    with pytest.raises(ValueError, match="'template' needs a canonicalizer"):
-        symmerge_jax.canonicalize(params, spec, mode="template")
-    with pytest.raises(ValueError, match="no twin of the network"):
-        symmerge_jax.canonicalize(
-            params, spec, canonicalizer=canonicalizer, return_element=True
-        )
+def test_options_that_mean_nothing_are_refused(key, canonicalizer, unchecked):
+    network = network_of()
+    params = network.init(key)
+
+    def call(**options):
+        return symmerge_jax.canonicalize(params, network, **options)
+
+    with pytest.raises(ValueError, match=r"form must be one of .*, got 'exact'"):
+        call(form="exact")
+    for form in ("template", "decoded"):
+        with pytest.raises(ValueError, match=f"'{form}' needs a canonicalizer"):
+            call(form=form)
+    with pytest.raises(ValueError, match="reads no canonicalizer"):
+        call(canonicalizer=canonicalizer)
+    with pytest.raises(ValueError, match="of which there is no certificate"):
+        call(form="decoded", canonicalizer=canonicalizer, tolerance=1e-3)
 
 
 def test_the_orbit_of_a_real_network_has_one_form(data_dir):
     inrs = zoo.import_dws(data_dir / "mnist_inrs")
     spec = networks.build(inrs.architecture).spec
-    forms = symmerge_jax.canonicalize(inrs.params, spec)
+    forms = symmerge_jax.canonicalize(inrs.params, spec).params
     for leaf in jax.tree.leaves(forms):
         np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[0], leaf.shape))

@@ -1,8 +1,8 @@
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -14,14 +14,6 @@ NETWORKS = {
     "relu": networks.mlp((3, 6, 5, 2), "relu"),
 }
 SIREN, RELU = NETWORKS["siren"], NETWORKS["relu"]
-
-
-@pytest.fixture
-def unchecked():
-    """Switch jaxtyping's checks off, which would answer before our own messages."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @functools.cache
@@ -72,9 +64,7 @@ def assert_close(tree, other, rtol=0.0, atol=0.0):
 @pytest.mark.slow
 def test_the_mean_of_twins_is_a_twin(name):
     network, twins = NETWORKS[name], make_twins(name, 3)
-    found = symmerge_jax.merge(
-        twins, network.spec, weights=[0.2, 0.3, 0.5], apply=network.apply
-    )
+    found = symmerge_jax.merge(twins, network, weights=[0.2, 0.3, 0.5])
     expected = outputs(network, twins[0])
     # Float32 weights: rounding of their mean, amplified by w0 = 30 in the SIREN.
     np.testing.assert_allclose(outputs(network, found.params), expected, atol=1e-4)
@@ -106,9 +96,7 @@ def test_phases_are_folded_before():
     other = jax.tree.map(np.array, one)
     other["dense_0"]["bias"] += np.float32(2 * np.pi / 30) * np.arange(-3, 3)
     other = jax.tree.map(np.float32, other)
-    found = symmerge_jax.merge(
-        [one, other], SIREN.spec, apply=SIREN.apply, aligner=stand_still
-    )
+    found = symmerge_jax.merge([one, other], SIREN, aligner=stand_still)
     np.testing.assert_allclose(
         outputs(SIREN, found.params), outputs(SIREN, one), atol=1e-4
     )
@@ -141,13 +129,14 @@ def test_data_and_functions_reach_the_solver():
     symmerge_jax.merge(
         twins,
         SIREN.spec,
+        task=symmerge_jax.Task(
+            np.ones((4, 2)), features_fn=SIREN.features, loss_fn=SIREN.apply
+        ),
         aligner=solver,
-        data=np.ones((4, 2)),
-        features_fn=SIREN.features,
-        loss_fn=SIREN.apply,
     )
-    assert seen[0].data.shape == (4, 2) and seen[0].data.dtype == np.float32
-    assert seen[0].features_fn is SIREN.features and seen[0].loss_fn is SIREN.apply
+    assert seen[0].task.data.shape == (4, 2) and seen[0].task.data.dtype == np.float32
+    assert seen[0].task.features_fn is SIREN.features
+    assert seen[0].task.loss_fn is SIREN.apply
 
 
 @pytest.mark.slow
@@ -173,7 +162,7 @@ def test_dead_and_equal_neurons_and_zero_rows():
         params["dense_1"]["kernel"][2] = 0
         params["dense_1"]["kernel"][:, 3] = params["dense_1"]["kernel"][:, 4]
         params["dense_1"]["bias"][3] = params["dense_1"]["bias"][4]
-    found = symmerge_jax.merge(twins, RELU.spec, apply=RELU.apply)
+    found = symmerge_jax.merge(twins, RELU)
     assert found.certificate.passed.all() and found.result.converged
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(found))
 
@@ -184,7 +173,7 @@ def test_dead_and_equal_neurons_and_zero_rows():
 def test_smallest_networks(sizes):
     network = networks.mlp(sizes, "tanh")
     params = [testing.random_params(jax.random.key(k), network) for k in range(2)]
-    found = symmerge_jax.merge(params, network.spec, apply=network.apply)
+    found = symmerge_jax.merge(params, network)
     assert found.certificate.passed.all()
     if len(sizes) == 2:
         assert_close(found.params, jax.tree.map(lambda a, b: (a + b) / 2, *params))
@@ -234,8 +223,8 @@ def test_networks_that_do_not_fit_are_named(change, message):
         ({"weights": [1.0]}, ValueError, "1 weights .* for 2 networks"),
         ({"weights": [1.0, 0.0]}, ValueError, "above zero"),
         ({"aligner": alignment.MergeMany}, TypeError, "must be a solver"),
-        ({"data": np.ones(3)}, ValueError, "features_fn or loss_fn only"),
-        ({"inputs": np.ones((2, 2))}, ValueError, "needs apply"),
+        ({"task": symmerge_jax.Task(np.ones(3))}, ValueError, "features_fn or loss_fn"),
+        ({"inputs": np.ones((2, 2))}, ValueError, "needs the function"),
     ],
 )
 def test_wrong_arguments_are_refused(options, error, message, unchecked):
@@ -245,8 +234,15 @@ def test_wrong_arguments_are_refused(options, error, message, unchecked):
         symmerge_jax.merge(twins, SIREN.spec, **options)
 
 
+def test_networks_on_a_leading_axis_are_a_list_of_networks():
+    twins = make_twins("relu", 3)
+    stacked = jax.tree.map(lambda *x: np.stack(x), *twins)
+    one, other = (symmerge_jax.merge(x, RELU.spec) for x in (twins, stacked))
+    chex.assert_trees_all_equal(one, other)
+
+
 def test_anything_but_a_list_of_single_networks_is_refused(unchecked):
-    with pytest.raises(TypeError, match="got a single mapping"):
+    with pytest.raises(ValueError, match=r"got a single tree with leading axes \(\)"):
         symmerge_jax.merge(make_twins("siren", 2)[0], SIREN.spec)
     batch = jax.tree.map(lambda x: np.stack([x, x]), make_twins("siren", 1)[0])
     with pytest.raises(ValueError, match=r"one network per entry .* axes \(2,\)"):

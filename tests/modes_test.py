@@ -1,25 +1,17 @@
 """The verbs under the modes of JAX, and what is remembered between calls."""
 
+import chex
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 
 import symmerge_jax
-from symmerge_jax import alignment, networks, symmetry
+from symmerge_jax import _verbs, alignment, networks, programs, symmetry
 
 RELU = networks.mlp((3, 6, 2), "relu")
 TANH = networks.mlp((3, 6, 2), "tanh")
 X = np.linspace(-1, 1, 30, dtype=np.float32).reshape(10, 3)
-
-
-@pytest.fixture
-def unchecked():
-    """Our own message, which the type checker of the tests would pre-empt."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def pair(network, dtype=np.float32):
@@ -32,27 +24,21 @@ def loss(params, x):
 
 
 VERBS = {
-    "align": lambda a, b: symmerge_jax.align(a, b, RELU.spec, apply=RELU.apply).params,
+    "align": lambda a, b: symmerge_jax.align(a, b, RELU).params,
     "activation matching": lambda a, b: (
         symmerge_jax.align(
             a,
             b,
-            RELU.spec,
+            RELU,
+            task=symmerge_jax.Task(X, features_fn=RELU.features),
             aligner=alignment.ActivationMatching(),
-            data=X,
-            features_fn=RELU.features,
-            apply=RELU.apply,
         ).params
     ),
-    "merge": lambda a, b: (
-        symmerge_jax.merge([a, b], RELU.spec, apply=RELU.apply).params
-    ),
-    "canonicalize": lambda a, b: symmerge_jax.canonicalize(
-        b, RELU.spec, apply=RELU.apply
-    ),
+    "merge": lambda a, b: symmerge_jax.merge([a, b], RELU).params,
+    "canonicalize": lambda a, b: symmerge_jax.canonicalize(b, RELU).params,
     "interpolate": lambda a, b: symmerge_jax.interpolate(a, b, 0.5),
     "barrier": lambda a, b: (
-        symmerge_jax.loss_barrier(loss, a, b, num_points=3, data=X).losses
+        symmerge_jax.loss_barrier(a, b, loss, num_points=3, data=X).losses
     ),
     "orbit": lambda a, b: symmetry.sample_orbit(jax.random.key(0), a, RELU.spec, 2),
     "distance": lambda a, b: symmetry.canonical_distance(a, b, RELU.spec),
@@ -81,7 +67,7 @@ def test_verbs_give_the_same_in_every_mode(verb, mode):
 PURE = {
     "align": lambda a, b, spec: symmerge_jax.align(a, b, spec).params,
     "merge": lambda a, b, spec: symmerge_jax.merge([a, b], spec).params,
-    "canonicalize": lambda a, b, spec: symmerge_jax.canonicalize(b, spec),
+    "canonicalize": lambda a, b, spec: symmerge_jax.canonicalize(b, spec).params,
     "interpolate": lambda a, b, spec: symmerge_jax.interpolate(a, b, 0.5),
 }
 
@@ -111,7 +97,7 @@ def test_certificates_need_values(verb):
             *networks, TANH.spec, apply=TANH.apply
         ).params
 
-    with pytest.raises(TypeError, match="leave `apply` out there"):
+    with pytest.raises(TypeError, match=r"pass network\.spec there"):
         call(a, b)
 
 
@@ -130,7 +116,7 @@ def test_a_loss_that_reads_changed_data_is_compiled_again():
     a, b = pair(RELU)
     data = {"x": X}
     closed = lambda params: loss(params, data["x"])  # noqa: E731
-    measure = lambda fn: symmerge_jax.loss_barrier(fn, a, b, num_points=3).losses  # noqa: E731
+    measure = lambda fn: symmerge_jax.loss_barrier(a, b, fn, num_points=3).losses  # noqa: E731
     measure(closed)
     data["x"] = 100 * X
     np.testing.assert_allclose(
@@ -166,7 +152,7 @@ def test_functions_that_compute_the_same_share_a_program():
 
     same = [lambda x, k=k: k * jnp.sin(x) for k in (2.0, 2.0, 3.0)]
     programs = [
-        alignment.remembered(build, 5, calls={"fn": (fn, (np.ones(3),))}) for fn in same
+        programs.remembered(build, 5, calls={"fn": (fn, (np.ones(3),))}) for fn in same
     ]
     assert programs == [1, 1, 2]
 
@@ -182,14 +168,14 @@ IMPURE = {
 @pytest.mark.parametrize("kind", IMPURE)
 def test_losses_that_are_no_pure_jax_are_named_or_looped_over(kind):
     a, b = {"w": np.full(3, -1.0, np.float32)}, {"w": np.full(3, 3.0, np.float32)}
-    with pytest.raises(TypeError, match=r"eval_fn is no pure .*pass compiled=False"):
-        symmerge_jax.loss_barrier(IMPURE[kind], a, b, num_points=5)
-    found = symmerge_jax.loss_barrier(IMPURE[kind], a, b, num_points=5, compiled=False)
+    with pytest.raises(TypeError, match=r"loss_fn is no pure .*pass compiled=False"):
+        symmerge_jax.loss_barrier(a, b, IMPURE[kind], num_points=5)
+    found = symmerge_jax.loss_barrier(a, b, IMPURE[kind], num_points=5, compiled=False)
     expected = [0, 0, 1, 1, 1] if kind == "branch" else [-3, 0, 3, 6, 9]
     np.testing.assert_allclose(found.losses, expected, atol=1e-6)
     batch = [jax.tree.map(lambda x: np.stack([x, x]), p) for p in (a, b)]
     pairs = symmerge_jax.loss_barrier(
-        IMPURE[kind], *batch, num_points=5, compiled=False, num_batch_axes=1
+        *batch, IMPURE[kind], num_points=5, compiled=False, num_batch_axes=1
     )
     np.testing.assert_allclose(pairs.losses, [expected] * 2, atol=1e-6)
 
@@ -197,11 +183,11 @@ def test_losses_that_are_no_pure_jax_are_named_or_looped_over(kind):
 def test_a_spec_tells_batches_from_single_networks():
     a, b = pair(RELU)
     batch = [jax.tree.map(lambda x: np.stack([x, x, x]), p) for p in (a, b)]
-    options = {"num_points": 3, "data": X, "spec": RELU.spec}
-    assert symmerge_jax.loss_barrier(loss, *batch, **options).barrier.shape == (3,)
-    assert symmerge_jax.loss_barrier(loss, a, b, **options).barrier.shape == ()
+    options = {"num_points": 3, "data": X, "network": RELU}
+    assert symmerge_jax.loss_barrier(*batch, loss, **options).barrier.shape == (3,)
+    assert symmerge_jax.loss_barrier(a, b, loss, **options).barrier.shape == ()
     with pytest.raises(ValueError, match=r"num_batch_axes=0, .* have 1 lead"):
-        symmerge_jax.loss_barrier(loss, *batch, num_batch_axes=0, **options)
+        symmerge_jax.loss_barrier(*batch, loss, num_batch_axes=0, **options)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +196,7 @@ def test_a_spec_tells_batches_from_single_networks():
         ({"key": 0}, TypeError, r"as jax.random.key\(0\) is"),
         ({"aligner": alignment.MergeMany()}, TypeError, "pass it to merge"),
         ({"apply": "relu"}, TypeError, "apply must be a function"),
-        ({"tolerance": 1e-3}, ValueError, "needs apply"),
+        ({"tolerance": 1e-3}, ValueError, "needs the function"),
     ],
 )
 def test_arguments_of_another_kind_are_named(options, error, message, unchecked):
@@ -219,15 +205,45 @@ def test_arguments_of_another_kind_are_named(options, error, message, unchecked)
         symmerge_jax.align(a, b, RELU.spec, **options)
 
 
-def test_a_network_in_the_place_of_its_spec(unchecked):
+def test_what_is_no_architecture_is_named(unchecked):
     a, b = pair(RELU)
     for call in (
-        lambda: symmerge_jax.align(a, b, RELU),
-        lambda: symmerge_jax.merge([a, b], RELU),
-        lambda: symmerge_jax.canonicalize(a, RELU),
+        lambda: symmerge_jax.align(a, b, RELU.apply),
+        lambda: symmerge_jax.merge([a, b], RELU.apply),
+        lambda: symmerge_jax.canonicalize(a, RELU.apply),
     ):
-        with pytest.raises(TypeError, match="got Network: pass its spec"):
+        with pytest.raises(TypeError, match=r"must be a networks\.Network, or a Symm"):
             call()
+
+
+@pytest.mark.parametrize("verb", ["align", "merge", "canonicalize"])
+def test_a_network_proves_and_a_spec_says_that_nothing_was_proven(verb, caplog):
+    a, b = pair(RELU)
+    params = {"align": (a, b), "merge": ([a, b],), "canonicalize": (a,)}[verb]
+    call = getattr(symmerge_jax, verb)
+    with caplog.at_level("WARNING", "symmerge_jax"):
+        found = call(*params, RELU)
+        assert found.certificate.passed.all() and not caplog.records
+        _verbs.unproven.clear()
+        assert call(*params, RELU.spec).certificate is None
+        call(*params, RELU.spec)
+    [record] = caplog.records
+    assert f"{verb} was called with a spec alone" in record.getMessage()
+    with pytest.raises(ValueError, match="apply is that of the network"):
+        call(*params, RELU, apply=RELU.apply)
+
+
+def test_a_network_brings_its_features():
+    a, b = pair(RELU)
+    aligner = alignment.ActivationMatching()
+    by_hand = symmerge_jax.Task(X, features_fn=RELU.features)
+    expected = symmerge_jax.align(a, b, RELU, aligner=aligner, task=by_hand)
+    for data in (X, {"inputs": X, "labels": np.arange(len(X))}):
+        task = symmerge_jax.Task(data)
+        found = symmerge_jax.align(a, b, RELU, aligner=aligner, task=task)
+        chex.assert_trees_all_equal(found.params, expected.params)
+    with pytest.raises(ValueError, match="features_fn or loss_fn only"):
+        symmerge_jax.align(a, b, RELU, task=symmerge_jax.Task(X[:, :2]))
 
 
 @pytest.mark.parametrize("verb", ["align", "merge"])

@@ -48,10 +48,10 @@ def test_invariant_accepts_a_norm_and_rejects_a_sum(key, params):
     def total(p):
         return {"sum": sum(jnp.sum(leaf) for leaf in jax.tree.leaves(p))}
 
-    testing.assert_invariant(norm, params, NETWORK.spec, key)
-    testing.assert_invariant(total, params, NETWORK.spec, key, rescale=False)
+    testing.assert_invariant(key, norm, params, NETWORK.spec)
+    testing.assert_invariant(key, total, params, NETWORK.spec, rescale=False)
     with pytest.raises(AssertionError, match="Not invariant, sample 0 at 'sum'"):
-        testing.assert_invariant(total, params, NETWORK.spec, key)
+        testing.assert_invariant(key, total, params, NETWORK.spec)
 
 
 def test_equivariant_accepts_odd_maps_and_names_the_parameter(key, params):
@@ -61,19 +61,19 @@ def test_equivariant_accepts_odd_maps_and_names_the_parameter(key, params):
     def even(p):
         return jax.tree.map(lambda leaf: leaf**2, p)
 
-    testing.assert_equivariant(odd, params, NETWORK.spec, key)
-    testing.assert_equivariant(even, params, NETWORK.spec, key, rescale=False)
+    testing.assert_equivariant(key, odd, params, NETWORK.spec)
+    testing.assert_equivariant(key, even, params, NETWORK.spec, rescale=False)
     with pytest.raises(AssertionError, match=r"Not equivariant.*at 'dense_0/bias'"):
-        testing.assert_equivariant(even, params, NETWORK.spec, key)
+        testing.assert_equivariant(key, even, params, NETWORK.spec)
 
 
 def test_equivariant_sees_the_order_of_neurons(key, params):
     with pytest.raises(AssertionError, match="Not equivariant"):
         testing.assert_equivariant(
+            key,
             lambda p: {**p, "dense_0": {**p["dense_0"], "bias": jnp.arange(4.0)}},
             params,
             NETWORK.spec,
-            key,
             rescale=False,
         )
 
@@ -86,12 +86,12 @@ def test_invariant_reports_another_shape_or_structure(key, params):
         return jnp.zeros(len(calls))
 
     with pytest.raises(AssertionError, match=r"shape \(2,\), expected \(1,\)"):
-        testing.assert_invariant(growing, params, NETWORK.spec, key)
+        testing.assert_invariant(key, growing, params, NETWORK.spec)
     calls.clear()
     with pytest.raises(AssertionError, match="result"):
         testing.assert_invariant(
+            key,
             lambda p: calls.append(p) or {str(len(calls)): jnp.zeros(1)},
             params,
             NETWORK.spec,
-            key,
         )

@@ -121,7 +121,7 @@ def merge(a, b, spec, apply):
 VERBS = {
     "align": align,
     "merge": merge,
-    "canonicalize": lambda a, b, spec, apply: symmerge_jax.canonicalize(b, spec),
+    "canonicalize": lambda a, b, spec, apply: symmerge_jax.canonicalize(b, spec).params,
     "interpolate": lambda a, b, spec, apply: symmerge_jax.interpolate(b, a, 0.5),
     "act": lambda a, b, spec, apply: symmetry.act({}, b, spec),
     "balanced": lambda a, b, spec, apply: symmetry.act(
@@ -178,7 +178,7 @@ def test_a_barrier_of_networks_with_more_than_weights(compiled):
         assert params["name"] == "resnet" and params["function"] is jax.nn.relu
         return jnp.mean(apply_of(read)(params, x) ** 2)
 
-    found = symmerge_jax.loss_barrier(loss, a, b, num_points=3, compiled=compiled)
+    found = symmerge_jax.loss_barrier(a, b, loss, num_points=3, compiled=compiled)
     middle = symmerge_jax.interpolate(a, b, 0.5)
     np.testing.assert_allclose(found.losses[1], loss(middle), rtol=1e-5)
 
@@ -201,7 +201,7 @@ def test_integers_move_with_the_neurons_they_belong_to():
     ):
         np.testing.assert_array_equal(found["tag"], a["tag"])
         assert found["tag"].dtype == a["tag"].dtype
-    one, two = (symmerge_jax.canonicalize(x, spec) for x in (a, twin))
+    one, two = (symmerge_jax.canonicalize(x, spec).params for x in (a, twin))
     np.testing.assert_array_equal(one["tag"], two["tag"])
     scaled = SymmetrySpec.create({**axes, "tag": (Axis("h"),)}, SPACES)
     with pytest.raises(ValueError, match="'tag' of params_a is of type int"):
@@ -258,7 +258,7 @@ def test_small_and_foreign_types_are_kept(dtype):
     for params in (
         symmerge_jax.align(a, b, spec).params,
         symmerge_jax.merge([a, b], spec).params,
-        symmerge_jax.canonicalize(a, spec),
+        symmerge_jax.canonicalize(a, spec).params,
         symmerge_jax.interpolate(a, b, 0.5),
     ):
         native = np.dtype(dtype).newbyteorder("=")

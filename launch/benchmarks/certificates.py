@@ -6,15 +6,14 @@ Right specs come with networks as they are met: dead neurons, zero biases, weigh
 any size and type, and models that compute in float32 or bfloat16.
 """
 
-import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import certificate_cases, certificate_mistakes
-from symmerge_jax import alignment, networks, symmetry
+from benchmarks import certificate_cases, certificate_mistakes, timing
+from symmerge_jax import certificates, networks, symmetry
 
 
 def run(num_wrong: int = 16, num_seeds: int = 2) -> dict[str, Any]:
@@ -111,18 +110,14 @@ def times() -> dict[str, float]:
     element = symmetry.sample(jax.random.key(1), network.spec, sizes)
     twin = symmetry.act(element, params, network.spec)
     calls = {
-        "check_spec": lambda: alignment.check_spec(network.apply, params, network.spec),
-        "certify": lambda: alignment.certify(
-            network.apply, params, element, network.spec
-        ),
-        "compare": lambda: alignment.compare(network.apply, params, twin, network.spec),
+        "check_spec": lambda: certificates.check_spec(params, network),
+        "certify": lambda: certificates.certify(params, element, network),
+        "compare": lambda: certificates.compare_functions(params, twin, network),
     }
     found = {}
     for name, call in calls.items():
         for kind in ("first", "second"):
-            start = time.perf_counter()
-            call()
-            found[f"{name}_{kind}_seconds"] = time.perf_counter() - start
+            found[f"{name}_{kind}_seconds"] = timing.once(call)
     return found
 
 
@@ -139,7 +134,7 @@ def _ways(case, random) -> list[tuple[str, dict[str, Any]]]:
 
 def _try_wrong(case, spec, random, options) -> str:
     try:
-        alignment.check_spec(case.apply, case.draw(random), spec, **options)
+        certificates.check_spec(case.draw(random), spec, apply=case.apply, **options)
     except ValueError as error:
         return "not_tested" if "not tested" in str(error) else "refused"
     return "passed"
@@ -148,7 +143,7 @@ def _try_wrong(case, spec, random, options) -> str:
 def _try_right(apply, params, spec, options, seed: int) -> str:
     """Return why a right network is refused, or nothing."""
     try:
-        alignment.check_spec(apply, params, spec, **options)
+        certificates.check_spec(params, spec, apply=apply, **options)
         batch = spec.batch_shape(params)
         sizes = spec.sizes(jax.tree.map(lambda x: x[(0,) * len(batch)], params))
         sample = lambda key: symmetry.sample(key, spec, sizes, scale_std=0.5)  # noqa: E731
@@ -159,13 +154,17 @@ def _try_right(apply, params, spec, options, seed: int) -> str:
         else:
             element = sample(key)
             act = lambda g, x: symmetry.act(g, x, spec)  # noqa: E731
-        alignment.certify(apply, params, element, spec, **options).require("certify:")
+        certificates.certify(params, element, spec, apply=apply, **options).require(
+            "certify:"
+        )
         with jax.enable_x64(True):
             double = jax.tree.map(
                 lambda x: x.astype(np.float64) if x.dtype == np.float32 else x, element
             )
             twin = jax.tree.map(np.asarray, act(double, params))
-        alignment.compare(apply, params, twin, spec, **options).require("compare:")
+        certificates.compare_functions(
+            params, twin, spec, apply=apply, **options
+        ).require("compare:")
     except ValueError as error:
         return str(error)
     return ""

@@ -2,32 +2,15 @@
 
 from symmerge_jax.alignment._activation_matching import ActivationMatching
 from symmerge_jax.alignment._base import Aligner, AlignmentProblem, AlignmentResult
-from symmerge_jax.alignment._certificate import certify, compare
-from symmerge_jax.alignment._check_spec import check_spec
-from symmerge_jax.alignment._checks import (
-    Networks,
-    check_networks,
-    check_same_architecture,
-    on_devices_of,
-    open_networks,
-    with_carried,
-)
-from symmerge_jax.alignment._finite import check_data, check_element, is_traced
+from symmerge_jax.alignment._finite import check_data, check_element
 from symmerge_jax.alignment._frank_wolfe import FrankWolfe
-from symmerge_jax.alignment._many import (
-    ManyProblem,
-    ManyResult,
-    between,
-)
-from symmerge_jax.alignment._merge_many import MergeMany
-from symmerge_jax.alignment._programs import remembered
+from symmerge_jax.alignment._many import ManyProblem, ManyResult, element_between
+from symmerge_jax.alignment._many_solvers import ManyAligner, MergeMany, Universe
 from symmerge_jax.alignment._projection import project
 from symmerge_jax.alignment._relaxation import relax
 from symmerge_jax.alignment._similarity import similarity
 from symmerge_jax.alignment._sinkhorn_rebasin import SinkhornRebasin
 from symmerge_jax.alignment._straight_through import StraightThrough
-from symmerge_jax.alignment._universe import Universe
-from symmerge_jax.alignment._verdict import Certificate
 from symmerge_jax.alignment._weight_matching import WeightMatching
 
 __all__ = [
@@ -35,30 +18,19 @@ __all__ = [
     "Aligner",
     "AlignmentProblem",
     "AlignmentResult",
-    "Certificate",
     "FrankWolfe",
+    "ManyAligner",
     "ManyProblem",
     "ManyResult",
     "MergeMany",
-    "Networks",
     "SinkhornRebasin",
     "StraightThrough",
     "Universe",
     "WeightMatching",
-    "between",
-    "certify",
     "check_data",
     "check_element",
-    "check_networks",
-    "check_same_architecture",
-    "check_spec",
-    "compare",
-    "is_traced",
-    "on_devices_of",
-    "open_networks",
+    "element_between",
     "project",
     "relax",
-    "remembered",
     "similarity",
-    "with_carried",
 ]

@@ -25,7 +25,6 @@ from symmerge_jax.alignment import (
 from symmerge_jax.typing import Array, Key
 
 SIMILARITIES = ("inner_product", "correlation")
-SCALES = ("weights", "features")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,33 +52,29 @@ class ActivationMatching:
       similarity: "inner_product" or "correlation".
       permute: allow permutations.
       rescale: allow the signs of `Group.SIGN` and the scales of `Group.SCALE` spaces.
-      scales: where positive scales come from. "weights" balances both networks
-        (`symmetry.balance_scales`) as the other solvers do, and compares features in
-        these scales. "features" gives every neuron that moves the root mean square of
-        the one it meets, which is the geometric mean of the two least-squares scales;
-        features are compared at unit root mean square, and neurons that are zero on all
-        data keep their balanced scale.
+      scales: where positive scales come from. "balanced" moves both networks to their
+        balanced scales (`symmetry.balance_scales`) and compares features in these.
+        "matched" gives every neuron that moves the root mean square of the one it
+        meets, which is the geometric mean of the two least-squares scales; features are
+        compared at unit root mean square, and neurons that are zero on all data keep
+        their balanced scale.
       chunk_size: samples per evaluation of `features_fn`, at most; bounds the memory.
 
     Raises:
-      ValueError: an unknown name or a chunk size below one; when called, a problem
-        without data or features, or features that do not fit the spec.
+      ValueError: an unknown name or a chunk size below one; when called, a task without
+        data or features, or features that do not fit the spec.
     """
 
     similarity: str = "inner_product"
     permute: bool = True
     rescale: bool = True
-    scales: str = "weights"
+    scales: str = "balanced"
     chunk_size: int = 1000
 
     def __post_init__(self):
-        if self.similarity not in SIMILARITIES:
-            raise ValueError(
-                f"similarity must be one of {SIMILARITIES}, got {self.similarity!r}."
-            )
-        if self.scales not in SCALES:
-            raise ValueError(f"scales must be one of {SCALES}, got {self.scales!r}.")
         name = type(self).__name__
+        _options.check_name(name, "similarity", self.similarity, SIMILARITIES)
+        _options.check_name(name, "scales", self.scales, _options.SCALES)
         _options.check_integer(name, "chunk_size", self.chunk_size, 1)
 
     def __call__(
@@ -94,11 +89,11 @@ class ActivationMatching:
         before = after = 0.0
         stream = _stream(features_fn, problem, self.chunk_size)
         for name, (moments, units) in stream.items():
-            if not _finite.is_traced(moments) and not jnp.isfinite(moments.cov).all():
+            if not symmetry.is_traced(moments) and not jnp.isfinite(moments.cov).all():
                 _refuse_features(features_fn, problem, name, self.chunk_size, solver)
             group = problem.spec.space(name).group
             is_scaled = self.rescale and group is symmetry.Group.SCALE
-            if is_scaled and self.scales == "features":
+            if is_scaled and self.scales == "matched":
                 moments, a, b = _at_unit_power(moments)
                 scales_a[name] = a._replace(scale=a.scale * units.a)
                 scales_b[name] = b._replace(scale=b.scale * units.b)
@@ -165,12 +160,12 @@ def _stream(
 
     In units that fit the first chunk.
     """
-    num_samples = jax.tree.leaves(problem.data)[0].shape[0]
+    num_samples = symmetry.num_rows(problem.task.data)
     chunk_size = min(chunk_size, num_samples)
     num_chunks, rest = divmod(num_samples, chunk_size)
 
     def features(start, size):
-        chunk = _data.slice_samples(problem.data, start, size)
+        chunk = _data.slice_samples(problem.task.data, start, size)
         return _features(features_fn, problem, chunk)
 
     def update(total, start, size):
@@ -205,7 +200,7 @@ def _features(
         features_fn(problem.params_b, chunk),
     )
     found = {}
-    for space in _base.movable_spaces(problem.spec):
+    for space in problem.spec.movable_spaces:
         values = (jnp.asarray(feature[space.name]) for feature in features)
         a, b = (
             x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(-1, x.shape[-1])
@@ -226,10 +221,10 @@ def _moments(a: Array, b: Array, units: _Units) -> _Moments:
 
 def _refuse_features(features_fn, problem, name, chunk_size, solver) -> None:
     """Name the first sample at which the features of a space are not finite."""
-    length = jax.tree.leaves(problem.data)[0].shape[0]
+    length = symmetry.num_rows(problem.task.data)
     for start in range(0, length, chunk_size):
         size = min(chunk_size, length - start)
-        chunk = _data.slice_samples(problem.data, start, size)
+        chunk = _data.slice_samples(problem.task.data, start, size)
         for network in ("params_a", "params_b"):
             values = features_fn(getattr(problem, network), chunk)[name]
             finite = jnp.isfinite(values).reshape(size, -1).all(1)

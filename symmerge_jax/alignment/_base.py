@@ -5,15 +5,15 @@ Fixed once: the element `g` of the result moves `params_b` onto `params_a`, so t
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import _units
-from symmerge_jax.typing import Array, Key, Params
+from symmerge_jax.typing import Array, Key, Params, Task
 
 
 @jax.tree_util.register_dataclass
@@ -26,25 +26,14 @@ class AlignmentProblem:
     Attributes:
       params_a: the network that stays.
       params_b: the network that moves.
-      data: inputs, or any tree of arrays with one leading axis `[S]` of samples; None
-        for solvers that are free of data.
+      task: data and functions, for solvers that look at them.
       spec: the symmetry of both.
-      features_fn: `features_fn(params, data) -> {space: [S, n]}`, values of the hidden
-        spaces; needed by `ActivationMatching`.
-      loss_fn: `loss_fn(params, data) -> []`, mean task loss; needed by solvers that
-        look at the loss of the merged network.
     """
 
     params_a: Params
     params_b: Params
-    data: Any = None
+    task: Task = dataclasses.field(default_factory=Task)
     spec: symmetry.SymmetrySpec = dataclasses.field(metadata={"static": True})
-    features_fn: Callable[[Params, Any], Mapping[str, Array]] | None = (
-        dataclasses.field(default=None, metadata={"static": True})
-    )
-    loss_fn: Callable[[Params, Any], Array] | None = dataclasses.field(
-        default=None, metadata={"static": True}
-    )
 
 
 class AlignmentResult(NamedTuple):
@@ -79,11 +68,6 @@ class Aligner(Protocol):
     def __call__(self, key: Key, problem: AlignmentProblem) -> AlignmentResult: ...
 
 
-def movable_spaces(spec: symmetry.SymmetrySpec) -> list[symmetry.Space]:
-    """Return the spaces whose group is not trivial, in the order of computation."""
-    return [s for s in spec.spaces if s.group is not symmetry.Group.TRIVIAL]
-
-
 def unit_of(problem: AlignmentProblem) -> Array:
     """Return the unit `[]` in which distances of the two networks can be squared."""
     return _units.of_networks(problem.spec, problem.params_a, problem.params_b)
@@ -100,10 +84,7 @@ def squared_distance(
 def squared_difference(
     params_a: Params, params_b: Params, spec: symmetry.SymmetrySpec, unit: Array
 ) -> Array:
-    """Return `||a - b||^2`, `[]`, of weights in this unit.
-
-    Every parameter counts with its `spec.match_weight`.
-    """
+    """Return `||a - b||^2`, `[]`, of weights in this unit."""
     return weighted_sum(lambda a, b: (a - b) ** 2, params_a, params_b, spec, unit)
 
 
@@ -114,7 +95,10 @@ def weighted_sum(
     spec: symmetry.SymmetrySpec,
     unit: Array,
 ) -> Array:
-    """Return the sum of a function of pairs of weights in this unit, `[]`."""
+    """Return the sum of a function of pairs of weights in this unit, `[]`.
+
+    Every parameter counts with its `spec.match_weight`.
+    """
     leaves_a, leaves_b = symmetry.flatten(params_a), symmetry.flatten(params_b)
     total = jnp.zeros_like(unit)
     for path, _ in spec.axes:

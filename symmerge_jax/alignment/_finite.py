@@ -8,19 +8,12 @@ means nothing has the permutation -1 and NaN scales, and the result has not conv
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import core
 
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import _base
 from symmerge_jax.typing import Array
-
-
-def is_traced(*trees: Any) -> bool:
-    """Return whether any leaf is traced, so that values are not known."""
-    return any(isinstance(leaf, core.Tracer) for leaf in jax.tree.leaves(trees))
 
 
 def check_data(data: Any, where: str = "data") -> None:
@@ -35,7 +28,7 @@ def check_data(data: Any, where: str = "data") -> None:
       ValueError: names the array, the first sample, and counts the entries.
     """
     for path, leaf in symmetry.flatten(data).items():
-        if is_traced(leaf) or not symmetry.is_parameter(leaf):
+        if symmetry.is_traced(leaf) or not symmetry.is_parameter(leaf):
             continue
         finite = np.isfinite(np.asarray(jnp.asarray(leaf)))
         if not finite.all():
@@ -49,12 +42,7 @@ def check_data(data: Any, where: str = "data") -> None:
 
 
 def check_problem(problem: _base.AlignmentProblem, solver: str) -> None:
-    """Refuse networks with NaN or infinite weights, where values are known.
-
-    Raises:
-      TypeError: many networks, or anything else that is no problem of two.
-      ValueError: names the solver, the network and the parameter.
-    """
+    """Refuse many networks, and NaN or infinite weights where values are known."""
     if not isinstance(problem, _base.AlignmentProblem):
         raise TypeError(
             f"{solver} aligns two networks: it takes an AlignmentProblem, got"
@@ -62,12 +50,8 @@ def check_problem(problem: _base.AlignmentProblem, solver: str) -> None:
         )
     for name in ("params_a", "params_b"):
         params = getattr(problem, name)
-        if is_traced(params):
-            continue
-        try:
-            symmetry.check_finite(params)
-        except ValueError as error:
-            raise ValueError(f"{solver}: {name}: {error}") from error
+        if not symmetry.is_traced(params):
+            symmetry.check_finite(params, f"{solver}: {name}: ")
 
 
 def finish(
@@ -75,23 +59,16 @@ def finish(
     valid: Array | Mapping[str, Array],
     message: str,
 ) -> _base.AlignmentResult:
-    """Refuse or mark a result that means nothing.
+    """Refuse a result that means nothing, or mark it under `jax.jit`.
 
     Args:
       result: what a solver has found.
       valid: `[]` whether it means something, for all spaces or for each.
       message: of the error.
-
-    Returns:
-      The result; where it is not valid, its element has the permutation -1 and NaN
-      scales, and it has not converged.
-
-    Raises:
-      ValueError: eagerly, if it is not valid.
     """
     by_space = isinstance(valid, Mapping)
     every = jnp.asarray(list(valid.values()) if by_space else valid, bool).all()
-    if not is_traced(every) and not every:
+    if not symmetry.is_traced(every) and not every:
         raise ValueError(message)
     element = {}
     for name, (perm, scale) in result.element.items():
@@ -123,7 +100,7 @@ def check_element(
       ValueError: names the space: an unknown one, other shapes, no permutation, or
         factors that its group does not have.
     """
-    groups = {space.name: space.group for space in _base.movable_spaces(spec)}
+    groups = {space.name: space.group for space in spec.movable_spaces}
     for name, (perm, scale) in element.items():
         where = f"{solver} returned for space '{name}'"
         if name not in groups:

@@ -10,8 +10,6 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-import jax.numpy as jnp
-
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import _base
 
@@ -24,13 +22,8 @@ def common_scale(
 ]:
     """Return the problem with balanced scales, and how to carry an element back.
 
-    Args:
-      problem: two networks in any scale.
-      rescale: False leaves the problem as it is.
-
-    Returns:
-      The problem with both networks balanced, and a function that turns an element that
-      solves it into the one that solves the problem as it was given.
+    The second turns an element that solves the balanced problem into the one that
+    solves the problem as it was given. Without `rescale` the problem stays as it is.
     """
     if not rescale:
         return problem, lambda element: element
@@ -53,21 +46,3 @@ def carry_back(
     """Return `scales_a^-1 . element . scales_b`: what it is in the scales of before."""
     moved = symmetry.compose(element, scales_b)
     return symmetry.compose(symmetry.inverse(scales_a), moved)
-
-
-def without_scales(
-    element: symmetry.GroupElement, spec: symmetry.SymmetrySpec
-) -> symmetry.GroupElement:
-    """Return the element with all positive scales set to one; signs stay.
-
-    Permutations are int32, as in every solver: elements of others can start a loop.
-    """
-    return {
-        name: symmetry.Monomial(
-            perm.astype(jnp.int32),
-            jnp.where(jnp.isfinite(scale), 1, scale)  # NaN stays: it means nothing
-            if spec.space(name).group is symmetry.Group.SCALE
-            else scale,
-        )
-        for name, (perm, scale) in element.items()
-    }

@@ -88,15 +88,10 @@ class FrankWolfe:
         _options.check_names(name, "starts", self.starts, STARTS)
         _options.check_integer(name, "max_iters", self.max_iters, 1)
         _options.check_number(name, "tolerance", self.tolerance)
-        if not self.starts or set(self.starts) - set(STARTS):
-            raise ValueError(
-                f"starts must be one or more of {STARTS}, got {self.starts}."
-            )
-        if self.max_iters < 1 or not self.tolerance >= 0:
-            raise ValueError(
-                "max_iters must be >= 1 and tolerance >= 0, got"
-                f" {self.max_iters} and {self.tolerance}."
-            )
+        if not self.starts:
+            raise ValueError(f"{name} needs a start: name one of {STARTS} in `starts`.")
+        if not self.tolerance >= 0:
+            raise ValueError(f"{name}: tolerance must be >= 0, got {self.tolerance}.")
 
     def __call__(
         self, key: Key, problem: _base.AlignmentProblem
@@ -110,21 +105,19 @@ class FrankWolfe:
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
 
         def ascend(index):
-            start = jax.tree.map(lambda leaf: leaf[index], stacked)
+            start = symmetry.rows(stacked, index)
             return self._round(
                 self._ascend(start, problem, degree, unit), problem, unit
             )
 
         states, elements = jax.vmap(ascend)(jnp.arange(len(starts)))
         reached = states.objective[:, -1]
-        best, element = jax.tree.map(
-            lambda leaf: leaf[jnp.argmin(reached)], (states, elements)
-        )
+        best, element = symmetry.rows((states, elements), jnp.argmin(reached))
         result = _base.AlignmentResult(
             element=carry_back(element),
             objective=_units.restore(best.objective, unit),
             converged=~best.active,
-            num_iters=best.steps,
+            num_iters=best.num_steps,
             start_objectives=_units.restore(reached, unit),
         )
         return _finite.finish(
@@ -137,7 +130,7 @@ class FrankWolfe:
         sizes = problem.spec.sizes(problem.params_a)
         dtype = jnp.result_type(*jax.tree.leaves(problem.params_a))
         matrices = {}
-        for space in _base.movable_spaces(problem.spec):
+        for space in problem.spec.movable_spaces:
             n = sizes[space.name]
             matrix = jnp.eye(n, dtype=dtype)
             if name == "barycentre" and self.permute:
@@ -184,23 +177,23 @@ class FrankWolfe:
                 lambda new, old: jnp.where(better, new, old), moved, state.matrices
             )
             new = jnp.where(better, new, state.value)
-            steps = state.steps + better.astype(state.steps.dtype)
-            later = jnp.arange(len(state.objective), dtype=steps.dtype) >= steps
+            num_steps = state.num_steps + better.astype(state.num_steps.dtype)
+            later = jnp.arange(len(state.objective), dtype=jnp.int32) >= num_steps
             objective = jnp.where(later, norm - 2 * new, state.objective)
-            return _State(matrices, new, objective, better, steps)
+            return _State(matrices, new, objective, better, num_steps)
 
         first = value(start)
         history = jnp.full(self.max_iters + 2, norm - 2 * first)
-        steps = jnp.zeros((), jnp.int32)
-        state = _State(start, first, history, jnp.asarray(bool(start)), steps)
+        zero = jnp.zeros((), jnp.int32)
+        state = _State(start, first, history, jnp.asarray(bool(start)), zero)
         return jax.lax.while_loop(
-            lambda state: state.active & (state.steps < self.max_iters), step, state
+            lambda state: state.active & (state.num_steps < self.max_iters), step, state
         )
 
     def _direction(self, state, problem, unit) -> tuple[Matrices, Array]:
         """Return the way to the vertex that the gradient points to, and the gap."""
         direction, slope = {}, jnp.zeros_like(state.value)
-        for space in _base.movable_spaces(problem.spec):
+        for space in problem.spec.movable_spaces:
             matrix = state.matrices[space.name]
             turned, kept = _compare(state.matrices, problem, space.name)
             vertex = symmetry.as_matrix(
@@ -225,7 +218,7 @@ class FrankWolfe:
         return _projection.project(
             turned,
             space.group,
-            kept=kept,
+            unsigned=kept,
             permute=self.permute,
             rescale=self.rescale,
             where=where,
@@ -234,7 +227,7 @@ class FrankWolfe:
     def _round(self, state, problem, unit) -> tuple["_State", symmetry.GroupElement]:
         """Commit to a vertex space by space, and append its objective."""
         matrices, element = state.matrices, {}
-        for space in _base.movable_spaces(problem.spec):
+        for space in problem.spec.movable_spaces:
             compared = _compare(matrices, problem, space.name)
             element[space.name] = self._vertex(*compared, space)
             matrix = symmetry.as_matrix(element[space.name])
@@ -250,7 +243,7 @@ class _State(NamedTuple):
     value: Array
     objective: Array
     active: Array
-    steps: Array
+    num_steps: Array
 
 
 def _compare(
@@ -265,15 +258,15 @@ def _compare(
 
 def _degree(spec: symmetry.SymmetrySpec) -> int:
     """Return the degree of `F` along a segment, at most three."""
-    movable = {space.name for space in _base.movable_spaces(spec)}
+    movable = {space.name for space in spec.movable_spaces}
     degree = 0
     for path, axes in spec.axes:
         names = [axis.space for axis in axes if axis is not None]
         found = sum(name in movable for name in names)
         if found > 3:
             raise ValueError(
-                f"FrankWolfe: parameter '{'/'.join(path)}' has {found} movable axes"
-                f" {names}, for which there is no exact step; use WeightMatching."
+                f"FrankWolfe: parameter '{symmetry.name(path)}' has {found} movable"
+                f" axes {names}, for which there is no exact step: use WeightMatching."
             )
         degree = max(degree, found)
     return degree

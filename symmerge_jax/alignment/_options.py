@@ -4,13 +4,12 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+SCALES = ("balanced", "matched")
+"""Where positive scales come from: from balance alone, or from the partner."""
+
 
 def check_integer(solver: str, name: str, value: Any, least: int) -> None:
-    """Refuse what is no integer of at least this size.
-
-    Raises:
-      TypeError, ValueError: names the solver and the option.
-    """
+    """Refuse what is no integer of at least this size."""
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -25,6 +24,14 @@ def check_number(solver: str, name: str, value: Any) -> None:
     """Refuse what is no number."""
     if isinstance(value, str | bool) or not hasattr(value, "__float__"):
         raise TypeError(f"{solver}: {name} must be a number, got {value!r}.")
+
+
+def check_name(solver: str, name: str, value: Any, known: Sequence[str]) -> None:
+    """Refuse what is no known name."""
+    if value not in known:
+        raise ValueError(
+            f"{solver}: {name} must be one of {tuple(known)}, got {value!r}."
+        )
 
 
 def check_names(
@@ -44,10 +51,8 @@ def check_names(
             )
 
 
-def check_aligner(solver: str, name: str, value: Any, *, optional: bool = True) -> None:
-    """Refuse what is no solver for two networks; None passes if that is optional."""
-    if value is None and optional:
-        return
+def check_aligner(solver: str, name: str, value: Any) -> None:
+    """Refuse what is no solver for two networks."""
     if isinstance(value, type) or not callable(value):
         hint = f": write {value.__name__}()" if isinstance(value, type) else ""
         raise TypeError(

@@ -10,15 +10,15 @@ def project(
     similarity: Array,
     group: symmetry.Group,
     *,
-    kept: Array | None = None,
+    unsigned: Array | None = None,
     permute: bool = True,
     rescale: bool = True,
     where: Array | bool = True,
 ) -> symmetry.Monomial:
     """Return the monomial that fits a similarity best.
 
-    Maximises `sum_i scale[i] * similarity[i, perm[i]] + kept[i, perm[i]]`. Signs are
-    exact together with the permutation: each entry that is chosen counts with its
+    Maximises `sum_i scale[i] * similarity[i, perm[i]] + unsigned[i, perm[i]]`. Signs
+    are exact together with the permutation: each entry that is chosen counts with its
     better sign, hence with its absolute value (Boufalis et al. 2025, arXiv 2511.12601,
     Proposition 1). The published restrictions are P (`rescale=False`), D
     (`permute=False`) and PD. The scales of a `Group.SCALE` space are one: positive
@@ -27,8 +27,8 @@ def project(
     Args:
       similarity: `[n, n]`, rows for the network that stays.
       group: group of the space.
-      kept: `[n, n]` similarity of what is permuted but does not change its sign, such
-        as weights in front of a BatchNorm; None for nothing.
+      unsigned: `[n, n]` similarity of what is permuted but keeps its sign, such as
+        weights in front of a BatchNorm; None for nothing.
       permute: allow permutations, for every group.
       rescale: allow the sign flips of `Group.SIGN`; the sign of zero is `+1`.
       where: `[]` boolean; where False the result is of no interest, and the assignment
@@ -46,7 +46,7 @@ def project(
     signed = rescale and group is symmetry.Group.SIGN
     if permute:
         gains = jnp.abs(similarity) if signed else similarity
-        gains = gains if kept is None else gains + kept
+        gains = gains if unsigned is None else gains + unsigned
         perm = assignment.solve_lap(gains, maximize=True, where=jnp.asarray(where))
     else:
         perm = jnp.arange(similarity.shape[0], dtype=jnp.int32)
@@ -59,11 +59,12 @@ def project(
 
 
 def gain(
-    similarity: Array, monomial: symmetry.Monomial, kept: Array | None = None
+    similarity: Array, monomial: symmetry.Monomial, unsigned: Array | None = None
 ) -> Array:
     """Return what `project` maximises, `[]`, for a monomial."""
-    turned = jnp.sum(monomial.scale * _chosen(similarity, monomial.perm))
-    return turned if kept is None else turned + jnp.sum(_chosen(kept, monomial.perm))
+    perm, scale = monomial
+    signed = jnp.sum(scale * _chosen(similarity, perm))
+    return signed if unsigned is None else signed + jnp.sum(_chosen(unsigned, perm))
 
 
 def _chosen(similarity: Array, perm: Array) -> Array:

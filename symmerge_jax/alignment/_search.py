@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import _options
-from symmerge_jax.typing import Array, Key, Params
+from symmerge_jax.typing import Array, Key
 
 State = TypeVar("State")
 
@@ -87,32 +87,18 @@ def keep_best(
     return best, history
 
 
-def interpolate(params_a: Params, params_b: Params, lam: Array | float) -> Params:
-    """Return `(1 - lam) a + lam b`."""
-
-    def between(a, b):
-        part = lam if isinstance(lam, float | int) else lam.astype(a.dtype)
-        return (1 - part) * a + part * b
-
-    return jax.tree.map(between, params_a, params_b)
-
-
 def check_steps(
     solver: str, num_steps: int, eval_every: int, **positive: float | int
 ) -> None:
-    """Refuse numbers of steps that do not divide, and options that are not positive.
-
-    Raises:
-      ValueError: names the option.
-    """
+    """Refuse numbers of steps that do not divide, and options that are not positive."""
     for name, value in positive.items():
         _options.check_number(solver, name, value)
         if not value > 0:
-            raise ValueError(f"{name} must be > 0, got {value}.")
+            raise ValueError(f"{solver}: {name} must be > 0, got {value}.")
     _options.check_integer(solver, "num_steps", num_steps, 1)
     _options.check_integer(solver, "eval_every", eval_every, 1)
-    if num_steps < 1 or eval_every < 1 or num_steps % eval_every:
+    if num_steps % eval_every:
         raise ValueError(
-            "num_steps must be a multiple of eval_every, both >= 1, got"
-            f" {num_steps} and {eval_every}."
+            f"{solver}: num_steps must be a multiple of eval_every, got {num_steps} and"
+            f" {eval_every}."
         )

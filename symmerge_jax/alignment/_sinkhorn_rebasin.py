@@ -8,13 +8,13 @@ loss can be minimised as well as a distance. Signs are relaxed as described in `
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from symmerge_jax import symmetry
+from symmerge_jax import merging, symmetry
 from symmerge_jax.alignment import (
     _base,
     _data,
@@ -61,12 +61,12 @@ class SinkhornRebasin:
       cost: "l2", "midpoint" or "random_lambda".
       permute: allow permutations.
       rescale: allow signs, and balance positive scales.
-      init: aligner whose element is relaxed as the start, or None.
+      init: aligner whose element is relaxed as the start; "identity" for the identity
+        with normal noise of standard deviation 0.1, as published.
       similarity_fn: `similarity_fn(params_a, params_b) -> {space: [n, n]}` gives the
         first similarities themselves, for example with a network that was trained to
         align (Navon et al. 2024, arXiv 2310.13397); rows are for `a`, and both networks
-        are passed as they are in the problem. Without it and without `init` the start
-        is the identity with normal noise of standard deviation 0.1, as published.
+        are passed as they are in the problem. None for the start of `init`.
       init_weight: weight that the relaxed matrix of an aligner's element has about on
         each chosen entry, in (0.5, 1).
       num_steps: number of steps.
@@ -74,7 +74,7 @@ class SinkhornRebasin:
       temperature: of the relaxation, in the unit of the similarities.
       final_temperature: reached geometrically at the last step; None for a constant
         temperature.
-      num_iters: Sinkhorn iterations.
+      sinkhorn_iters: Sinkhorn iterations.
       gradient: "implicit" or "unrolled", see `assignment.sinkhorn`.
       batch_size: samples per step, drawn with replacement.
       eval_size: samples on which elements compete, drawn once; None for all data.
@@ -82,49 +82,47 @@ class SinkhornRebasin:
 
     Raises:
       ValueError: an unknown name or a number out of range; when called, similarities
-        that do not fit the spec, or, but for "l2", a problem without data or loss or
+        that do not fit the spec, or, but for "l2", a task without data or loss or
         with fewer samples than are to be drawn.
     """
 
     cost: str = "l2"
     permute: bool = True
     rescale: bool = True
-    init: _base.Aligner | None = None
+    init: _base.Aligner | Literal["identity"] = "identity"
     similarity_fn: Callable[[Params, Params], Mapping[str, Array]] | None = None
     init_weight: float = 0.9
     num_steps: int = 1000
     learning_rate: float = 0.1
     temperature: float = 1.0
     final_temperature: float | None = 0.1
-    num_iters: int = 20
+    sinkhorn_iters: int = 20
     gradient: str = "implicit"
     batch_size: int = 100
     eval_size: int | None = None
     eval_every: int = 10
 
     def __post_init__(self):
-        if self.cost not in COSTS:
-            raise ValueError(f"cost must be one of {COSTS}, got {self.cost!r}.")
-        if self.gradient not in GRADIENTS:
-            raise ValueError(
-                f"gradient must be one of {GRADIENTS}, got {self.gradient!r}."
-            )
+        name = type(self).__name__
+        _options.check_name(name, "cost", self.cost, COSTS)
+        _options.check_name(name, "gradient", self.gradient, GRADIENTS)
         if not 0.5 < self.init_weight < 1:
             raise ValueError(
-                f"init_weight must be in (0.5, 1), got {self.init_weight}."
+                f"{name}: init_weight must be in (0.5, 1), got {self.init_weight}."
             )
-        if self.init is not None and self.similarity_fn is not None:
-            raise ValueError("Give `init` or `similarity_fn`, not both.")
+        if self.init != "identity":
+            _options.check_aligner(name, "init", self.init)
+            if self.similarity_fn is not None:
+                raise ValueError(f"{name}: give `init` or `similarity_fn`, not both.")
         last = self.final_temperature
-        _options.check_aligner(type(self).__name__, "init", self.init)
         _search.check_steps(
-            type(self).__name__,
+            name,
             self.num_steps,
             self.eval_every,
             learning_rate=self.learning_rate,
             temperature=self.temperature,
             final_temperature=self.temperature if last is None else last,
-            num_iters=self.num_iters,
+            sinkhorn_iters=self.sinkhorn_iters,
             batch_size=self.batch_size,
             eval_size=1 if self.eval_size is None else self.eval_size,
         )
@@ -142,13 +140,13 @@ class SinkhornRebasin:
         init_key, eval_key, step_key = jax.random.split(key, 3)
         eval_data = None
         if loss_fn is not None:
-            eval_data = _data.subset(eval_key, problem.data, self.eval_size)
+            eval_data = _data.subset(eval_key, problem.task.data, self.eval_size)
         optimizer = optax.adam(self.learning_rate)
         spec, unit = problem.spec, _base.unit_of(problem)
 
         def loss_between(moved, lam, data) -> Array:
             assert loss_fn is not None
-            return loss_fn(_search.interpolate(problem.params_a, moved, lam), data)
+            return loss_fn(merging.interpolate(problem.params_a, moved, lam), data)
 
         def relaxed_cost(similarities, temperature, key) -> Array:
             matrices = self._relax(similarities, spec, temperature)
@@ -158,7 +156,7 @@ class SinkhornRebasin:
             lam_key, batch_key = jax.random.split(key)
             draws = self.cost == "random_lambda"
             lam = jax.random.uniform(lam_key) if draws else 0.5
-            batch = _data.minibatch(batch_key, problem.data, self.batch_size)
+            batch = _data.minibatch(batch_key, problem.task.data, self.batch_size)
             return loss_between(moved, lam, batch)
 
         def step(key: Key, state: _State, index: Array) -> _State:
@@ -210,7 +208,7 @@ class SinkhornRebasin:
             return {}
         found = self.similarity_fn(problem.params_a, problem.params_b)
         sizes = problem.spec.sizes(problem.params_a)
-        names = [space.name for space in _base.movable_spaces(problem.spec)]
+        names = [space.name for space in problem.spec.movable_spaces]
         expected = {name: (sizes[name], sizes[name]) for name in names}
         shapes = {name: jnp.shape(matrix) for name, matrix in found.items()}
         if shapes != expected:
@@ -223,11 +221,11 @@ class SinkhornRebasin:
 
     def _start(self, key, problem) -> dict[str, Array]:
         """Return the first similarities, from an aligner or near the identity."""
-        spaces = _base.movable_spaces(problem.spec)
+        spaces = problem.spec.movable_spaces
         sizes = problem.spec.sizes(problem.params_a)
         dtype = jnp.result_type(*jax.tree.leaves(problem.params_a))
         similarities = {}
-        if self.init is None:
+        if self.init == "identity":
             for index, space in enumerate(spaces):
                 n = sizes[space.name]
                 space_key = jax.random.fold_in(key, index)
@@ -235,7 +233,7 @@ class SinkhornRebasin:
                 similarities[space.name] = jnp.eye(n, dtype=dtype) + noise
             return similarities
         element = self.init(key, problem).element
-        element = _frame.without_scales(element, problem.spec)
+        element = symmetry.unit_scales(element, problem.spec)
         for space in spaces:
             matrix = symmetry.as_matrix(element[space.name])
             odds = self.init_weight / (1 - self.init_weight)
@@ -259,7 +257,7 @@ class SinkhornRebasin:
                 matrix,
                 spec.space(name).group,
                 temperature=temperature,
-                num_iters=self.num_iters,
+                num_iters=self.sinkhorn_iters,
                 gradient=self.gradient,
                 permute=self.permute,
                 rescale=self.rescale,

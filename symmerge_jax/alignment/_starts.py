@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _base, _projection, _similarity
+from symmerge_jax.alignment import _projection, _similarity
 from symmerge_jax.typing import Key, Params
 
 NAMES = ("outward", "identity")
@@ -14,13 +14,12 @@ NAMES = ("outward", "identity")
 def identity(params: Params, spec: symmetry.SymmetrySpec) -> symmetry.GroupElement:
     """Return the element that moves nothing, on every movable space."""
     sizes, dtype = spec.sizes(params), jnp.result_type(*jax.tree.leaves(params))
-    spaces = _base.movable_spaces(spec)
     return {
         space.name: symmetry.Monomial(
             jnp.arange(sizes[space.name], dtype=jnp.int32),
             jnp.ones(sizes[space.name], dtype),
         )
-        for space in spaces
+        for space in spec.movable_spaces
     }
 
 
@@ -40,20 +39,10 @@ def outward(
     Unlike the identity, this start does not depend on the order in which the neurons
     of either network happen to be stored, and it finds every element exactly when the
     networks are twins (up to equal neurons).
-
-    Args:
-      params_a: the network that stays.
-      params_b: the network that moves.
-      spec: symmetry of both.
-      permute: see `project`.
-      rescale: see `project`.
-
-    Returns:
-      One monomial per movable space.
     """
     element = identity(params_a, spec)
     fixed = {s.name for s in spec.spaces} - element.keys()
-    for space in _base.movable_spaces(spec):
+    for space in spec.movable_spaces:
         moved = _similarity.move_others(element, params_b, spec, space.name)
         a, b = (
             _keep(params, spec, fixed | {space.name}) for params in (params_a, moved)
@@ -62,7 +51,7 @@ def outward(
         element[space.name] = _projection.project(
             similarity,
             space.group,
-            kept=kept,
+            unsigned=kept,
             permute=permute,
             rescale=rescale,
         )

@@ -6,13 +6,13 @@ follow the gradient of the loss at the midpoint as if there were no matching bet
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from symmerge_jax import symmetry
+from symmerge_jax import merging, symmetry
 from symmerge_jax.alignment import (
     _base,
     _data,
@@ -51,8 +51,8 @@ class StraightThrough:
       permute: allow permutations.
       rescale: allow signs, and balance positive scales. The balanced midpoint is a twin
         of the midpoint in the scales of `a`: their losses are equal.
-      init: aligner whose element is the first; None for `WeightMatching` with the same
-        `permute` and `rescale`.
+      init: aligner whose element is the first; "weight_matching" for `WeightMatching`
+        with the same `permute` and `rescale`.
       num_steps: number of steps.
       learning_rate: step size of the latent weights.
       momentum: of the gradient descent, in [0, 1).
@@ -62,13 +62,13 @@ class StraightThrough:
       eval_every: steps between evaluations; divides `num_steps`.
 
     Raises:
-      ValueError: a number out of range; when called, a problem without data or loss,
+      ValueError: a number out of range; when called, a task without data or loss,
         or with fewer samples than are to be drawn.
     """
 
     permute: bool = True
     rescale: bool = True
-    init: _base.Aligner | None = None
+    init: _base.Aligner | Literal["weight_matching"] = "weight_matching"
     num_steps: int = 1000
     learning_rate: float = 1e-2
     momentum: float = 0.9
@@ -78,9 +78,11 @@ class StraightThrough:
     eval_every: int = 10
 
     def __post_init__(self):
-        _options.check_aligner(type(self).__name__, "init", self.init)
+        name = type(self).__name__
+        if self.init != "weight_matching":
+            _options.check_aligner(name, "init", self.init)
         _search.check_steps(
-            type(self).__name__,
+            name,
             self.num_steps,
             self.eval_every,
             learning_rate=self.learning_rate,
@@ -89,7 +91,9 @@ class StraightThrough:
             eval_size=1 if self.eval_size is None else self.eval_size,
         )
         if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must be in [0, 1), got {self.momentum}.")
+            raise ValueError(
+                f"{name}: momentum must be in [0, 1), got {self.momentum}."
+            )
 
     def __call__(
         self, key: Key, problem: _base.AlignmentProblem
@@ -99,21 +103,23 @@ class StraightThrough:
         loss_fn = _data.check_loss(problem, type(self).__name__, drawn)
         problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
         init_key, eval_key, step_key = jax.random.split(key, 3)
-        init = self.init or _weight_matching.WeightMatching(
-            permute=self.permute, rescale=self.rescale
-        )
-        start = _frame.without_scales(init(init_key, problem).element, problem.spec)
-        eval_data = _data.subset(eval_key, problem.data, self.eval_size)
+        init = self.init
+        if init == "weight_matching":
+            init = _weight_matching.WeightMatching(
+                permute=self.permute, rescale=self.rescale
+            )
+        start = symmetry.unit_scales(init(init_key, problem).element, problem.spec)
+        eval_data = _data.subset(eval_key, problem.task.data, self.eval_size)
         optimizer = optax.sgd(self.learning_rate, self.momentum)
 
         def midpoint_loss(moved: Params, data) -> Array:
-            return loss_fn(_search.interpolate(problem.params_a, moved, 0.5), data)
+            return loss_fn(merging.interpolate(problem.params_a, moved, 0.5), data)
 
         def step(key: Key, state: _State, index: Array) -> _State:
             del index
             element = self._match(state, problem)
             moved = symmetry.act(element, problem.params_b, problem.spec)
-            batch = _data.minibatch(key, problem.data, self.batch_size)
+            batch = _data.minibatch(key, problem.task.data, self.batch_size)
             gradient = jax.grad(midpoint_loss)(moved, batch)
             updates, memory = optimizer.update(gradient, state.memory)
             latent = jax.tree.map(jnp.add, state.latent, updates)
@@ -151,7 +157,7 @@ class StraightThrough:
         """Match `b` to the latent weights, from the present element."""
         element = state.element
         for _ in range(self.num_sweeps):
-            for space in _base.movable_spaces(problem.spec):
+            for space in problem.spec.movable_spaces:
                 name = space.name
                 moved = _similarity.move_others(
                     element, problem.params_b, problem.spec, name
@@ -162,7 +168,7 @@ class StraightThrough:
                 monomial = _projection.project(
                     similarity,
                     space.group,
-                    kept=kept,
+                    unsigned=kept,
                     permute=self.permute,
                     rescale=self.rescale,
                 )

@@ -35,7 +35,7 @@ class WeightMatching:
     """Find the element that minimises `||a - g.b||^2`, without any data.
 
     Each step solves one space exactly (`project`), so the objective never rises (except
-    by alternating scales, which follow the norms of `a`); the search ends after a sweep
+    by matched scales, which follow the norms of `a`); the search ends after a sweep
     that improves nothing. The objective of the result is the squared distance, in units
     of the squared weights; in balanced scales if these are balanced.
 
@@ -44,8 +44,8 @@ class WeightMatching:
       rescale: allow signs and positive scales. `permute` alone is the published method
         (P), `rescale` alone D, both PD.
       scales: "balanced" moves both networks to their balanced scales and matches them
-        there; "alternating" leaves `a` as it is and gives each neuron of `b` the scale
-        of its partner, again in every sweep.
+        there; "matched" leaves `a` as it is and gives each neuron of `b` the scale of
+        its partner, again in every sweep.
       starts: named starts. "outward" matches space by space from the inputs on and does
         not depend on the order of the neurons; "identity" is the published one.
       num_random_starts: further starts at random elements.
@@ -74,17 +74,12 @@ class WeightMatching:
         _options.check_names(name, "starts", self.starts, _starts.NAMES, hint=hint)
         for field in ("num_random_starts", "max_sweeps"):
             _options.check_integer(name, field, getattr(self, field), 0)
-        _options.check_aligner(name, "init", self.init)
+        if self.init is not None:
+            _options.check_aligner(name, "init", self.init)
         if not self.starts and not self.num_random_starts and self.init is None:
             raise ValueError("WeightMatching needs a start: name one in `starts`.")
-        if self.order not in ("forward", "random"):
-            raise ValueError(
-                f"order must be 'forward' or 'random', got {self.order!r}."
-            )
-        if self.scales not in ("balanced", "alternating"):
-            raise ValueError(
-                f"scales must be 'balanced' or 'alternating', got {self.scales!r}."
-            )
+        _options.check_name(name, "order", self.order, ("forward", "random"))
+        _options.check_name(name, "scales", self.scales, _options.SCALES)
 
     def __call__(
         self, key: Key, problem: _base.AlignmentProblem
@@ -102,12 +97,12 @@ class WeightMatching:
             unit,
         )
         reached = final.objective[:, -1]
-        best = jax.tree.map(lambda leaf: leaf[jnp.argmin(reached)], final)
+        best = symmetry.rows(final, jnp.argmin(reached))
         result = _base.AlignmentResult(
             element=carry_back(best.element),
             objective=_units.restore(best.objective, unit),
             converged=~_unsettled(best),
-            num_iters=best.sweeps,
+            num_iters=best.num_sweeps,
             start_objectives=_units.restore(reached, unit),
         )
         return _finite.finish(
@@ -130,12 +125,12 @@ class WeightMatching:
             starts.append(start)
         if self.init is not None:
             given = self.init(init_key, problem).element
-            starts.append(_frame.without_scales(given, spec))
+            starts.append(symmetry.unit_scales(given, spec))
         return starts
 
     def _descend(self, key, start, problem, unit) -> "_State":
         """Sweep over the spaces from one start until nothing improves."""
-        spaces = _base.movable_spaces(problem.spec)
+        spaces = problem.spec.movable_spaces
         pair = problem.params_a, problem.params_b
         units = {
             space.name: _similarity.units_of(*pair, problem.spec, space.name)
@@ -151,7 +146,7 @@ class WeightMatching:
                 for space in spaces:
                     state = step(space, True, state)
             else:
-                order_key = jax.random.fold_in(key, state.sweeps)
+                order_key = jax.random.fold_in(key, state.num_sweeps)
                 order = jax.random.permutation(order_key, len(spaces))
                 for chosen in order:
                     # Lifted by `vmap`, all branches run: only one solves its problem.
@@ -160,16 +155,16 @@ class WeightMatching:
                         for number, space in enumerate(spaces)
                     ]
                     state = jax.lax.switch(chosen, branches, state)
-            sweeps = state.sweeps + 1
-            later = jnp.arange(self.max_sweeps + 1) >= sweeps
+            num_sweeps = state.num_sweeps + 1
+            later = jnp.arange(self.max_sweeps + 1) >= num_sweeps
             objective = jnp.where(later, distance(state.element), state.objective)
-            return state._replace(objective=objective, sweeps=sweeps)
+            return state._replace(objective=objective, num_sweeps=num_sweeps)
 
         objective = jnp.full(self.max_sweeps + 1, distance(start))
         stale = {space.name: jnp.ones((), bool) for space in spaces}
         state = _State(start, objective, stale, jnp.zeros((), int))
         return jax.lax.while_loop(
-            lambda state: _unsettled(state) & (state.sweeps < self.max_sweeps),
+            lambda state: _unsettled(state) & (state.num_sweeps < self.max_sweeps),
             sweep,
             state,
         )
@@ -186,7 +181,7 @@ class WeightMatching:
         )
         pair = problem.params_a, moved
         scale_group = space.group is symmetry.Group.SCALE
-        if self.rescale and self.scales == "alternating" and scale_group:
+        if self.rescale and self.scales == "matched" and scale_group:
             compared = _scales.scaled_similarity(*pair, spec, space.name)
             present = _scales.rescale(compared, present)
             found = _scales.project(compared, permute=self.permute, where=where)
@@ -197,8 +192,8 @@ class WeightMatching:
                 *pair, spec, space.name, units[space.name]
             )
             options = dict(permute=self.permute, rescale=self.rescale, where=where)
-            found = _projection.project(compared, space.group, kept=kept, **options)
-            gain = functools.partial(_projection.gain, compared, kept=kept)
+            found = _projection.project(compared, space.group, unsigned=kept, **options)
+            gain = functools.partial(_projection.gain, compared, unsigned=kept)
             size = jnp.sum(jnp.abs(compared).max(1))
             size += 0 if kept is None else jnp.sum(jnp.abs(kept).max(1))
         # Rounding must not pass for an improvement: equal neurons would cycle.
@@ -239,10 +234,10 @@ class _State(NamedTuple):
       objective: `[max_sweeps + 1]` its history.
       stale: by space, `[]`: what its neurons are compared by was moved since it was
         last solved. A space that is not stale would be solved as before.
-      sweeps: `[]` sweeps done.
+      num_sweeps: `[]` sweeps done.
     """
 
     element: symmetry.GroupElement
     objective: Array
     stale: Mapping[str, Array]
-    sweeps: Array
+    num_sweeps: Array

@@ -14,7 +14,7 @@ from symmerge_jax.deep_align._losses import (
     supervised_loss,
     task_loss,
 )
-from symmerge_jax.deep_align._matcher import Matcher, assign, matcher
+from symmerge_jax.deep_align._matcher import Matcher, matcher, nearest_element
 from symmerge_jax.deep_align._probe_features import ProbeFeatures
 from symmerge_jax.deep_align._refine import refined
 
@@ -25,11 +25,11 @@ __all__ = [
     "ProbeFeatures",
     "TrainedMatcher",
     "alignment_loss",
-    "assign",
     "build",
     "load_matcher",
     "matcher",
     "move_softly",
+    "nearest_element",
     "perturb_weights",
     "refined",
     "save_matcher",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax import alignment, symmetry
+from symmerge_jax import alignment, networks, symmetry
 from symmerge_jax.deep_align import _matcher
 from symmerge_jax.typing import Array, Key, Params
 
@@ -34,8 +34,8 @@ class DeepAlign:
 
     Raises:
       ValueError: a negative number of sweeps; when called, networks that the matcher
-        does not take, or, where values are known, with NaN. Activations of one group
-        look the same here: `TrainedMatcher.aligner` tells them apart.
+        does not take, or, where values are known, with NaN. A spec does not tell
+        activations of one group apart; the verbs do, where they are given a network.
     """
 
     matcher: _matcher.Matcher
@@ -45,6 +45,22 @@ class DeepAlign:
     def __post_init__(self):
         if self.num_sweeps < 0:
             raise ValueError(f"num_sweeps must be >= 0, got {self.num_sweeps}.")
+
+    def check_network(self, network: networks.Network) -> None:
+        """Refuse networks with other activations than those of training.
+
+        Args:
+          network: the architecture; its sizes are checked with the parameters.
+
+        Raises:
+          ValueError: names both.
+        """
+        ours, theirs = (dict(x.activations) for x in (self.matcher.network, network))
+        if set(ours.values()) != set(theirs.values()):
+            raise ValueError(
+                f"The matcher was trained on networks with activations {ours}, these"
+                f" have {theirs}: train a matcher of this architecture."
+            )
 
     def similarities(self, params_a: Params, params_b: Params) -> dict[str, Array]:
         """Return `{space: [n, n]}` for one pair; fits `alignment.SinkhornRebasin`."""
@@ -67,7 +83,9 @@ class DeepAlign:
             )
             return solver(key, problem)
         found = self.similarities(problem.params_a, problem.params_b)
-        element = _matcher.assign(found, problem.spec, signed=self.matcher.signed)
+        element = _matcher.nearest_element(
+            found, problem.spec, signed=self.matcher.signed
+        )
         scale = jnp.asarray(self.variables["scale"]) ** 2
         objective = -_mean_similarity(found, element, scale)
         return alignment.AlignmentResult(
@@ -80,7 +98,7 @@ class DeepAlign:
 
     def _check_networks(self, params_a: Params, params_b: Params, spec) -> None:
         """Refuse networks that the matcher was not made for, before any work."""
-        alignment.check_networks({"params_a": params_a, "params_b": params_b}, spec)
+        symmetry.check_networks({"params_a": params_a, "params_b": params_b}, spec)
         sizes, known = spec.sizes(params_a), self.matcher.sizes
         fits = all(sizes.get(name) == n for name, n in known.items())
         own = self.matcher.network.spec

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from symmerge_jax import alignment, symmetry
+from symmerge_jax import alignment, merging, symmetry
 from symmerge_jax.typing import Array, Params
 
 
@@ -83,8 +83,7 @@ def task_loss(
     Returns:
       A scalar.
     """
-    mean = jax.tree.map(lambda a, b: (1 - lam) * a + lam * b, params_a, params_b)
-    return loss_fn(mean, data)
+    return loss_fn(merging.interpolate(params_a, params_b, lam), data)
 
 
 def move_softly(
@@ -107,11 +106,10 @@ def move_softly(
     Returns:
       Parameters, in general of another function.
     """
-    groups = {space.name: space.group for space in spec.spaces}
     matrices = {
         name: alignment.relax(
             similarity,
-            groups[name],
+            spec.space(name).group,
             rescale=signed,
             num_iters=num_iters,
             gradient="unrolled",

@@ -86,10 +86,10 @@ def matcher(
     return Matcher(network, signed, sizes, init, similarities)
 
 
-def assign(
+def nearest_element(
     similarities: Mapping[str, Array], spec: symmetry.SymmetrySpec, *, signed: bool
 ) -> symmetry.GroupElement:
-    """Return the element that similarities of one pair speak for, exactly.
+    """Return the group element of largest total similarity.
 
     Args:
       similarities: `[n, n]` per space, rows for the network that stays.

@@ -344,7 +344,9 @@ def _evaluator(
         found = matcher.similarities(variables, a, b)
 
         def midpoint(similarities, a, b, examples):
-            element = deep_align.assign(similarities, spec, signed=matcher.signed)
+            element = deep_align.nearest_element(
+                similarities, spec, signed=matcher.signed
+            )
             moved = symmetry.act(element, b, spec)
             mean = jax.tree.map(lambda x, y: (x + y) / 2, a, moved)
             return task_losses(matcher.network, mean, examples)

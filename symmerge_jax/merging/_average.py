@@ -65,8 +65,8 @@ def check_weights(weights: Sequence[float] | Array | None, num_networks: int) ->
         return array
     if not np.isfinite(array).all() or (array <= 0).any():
         raise ValueError(
-            f"Weights must be finite and above zero, got {array.tolist()}: leave out"
-            " a network that is not to count."
+            f"Weights must be finite and above zero, got {array.tolist()}: omit a"
+            " network that is not to count."
         )
     if abs(array.sum() - 1) > 1e-6:
         raise ValueError(

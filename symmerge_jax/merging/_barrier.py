@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax import alignment, symmetry
+from symmerge_jax import programs, symmetry
 from symmerge_jax.merging import _interpolate
-from symmerge_jax.typing import Array, Params
+from symmerge_jax.typing import Array, Params, Task
 
 
 class Barrier(NamedTuple):
     """The loss along the path between networks `a` and `b`, in the unit of the loss.
 
-    Where `eval_fn` returns a tree of losses, all but `lams` are such trees.
+    Where `loss_fn` returns a tree of losses, all but `lams` are such trees.
 
     Attributes:
       lams: `[num_points]` evenly spaced from 0 (network a) to 1 (network b).
@@ -35,16 +35,16 @@ class Barrier(NamedTuple):
 
 
 def loss_barrier(
-    eval_fn: Callable[..., Any],
     params_a: Params,
     params_b: Params,
-    num_points: int = 25,
+    loss_fn: Callable[..., Any] | Task,
     *,
-    data: Any = None,
-    method: str = "linear",
+    network: Any = None,
     num_batch_axes: int | None = None,
+    data: Any = None,
+    num_points: int = 25,
+    method: str = "linear",
     batch_size: int = 16,
-    spec: symmetry.SymmetrySpec | None = None,
     compiled: bool = True,
 ) -> Barrier:
     """Measure the loss barrier between two networks, or between pairs of networks.
@@ -55,86 +55,99 @@ def loss_barrier(
 
     All points of all pairs are evaluated by one compiled program, `batch_size` networks
     at a time, so that memory does not grow with their number. The program is kept for
-    the next call with an `eval_fn` that computes the same.
+    the next call with a `loss_fn` that computes the same.
 
     Args:
-      eval_fn: `eval_fn(params) -> []`, or `eval_fn(params, data) -> []` where `data` is
+      params_a: parameters of one network, or of a batch of networks with leading axes
+        `*N`. What is no parameter (counters, random keys) is that of `params_a` on the
+        whole path.
+      params_b: parameters of as many networks, aligned with the first.
+      loss_fn: `loss_fn(params) -> []`, or `loss_fn(params, data) -> []` where `data` is
         given: the loss of one network, smaller is better, or a tree of several (for
         accuracy pass the error rate). A pure function of JAX, unless `compiled` is
-        False. Large arrays belong into `data`: what the function closes over is copied
-        into the program.
-      params_a: parameters of one network, or of a batch of networks. What is no
-        parameter (counters, random keys) is that of `params_a` on the whole path.
-      params_b: parameters of as many networks, aligned with the first.
+        False. A `Task` stands for its loss and its data.
+      network: a `networks.Network` or `SymmetrySpec`, which tells the batch axes from
+        others; None for one network each, or for `num_batch_axes`.
+      num_batch_axes: number of leading axes `*N`, where trees have more than parameters
+        and no network tells.
+      data: any tree of arrays, the same for all networks, or None. Large arrays belong
+        here: what `loss_fn` closes over is copied into the program.
       num_points: points on the path, both ends included; at least 3.
-      data: any tree of arrays, the same for all networks, or None.
       method: path, see `interpolate`.
-      num_batch_axes: number of leading axes `*N` of every parameter that number pairs;
-        None to read it off `spec`, or for none without one.
       batch_size: networks evaluated at once, where the program is compiled.
-      spec: symmetry of the networks, which tells their batch axes from others; None if
-        not known.
-      compiled: False calls `eval_fn` once for every point, with arrays: for a loss that
+      compiled: False calls `loss_fn` once for every point, with arrays: for a loss that
         needs their values, as loops over batches, numpy or scikit-learn do.
 
     Returns:
       The curve, the barrier and its integral.
 
     Raises:
-      TypeError: a parameter that is no array, or an `eval_fn` that cannot be compiled.
-      ValueError: networks of another tree, shape or type, options out of range, batch
-        axes that the spec does not allow, or a loss that is no scalar.
+      TypeError: a parameter that is no array, a `loss_fn` that cannot be compiled or is
+        no function.
+      ValueError: networks of another tree, shape or type, parameters that do not fit
+        the network, options out of range, or a loss that is no scalar.
 
     Example:
       >>> a, b = {"w": jnp.array(-1.0)}, {"w": jnp.array(1.0)}
-      >>> result = loss_barrier(lambda params: -(params["w"] ** 2), a, b, num_points=3)
+      >>> result = loss_barrier(a, b, lambda params: -(params["w"] ** 2), num_points=3)
       >>> result.losses.tolist(), float(result.barrier), float(result.auc)
       ([-1.0, -0.0, -1.0], 1.0, 0.5)
     """
-    alignment.check_same_architecture({"params_a": params_a, "params_b": params_b})
+    if isinstance(loss_fn, Task):
+        if data is not None:
+            raise ValueError("Pass data in the Task, or beside a function, not both.")
+        evaluate, data = loss_fn.loss_fn, loss_fn.data
+    else:
+        evaluate = loss_fn
+    if not callable(evaluate):
+        raise TypeError(
+            f"loss_fn must be a function, or a Task with one; got {loss_fn!r}."
+        )
+    symmetry.check_same_architecture({"params_a": params_a, "params_b": params_b})
     if num_points < 3:
         raise ValueError(
             f"num_points must be >= 3, two ends and a point between, got {num_points}."
         )
-    if method not in _interpolate.METHODS:
-        raise ValueError(f"Unknown method {method!r}; known: {_interpolate.METHODS}.")
+    _interpolate.check_method(method)
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
     base, carried = symmetry.split(params_a)
-    params_b = alignment.on_devices_of(params_a, params_b)
+    batch_shape = _batch_shape(base, num_batch_axes, network)
+    params_b = symmetry.on_devices_of(params_a, params_b)
     other = symmetry.rebuild(base, symmetry.flatten(symmetry.split(params_b)[0]))
-    num_batch_axes = _count_batch_axes(params_a, num_batch_axes, spec)
-    batch_shape = _batch_shape(base, num_batch_axes)
     num_pairs = math.prod(batch_shape)
     pairs = jax.tree.map(
-        lambda x: jnp.reshape(x, (num_pairs, *x.shape[num_batch_axes:])), (base, other)
+        lambda x: jnp.reshape(x, (num_pairs, *x.shape[len(batch_shape) :])),
+        (base, other),
     )
-    evaluate = alignment.with_carried(eval_fn, carried)
-    options = (num_points, method, data is not None)
+    evaluate = symmetry.with_carried(evaluate, carried)
+    arguments = () if data is None else (data,)
     if compiled:
-        batch_size = min(batch_size, num_pairs * num_points)
+        static = num_points, method, min(batch_size, num_pairs * num_points)
         one = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), pairs[0]
         )
-        curve = alignment.remembered(
-            functools.partial(_compile, evaluate, *options, batch_size),
-            *options,
-            batch_size,
-            calls={"eval_fn": (evaluate, (one, data) if data is not None else (one,))},
+        curve = programs.remembered(
+            functools.partial(_compile, evaluate, *static),
+            *static,
+            calls={"loss_fn": (evaluate, (one, *arguments))},
             remedy="write it with jax.numpy, or pass compiled=False",
         )
-        lams, losses = curve(*pairs, data)
+        lams, losses = curve(*pairs, *arguments)
     else:
-        lams, losses = _loop(evaluate, *options, pairs, data)
+        lams, losses = _loop(evaluate, num_points, method, pairs, arguments)
     psi = jax.tree.map(functools.partial(_excess, lams), losses)
-    shape = lambda x: x.reshape(*batch_shape, *x.shape[1:])  # noqa: E731
+
+    def shaped(function, tree):
+        return jax.tree.map(
+            lambda x: (y := function(x)).reshape(*batch_shape, *y.shape[1:]), tree
+        )
+
     return Barrier(
         lams=lams,
-        losses=jax.tree.map(shape, losses),
-        barrier=jax.tree.map(lambda x: shape(x.max(1)), psi),
-        auc=jax.tree.map(
-            lambda x: shape(jnp.trapezoid(x, dx=1 / (num_points - 1), axis=1)), psi
-        ),
+        losses=shaped(lambda x: x, losses),
+        barrier=shaped(lambda x: x.max(1), psi),
+        auc=shaped(lambda x: jnp.trapezoid(x, dx=1 / (num_points - 1), axis=1), psi),
     )
 
 
@@ -145,12 +158,12 @@ def _excess(lams: Array, losses: Array) -> Array:
     return jnp.where(is_end[None], 0, psi)
 
 
-def _compile(eval_fn, num_points: int, method: str, has_data: bool, batch_size: int):
+def _compile(loss_fn, num_points: int, method: str, batch_size: int):
     """Return the program from pairs `[N]` to lams `[T]` and losses `[N, T]`."""
 
-    def curve(params_a: Params, params_b: Params, data: Any) -> tuple[Array, Any]:
+    def curve(params_a: Params, params_b: Params, *data: Any) -> tuple[Array, Any]:
         lams = jnp.linspace(0, 1, num_points)
-        num_pairs = len(jax.tree.leaves(params_a)[0])
+        num_pairs = symmetry.num_rows(params_a)
         total = num_pairs * num_points
         num_batches = -(-total // batch_size)
 
@@ -160,9 +173,7 @@ def _compile(eval_fn, num_points: int, method: str, has_data: bool, batch_size: 
                 lambda leaf: jnp.asarray(leaf)[pair], (params_a, params_b)
             )
             params = _interpolate.interpolate(a, b, lams[point], method=method)
-            value = eval_fn(params, data) if has_data else eval_fn(params)
-            _check_scalars(value)
-            return jax.tree.map(jnp.asarray, value)
+            return _as_scalars(loss_fn(params, *data))
 
         # The last batch is filled up, so that there is one shape to compile.
         indices = jnp.minimum(jnp.arange(num_batches * batch_size), total - 1)
@@ -174,54 +185,47 @@ def _compile(eval_fn, num_points: int, method: str, has_data: bool, batch_size: 
     return jax.jit(curve)
 
 
-def _loop(
-    eval_fn, num_points: int, method: str, has_data: bool, pairs, data
-) -> tuple[Array, Any]:
+def _loop(loss_fn, num_points: int, method: str, pairs, data) -> tuple[Array, Any]:
     """Return what the compiled program returns, calling the loss point by point."""
     lams = jnp.linspace(0, 1, num_points)
-    rows = []
-    for pair in range(len(jax.tree.leaves(pairs)[0])):
-        a, b = jax.tree.map(lambda x, pair=pair: x[pair], pairs)
+    losses = []
+    for pair in range(symmetry.num_rows(pairs)):
+        a, b = symmetry.rows(pairs, pair)
         for lam in lams:
             params = _interpolate.interpolate(a, b, lam, method=method)
-            value = eval_fn(params, data) if has_data else eval_fn(params)
-            _check_scalars(value)
-            rows.append(jax.tree.map(jnp.asarray, value))
-    stack = lambda *values: jnp.stack(values).reshape(-1, num_points)  # noqa: E731
-    return lams, jax.tree.map(stack, *rows)
+            losses.append(_as_scalars(loss_fn(params, *data)))
+    return lams, jax.tree.map(
+        lambda *values: jnp.stack(values).reshape(-1, num_points), *losses
+    )
 
 
-def _check_scalars(value: Any) -> None:
-    if wrong := [x for x in map(jnp.shape, jax.tree.leaves(value)) if x]:
-        raise ValueError(
-            "eval_fn must return the loss of one network, a scalar; got shape"
-            f" {wrong[0]}. If the networks are a batch, pass num_batch_axes."
-        )
-
-
-def _count_batch_axes(params: Params, given: int | None, spec) -> int:
-    """Return the number of leading axes, and refuse one that the spec contradicts."""
-    if spec is None:
-        return given or 0
-    known = len(spec.batch_shape(params))
-    if given not in (None, known):
-        raise ValueError(
-            f"num_batch_axes={given}, but by the spec the parameters have {known}"
-            " leading axes."
-        )
-    return known
-
-
-def _batch_shape(params: Params, num_batch_axes: int) -> tuple[int, ...]:
-    """Return the leading axes that all leaves share."""
+def _batch_shape(params: Params, given: int | None, network) -> tuple[int, ...]:
+    """Return the leading axes that all leaves share, as said or as read off."""
     leaves = jax.tree.leaves(params)
-    found = {jnp.shape(leaf)[:num_batch_axes] for leaf in leaves}
-    if len(found) != 1 or len(min(found)) != num_batch_axes:
-        raise ValueError(
-            f"The parameters do not share {num_batch_axes} leading axes: their shapes"
-            f" are {sorted(map(jnp.shape, leaves))}."
-        )
-    [shape] = found
+    if network is not None:
+        shape = symmetry.spec_of(network).batch_shape(params)
+        if given not in (None, len(shape)):
+            raise ValueError(
+                f"num_batch_axes={given}, but by the network the parameters have"
+                f" {len(shape)} leading axes."
+            )
+    else:
+        shape, *others = {jnp.shape(leaf)[: given or 0] for leaf in leaves}
+        if others or len(shape) != (given or 0):
+            raise ValueError(
+                f"The parameters do not share {given} leading axes: their shapes are"
+                f" {sorted(map(jnp.shape, leaves))}."
+            )
     if 0 in shape:
         raise ValueError("There are zero networks in the batch.")
     return shape
+
+
+def _as_scalars(losses: Any) -> Any:
+    """Return losses as arrays, and refuse what is not the loss of one network."""
+    if wrong := [x for x in map(jnp.shape, jax.tree.leaves(losses)) if x]:
+        raise ValueError(
+            f"loss_fn must return the loss of one network, a scalar; got shape"
+            f" {wrong[0]}. If the networks are a batch, pass network=."
+        )
+    return jax.tree.map(jnp.asarray, losses)

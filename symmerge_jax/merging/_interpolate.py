@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax import alignment, symmetry
+from symmerge_jax import symmetry
 from symmerge_jax.typing import Array, Params
 
 METHODS = ("linear", "spherical")
@@ -34,7 +34,7 @@ def interpolate(
         `jax.vmap` (linear ones need no lifting, but for a vector `lam`).
       params_b: parameters of another network, aligned with the first.
       lam: `[]` or `[num]`, 0 for `params_a`, 1 for `params_b`; values outside [0, 1]
-        go on beyond the ends.
+        extrapolate.
       method: "linear" or "spherical".
 
     Returns:
@@ -51,12 +51,11 @@ def interpolate(
       >>> path["w"].tolist()
       [[0.0, 0.0], [1.0, 1.0]]
     """
-    alignment.check_same_architecture({"params_a": params_a, "params_b": params_b})
+    symmetry.check_same_architecture({"params_a": params_a, "params_b": params_b})
     whole, (params_a, _) = params_a, symmetry.split(params_a)
-    params_b = alignment.on_devices_of(params_a, params_b)
+    params_b = symmetry.on_devices_of(params_a, params_b)
     params_b = symmetry.rebuild(params_a, symmetry.flatten(symmetry.split(params_b)[0]))
-    if method not in METHODS:
-        raise ValueError(f"Unknown method {method!r}; known are {METHODS}.")
+    check_method(method)
     dtype = symmetry.computing_dtype(params_a)
     lam = jnp.asarray(lam, dtype)
     if lam.ndim > 1:
@@ -75,8 +74,14 @@ def interpolate(
         mixed += weight_b.reshape(shape) * b.astype(dtype)
         return mixed.astype(a.dtype)
 
-    found = symmetry.flatten(jax.tree.map(combine, params_a, params_b))
-    return symmetry.rebuild(whole, found)
+    mixed = jax.tree.map(combine, params_a, params_b)
+    return symmetry.rebuild(whole, symmetry.flatten(mixed))
+
+
+def check_method(method: str) -> None:
+    """Refuse an unknown path."""
+    if method not in METHODS:
+        raise ValueError(f"Unknown method {method!r}; known are {METHODS}.")
 
 
 def _sinc(x: Array) -> Array:

@@ -1,12 +1,21 @@
 """Symmetries of network parameters: groups, their action, and canonical forms."""
 
-from symmerge_jax.symmetry._action import act, act_dense
+from symmerge_jax.symmetry._action import act, act_dense, act_each, move_carried
 from symmerge_jax.symmetry._axes import Axis, Group, Space
 from symmerge_jax.symmetry._canonical import (
     balance_scales,
     canonical_element,
     canonical_form,
     fold_phases,
+)
+from symmerge_jax.symmetry._checks import (
+    Networks,
+    check_networks,
+    check_same_architecture,
+    on_devices_of,
+    open_networks,
+    spec_of,
+    with_carried,
 )
 from symmerge_jax.symmetry._element import (
     GroupElement,
@@ -16,6 +25,7 @@ from symmerge_jax.symmetry._element import (
     identity,
     inverse,
     sample,
+    unit_scales,
 )
 from symmerge_jax.symmetry._orbit import canonical_distance, distance, sample_orbit
 from symmerge_jax.symmetry._spec import SymmetrySpec
@@ -25,9 +35,12 @@ from symmerge_jax.symmetry._tree import (
     flatten,
     is_array,
     is_parameter,
+    is_traced,
     join,
     name,
+    num_rows,
     rebuild,
+    rows,
     split,
     tensor_shapes,
     unflatten,
@@ -39,16 +52,20 @@ __all__ = [
     "Group",
     "GroupElement",
     "Monomial",
+    "Networks",
     "Space",
     "SymmetrySpec",
     "act",
     "act_dense",
+    "act_each",
     "as_matrix",
     "balance_scales",
     "canonical_distance",
     "canonical_element",
     "canonical_form",
     "check_finite",
+    "check_networks",
+    "check_same_architecture",
     "compose",
     "computing_dtype",
     "distance",
@@ -58,14 +75,23 @@ __all__ = [
     "inverse",
     "is_array",
     "is_parameter",
+    "is_traced",
     "join",
+    "move_carried",
     "name",
+    "num_rows",
+    "on_devices_of",
+    "open_networks",
     "rebuild",
+    "rows",
     "sample",
     "sample_orbit",
+    "spec_of",
     "split",
     "tensor_shapes",
     "unflatten",
     "unfold",
     "unfold_uses",
+    "unit_scales",
+    "with_carried",
 ]

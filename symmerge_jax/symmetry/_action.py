@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import core
 
 from symmerge_jax.symmetry import _axes, _element, _spec, _tree
 from symmerge_jax.typing import Array, Params
@@ -57,6 +56,24 @@ def act(
                     element[axis.space], leaves[path], number, axis, bool(scaled)
                 )
     return _tree.rebuild(params, leaves)
+
+
+def act_each(
+    elements: _element.GroupElement, params_batch: Params, spec: _spec.SymmetrySpec
+) -> Params:
+    """Move every network of a batch by an element of its own.
+
+    Args:
+      elements: monomials with a leading axis `[N]`.
+      params_batch: networks with the same leading axis.
+      spec: names the axes.
+
+    Returns:
+      The batch of twins.
+    """
+    return jax.vmap(lambda element, params: act(element, params, spec))(
+        elements, params_batch
+    )
 
 
 def act_dense(
@@ -112,6 +129,50 @@ def _check_movable(spec: _spec.SymmetrySpec, name: str) -> None:
         )
 
 
+def move_carried(
+    element: _element.GroupElement,
+    params: Params,
+    spec: _spec.SymmetrySpec,
+    num_batch_axes: int = 0,
+) -> Params:
+    """Return a network, or a batch, in which only what is no parameter has moved.
+
+    Outside of JAX where values are known: it would cut integers to 32 bits.
+
+    Args:
+      element: monomials with as many leading axes.
+      params: arrays, of which integers and the like are permuted with their neurons.
+      spec: names the axes.
+      num_batch_axes: number of leading axes.
+
+    Returns:
+      The tree of `params`; its parameters stay as they are.
+    """
+    leaves = _tree.flatten(params)
+    moved = {}
+    for path, axes in spec.axes:
+        if not any(axes) or _tree.is_parameter(leaves[path]):
+            continue
+        moved[path] = leaves[path]
+        for number, axis in enumerate(axes, num_batch_axes):
+            if axis is not None and axis.space in element:
+                perm = element[axis.space].perm
+                moved[path] = _permute(moved[path], perm, number, axis.repeat)
+    return _tree.rebuild(params, moved)
+
+
+def _permute(leaf: Array, perm: Array, number: int, repeat: int) -> Array:
+    """Return integers permuted along an axis, by one permutation or one per row."""
+    numbers = jnp if _tree.is_traced(leaf, perm) else np
+    perm = numbers.asarray(perm)
+    starts = np.arange(repeat, dtype=perm.dtype) * perm.shape[-1]
+    index = starts.reshape(*[1] * (perm.ndim - 1), -1, 1) + perm[..., None, :]
+    shape = [1] * leaf.ndim
+    shape[: perm.ndim - 1] = perm.shape[:-1]
+    shape[number] = -1
+    return numbers.take_along_axis(leaf, index.reshape(shape), number)
+
+
 def _act_on_axis(
     monomial: _element.Monomial,
     leaf: Array,
@@ -120,14 +181,12 @@ def _act_on_axis(
     scaled: bool,
 ) -> Array:
     perm, scale = monomial
+    if not _tree.is_parameter(leaf) and not _tree.is_traced(perm):
+        return _permute(leaf, perm, number, axis.repeat)
     if axis.repeat > 1:
         starts = len(perm) * np.arange(axis.repeat, dtype=perm.dtype)
         perm = (starts[:, None] + perm[None]).ravel()
         scale = jnp.tile(scale, axis.repeat)
-    if not _tree.is_parameter(leaf) and not isinstance(perm, core.Tracer):
-        # Outside of JAX, which would cut them to 32 bits; traced ones are cut already.
-        take = jnp.take if isinstance(leaf, jax.Array) else np.take
-        return take(leaf, np.asarray(perm), axis=number)
     leaf = jnp.take(leaf, perm, axis=number)
     if not scaled:
         return leaf

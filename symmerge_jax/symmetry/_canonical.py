@@ -256,7 +256,7 @@ def _norm(rows: Array) -> Array:
 def _sort_by_incoming(params, spec, space, alive):
     """Fix signs and order of one space from its (canonical) incoming weights."""
     blocks = []
-    for leaf, rest in _unfold.rows(params, spec, space.name, 1):
+    for leaf, rest in _unfold.blocks(params, spec, space.name, 1):
         for number, axis in enumerate(rest, start=1):
             if axis is not None and axis.power == -1:
                 mask = jnp.tile(alive[axis.space], axis.repeat)

@@ -74,14 +74,7 @@ def compose(second: GroupElement, first: GroupElement) -> GroupElement:
 
 
 def inverse(element: GroupElement) -> GroupElement:
-    """Return the inverse element: `compose(g, inverse(g))` is the identity.
-
-    Args:
-      element: any element.
-
-    Returns:
-      Its inverse, on the same spaces.
-    """
+    """Return the inverse element: `compose(g, inverse(g))` is the identity."""
     result = {}
     for name, (perm, scale) in element.items():
         back = jnp.argsort(perm)
@@ -89,15 +82,29 @@ def inverse(element: GroupElement) -> GroupElement:
     return result
 
 
-def as_matrix(monomial: Monomial) -> Array:
-    """Return the matrix of a monomial, `diag(scale) @ eye[perm]`.
+def unit_scales(element: GroupElement, spec: _spec.SymmetrySpec) -> GroupElement:
+    """Return the element with all positive scales set to one; signs stay.
 
     Args:
-      monomial: permutation and scales of `n` neurons.
+      element: any element; a scale that is not finite means nothing, and stays.
+      spec: gives the group of every space.
 
     Returns:
-      `[n, n]` matrix, in the data type of the scales.
+      The element, its permutations as int32.
     """
+    return {
+        name: Monomial(
+            perm.astype(jnp.int32),
+            jnp.where(jnp.isfinite(scale), 1, scale)
+            if spec.space(name).group is _axes.Group.SCALE
+            else scale,
+        )
+        for name, (perm, scale) in element.items()
+    }
+
+
+def as_matrix(monomial: Monomial) -> Array:
+    """Return the matrix `[n, n]` of a monomial, `diag(scale) @ eye[perm]`."""
     return (
         monomial.scale[:, None]
         * jnp.eye(len(monomial.perm), dtype=monomial.scale.dtype)[monomial.perm]
@@ -130,7 +137,7 @@ def sample(
     """
     element = {}
     for index, space in enumerate(spec.spaces):
-        if space.group is _axes.Group.TRIVIAL:
+        if space not in spec.movable_spaces:
             continue
         size = sizes[space.name]
         perm_key, scale_key = jax.random.split(jax.random.fold_in(key, index))

@@ -214,6 +214,11 @@ class SymmetrySpec:
         """Paths of all parameters, in the order of `axes`."""
         return tuple(path for path, _ in self.axes)
 
+    @property
+    def movable_spaces(self) -> tuple[Space, ...]:
+        """Spaces whose group is not trivial, in the order of computation."""
+        return tuple(s for s in self.spaces if s.group is not Group.TRIVIAL)
+
     def space(self, name: str) -> Space:
         """Return the space called `name`."""
         for space in self.spaces:
@@ -340,9 +345,8 @@ def _mismatch(paths: Sequence[Path], leaves: Mapping[Path, Any]) -> ValueError:
                 f"Parameters do not fit the spec: '{_tree.name(path)}' is no array but"
                 " holds others; make an array of it (np.asarray)."
             )
-    show = lambda paths: [_tree.name(path) for path in paths]  # noqa: E731
-    unknown = [p for p in unknown if _tree.is_parameter(leaves[p])]
+    unknown = [_tree.name(p) for p in unknown if _tree.is_parameter(leaves[p])]
     return ValueError(
-        f"Parameters do not fit the spec: missing {show(missing)}, unknown"
-        f" {show(unknown)}."
+        f"Parameters do not fit the spec: missing {list(map(_tree.name, missing))},"
+        f" unknown {unknown}."
     )

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import core
 
 from symmerge_jax.typing import Params, Path
 
@@ -90,6 +91,29 @@ def is_parameter(leaf: Any) -> bool:
     return is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
+def is_traced(*trees: Any) -> bool:
+    """Return whether any leaf of the trees is traced, so that values are not known."""
+    return any(isinstance(leaf, core.Tracer) for leaf in jax.tree.leaves(trees))
+
+
+def rows(params_batch: Params, index: Any) -> Params:
+    """Return one network of a batch, or some of them.
+
+    Args:
+      params_batch: any tree of arrays that share a leading axis `[N]`.
+      index: number of the network; a slice or an array of numbers gives a batch.
+
+    Returns:
+      The tree with `leaf[index]` for every leaf.
+    """
+    return jax.tree.map(lambda leaf: leaf[index], params_batch)
+
+
+def num_rows(params_batch: Params) -> int:
+    """Return the number of networks in a batch, the length of the leading axis."""
+    return len(jax.tree.leaves(params_batch)[0])
+
+
 def computing_dtype(tree: Any) -> np.dtype:
     """Return the type that parameters are computed with: float32, or float64.
 
@@ -113,13 +137,11 @@ def split(params: Params) -> tuple[Params, Params]:
       Two trees of the same containers, in which what belongs to the other is None.
     """
     leaves = flatten(params)
-    return tuple(
-        rebuild(
-            params,
-            {p: x if is_parameter(x) is wanted else None for p, x in leaves.items()},
-        )
+    kept, carried = (
+        {p: x if is_parameter(x) is wanted else None for p, x in leaves.items()}
         for wanted in (True, False)
     )
+    return rebuild(params, kept), rebuild(params, carried)
 
 
 def join(params: Params, carried: Params) -> Params:
@@ -153,12 +175,13 @@ def tensor_shapes(params: Params) -> tuple[tuple[Path, tuple[int, ...]], ...]:
     return tuple((path, tuple(np.shape(leaves[path]))) for path in sorted(leaves))
 
 
-def check_finite(params: Params) -> None:
+def check_finite(params: Params, prefix: str = "") -> None:
     """Refuse parameters with NaN or infinite entries.
 
     Args:
       params: concrete arrays, with or without batch axes; leaves that are no parameters
         are not looked at.
+      prefix: what the message starts with.
 
     Raises:
       ValueError: names the first offending parameter and index, and counts the entries.
@@ -178,8 +201,8 @@ def check_finite(params: Params) -> None:
         if bad.any():
             index = tuple(int(i) for i in np.argwhere(bad)[0])
             raise ValueError(
-                f"Parameter '{name(path)}' is not finite: {array[index]} at index"
-                f" {index} ({int(bad.sum())} such entries). Repair or drop this"
+                f"{prefix}Parameter '{name(path)}' is not finite: {array[index]} at"
+                f" index {index} ({int(bad.sum())} such entries). Repair or drop this"
                 " network."
             )
 
@@ -213,8 +236,8 @@ def _children(tree: Any):
     if type(tree) in (tuple, list) and tree and all(type(x) is int for x in tree):
         return None  # a shape, not parameters
     if isinstance(tree, dict) and type(tree) is dict:
-        make = lambda children: dict(zip(tree, children, strict=True))  # noqa: E731
-        return [((str(key),), child) for key, child in tree.items()], make
+        named = [((str(key),), child) for key, child in tree.items()]
+        return named, lambda children: dict(zip(tree, children, strict=True))
     found, structure = jax.tree_util.tree_flatten_with_path(
         tree, is_leaf=lambda x: x is not tree
     )

@@ -38,24 +38,18 @@ def unfold_uses(
     """Return the columns of `unfold` by use of the space, `[n, m]` each.
 
     Args:
-      params: see `unfold`.
-      spec: see `unfold`.
-      space: see `unfold`.
-      *powers: see `unfold`.
-
-    Returns:
-      One matrix per axis that runs over the space with one of these powers.
-
-    Raises:
-      ValueError: if `params` does not fit `spec`.
+      params: parameters of one network.
+      spec: names the axes.
+      space: name of the space, with `n` neurons.
+      *powers: the uses to include, one matrix for each.
     """
     return [
         leaf.reshape(leaf.shape[0], -1)
-        for leaf, _ in rows(params, spec, space, *powers)
+        for leaf, _ in blocks(params, spec, space, *powers)
     ]
 
 
-def rows(
+def blocks(
     params: Params, spec: _spec.SymmetrySpec, space: str, *powers: int
 ) -> list[tuple[Array, list[_axes.Axis | None]]]:
     """Return, per use of a space, its parameter as `[n, ...]` and the other axes."""

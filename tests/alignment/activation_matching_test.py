@@ -1,5 +1,3 @@
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +6,7 @@ from scipy import optimize
 
 from symmerge_jax import alignment, symmetry
 from symmerge_jax.alignment import ActivationMatching
+from symmerge_jax.typing import Task
 from tests.alignment import pairs
 
 
@@ -18,7 +17,7 @@ def solve(aligner, problem):
 def features_of(problem):
     """Features of both networks in double precision, by space."""
     found = (
-        problem.features_fn(p, problem.data)
+        problem.task.features_fn(p, problem.task.data)
         for p in (problem.params_a, problem.params_b)
     )
     return jax.tree.map(lambda x: np.asarray(x, np.float64), tuple(found))
@@ -44,9 +43,11 @@ def with_features(features_a, features_b, group):
     return alignment.AlignmentProblem(
         params_a=params_a,
         params_b=params_b,
-        data={"a": jnp.asarray(features_a), "b": jnp.asarray(features_b)},
+        task=Task(
+            {"a": jnp.asarray(features_a), "b": jnp.asarray(features_b)},
+            features_fn=features_fn,
+        ),
         spec=spec,
-        features_fn=features_fn,
     )
 
 
@@ -120,7 +121,7 @@ def test_neurons_without_variance_correlate_with_none():
 def test_scales_come_from_weights_or_features():
     problem = pairs.make_strangers("relu")
     features_a, features_b = features_of(problem)
-    by_features = solve(ActivationMatching(scales="features"), problem).element
+    by_features = solve(ActivationMatching(scales="matched"), problem).element
     for name, (perm, scale) in by_features.items():
         rms_a, rms_b = (
             np.sqrt(np.mean(f[name] ** 2, 0)) for f in (features_a, features_b)
@@ -173,12 +174,12 @@ def test_restricted_matching_does_not_undo_everything(network, options):
 
 def test_missing_parts_and_misfits_are_refused():
     problem = pairs.make_strangers("tanh")
-    features = problem.features_fn(problem.params_a, problem.data)
+    features = problem.task.features_fn(problem.params_a, problem.task.data)
 
     def check(message, **changes):
         with pytest.raises(ValueError, match=message):
             jax.jit(ActivationMatching())(
-                jax.random.key(0), dataclasses.replace(problem, **changes)
+                jax.random.key(0), pairs.with_task(problem, **changes)
             )
 
     def returning(**changes):
@@ -188,7 +189,7 @@ def test_missing_parts_and_misfits_are_refused():
     check("leading axis", data={"inputs": jnp.zeros((3, 2)), "targets": jnp.zeros(2)})
     check("leading axis", data={})
     check("leading axis", data=jnp.zeros((0, 3)))
-    check("give the problem `features_fn`", features_fn=None)
+    check("give the task `features_fn`", features_fn=None)
     check(r"knows \['hidden_0'", features_fn=returning(extra=features["hidden_0"]))
     check("needs", features_fn=lambda params, data: {"hidden_0": features["hidden_0"]})
     check(

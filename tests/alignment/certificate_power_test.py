@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import certificates
-from symmerge_jax import alignment, networks, symmetry
+from benchmarks import certificates as cases
+from symmerge_jax import certificates, networks, symmetry
 from symmerge_jax.symmetry import Axis, Group, Space, SymmetrySpec
 
 MLP = networks.mlp((4, 6, 3), "relu")
@@ -46,23 +46,23 @@ READS_NOTHING = mlp_spec(kernel_1=(None, Axis("out")))
 @pytest.mark.parametrize("inputs", [np.zeros((1, 4)), np.ones((1, 4))])
 def test_the_dummy_of_init_does_not_hide_an_axis(inputs):
     with pytest.raises(ValueError, match="does not fit"):
-        alignment.check_spec(MLP.apply, draw(), WRITES_NOTHING, inputs=inputs)
-    alignment.check_spec(MLP.apply, draw(), MLP.spec, inputs=inputs)
+        certificates.check_spec(draw(), WRITES_NOTHING, apply=MLP.apply, inputs=inputs)
+    certificates.check_spec(draw(), MLP, inputs=inputs)
 
 
 def test_thresholds_that_the_inputs_do_not_reach_do_not_hide_an_axis():
     params = draw(dense_0=-20.0)
     with pytest.raises(ValueError, match="does not fit"):
-        alignment.check_spec(MLP.apply, params, READS_NOTHING)
-    alignment.check_spec(MLP.apply, params, MLP.spec)
+        certificates.check_spec(params, READS_NOTHING, apply=MLP.apply)
+    certificates.check_spec(params, MLP)
     # Pixels reach them.
-    proof = alignment.certify(MLP.apply, params, {}, MLP.spec)
+    proof = certificates.certify(params, {}, MLP)
     assert proof.passed and "[0, 255]" in proof.notes.pairs[0][0]
 
 
 def test_outputs_that_are_zero_prove_nothing():
     params = draw(dense_0=-1e4)
-    proof = alignment.certify(MLP.apply, params, {}, MLP.spec)
+    proof = certificates.certify(params, {}, MLP)
     assert proof.max_difference == 0 and proof.output_scale == 0 and not proof.passed
     with pytest.raises(ValueError, match=r"b was not tested: .* zero .* pass inputs="):
         proof.require("b")
@@ -74,10 +74,10 @@ def test_a_space_that_inputs_do_not_reach_is_named():
         return jnp.where(x[:, :3] > 1e6, MLP.apply(params, x), bias)
 
     with pytest.raises(ValueError, match=r"not tested: inputs do not reach .*hidden_0"):
-        alignment.check_spec(gated, draw(), MLP.spec)
+        certificates.check_spec(draw(), MLP.spec, apply=gated)
     with pytest.raises(ValueError, match=r"does not fit|not tested"):
-        alignment.check_spec(gated, draw(), READS_NOTHING)
-    alignment.check_spec(gated, draw(), MLP.spec, inputs=2e6 * np.ones((3, 4)))
+        certificates.check_spec(draw(), READS_NOTHING, apply=gated)
+    certificates.check_spec(draw(), MLP.spec, apply=gated, inputs=2e6 * np.ones((3, 4)))
 
 
 def two_outputs(params, x):
@@ -86,10 +86,10 @@ def two_outputs(params, x):
 
 def test_a_small_output_beside_a_large_one_counts():
     with pytest.raises(ValueError, match=r"does not fit .* output\['logits'\]"):
-        alignment.check_spec(two_outputs, draw(), READS_NOTHING)
-    alignment.check_spec(two_outputs, draw(), MLP.spec)
+        certificates.check_spec(draw(), READS_NOTHING, apply=two_outputs)
+    certificates.check_spec(draw(), MLP.spec, apply=two_outputs)
     scale = {"hidden_0": symmetry.Monomial(np.arange(6), np.full(6, 2.0))}
-    proof = alignment.certify(two_outputs, draw(), scale, READS_NOTHING)
+    proof = certificates.certify(draw(), scale, READS_NOTHING, apply=two_outputs)
     assert not proof.passed and proof.output_scale < 100
     with pytest.raises(ValueError, match=r"differ by .* at output\['logits'\]"):
         proof.require("b")
@@ -106,11 +106,11 @@ SATURATED = {
 def test_labels_prove_nothing(name):
     apply = SATURATED[name]
     with pytest.raises(ValueError, match=r"not tested: .* apply should return logits"):
-        alignment.check_spec(apply, draw(), MLP.spec)
-    proof = alignment.certify(apply, draw(), {}, MLP.spec)
+        certificates.check_spec(draw(), MLP.spec, apply=apply)
+    proof = certificates.certify(draw(), {}, MLP.spec, apply=apply)
     assert not proof.passed and "logits" in proof.notes.pairs[0][1]
     both = lambda params, x: (MLP.apply(params, x), apply(params, x))  # noqa: E731
-    assert alignment.certify(both, draw(), {}, MLP.spec).passed
+    assert certificates.certify(draw(), {}, MLP.spec, apply=both).passed
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
@@ -119,11 +119,11 @@ def test_a_model_may_compute_in_a_narrow_type(dtype):
         low = lambda leaf: leaf.astype(dtype)  # noqa: E731
         return MLP.apply(jax.tree.map(low, params), low(x)).astype(jnp.float32)
 
-    alignment.check_spec(apply, draw(), MLP.spec)
+    certificates.check_spec(draw(), MLP.spec, apply=apply)
     with pytest.raises(ValueError, match="does not fit"):
-        alignment.check_spec(apply, draw(), READS_NOTHING)
+        certificates.check_spec(draw(), READS_NOTHING, apply=apply)
     element = symmetry.sample(jax.random.key(1), MLP.spec, MLP.spec.sizes(draw()))
-    proof = alignment.certify(apply, draw(), element, MLP.spec)
+    proof = certificates.certify(draw(), element, MLP.spec, apply=apply)
     # It is followed without its casts.
     assert proof.passed and proof.max_difference < 1e-13
 
@@ -141,9 +141,9 @@ def loops(params, x):
 
 
 def test_a_narrow_model_with_loops_is_followed():
-    alignment.check_spec(loops, draw(), MLP.spec)
+    certificates.check_spec(draw(), MLP.spec, apply=loops)
     element = symmetry.sample(jax.random.key(1), MLP.spec, MLP.spec.sizes(draw()))
-    proof = alignment.certify(loops, draw(), element, MLP.spec)
+    proof = certificates.certify(draw(), element, MLP.spec, apply=loops)
     assert proof.passed and proof.max_difference < 1e-12
 
 
@@ -154,9 +154,9 @@ def test_what_cannot_be_followed_is_measured():
         out = MLP.apply(params, x).astype(jnp.float32)
         return jax.lax.reduce(out[None], np.float32(0), add, [0])
 
-    alignment.check_spec(apply, draw(), MLP.spec)
+    certificates.check_spec(draw(), MLP.spec, apply=apply)
     with pytest.raises(ValueError, match="does not fit"):
-        alignment.check_spec(apply, draw(), READS_NOTHING)
+        certificates.check_spec(draw(), READS_NOTHING, apply=apply)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, jnp.bfloat16])
@@ -164,15 +164,15 @@ def test_what_is_returned_may_be_rounded_but_not_overflow(dtype):
     params = jax.tree.map(lambda x: x.astype(dtype), draw(dense_0=0.1))
     element = symmetry.sample(jax.random.key(1), MLP.spec, MLP.spec.sizes(params))
     act = lambda element: symmetry.act(element, params, MLP.spec)  # noqa: E731
-    proof = alignment.compare(MLP.apply, params, act(element), MLP.spec)
+    proof = certificates.compare_functions(params, act(element), MLP)
     assert proof.passed, proof
     kernel = np.array(act(element)["dense_1"]["kernel"])
     kernel[0] = 2 * kernel[0] + 1
     wrong = {"dense_0": act(element)["dense_0"], "dense_1": {"kernel": kernel}}
     wrong["dense_1"]["bias"] = params["dense_1"]["bias"]
-    assert not alignment.compare(MLP.apply, params, wrong, MLP.spec).passed
+    assert not certificates.compare_functions(params, wrong, MLP).passed
     kernel[0] = np.inf
-    proof = alignment.compare(MLP.apply, params, wrong, MLP.spec)
+    proof = certificates.compare_functions(params, wrong, MLP)
     assert not proof.passed
     with pytest.raises(ValueError, match="not finite"):
         proof.require("b")
@@ -202,10 +202,10 @@ def test_variances_of_zero_stay_positive():
     spaces = [Space("in", "trivial"), Space("h", "scale"), Space("out", "trivial")]
     spec = SymmetrySpec.create(axes, spaces)
     params["var"][[0, 3]] = 0
-    alignment.check_spec(apply, params, spec)
+    certificates.check_spec(params, spec, apply=apply)
     wrong = SymmetrySpec.create({**axes, "var": (None,)}, spaces)
     with pytest.raises(ValueError, match="does not fit"):
-        alignment.check_spec(apply, params, wrong)
+        certificates.check_spec(params, wrong, apply=apply)
 
 
 def test_parameters_that_no_output_depends_on_are_no_obstacle():
@@ -213,8 +213,8 @@ def test_parameters_that_no_output_depends_on_are_no_obstacle():
     axes = {**mlp_axes(), "ema": (Axis("hidden_0", 0),)}
     spec = SymmetrySpec.create(axes, SPACES)
     zeros = np.zeros((1, 4))
-    alignment.check_spec(MLP.apply, params, spec, inputs=zeros)
-    assert alignment.certify(MLP.apply, params, {}, spec, inputs=zeros).passed
+    certificates.check_spec(params, spec, apply=MLP.apply, inputs=zeros)
+    assert certificates.certify(params, {}, spec, apply=MLP.apply, inputs=zeros).passed
 
 
 def test_equal_tokens_do_not_test_attention():
@@ -235,9 +235,9 @@ def test_equal_tokens_do_not_test_attention():
     spaces = [Space("in", "trivial"), Space("d", "permutation")]
     spaces += [Space("qk", "trivial"), Space("out", "trivial")]
     spec = SymmetrySpec.create(axes, spaces)
-    alignment.check_spec(apply, params, spec, inputs=np.arange(5))
+    certificates.check_spec(params, spec, apply=apply, inputs=np.arange(5))
     with pytest.raises(ValueError, match=r"depends on parameter '[kq]' .* that vary"):
-        alignment.check_spec(apply, params, spec, inputs=np.zeros(3, int))
+        certificates.check_spec(params, spec, apply=apply, inputs=np.zeros(3, int))
 
 
 def test_dead_layers_beside_living_ones_are_passed():
@@ -247,23 +247,23 @@ def test_dead_layers_beside_living_ones_are_passed():
     element = symmetry.sample(
         jax.random.key(0), network.spec, network.spec.sizes(params)
     )
-    assert alignment.certify(network.apply, params, element, network.spec).passed
+    assert certificates.certify(params, element, network).passed
     params["block_0"]["write"]["kernel"][:] = 0
-    alignment.check_spec(network.apply, params, network.spec)
-    assert alignment.certify(network.apply, params, element, network.spec).passed
+    certificates.check_spec(params, network)
+    assert certificates.certify(params, element, network).passed
 
 
 def test_outputs_that_are_not_finite_are_refused():
     apply = lambda params, x: MLP.apply(params, x) / jnp.zeros(())  # noqa: E731
     with pytest.raises(ValueError, match="not tested: outputs are not finite"):
-        alignment.check_spec(apply, draw(), MLP.spec)
+        certificates.check_spec(draw(), MLP.spec, apply=apply)
 
 
 def test_traced_arrays_are_refused():
     for verb in (
-        lambda p: alignment.check_spec(MLP.apply, p, MLP.spec),
-        lambda p: alignment.certify(MLP.apply, p, {}, MLP.spec),
-        lambda p: alignment.compare(MLP.apply, p, p, MLP.spec),
+        lambda p: certificates.check_spec(p, MLP),
+        lambda p: certificates.certify(p, {}, MLP),
+        lambda p: certificates.compare_functions(p, p, MLP),
     ):
         with pytest.raises(TypeError, match="need concrete arrays: leave `apply` away"):
             jax.jit(verb)(draw())
@@ -280,17 +280,17 @@ IMPURE = {
 @pytest.mark.parametrize("name", IMPURE)
 def test_an_impure_apply_is_named(name):
     with pytest.raises(TypeError, match=r"^apply is no pure function of JAX"):
-        alignment.check_spec(IMPURE[name], draw(), MLP.spec)
+        certificates.check_spec(draw(), MLP.spec, apply=IMPURE[name])
     with pytest.raises(TypeError, match=r"^apply is no pure function of JAX"):
-        alignment.certify(IMPURE[name], draw(), {}, MLP.spec)
+        certificates.certify(draw(), {}, MLP.spec, apply=IMPURE[name])
 
 
 def test_what_apply_reads_may_change():
     data = {"factor": np.ones((1, 3))}
     apply = lambda params, x: data["factor"] * MLP.apply(params, x)  # noqa: E731
-    one = alignment.certify(apply, draw(), {}, MLP.spec)
+    one = certificates.certify(draw(), {}, MLP.spec, apply=apply)
     data["factor"] = np.full((1, 3), 7.0)
-    other = alignment.certify(apply, draw(), {}, MLP.spec)
+    other = certificates.certify(draw(), {}, MLP.spec, apply=apply)
     np.testing.assert_allclose(other.output_scale, 7 * one.output_scale)
 
 
@@ -299,25 +299,25 @@ def test_strict_promotion_and_double_precision(x64):
     params = draw()
     element = symmetry.sample(jax.random.key(1), MLP.spec, MLP.spec.sizes(params))
     with jax.numpy_dtype_promotion("strict"), jax.enable_x64(x64):
-        alignment.check_spec(MLP.apply, params, MLP.spec)
-        proof = alignment.certify(MLP.apply, params, element, MLP.spec)
+        certificates.check_spec(params, MLP)
+        proof = certificates.certify(params, element, MLP)
         assert proof.passed
-        assert alignment.compare(MLP.apply, params, params, MLP.spec).passed
+        assert certificates.compare_functions(params, params, MLP).passed
 
 
 @pytest.mark.slow
 def test_without_compilation():
     with jax.disable_jit():
-        alignment.check_spec(MLP.apply, draw(), MLP.spec)
-        assert alignment.certify(MLP.apply, draw(), {}, MLP.spec).passed
+        certificates.check_spec(draw(), MLP)
+        assert certificates.certify(draw(), {}, MLP).passed
         with pytest.raises(ValueError, match="does not fit"):
-            alignment.check_spec(MLP.apply, draw(), READS_NOTHING)
+            certificates.check_spec(draw(), READS_NOTHING, apply=MLP.apply)
 
 
 @pytest.fixture
 def benchmark():
     with jax.numpy_rank_promotion("allow"):  # its networks are as users write them
-        yield certificates
+        yield cases
 
 
 @pytest.mark.slow

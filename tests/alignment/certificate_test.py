@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symmerge_jax import alignment, networks, symmetry, testing
+from symmerge_jax import certificates, networks, symmetry, testing
 from symmerge_jax.symmetry import Axis, Group
 
 NETWORKS = {
@@ -48,9 +48,9 @@ def fast_only(names, fast):
 def test_true_specs_pass_and_their_elements_are_certified(name, key):
     network = NETWORKS[name]
     params = draw(network)
-    alignment.check_spec(network.apply, params, network.spec)
+    certificates.check_spec(params, network)
     element = symmetry.sample(key, network.spec, network.spec.sizes(params))
-    certificate = alignment.certify(network.apply, params, element, network.spec)
+    certificate = certificates.certify(params, element, network)
     assert certificate.passed
     # float64: 1e-16 per operation, amplified by w0 = 30 per layer of the SIREN.
     assert certificate.max_difference <= 1e-13 * certificate.output_scale
@@ -62,7 +62,7 @@ def test_float64_is_used_where_jax_has_it_switched_off(key):
     network = NETWORKS["relu"]
     params = draw(network)
     element = symmetry.sample(key, network.spec, network.spec.sizes(params))
-    certificate = alignment.certify(network.apply, params, element, network.spec)
+    certificate = certificates.certify(params, element, network)
     assert certificate.max_difference.dtype == np.float64
     x = np.linspace(-1, 1, 192, dtype=np.float32).reshape(64, 3)
 
@@ -80,7 +80,7 @@ def test_a_false_element_does_not_pass(key):
     network, wrong = NETWORKS["relu"], NETWORKS["tanh"].spec
     params = draw(network)
     element = symmetry.sample(key, wrong, wrong.sizes(params))
-    certificate = alignment.certify(network.apply, params, element, wrong)
+    certificate = certificates.certify(params, element, wrong, apply=network.apply)
     assert not certificate.passed
     with pytest.raises(
         ValueError, match=r"The twin changed as a function: .*differ by"
@@ -95,11 +95,11 @@ def test_a_batch_is_certified_network_by_network(key):
     twins = jax.tree.map(lambda x: np.stack([x, 2 * x, 3 * x]), params)
     sample = jax.vmap(lambda k: symmetry.sample(k, network.spec, sizes))
     elements = jax.jit(sample)(jax.random.split(key, 3))
-    certificate = alignment.certify(network.apply, twins, elements, network.spec)
+    certificate = certificates.certify(twins, elements, network)
     assert certificate.passed.tolist() == [True] * 3
     perm, scale = elements["hidden_1"]
     elements["hidden_1"] = symmetry.Monomial(perm, scale.at[1, 2].multiply(1.01))
-    certificate = alignment.certify(network.apply, twins, elements, network.spec)
+    certificate = certificates.certify(twins, elements, network)
     assert certificate.passed.tolist() == [True, False, True]
     with pytest.raises(ValueError, match=r"A twin \(number 1\) changed"):
         certificate.require("A twin")
@@ -111,22 +111,28 @@ def test_phases_are_folded_on_request(key):
     params["dense_0"]["bias"] += 2 * np.pi / 30
     shifted = symmetry.fold_phases(params, network.spec)
     element = symmetry.sample(key, network.spec, network.spec.sizes(params))
-    certify = lambda **options: alignment.certify(  # noqa: E731
-        network.apply, params, element, network.spec, **options
-    )
+
+    def certify(**options):
+        return certificates.certify(params, element, network, **options)
+
     exact = certify(fold=True).max_difference
-    moved = alignment.compare(network.apply, params, shifted, network.spec)
+    moved = certificates.compare_functions(params, shifted, network)
     # Folding float32 weights rounds; the certificate folds in float64.
     assert exact < 1e-12 and moved.max_difference > 1000 * exact
     wrong = with_spaces(network.spec, hidden_0={"frequency": 29.0})
-    assert not alignment.certify(network.apply, params, {}, wrong, fold=True).passed
+    assert not certificates.certify(
+        params, {}, wrong, apply=network.apply, fold=True
+    ).passed
 
 
 def test_outputs_that_are_not_finite_do_not_pass():
     network = NETWORKS["gelu"]
     params = draw(network)
-    apply = lambda params, x: jnp.log(network.apply(params, x) - 1e9)  # noqa: E731
-    certificate = alignment.certify(apply, params, {}, network.spec)
+
+    def apply(params, x):
+        return jnp.log(network.apply(params, x) - 1e9)
+
+    certificate = certificates.certify(params, {}, network.spec, apply=apply)
     assert not certificate.passed and np.isinf(certificate.max_difference)
 
 
@@ -139,9 +145,9 @@ def test_inputs_are_given_or_drawn(key):
         seen.append((x.shape, x.dtype))
         return network.apply(params, x.astype(float))
 
-    certify = lambda **options: alignment.certify(  # noqa: E731
-        apply, params, {}, network.spec, **options
-    )
+    def certify(**options):
+        return certificates.certify(params, {}, network.spec, apply=apply, **options)
+
     default = certify()
     assert seen[-1] == ((16, 3), np.float64)
     certify(input_shape=(7, 3))
@@ -207,7 +213,7 @@ def test_wrong_specs_are_refused_by_space_and_parameter(name):
     with pytest.raises(
         ValueError, match=f"The spec does not fit the network: {message}"
     ):
-        alignment.check_spec(network.apply, params, spec)
+        certificates.check_spec(params, spec, apply=network.apply)
 
 
 @pytest.mark.slow
@@ -222,16 +228,16 @@ def test_two_layers_tied_to_one_space_are_refused():
         dense_2_kernel=(second, Axis("out")),
     )
     with pytest.raises(ValueError, match="permuting the neurons of space 'hidden_0'"):
-        alignment.check_spec(network.apply, draw(network), spec)
+        certificates.check_spec(draw(network), spec, apply=network.apply)
 
 
 @pytest.mark.slow
 def test_check_spec_takes_the_first_of_a_batch(key):
     network = NETWORKS["gelu"]
     twins = symmetry.sample_orbit(key, draw(network), network.spec, 2)
-    alignment.check_spec(network.apply, twins, network.spec, input_shape=(5, 3))
+    certificates.check_spec(twins, network, input_shape=(5, 3))
     with pytest.raises(ValueError, match="flipping signs"):
-        alignment.check_spec(network.apply, twins, TANH)
+        certificates.check_spec(twins, TANH, apply=network.apply)
 
 
 def test_a_tolerance_may_be_asked_for():
@@ -241,18 +247,20 @@ def test_a_tolerance_may_be_asked_for():
         single = jax.tree.map(lambda p: p.astype(jnp.float32), params)
         y = network.apply(single, x.astype(jnp.float32))
         # A sum of one's own, which is not followed in float64.
-        add = lambda a, b: a + b + 0 * a  # noqa: E731
-        return jax.lax.reduce(y[None], np.float32(0), add, [0])
+        return jax.lax.reduce(y[None], np.float32(0), lambda a, b: a + b + 0 * a, [0])
 
     params = draw(network)
     with pytest.raises(ValueError, match="does not fit"):
-        alignment.check_spec(rounded, params, network.spec, tolerance=1e-12)
-    alignment.check_spec(rounded, params, network.spec, tolerance=1e-4)
-    alignment.check_spec(rounded, params, network.spec)
+        certificates.check_spec(params, network.spec, apply=rounded, tolerance=1e-12)
+    certificates.check_spec(params, network.spec, apply=rounded, tolerance=1e-4)
+    certificates.check_spec(params, network.spec, apply=rounded)
     scaled = {"hidden_0": symmetry.Monomial(np.arange(6), np.full(6, 1.001))}
-    certify = lambda **options: alignment.certify(  # noqa: E731
-        network.apply, params, scaled, NETWORKS["relu"].spec, **options
-    )
+
+    def certify(**options):
+        return certificates.certify(
+            params, scaled, NETWORKS["relu"].spec, apply=network.apply, **options
+        )
+
     assert not certify().passed
     assert certify(tolerance=1e-2).passed
     np.testing.assert_allclose(certify(tolerance=1e-2).tolerance, 1e-2)

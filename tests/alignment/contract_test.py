@@ -14,7 +14,7 @@ ALIGNERS = {
     "weight_matching": alignment.WeightMatching(),
     "activation_matching": alignment.ActivationMatching(chunk_size=15),
     "activation_correlation": alignment.ActivationMatching(
-        similarity="correlation", scales="features", chunk_size=15
+        similarity="correlation", scales="matched", chunk_size=15
     ),
     "frank_wolfe": alignment.FrankWolfe(),
     "straight_through": alignment.StraightThrough(
@@ -94,7 +94,8 @@ def test_function_is_kept_in_double_precision(aligner, network):
     for problem, result in solve(aligner, network)[0].values():
         with jax.enable_x64(True):
             element, params_b, inputs = jax.tree.map(
-                in_double, (result.element, problem.params_b, problem.data["inputs"])
+                in_double,
+                (result.element, problem.params_b, problem.task.data["inputs"]),
             )
             moved = pairs.act(element, params_b, spec=problem.spec)
             expected, found = apply(params_b, inputs), apply(moved, inputs)

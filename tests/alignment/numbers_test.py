@@ -9,13 +9,12 @@ import pytest
 
 import symmerge_jax
 from symmerge_jax import alignment, symmetry
-from symmerge_jax.alignment import _crowd
 from tests.alignment import pairs
 
 LAYERS = ("dense_0", "dense_1", "dense_2")
 SOLVERS = {
     "weight_matching": alignment.WeightMatching(),
-    "alternating": alignment.WeightMatching(scales="alternating"),
+    "matched": alignment.WeightMatching(scales="matched"),
     "frank_wolfe": alignment.FrankWolfe(),
 }
 MAGNITUDES = {
@@ -38,7 +37,7 @@ def magnitude_cases():
         for network in ("relu", "tanh"):
             for magnitude in MAGNITUDES:
                 # Scales of their own mix uses of a neuron that lie too far apart.
-                if solver == "alternating" and network == "relu" and "f" in magnitude:
+                if solver == "matched" and network == "relu" and "f" in magnitude:
                     continue
                 is_fast = solver == "weight_matching" and magnitude == "huge"
                 marks = [] if is_fast else [pytest.mark.slow]
@@ -83,13 +82,13 @@ def test_twins_are_merged_at_any_magnitude(magnitude, count):
 @pytest.mark.parametrize("similarity", ["inner_product", "correlation"])
 def test_features_of_any_magnitude_are_matched(similarity, size):
     problem, element = pairs.make_twins("gelu")
-    features_fn = problem.features_fn
+    features_fn = problem.task.features_fn
 
     def scaled(params, data):
         found = features_fn(params, data)
         return {name: x * size for name, x in found.items()}
 
-    problem = dataclasses.replace(problem, features_fn=scaled)
+    problem = pairs.with_task(problem, features_fn=scaled)
     solver = alignment.ActivationMatching(similarity=similarity, chunk_size=15)
     result = solver(jax.random.key(0), problem)
     np.testing.assert_array_equal(
@@ -112,9 +111,10 @@ DATA_SOLVERS = {
 @pytest.mark.parametrize("solver", DATA_SOLVERS)
 def test_data_that_are_not_finite_are_refused_or_marked(solver):
     problem = pairs.make_strangers("small")
-    inputs = problem.data["inputs"].copy()
+    inputs = problem.task.data["inputs"].copy()
     inputs[7, 2] = np.nan
-    spoiled = dataclasses.replace(problem, data={**problem.data, "inputs": inputs})
+    data = {**problem.task.data, "inputs": inputs}
+    spoiled = pairs.with_task(problem, data=data)
     key, spec = jax.random.key(0), problem.spec
     with pytest.raises(ValueError, match=r"'inputs' of the data .* sample 7"):
         DATA_SOLVERS[solver](key, spoiled)
@@ -136,7 +136,7 @@ def test_features_that_are_not_finite_name_space_and_sample():
             )
         }
 
-    problem = dataclasses.replace(problem, features_fn=features_fn)
+    problem = pairs.with_task(problem, features_fn=features_fn)
     with pytest.raises(ValueError, match=r"'hidden_0' are not finite.*sample 9"):
         alignment.ActivationMatching()(jax.random.key(0), problem)
 
@@ -277,6 +277,7 @@ def test_wrong_options_are_refused_by_name(make, error, message):
         make()
 
 
-def test_solvers_of_crowds_align_no_pairs():
-    with pytest.raises(TypeError, match="solver for pairs"):  # not the checker of types
-        _crowd.check_problem(pairs.make_strangers("small"), "MergeMany")
+@pytest.mark.parametrize("solver", [alignment.MergeMany(), alignment.Universe()])
+def test_solvers_for_many_align_no_pairs(solver, unchecked):
+    with pytest.raises(TypeError, match="solver for pairs"):
+        solver(jax.random.key(0), pairs.make_strangers("small"))

@@ -3,6 +3,7 @@
 Made in numpy, because the time of these tests is compilation.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 
 from symmerge_jax import networks, symmetry
 from symmerge_jax.alignment import AlignmentProblem
+from symmerge_jax.typing import Task
 
 NETWORKS = {
     "relu": lambda: networks.mlp((3, 7, 5, 2), "relu"),
@@ -74,11 +76,19 @@ def make_problem(name, params_a, params_b):
     return AlignmentProblem(
         params_a=params_a,
         params_b=params_b,
-        data={"inputs": inputs, "targets": np.asarray(apply(params_a, inputs))},
+        task=Task(
+            {"inputs": inputs, "targets": np.asarray(apply(params_a, inputs))},
+            loss_fn,
+            features_fn,
+        ),
         spec=make_network(name).spec,
-        features_fn=features_fn,
-        loss_fn=loss_fn,
     )
+
+
+def with_task(problem, **changes):
+    """The same problem with another task."""
+    task = dataclasses.replace(problem.task, **changes)
+    return dataclasses.replace(problem, task=task)
 
 
 def draw_element(spec, sizes, generator, *, permute=True, rescale=True):

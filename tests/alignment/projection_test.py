@@ -35,7 +35,7 @@ def test_projection_is_the_best_of_all_elements(key, group, permute, rescale):
 @pytest.mark.parametrize("rescale", [True, False])
 def test_what_keeps_its_sign_counts_as_it_is(key, rescale):
     matrix, kept = np.asarray(jax.random.normal(key, (2, 4, 4)))
-    found = alignment.project(matrix, Group.SIGN, kept=kept, rescale=rescale)
+    found = alignment.project(matrix, Group.SIGN, unsigned=kept, rescale=rescale)
 
     def total(monomial):
         unsigned = symmetry.Monomial(monomial.perm, np.ones(4))

@@ -21,7 +21,7 @@ def solve(aligner, problem, seed=0):
 def solve_strangers(network, **options):
     problem = pairs.make_strangers(network)
     if options.get("cost", "l2") == "l2":  # needs neither data nor loss
-        problem = dataclasses.replace(problem, data=None, loss_fn=None)
+        problem = pairs.with_task(problem, data=None, loss_fn=None)
     return problem, solve(dataclasses.replace(SHORT, **options), problem)
 
 
@@ -43,7 +43,7 @@ def loss_of(problem, element, lambdas):
     def loss(lam):
         mix = functools.partial(lambda a, b, lam: (1 - lam) * a + lam * b, lam=lam)
         mixed = jax.tree.map(mix, problem.params_a, moved)
-        return problem.loss_fn(mixed, problem.data)
+        return problem.task.loss_fn(mixed, problem.task.data)
 
     return np.mean([loss(lam) for lam in lambdas])
 
@@ -144,8 +144,9 @@ def test_both_gradients_agree_once_sinkhorn_has_converged():
 @pytest.mark.slow
 def test_a_loss_that_is_always_nan_has_no_element():
     problem, element = pairs.make_twins("small")
-    broken = dataclasses.replace(
-        problem, loss_fn=lambda params, data: problem.loss_fn(params, data) * jnp.nan
+    loss_fn = problem.task.loss_fn
+    broken = pairs.with_task(
+        problem, loss_fn=lambda p, data: loss_fn(p, data) * jnp.nan
     )
     aligner = dataclasses.replace(SHORT, cost="midpoint", init=ActivationMatching())
     result = solve(aligner, broken)
@@ -168,10 +169,10 @@ def test_restrictions_hold(options):
 
 
 def test_task_losses_need_data():
-    problem = dataclasses.replace(pairs.make_strangers("small"), loss_fn=None)
+    problem = pairs.with_task(pairs.make_strangers("small"), loss_fn=None)
     for cost in ("midpoint", "random_lambda"):
         aligner = dataclasses.replace(SHORT, cost=cost)
-        with pytest.raises(ValueError, match="SinkhornRebasin needs a task loss"):
+        with pytest.raises(ValueError, match="SinkhornRebasin needs a loss"):
             aligner(jax.random.key(0), problem)
     problem = pairs.make_strangers("small")
     aligner = dataclasses.replace(SHORT, cost="midpoint", batch_size=41)
@@ -189,7 +190,7 @@ def test_task_losses_need_data():
         ({"learning_rate": -1.0}, "learning_rate must be > 0"),
         ({"temperature": 0.0}, "temperature must be > 0"),
         ({"final_temperature": 0.0}, "final_temperature must be > 0"),
-        ({"num_iters": 0}, "num_iters must be > 0"),
+        ({"sinkhorn_iters": 0}, "sinkhorn_iters must be > 0"),
         ({"num_steps": 11}, "multiple of eval_every"),
         ({"batch_size": 0}, "batch_size must be > 0"),
         ({"eval_size": 0}, "eval_size must be > 0"),

@@ -21,7 +21,7 @@ def solve(aligner, problem, seed=0):
 def midpoint_loss(problem, element):
     moved = pairs.act(element, problem.params_b, spec=problem.spec)
     middle = jax.tree.map(lambda a, b: (a + b) / 2, problem.params_a, moved)
-    return problem.loss_fn(middle, problem.data)
+    return problem.task.loss_fn(middle, problem.task.data)
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,14 @@ def test_each_option_changes_the_path():
     ("changes", "options", "message"),
     [
         ({"data": None}, {}, "StraightThrough needs data"),
-        ({"loss_fn": None}, {}, "give the problem `loss_fn`"),
+        ({"loss_fn": None}, {}, "give the task `loss_fn`"),
         ({}, {"batch_size": 41}, "batch_size=41 is more than the 40 samples"),
         ({}, {"eval_size": 50}, "eval_size=50 is more than the 40 samples"),
         ({"loss_fn": lambda params, data: jnp.zeros(3)}, {}, "one number"),
     ],
 )
 def test_problems_without_a_task_are_refused(changes, options, message):
-    problem = dataclasses.replace(pairs.make_strangers("tanh"), **changes)
+    problem = pairs.with_task(pairs.make_strangers("tanh"), **changes)
     with pytest.raises(ValueError, match=message):
         jax.jit(dataclasses.replace(SHORT, **options))(jax.random.key(0), problem)
 

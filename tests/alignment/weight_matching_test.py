@@ -174,10 +174,10 @@ def test_scales_are_balanced_before_matching(key):
     assert placed < 0.9
 
 
-def test_alternating_scales_reach_the_network_as_it_is_scaled(key):
+def test_matched_scales_reach_the_network_as_it_is_scaled(key):
     network = networks.mlp((16, 24, 20, 4), "relu")
     keys = jax.random.split(key, 5)
-    aligner = WeightMatching(scales="alternating")
+    aligner = WeightMatching(scales="matched")
     found, element = solve_many(aligner, network, keys, scale_std=0.5)
     assert np.all(found.converged)
     for space, monomial in element.items():
@@ -189,7 +189,7 @@ def test_alternating_scales_reach_the_network_as_it_is_scaled(key):
     assert scaled > 1
 
 
-@pytest.mark.parametrize("scales", ["balanced", "alternating"])
+@pytest.mark.parametrize("scales", ["balanced", "matched"])
 @pytest.mark.slow
 def test_dead_neurons_have_no_scale(key, scales):
     network = networks.mlp((3, 6, 5, 2), "relu")

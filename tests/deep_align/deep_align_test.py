@@ -249,7 +249,7 @@ def test_sweeps_finish_and_sinkhorn_starts_from_it():
     ]
     assert distances[0] < distances[1]  # the model alone knows no signs
     refined = alignment.SinkhornRebasin(
-        similarity_fn=alone.similarities, num_steps=2, eval_every=2, num_iters=3
+        similarity_fn=alone.similarities, num_steps=2, eval_every=2, sinkhorn_iters=3
     )
     assert set(refined(jax.random.key(0), problem).element) == set(results[1].element)
 

@@ -47,7 +47,7 @@ def test_noisy_twins_are_merged_exactly():
     solver = alignment.MergeMany(aligner=still, init=learned, max_sweeps=1)
     found = symmerge_jax.merge(twins, network.spec, aligner=solver)
     for number in range(4):
-        back = alignment.between(found.result.elements, number, 0)
+        back = alignment.element_between(found.result.elements, number, 0)
         true = symmetry.compose(elements[0], symmetry.inverse(elements[number]))
         for name in true:
             np.testing.assert_array_equal(back[name].perm, true[name].perm)

@@ -77,10 +77,10 @@ def test_the_canonicalizer_serves_the_verb(finished):
     workdir, _ = finished
     canonicalizer = symmerge_jax.load_canonicalizer(workdir)
     cnns = zoo.load(workdir / "classifiers.zoo")
-    for mode in ("reconstruct", "template"):
+    for form in ("decoded", "template"):
         found = symmerge_jax.canonicalize(
-            cnns.params, canonicalizer.spec, canonicalizer=canonicalizer, mode=mode
-        )
+            cnns.params, canonicalizer.spec, canonicalizer=canonicalizer, form=form
+        ).params
         jax.tree.map(
             lambda a, b: np.testing.assert_equal(a.shape, b.shape),
             dict(found),

@@ -39,7 +39,7 @@ def trained(tmp_path_factory):
 def test_closed_form_of_a_file(tmp_path, twins):
     symmerge_jax.save(tmp_path / "a.npz", twins, architecture=SIREN)
     report = canonicalize.run(tmp_path / "a.npz", tmp_path / "b.safetensors")
-    assert (report["networks"], report["mode"]) == (3, "closed form")
+    assert (report["networks"], report["form"]) == (3, "closed")
     assert 0 < report["max_output_difference"] < 1e-4 < report["output_std"]
     forms = symmerge_jax.load(tmp_path / "b.safetensors")
     assert symmerge_jax.load_architecture(tmp_path / "b.safetensors") == SIREN
@@ -53,7 +53,7 @@ def test_autoencoder_and_its_architecture(tmp_path, twins, trained):
     report = canonicalize.run(
         tmp_path / "a.safetensors", tmp_path / "b.npz", canonicalizer=trained
     )
-    assert (report["networks"], report["mode"]) == (1, "autoencoder, reconstruct")
+    assert (report["networks"], report["form"]) == (1, "decoded")
     assert report["architecture_of"] == "the canonicaliser"
     assert report["max_output_difference"] > 1e-3
     assert symmerge_jax.load_architecture(tmp_path / "b.npz") == SIREN
@@ -64,8 +64,8 @@ def test_autoencoder_and_its_architecture(tmp_path, twins, trained):
 def test_twins_beside_the_template_of_an_autoencoder(tmp_path, twins, trained):
     weights, out = tmp_path / "a.npz", tmp_path / "b.npz"
     symmerge_jax.save(weights, twins, architecture=SIREN)
-    report = canonicalize.run(weights, out, canonicalizer=trained, mode="template")
-    assert (report["networks"], report["mode"]) == (3, "autoencoder, template")
+    report = canonicalize.run(weights, out, canonicalizer=trained, form="template")
+    assert (report["networks"], report["form"]) == (3, "template")
     assert report["max_output_difference"] < 1e-4 < report["output_std"]
     forms = symmerge_jax.load(out)
     for leaf in jax.tree.leaves(forms):
@@ -136,9 +136,9 @@ def test_what_does_not_fit_is_refused(tmp_path, twins, trained):
             canonicalizer=trained,
         )
     with pytest.raises(ValueError, match="mode is 'exact', known are reconstruct"):
-        canonicalize.run(weights, out, architecture=SIREN, mode="exact")
+        canonicalize.run(weights, out, architecture=SIREN, form="exact")
     with pytest.raises(ValueError, match="'template' needs a canonicalizer"):
-        canonicalize.run(weights, out, architecture=SIREN, mode="template")
+        canonicalize.run(weights, out, architecture=SIREN, form="template")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.npz"):
         canonicalize.run(tmp_path / "nowhere.npz", out, architecture=SIREN)
     with pytest.raises(FileNotFoundError, match="No canonicaliser"):

@@ -30,7 +30,7 @@ def test_weights():
         ([0.5, 0.6], "must sum to 1, got .* with sum 1.1"),
         ([0.5, 0.25, 0.25], r"3 weights of shape \(3,\) for 2 networks"),
         ([1.5, -0.5], "must be finite and above zero"),
-        ([1.0, 0.0], "leave out a network"),
+        ([1.0, 0.0], "omit a network"),
         ([float("nan"), 1.0], "must be finite"),
     ],
 )

@@ -27,7 +27,7 @@ def test_symmetry_keeps_the_function(key):
     params = testing.random_params(key, network)
     x = jax.random.normal(key, (8, 3))
     testing.assert_invariant(
-        lambda p: network.apply(p, x), params, network.spec, key, atol=1e-4
+        key, lambda p: network.apply(p, x), params, network.spec, atol=1e-4
     )
 
 

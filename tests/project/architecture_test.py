@@ -17,23 +17,25 @@ PACKAGE = ROOT / "symmerge_jax"
 EXPERIMENTS = ROOT / "launch" / "experiments"
 
 # Who may import whom: everything may import itself and what everything rests on.
-BASE = ("typing", "files")
+BASE = ("typing", "files", "programs")
 ALLOWED = {
     "typing": "",
     "files": "",
+    "programs": "",
     "symmetry": "",
     "assignment": "",
     "training": "",
     "plots": "",
     "networks": "symmetry",
     "graphs": "symmetry",
-    "alignment": "symmetry assignment",
+    "certificates": "symmetry",
+    "merging": "symmetry",
+    "alignment": "symmetry assignment merging",
     "storage": "symmetry",
     "zoo": "symmetry networks training",
     "metanets": "symmetry networks graphs",
-    "merging": "symmetry alignment",
     "autoencoders": "symmetry networks graphs storage metanets",
-    "deep_align": "symmetry networks graphs storage metanets alignment",
+    "deep_align": "symmetry networks graphs storage metanets merging alignment",
     "learning": (
         "symmetry networks storage metanets autoencoders deep_align zoo training"
     ),

@@ -66,7 +66,7 @@ def test_gradient_passes_align_merge_and_canonicalize():
     for function in (
         lambda b: symmerge_jax.align(a, b, spec).params,
         lambda b: symmerge_jax.merge([a, b], spec).params,
-        lambda b: symmerge_jax.canonicalize(b, spec),
+        lambda b: symmerge_jax.canonicalize(b, spec).params,
         lambda b: symmetry.canonical_distance(a, b, spec),
     ):
         found = jax.grad(lambda b, function=function: total(function(b)))(b)
@@ -116,8 +116,8 @@ def test_space_that_is_only_kept_has_a_form():
         [space("in", group.TRIVIAL), space("heads", group.PERMUTATION)],
     )
     kernel = np.random.default_rng(0).normal(size=(4, 6, 3)).astype(np.float32)
-    form = symmerge_jax.canonicalize({"kernel": kernel}, spec)
+    form = symmerge_jax.canonicalize({"kernel": kernel}, spec).params
     twin = {"kernel": kernel[:, [3, 1, 0, 2, 5, 4]]}
-    found = symmerge_jax.canonicalize(twin, spec)
+    found = symmerge_jax.canonicalize(twin, spec).params
     np.testing.assert_array_equal(found["kernel"], form["kernel"])
     assert sorted(form["kernel"][0, :, 0]) == sorted(kernel[0, :, 0])

@@ -30,15 +30,13 @@ class Losses(NamedTuple):
     main: str
     network: networks.Network
 
-    def for_solver(self) -> dict[str, Any]:
-        """Return what a solver that looks at data needs, as keywords of `merge`."""
-        return {
-            "data": self.data,
-            "features_fn": lambda params, data: self.network.features(
-                params, data["x"]
-            ),
-            "loss_fn": lambda params, data: self.fn(params, data)[self.main],
-        }
+    def for_solver(self) -> symmerge_jax.Task:
+        """Return what a solver that looks at data needs."""
+        return symmerge_jax.Task(
+            self.data,
+            loss_fn=lambda params, data: self.fn(params, data)[self.main],
+            features_fn=lambda params, data: self.network.features(params, data["x"]),
+        )
 
 
 def load(
@@ -113,9 +111,9 @@ def measure(
     ]
     curves = {
         when: symmerge_jax.loss_barrier(
-            losses.fn,
             stack(trees[:1] * (len(trees) - 1)),
             stack(trees[1:]),
+            losses.fn,
             data=losses.data,
             num_batch_axes=1,
             batch_size=_BATCH_SIZE,

@@ -23,7 +23,7 @@ def run(
     out: str | os.PathLike,
     *,
     canonicalizer: str | os.PathLike | None = None,
-    mode: str = "reconstruct",
+    form: str | None = None,
     architecture: Mapping[str, Any] | str | None = None,
     key: str | None = None,
     seed: int = 0,
@@ -35,8 +35,8 @@ def run(
         a chain of layers with the names of torch.
       out: `.safetensors` or `.npz` to write.
       canonicalizer: folder of a trained autoencoder; None for the closed form.
-      mode: "reconstruct" to write what it decodes, "template" to write twins of the
-        networks that are matched to that; see `symmerge_jax.canonicalize`.
+      form: see `symmerge_jax.canonicalize`; None for "decoded" with a canonicaliser,
+        "closed" without.
       architecture: what `networks.build` takes, as JSON text, or as a file with it;
         None to use what `weights` says, or else what the canonicaliser was trained on.
         It has to say all that the weights do not tell (`networks.DECISIVE`).
@@ -44,7 +44,7 @@ def run(
       seed: of the random inputs of the report.
 
     Returns:
-      `networks`, `mode`, the complete `architecture` as JSON (`architecture_of` says
+      `networks`, `form`, the complete `architecture` as JSON (`architecture_of` says
       where nothing but the canonicaliser told it), which layers of torch `weights` was
       read as, if any, `out`, and `max_output_difference` between the networks that came
       in and those that went out, at 1,000 random inputs in [-1, 1] (fewer where an
@@ -53,7 +53,7 @@ def run(
 
     Raises:
       FileNotFoundError: missing file or canonicaliser.
-      ValueError: damaged file, unknown mode or architecture, one that does not fit or
+      ValueError: damaged file, unknown form or architecture, one that does not fit or
         that leaves open what the function is.
     """
     target = _weight_file.check_writable(out)
@@ -70,12 +70,16 @@ def run(
     _weight_file.check(file, network, description)
     if loaded is not None:
         _check_same(description, loaded.architecture)
+    form = form or ("closed" if loaded is None else "decoded")
     result = symmerge_jax.canonicalize(
-        file.params, network.spec, canonicalizer=loaded, mode=mode
-    )
+        file.params,
+        network.spec,
+        form=form,  # pyright: ignore[reportArgumentType]: refused if unknown
+        canonicalizer=loaded,
+    ).params
     report = {
         "networks": int(np.prod(network.spec.batch_shape(file.params), dtype=int)),
-        "mode": "closed form" if loaded is None else f"autoencoder, {mode}",
+        "form": form,
         "architecture": json.dumps(description),
         **source,
         **({"read_as": file.read_as} if file.read_as else {}),

@@ -12,7 +12,7 @@ import numpy as np
 
 import symmerge_jax
 from experiments.commands import _merge_data, _weight_file
-from symmerge_jax import alignment, deep_align, networks
+from symmerge_jax import alignment, certificates, deep_align, networks
 
 ALIGNERS: dict[str, Callable[[], alignment.Aligner]] = {
     "activation_matching": alignment.ActivationMatching,
@@ -112,13 +112,12 @@ def run(
     params_list = [file.params for file in files]
     merged = symmerge_jax.merge(
         params_list,
-        network.spec,
+        network,
         aligner=solver,
         weights=_numbers(weights),
         key=jax.random.key(seed),
-        apply=network.apply,
         inputs=_random_inputs(network, seed),
-        **(losses.for_solver() if losses and aligner in USE_DATA else {}),
+        task=losses.for_solver() if losses and aligner in USE_DATA else None,
     )
     assert merged.certificate is not None
     report = {
@@ -127,7 +126,7 @@ def run(
         **{f"read_as_{k}": f.read_as for k, f in enumerate(files) if f.read_as},
         "aligner": aligner,
         **({} if matcher is None else {"matcher": str(matcher)}),
-        "sweeps": int(merged.result.num_sweeps),
+        "sweeps": int(merged.result.num_iters),
         "converged": bool(merged.result.converged),
         "spread_before": float(merged.result.objective[0]),
         "spread_after": float(merged.result.objective[-1]),
@@ -201,6 +200,6 @@ def _random_inputs(network: networks.Network, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-1, 1, shape)
 
 
-def _relative(certificate: alignment.Certificate) -> np.ndarray:
+def _relative(certificate: certificates.Certificate) -> np.ndarray:
     scale = certificate.output_scale
     return certificate.max_difference / np.where(scale > 0, scale, 1)

@@ -43,10 +43,10 @@ def path_measurer(
             shared["own"] = _align_population.pick(population.own, first)
         params_a = _align_population.pick(population.params, first)
         found = merging.loss_barrier(
-            losses,
             {"params": params_a, **shared},
             {"params": params_b, **shared},
-            num_points,
+            losses,
+            num_points=num_points,
             data=jax.device_put(population.test_data),
             num_batch_axes=1,
             batch_size=batch_size,
@@ -126,7 +126,9 @@ def _fraction_found(options: harness.Config, matcher: deep_align.Matcher):
 
         def one(similarities, element):
             hits = []
-            chosen = deep_align.assign(similarities, spec, signed=matcher.signed)
+            chosen = deep_align.nearest_element(
+                similarities, spec, signed=matcher.signed
+            )
             for name, (perm, scale) in chosen.items():
                 hit = perm == element[name].perm
                 if matcher.signed:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+import symmerge_jax
 from experiments import harness
 from experiments.compare import _old_methods as _methods
 from experiments.populations import _align_population
-from symmerge_jax import alignment, deep_align, networks, symmetry
+from symmerge_jax import alignment, certificates, deep_align, networks, symmetry
 from symmerge_jax.typing import Params
 
 BLOCKS = {
@@ -244,9 +245,11 @@ def make_solver(
             params_a=a,
             params_b=b,
             spec=network.spec,
-            data={**shared, **own} if uses_data else None,
-            features_fn=lambda params, data: network.features(params, data["inputs"]),
-            loss_fn=lambda params, data: task(params, data)["loss"],
+            task=symmerge_jax.Task(
+                {**shared, **own} if uses_data else None,
+                lambda params, data: task(params, data)["loss"],
+                lambda params, data: network.features(params, data["inputs"]),
+            ),
         )
         aligner = make_aligner(config, name, matcher, variables)
         assert aligner is not None
@@ -272,9 +275,7 @@ def make_solver(
         )
         seconds = (time.perf_counter() - start) / len(pairs)
         inputs = population.test_data["inputs"][:64]
-        proof = alignment.certify(
-            network.apply, b, element, network.spec, inputs=inputs
-        )
+        proof = certificates.certify(b, element, network, inputs=inputs)
         proof.require(f"A network, when aligned by {name!r},")
         moved = networks.map_batches(
             lambda rows: _act(network.spec)(*rows), (element, b), size

@@ -146,9 +146,11 @@ def onto_first(make_aligner: MakeAligner, *, sees_data: bool = False):
                 params_a=a,
                 params_b=b,
                 spec=context.spec,
-                data={**data, **own} if sees_data else None,
-                features_fn=lambda params, data: features(params, data["inputs"]),
-                loss_fn=context.loss,
+                task=symmerge_jax.Task(
+                    {**data, **own} if sees_data else None,
+                    loss_fn=context.loss,
+                    features_fn=lambda params, data: features(params, data["inputs"]),
+                ),
             )
             key = jax.random.wrap_key_data(key_data)
             return make_aligner(context, variables)(key, problem)
@@ -252,18 +254,16 @@ def balanced(context: Context, params: Params) -> Any:
 
 def closed_form(context: Context, params: Params) -> Any:
     """Return the representatives of networks in closed form, and their elements."""
-    return symmerge_jax.canonicalize(params, context.spec, return_element=True)
+    found = symmerge_jax.canonicalize(params, context.spec)
+    return found.params, found.element
 
 
 def template(context: Context, params: Params) -> Any:
     """Return networks matched onto what the autoencoder decodes, and their elements."""
-    return symmerge_jax.canonicalize(
-        params,
-        context.spec,
-        canonicalizer=context.canonicalizer,
-        mode="template",
-        return_element=True,
+    found = symmerge_jax.canonicalize(
+        params, context.spec, form="template", canonicalizer=context.canonicalizer
     )
+    return found.params, found.element
 
 
 def latents(*, decode: bool):

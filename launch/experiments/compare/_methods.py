@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from experiments.compare import _bring
-from symmerge_jax import alignment, plots, symmetry
+from symmerge_jax import alignment, certificates, plots, symmetry
 from symmerge_jax.typing import Params
 
 SEES = {
@@ -187,8 +187,8 @@ def _function_error(
     name: str, context: _bring.Context, params: Params, brought: _bring.Brought
 ) -> np.ndarray:
     """Return by how much functions have changed, `[R]`, after requiring a proof."""
-    method, apply, spec = METHODS[name], context.network.apply, context.spec
-    inputs, num_all = context.inputs, len(jax.tree.leaves(params)[0])
+    method, inputs = METHODS[name], context.inputs
+    num_all = len(jax.tree.leaves(params)[0])
     num = num_all if context.num_certified is None else context.num_certified
 
     def rows(tree: Any, first: int = 0) -> Any:
@@ -198,13 +198,15 @@ def _function_error(
         return np.full(min(num, num_all), np.nan)
     if not method.is_exact:
         after = rows(brought.params)
-        proof = alignment.compare(apply, rows(params), after, spec, inputs=inputs)
+        proof = certificates.compare_functions(
+            rows(params), after, context.network, inputs=inputs
+        )
     elif brought.elements is None:
         return np.zeros(min(num, num_all))
     else:
         before, elements = rows(params, brought.num_fixed), rows(brought.elements)
-        proof = alignment.certify(
-            apply, before, elements, spec, inputs=inputs, fold=brought.fold
+        proof = certificates.certify(
+            before, elements, context.network, inputs=inputs, fold=brought.fold
         )
         proof.require(f"A network, when brought to others by {name!r},")
     errors = np.asarray(proof.max_difference / proof.output_scale)

@@ -44,7 +44,13 @@ def between(
       By measure the curves `[N, T]`.
     """
     found = merging.loss_barrier(
-        loss_fn, a, b, num_points, data=data, num_batch_axes=1, batch_size=batch_size()
+        a,
+        b,
+        loss_fn,
+        data=data,
+        num_points=num_points,
+        num_batch_axes=1,
+        batch_size=batch_size(),
     )
     return jax.device_get(found.losses)
 

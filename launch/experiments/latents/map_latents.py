@@ -216,7 +216,7 @@ def _features(plan: Plan) -> dict[str, Callable[[Params], Any]]:
     """Return what turns networks into latents, or into the features of a baseline."""
 
     def closed_form(params):
-        return symmerge_jax.canonicalize(params, plan.spec)
+        return symmerge_jax.canonicalize(params, plan.spec).params
 
     encoders = {
         encoder.name: functools.partial(

@@ -157,7 +157,7 @@ def accuracy_baselines(train: zoo.Zoo, test: zoo.Zoo) -> dict[str, float]:
     """
     spec = networks.build(train.architecture).spec
     zoos = train, test
-    closed = [symmerge_jax.canonicalize(part.params, spec) for part in zoos]
+    closed = [symmerge_jax.canonicalize(part.params, spec).params for part in zoos]
     features = {
         "statistics": [tensor_statistics(part.params) for part in zoos],
         "canonical": [_measures.flat(params) for params in closed],

@@ -203,7 +203,10 @@ def probes(
     labels = np.asarray(train.labels), np.asarray(test.labels)
     if min(labels[0].min(), labels[1].min()) < 0 or len(np.unique(labels[0])) < 2:
         return {}
-    closed_form = functools.partial(symmerge_jax.canonicalize, spec=canonicalizer.spec)
+
+    def closed_form(params: Params) -> Params:
+        return symmerge_jax.canonicalize(params, canonicalizer.spec).params
+
     features: dict[str, Any] = {
         "probe_latent": canonicalizer.encode,
         "probe_canonical": lambda params: flat(closed_form(params)),

@@ -232,7 +232,10 @@ def _baselines(task: str, train: zoo.Zoo, test: zoo.Zoo, spec) -> dict[str, floa
     """Predict without a network that reads weights."""
     if task == "accuracy":
         return _classifier_measures.accuracy_baselines(train, test)
-    closed_form = functools.partial(symmerge_jax.canonicalize, spec=spec)
+
+    def closed_form(params):
+        return symmerge_jax.canonicalize(params, spec).params
+
     found = {}
     for name, form in (("canonical", closed_form), ("weights", lambda params: params)):
         found[f"probe_{name}"] = _measures.linear_probe(

@@ -6,15 +6,14 @@ the containers of the first network and None in the place of what is no paramete
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from symmerge_jax import symmetry
-from symmerge_jax.alignment import _finite
-from symmerge_jax.typing import Params
+from symmerge_jax.symmetry import _spec, _tree
+from symmerge_jax.typing import Params, Path
 
 
 class Networks(NamedTuple):
@@ -32,15 +31,30 @@ class Networks(NamedTuple):
     params: tuple[Params, ...]
     carried: Params
     batch_shape: tuple[int, ...]
-    spec: symmetry.SymmetrySpec
+    spec: _spec.SymmetrySpec
 
     def function(self, function: Callable[..., Any] | None) -> Any:
         """Return a function of whole networks as one of their parameters."""
         return with_carried(function, self.carried)
 
 
+def spec_of(network: Any) -> _spec.SymmetrySpec:
+    """Return the symmetry of a network: its `spec`, or itself if it is one.
+
+    Raises:
+      TypeError: anything else.
+    """
+    spec = getattr(network, "spec", network)
+    if not isinstance(spec, _spec.SymmetrySpec):
+        raise TypeError(
+            "network must be a networks.Network, or a SymmetrySpec, got"
+            f" {type(network).__name__}."
+        )
+    return spec
+
+
 def open_networks(
-    named_params: Mapping[str, Params], spec: symmetry.SymmetrySpec
+    named_params: Mapping[str, Params], spec: _spec.SymmetrySpec
 ) -> Networks:
     """Check networks and take them apart.
 
@@ -57,14 +71,9 @@ def open_networks(
     batch_shape = check_networks(named_params, spec)
     first, *others = named_params.values()
     given = (first, *(on_devices_of(first, params) for params in others))
-    base, carried = symmetry.split(first)
-    return Networks(
-        given,
-        tuple(symmetry.rebuild(base, _parameters(params)) for params in given),
-        carried,
-        batch_shape,
-        spec.restrict(first),
-    )
+    base, carried = _tree.split(first)
+    params = tuple(_tree.rebuild(base, _parameters(one)) for one in given)
+    return Networks(given, params, carried, batch_shape, spec.restrict(first))
 
 
 def with_carried(function: Callable[..., Any] | None, carried: Params) -> Any:
@@ -72,7 +81,7 @@ def with_carried(function: Callable[..., Any] | None, carried: Params) -> Any:
 
     Args:
       function: `function(params, ...)`, or None.
-      carried: what `symmetry.split` has put aside.
+      carried: what `split` has put aside.
 
     Returns:
       The same function where nothing was put aside.
@@ -82,7 +91,7 @@ def with_carried(function: Callable[..., Any] | None, carried: Params) -> Any:
 
     @functools.wraps(function)
     def of_parameters(params, *arguments):
-        return function(symmetry.join(params, carried), *arguments)
+        return function(_tree.join(params, carried), *arguments)
 
     return of_parameters
 
@@ -108,27 +117,26 @@ def check_same_architecture(named_params: Mapping[str, Params]) -> None:
     _check_numbers(named_params)
     for name, leaves in others:
         for path in sorted(expected.keys() ^ leaves.keys()):
-            other = symmetry.flatten(named_params[name if path in expected else first])
-            _check_leaf(path, other, name if path in expected else first)
+            suspect = name if path in expected else first
+            _check_leaf(path, _tree.flatten(named_params[suspect]), suspect)
         if leaves.keys() != expected.keys():
-            show = lambda paths: sorted(map(symmetry.name, paths))  # noqa: E731
             raise ValueError(
                 f"{name} has other parameters than {first}: missing"
-                f" {show(expected.keys() - leaves.keys())}, unknown"
-                f" {show(leaves.keys() - expected.keys())}."
+                f" {_names(expected.keys() - leaves.keys())}, unknown"
+                f" {_names(leaves.keys() - expected.keys())}."
             )
         for path, leaf in leaves.items():
             want = expected[path]
             if (leaf.shape, leaf.dtype) != (want.shape, want.dtype):
                 raise ValueError(
-                    f"Parameter '{symmetry.name(path)}' has shape {leaf.shape} and type"
+                    f"Parameter '{_tree.name(path)}' has shape {leaf.shape} and type"
                     f" {leaf.dtype} in {name}, but {want.shape} and {want.dtype} in"
                     f" {first}."
                 )
 
 
 def check_networks(
-    named_params: Mapping[str, Params], spec: symmetry.SymmetrySpec
+    named_params: Mapping[str, Params], spec: _spec.SymmetrySpec
 ) -> tuple[int, ...]:
     """Refuse networks that a solver cannot work on, before any work starts.
 
@@ -140,59 +148,50 @@ def check_networks(
       The batch axes that all share, `()` for one network each.
 
     Raises:
-      TypeError: a spec that is none, and as `check_same_architecture`.
+      TypeError: as `check_same_architecture`.
       ValueError: as `check_same_architecture`; parameters that do not fit the spec, an
         empty batch or layer, and, where values are known, NaN or infinite entries.
     """
-    if not isinstance(spec, symmetry.SymmetrySpec):
-        hint = ": pass its spec, network.spec" if hasattr(spec, "spec") else ""
-        raise TypeError(
-            f"spec must be a SymmetrySpec, got {type(spec).__name__}{hint}."
-        )
     check_same_architecture(named_params)
     for name, params in named_params.items():
-        leaves = symmetry.flatten(params)
+        leaves = _tree.flatten(params)
         for path, axes in spec.axes:
             moves = any(axis is not None and axis.power for axis in axes)
-            if path in leaves and (moves or not symmetry.is_array(leaves[path])):
+            if path in leaves and (moves or not _tree.is_array(leaves[path])):
                 _check_leaf(path, leaves, name)
     params = next(iter(named_params.values()))
     batch_shape = spec.batch_shape(params)
     if 0 in batch_shape:
         raise ValueError("There are zero networks in the batch.")
-    leaves = symmetry.flatten(params)
+    leaves = _tree.flatten(params)
     for path, axes in spec.axes:
         if any(axes) and 0 in leaves[path].shape:
             raise ValueError(
-                f"Parameter '{symmetry.name(path)}' has shape {leaves[path].shape}: a"
+                f"Parameter '{_tree.name(path)}' has shape {leaves[path].shape}: a"
                 " layer without neurons cannot be aligned; leave it out."
             )
     for name, params in named_params.items():
-        if _finite.is_traced(params):
-            continue
-        try:
-            symmetry.check_finite(params)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
+        if not _tree.is_traced(params):
+            _tree.check_finite(params, f"{name}: ")
     return batch_shape
 
 
-def _parameters(params: Params, name: str = "params") -> dict[Any, Any]:
+def _parameters(params: Params, name: str = "params") -> dict[Path, Any]:
     """Return the parameters of a network by path, and refuse what only looks so."""
-    leaves = symmetry.flatten(params)
+    leaves = _tree.flatten(params)
     for path, leaf in leaves.items():
-        dtype = leaf.dtype if symmetry.is_array(leaf) else type(leaf)
+        dtype = leaf.dtype if _tree.is_array(leaf) else type(leaf)
         if dtype is complex or jax.dtypes.issubdtype(dtype, np.complexfloating):
             _check_leaf(path, leaves, name)
-    return {p: x for p, x in leaves.items() if symmetry.is_parameter(x)}
+    return {p: x for p, x in leaves.items() if _tree.is_parameter(x)}
 
 
 def _check_numbers(named_params: Mapping[str, Params]) -> None:
     """Refuse floats of Python that differ: they would have to be averaged."""
     (_, first), *others = named_params.items()
-    expected = symmetry.flatten(first)
+    expected = _tree.flatten(first)
     for name, params in others:
-        for path, leaf in symmetry.flatten(params).items():
+        for path, leaf in _tree.flatten(params).items():
             if isinstance(leaf, float) and leaf != expected.get(path, leaf):
                 _check_leaf(path, {path: leaf}, name)
 
@@ -209,22 +208,26 @@ def _check_is_network(name: str, params: Params) -> None:
         )
 
 
-def _check_leaf(path, leaves: Mapping[Any, Any], name: str) -> None:
+def _check_leaf(path: Path, leaves: Mapping[Path, Any], name: str) -> None:
     """Refuse what stands in the place of a parameter and is none."""
-    where = f"Parameter '{symmetry.name(path)}' of {name}"
+    where = f"Parameter '{_tree.name(path)}' of {name}"
     if path not in leaves:
         if inner := [p for p in leaves if p[: len(path)] == path]:
             kind = "list" if inner[0][len(path)].isdecimal() else "tree"
             raise TypeError(f"{where} must be an array, got {kind}.")
         return
     leaf = leaves[path]
-    if not symmetry.is_array(leaf):
+    if not _tree.is_array(leaf):
         raise TypeError(f"{where} must be an array, got {type(leaf).__name__}.")
-    if not symmetry.is_parameter(leaf):
+    if not _tree.is_parameter(leaf):
         raise ValueError(
             f"{where} is of type {leaf.dtype}: only real floating-point parameters can"
             " be scaled and averaged."
         )
+
+
+def _names(paths: Iterable[Path]) -> list[str]:
+    return sorted(map(_tree.name, paths))
 
 
 def on_devices_of(first: Params, params: Params) -> Params:
@@ -237,17 +240,15 @@ def on_devices_of(first: Params, params: Params) -> Params:
     Returns:
       The tree of `params`; what is traced, or no array of JAX, is left as it is.
     """
-    homes = symmetry.flatten(first)
+    homes = _tree.flatten(first)
 
-    def moved(path, leaf):
-        home = homes.get(path)
-        if not (isinstance(leaf, jax.Array) and isinstance(home, jax.Array)):
-            return leaf
-        if _finite.is_traced((leaf, home)):
+    def moved(leaf, home):
+        known = isinstance(leaf, jax.Array) and isinstance(home, jax.Array)
+        if not known or _tree.is_traced(leaf, home):
             return leaf
         if leaf.sharding.device_set == home.sharding.device_set:
             return leaf
         return jax.device_put(leaf, home.sharding)
 
-    leaves = symmetry.flatten(params)
-    return symmetry.rebuild(params, {p: moved(p, x) for p, x in leaves.items()})
+    leaves = _tree.flatten(params)
+    return _tree.rebuild(params, {p: moved(x, homes.get(p)) for p, x in leaves.items()})

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from symmerge_jax.alignment import _noise, _probe
+from symmerge_jax.certificates import _noise, _probe
 
 _PRECISE = 1e-4  # of an output: what rounding hides below this, no user would find
 

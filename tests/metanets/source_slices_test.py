@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from symmerge_jax import graphs, metanets, networks, testing
-from symmerge_jax.metanets import _sources
+from symmerge_jax.metanets import _source_slices
 
 
 @pytest.mark.parametrize("limit", [0, 2 * 5 * 4 * 2], ids=["one", "two-and-a-rest"])
@@ -32,8 +32,8 @@ def test_slices_change_neither_latents_nor_gradients(key, monkeypatch, group, li
         return gradient(variables, graph.edges)
 
     expected = both()
-    monkeypatch.setattr(_sources, "LARGE", 1)
-    monkeypatch.setattr(_sources, "slice_limit", lambda: limit)
+    monkeypatch.setattr(_source_slices, "LARGE", 1)
+    monkeypatch.setattr(_source_slices, "slice_limit", lambda: limit)
     found = both()
     for name, (new, old) in {
         "value": (found[0], expected[0]),
@@ -49,8 +49,8 @@ def test_slices_change_neither_latents_nor_gradients(key, monkeypatch, group, li
 
 
 def test_sources_are_divided_without_a_small_rest(monkeypatch):
-    monkeypatch.setattr(_sources, "LARGE", 1)
-    monkeypatch.setattr(_sources, "slice_limit", lambda: 40)
+    monkeypatch.setattr(_source_slices, "LARGE", 1)
+    monkeypatch.setattr(_source_slices, "slice_limit", lambda: 40)
     edges = jnp.arange(7 * 2 * 5.0).reshape(1, 7, 2, 5)
     values = jnp.ones((1, 7, 5))
     sizes = []
@@ -59,8 +59,10 @@ def test_sources_are_divided_without_a_small_rest(monkeypatch):
         sizes.append(e.shape[1])
         return jnp.sum(e * value[:, :, None], axis=1)
 
-    found = _sources.sum_over_sources(summed, edges, values)
+    found = _source_slices.sum_over_sources(summed, edges, values)
     np.testing.assert_allclose(found, edges.sum(axis=1))
     assert set(sizes) <= {3, 1} and 3 in sizes
-    mapped = _sources.map_sources(lambda e, v: e * v[:, :, None], edges, 2 * values)
+    mapped = _source_slices.map_sources(
+        lambda e, v: e * v[:, :, None], edges, 2 * values
+    )
     np.testing.assert_allclose(mapped, 2 * edges)

@@ -5,6 +5,7 @@ weights changed, and measures its outputs against those of the network as it sta
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax import symmetry
-from symmerge_jax.alignment import _generic, _moves, _noise, _probe, _programs
+from symmerge_jax import programs, symmetry
+from symmerge_jax.certificates import _generic, _moves, _network, _noise, _probe
 from symmerge_jax.typing import Params, Path
 
 Spot = tuple[dict[Path, Any], str, Any]
@@ -74,7 +75,7 @@ def prepare(
     tolerance: float | None,
 ) -> tuple[Runner, list[Spot]]:
     """Return the program, and where to run it: the best places first."""
-    leaves = _probe.moved_leaves(params, spec)
+    leaves = _network.moved_leaves(params, spec)
     floats = {p: x for p, x in sorted(leaves.items()) if symmetry.is_parameter(x)}
     near = leaves | _generic.near(random, floats)
     fresh = leaves | _generic.fresh(random, floats)
@@ -88,8 +89,8 @@ def prepare(
         tuple(floats),
         jax.device_put(_generic.noise(random, floats, _noise.NUM_NOISE)),
         _moves.identity(spec, spec.sizes(params)),
-        _programs.remembered(
-            _mover(probe.call, spec),
+        programs.remembered(
+            functools.partial(_mover, probe.call, spec),
             spec,
             calls={"apply": (probe.call, (near, first[1]))},
         ),
@@ -158,8 +159,8 @@ def fold(
     Returns:
       The differences `[n]` that folding makes, and the place as it is after the shift.
     """
-    program = _programs.remembered(
-        _folder(runner.probe.call, runner.spec, space),
+    program = programs.remembered(
+        functools.partial(_folder, runner.probe.call, runner.spec, space),
         runner.spec,
         space,
         calls={"apply": (runner.probe.call, (place.leaves, place.inputs))},
@@ -180,37 +181,31 @@ def names(places: Sequence[Place]) -> str:
 
 
 def _mover(call: Callable[..., Any], spec: symmetry.SymmetrySpec):
-    """Return how to make the program that runs a network moved by an element.
+    """Return the program that runs a network moved by an element.
 
     The parameter with the number `skipped` stays where it is; -1 for none.
     """
 
-    def build():
-        def program(leaves, noise, element, skipped, change, inputs, reference):
-            params = symmetry.unflatten(leaves)
-            moved = symmetry.flatten(symmetry.act(element, params, spec))
-            for index, path in enumerate(noise):
-                moved[path] = jnp.where(skipped == index, leaves[path], moved[path])
-            moved = {path: moved[path] for path in leaves}
-            outputs = _noise.apply_changed(call, moved, noise, change, inputs)
-            return outputs, *_probe.differences(outputs, reference)
+    def program(leaves, noise, element, skipped, change, inputs, reference):
+        params = symmetry.unflatten(leaves)
+        moved = symmetry.flatten(symmetry.act(element, params, spec))
+        for index, path in enumerate(noise):
+            moved[path] = jnp.where(skipped == index, leaves[path], moved[path])
+        moved = {path: moved[path] for path in leaves}
+        outputs = _noise.apply_changed(call, moved, noise, change, inputs)
+        return outputs, *_probe.differences(outputs, reference)
 
-        return jax.jit(program)
-
-    return build
+    return jax.jit(program)
 
 
 def _folder(call: Callable[..., Any], spec, space: symmetry.Space):
-    """Return how to make the program that shifts the phases of a space, then folds."""
+    """Return the program that shifts the phases of a space, then folds them."""
 
-    def build():
-        def program(leaves, inputs):
-            shifted, folded = _shift_and_fold(leaves, spec, space)
-            return _probe.differences(call(folded, inputs), call(shifted, inputs))
+    def program(leaves, inputs):
+        shifted, folded = _shift_and_fold(leaves, spec, space)
+        return _probe.differences(call(folded, inputs), call(shifted, inputs))
 
-        return jax.jit(program)
-
-    return build
+    return jax.jit(program)
 
 
 def _shift_and_fold(leaves, spec: symmetry.SymmetrySpec, space: symmetry.Space):

@@ -10,15 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from symmerge_jax import symmetry
-from symmerge_jax.alignment import _finite, _generic, _programs, _widen
+from symmerge_jax import programs, symmetry
+from symmerge_jax.certificates import _network, _widen
 from symmerge_jax.typing import Array, Params, Path
 
-_NUM_INPUTS = 16
 _DOUBLE = float(np.finfo(np.float64).eps)
 REMEDY = (
-    "write it with jax.numpy (no float(), no numpy, no `if` on values), or leave apply"
-    " away"
+    "write it with jax.numpy (no float(), no numpy, no `if` on values), or pass the"
+    " spec alone, which proves nothing"
 )
 
 
@@ -62,18 +61,6 @@ def double_precision() -> Iterator[None]:
         yield
 
 
-def as_double(params: Params) -> Params:
-    """Return parameters as float64 arrays of numpy; the rest is carried along."""
-    return symmetry.rebuild(
-        params,
-        {
-            path: np.asarray(leaf).astype(np.float64)
-            for path, leaf in symmetry.flatten(params).items()
-            if symmetry.is_parameter(leaf)
-        },
-    )
-
-
 def rounded_leaves(spec: symmetry.SymmetrySpec) -> tuple[set[Path], set[Path]]:
     """Return the parameters that scales round, and those that hold phases."""
     scales = {s.name for s in spec.spaces if s.group is symmetry.Group.SCALE}
@@ -88,98 +75,24 @@ def rounded_leaves(spec: symmetry.SymmetrySpec) -> tuple[set[Path], set[Path]]:
     return scaled, phases
 
 
-def moved_leaves(params: Params, spec: symmetry.SymmetrySpec) -> dict[Path, Any]:
-    """Return the parameters, and the other arrays that are permuted with neurons."""
-    axes = dict(spec.axes)
-    return {
-        path: np.asarray(leaf)
-        for path, leaf in symmetry.flatten(params).items()
-        if symmetry.is_parameter(leaf)
-        or (symmetry.is_array(leaf) and any(axes.get(path, ())))
-    }
-
-
-def first(params: Params, spec: symmetry.SymmetrySpec) -> Params:
-    """Return the first network of a batch, or the only one."""
-    index = (0,) * len(spec.batch_shape(params))
-    leaves = moved_leaves(params, spec)
-    return symmetry.rebuild(
-        params, {p: np.asarray(x[index]) for p, x in leaves.items()}
-    )
-
-
-def refuse_traced(*trees: Any) -> None:
-    """Refuse arrays whose values are not known."""
-    if _finite.is_traced(trees):
-        raise TypeError(
-            "certificates need concrete arrays: leave `apply` away under jax.jit, and"
-            " certify outside of it."
-        )
-
-
-def make_inputs(
-    random: np.random.Generator,
-    params: Params,
-    spec: symmetry.SymmetrySpec,
-    inputs: Any,
-    input_shape: Sequence[int] | None,
-) -> list[tuple[str, Any]]:
-    """Return inputs by a name for each, the first ones first.
-
-    Given inputs are followed by generic ones of the same shapes and ranges; without
-    any, there are random ones of several ranges. Floats are in double precision.
-    """
-    if inputs is not None and input_shape is not None:
-        raise ValueError("Pass inputs or input_shape, not both.")
-    if inputs is not None:
-        inputs = jax.tree.map(_as_numbers, inputs)
-        generic = _generic.draw_like(random, inputs)
-        return [("the given inputs", inputs), ("random inputs of their range", generic)]
-    width = spec.sizes(params)[spec.spaces[0].name]
-    shape = tuple(input_shape or (_NUM_INPUTS, width))
-    return [
-        ("random inputs in [-1, 1]", random.uniform(-1, 1, shape)),
-        ("random inputs in [0, 255]", random.uniform(0, 255, shape)),
-        ("normal random inputs", random.normal(size=shape)),
-    ]
-
-
-def _as_numbers(leaf: Any) -> Any:
-    if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
-        return leaf
-    array = np.asarray(leaf)
-    if array.dtype.kind in "biuc":
-        return array
-    try:
-        return array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"inputs must be arrays of numbers, got {type(leaf).__name__}: bind what is"
-            " no array to apply (functools.partial)."
-        ) from error
-
-
-def probe(apply: Callable[[Params, Any], Any], params: Params, spec, inputs) -> Probe:
+def probe(network: _network.Network, params: Params, inputs: Any) -> Probe:
     """Trace a network at inputs of this shape, in double precision.
 
     Raises:
       TypeError: an `apply` that is no pure function of JAX.
       ValueError: inputs that it does not take, or outputs that are none.
     """
-
-    leaves = moved_leaves(params, spec)
+    leaves = _network.moved_leaves(params, network.spec)
     # Compiled programs keep the containers, not the weights.
     frame = symmetry.rebuild(params, dict.fromkeys(leaves, np.zeros(())))
 
     def call(leaves, inputs):
-        return apply(symmetry.rebuild(frame, leaves), inputs)
+        return network.apply(symmetry.rebuild(frame, leaves), inputs)
 
-    # A function of our own: JAX remembers what it has traced by identity.
-    fresh = lambda leaves, inputs: call(leaves, inputs)  # noqa: E731
     try:
-        jaxpr, shapes = jax.make_jaxpr(fresh, return_shape=True)(leaves, inputs)
-    except _programs.NOT_PURE as error:
-        raise _programs.not_pure("apply", error, REMEDY) from error
+        jaxpr, shapes = jax.make_jaxpr(call, return_shape=True)(leaves, inputs)
+    except programs.NOT_PURE as error:
+        raise programs.not_pure("apply", error, REMEDY) from error
     except (TypeError, ValueError) as error:
         given = [np.shape(leaf) for leaf in jax.tree.leaves(inputs)]
         raise ValueError(

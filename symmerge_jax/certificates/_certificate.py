@@ -6,6 +6,7 @@ compared in double precision, neuron by neuron, against what rounding alone does
 (`_noise`); and a comparison that could not have failed is no proof.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,17 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax import symmetry
-from symmerge_jax.alignment import _base, _generic, _noise, _probe, _programs, _verdict
+from symmerge_jax import programs, symmetry
+from symmerge_jax.certificates import _generic, _network, _noise, _probe, _verdict
 from symmerge_jax.typing import Key, Params
 
 
 def certify(
-    apply: Callable[[Params, Any], Any],
     params: Params,
     element: symmetry.GroupElement,
-    spec: symmetry.SymmetrySpec,
+    network: Any,
     *,
+    apply: Callable[[Params, Any], Any] | None = None,
     inputs: Any = None,
     input_shape: Sequence[int] | None = None,
     fold: bool = False,
@@ -33,14 +34,16 @@ def certify(
     """Compare a network with itself moved by a group element, in float64.
 
     Args:
-      apply: `apply(params, inputs) -> outputs`, a pure function of JAX.
       params: parameters of one network, or of a batch with leading axes `*N`.
       element: monomials with the same leading axes.
-      spec: symmetry that the element belongs to.
+      network: a `networks.Network`; or a `SymmetrySpec` that the element belongs to,
+        beside `apply`.
+      apply: `apply(params, inputs) -> outputs`, a pure function of JAX; that of the
+        network where this is None.
       inputs: inputs of `apply`; floats are taken in double precision. Random ones of
         the same shapes and ranges are tried as well. None for random ones alone.
-      input_shape: shape of the random inputs, all axes; None for `[16, I]` with the
-        number `I` of neurons of the first space.
+      input_shape: shape of the random inputs, all axes; None for that of the network,
+        of a spec for `[16, I]` with the number `I` of neurons of the first space.
       fold: fold the phases of sine neurons before the element acts, as `merge` does.
       key: of the random inputs; None for `jax.random.key(0)`.
       tolerance: what a difference may be, relative to each output; None for a multiple
@@ -54,24 +57,24 @@ def certify(
       ValueError: parameters that do not fit the spec, or inputs that `apply` does not
         take.
     """
-    _probe.refuse_traced(params, element, inputs)
+    _network.refuse_traced(params, element, inputs)
+    spec = symmetry.spec_of(network)
     with _probe.double_precision():
-        double = _probe.as_double(params)
+        double = _network.as_double(params)
         elements = {
             name: symmetry.Monomial(np.asarray(perm), np.asarray(scale, np.float64))
             for name, (perm, scale) in element.items()
         }
-        leaves = _probe.moved_leaves(double, spec)
+        leaves = _network.moved_leaves(double, spec)
         num_batch_axes = len(spec.batch_shape(params))
-        move = _programs.remembered(
-            _mover(spec, fold, num_batch_axes), spec, fold, num_batch_axes
-        )
+        static = spec, fold, num_batch_axes
+        move = programs.remembered(functools.partial(_mover, *static), *static)
         moved = symmetry.rebuild(double, move(elements, leaves))
-    return compare(
-        apply,
+    return compare_functions(
         double,
         moved,
-        spec,
+        network,
+        apply=apply,
         inputs=inputs,
         input_shape=input_shape,
         key=key,
@@ -79,12 +82,12 @@ def certify(
     )
 
 
-def compare(
-    apply: Callable[[Params, Any], Any],
+def compare_functions(
     params_a: Params,
     params_b: Params,
-    spec: symmetry.SymmetrySpec,
+    network: Any,
     *,
+    apply: Callable[[Params, Any], Any] | None = None,
     inputs: Any = None,
     input_shape: Sequence[int] | None = None,
     key: Key | None = None,
@@ -93,11 +96,11 @@ def compare(
     """Compare the outputs of two networks, or of pairs of networks, in float64.
 
     Args:
-      apply: see `certify`.
       params_a: parameters of one network or a batch; its outputs give the scale.
       params_b: parameters of as many networks, as they are to be used: what was lost
         where they were rounded to their type counts as noise, overflow does not pass.
-      spec: their symmetry, which tells batch axes from others.
+      network: see `certify`; its spec tells batch axes from others.
+      apply: see `certify`.
       inputs: see `certify`.
       input_shape: see `certify`.
       key: see `certify`.
@@ -109,35 +112,37 @@ def compare(
     Raises:
       TypeError, ValueError: as `certify`.
     """
-    _probe.refuse_traced(params_a, params_b, inputs)
+    _network.refuse_traced(params_a, params_b, inputs)
+    tried = _network.read(network, apply, inputs, input_shape)
+    spec = tried.spec
     batch_shape = spec.batch_shape(params_a)
     random = _generic.generator(key)
     stored = _stored_types(params_a, params_b, spec)
     with _probe.double_precision():
-        one = _probe.first(_probe.as_double(params_a), spec)
+        one = _network.first(_network.as_double(params_a), spec)
         pairs = [
             {
                 path: leaf.reshape(-1, *leaf.shape[len(batch_shape) :])
                 for path, leaf in sorted(
-                    _probe.moved_leaves(_probe.as_double(params), spec).items()
+                    _network.moved_leaves(_network.as_double(params), spec).items()
                 )
             }
             for params in (params_a, params_b)
         ]
-        groups = _probe.make_inputs(random, one, spec, inputs, input_shape)
-        probe = _probe.probe(apply, one, spec, groups[0][1])
+        groups = _network.make_inputs(random, tried, one, inputs)
+        probe = _probe.probe(tried, one, groups[0][1])
         floats = {path: pairs[0][path] for path in stored}
         # One noise for all networks, positive only where all are.
         signs = {path: leaf.min(axis=0) for path, leaf in floats.items()}
         noise = _generic.noise(random, signs, _noise.NUM_NOISE)
-        spaces = [s.name for s in _base.movable_spaces(spec)]
+        spaces = [s.name for s in spec.movable_spaces]
         selected, changes = _variants(probe, spec, spaces, floats, stored)
-        program = _programs.remembered(
-            _comparer(probe.call),
+        program = programs.remembered(
+            functools.partial(_comparer, probe.call),
             calls={
                 "apply": (
                     probe.call,
-                    ({p: x[0] for p, x in pairs[0].items()}, groups[0][1]),
+                    (symmetry.rows(pairs[0], 0), groups[0][1]),
                 )
             },
         )
@@ -196,43 +201,32 @@ def _variants(probe, spec, spaces, floats, stored):
 
 
 def _comparer(call: Callable[..., Any]):
-    """Return how to make the program that compares pairs `[N]` of networks."""
+    """Return the program that compares pairs `[N]` of networks."""
 
-    def build():
-        def program(befores, afters, noise, selected, changes, inputs):
-            def pair(networks):
-                def variant(item):
-                    is_after, change = item
-                    leaves = jax.tree.map(
-                        lambda x, y: jnp.where(is_after, y, x), *networks
-                    )
-                    return _noise.apply_changed(call, leaves, noise, change, inputs)
+    def program(befores, afters, noise, selected, changes, inputs):
+        def pair(networks):
+            def variant(item):
+                is_after, change = item
+                leaves = jax.tree.map(lambda x, y: jnp.where(is_after, y, x), *networks)
+                return _noise.apply_changed(call, leaves, noise, change, inputs)
 
-                outputs = jax.lax.map(variant, (selected, changes))
-                before = jax.tree.map(lambda x: x[0], outputs)
-                others = jax.tree.map(lambda x: x[1:], outputs)
-                measure = lambda y: _probe.differences(y, before)[0]  # noqa: E731
-                scale = _probe.differences(before, before)[1]
-                return jax.vmap(measure)(others), scale
+            outputs = jax.lax.map(variant, (selected, changes))
+            before, others = (symmetry.rows(outputs, i) for i in (0, slice(1, None)))
+            scale = _probe.differences(before, before)[1]
+            changed = jax.vmap(lambda y: _probe.differences(y, before)[0])(others)
+            return changed, scale
 
-            return jax.lax.map(pair, (befores, afters))
+        return jax.lax.map(pair, (befores, afters))
 
-        return jax.jit(program)
-
-    return build
+    return jax.jit(program)
 
 
-def _mover(spec, fold: bool, num_batch_axes: int):
-    """Return how to make the program that moves networks."""
+def _mover(spec: symmetry.SymmetrySpec, fold: bool, num_batch_axes: int):
+    """Return the program that moves networks."""
 
-    def build():
-        def program(element, leaves):
-            params = symmetry.unflatten(leaves)
-            folded = symmetry.fold_phases(params, spec) if fold else params
-            return symmetry.flatten(symmetry.act(element, folded, spec))
+    def program(element, leaves):
+        params = symmetry.unflatten(leaves)
+        folded = symmetry.fold_phases(params, spec) if fold else params
+        return symmetry.flatten(symmetry.act(element, folded, spec))
 
-        for _ in range(num_batch_axes):
-            program = jax.vmap(program)
-        return jax.jit(program)
-
-    return build
+    return programs.batched(program, num_batch_axes)

@@ -87,9 +87,6 @@ def not_pure(name: str, error: Exception, remedy: str) -> TypeError:
       name: of the argument that holds it.
       error: what JAX raised, one of `NOT_PURE`.
       remedy: what to do about it.
-
-    Returns:
-      The error to be raised.
     """
     [cause, *_] = str(error).splitlines()
     return TypeError(f"{name} is no pure function of JAX: {remedy} ({cause})")
@@ -98,15 +95,12 @@ def not_pure(name: str, error: Exception, remedy: str) -> TypeError:
 def fingerprint(function: Callable[..., Any], *arguments: Any) -> bytes:
     """Return a digest of what a function computes for arguments like these.
 
-    Args:
-      function: a pure function of JAX.
-      *arguments: trees of arrays, or of their shapes and types.
-
-    Returns:
-      Digest of its jaxpr and of every constant in it.
+    It is one of the jaxpr and of every constant in it.
     """
-    # A function of our own: JAX remembers what it has traced by identity.
-    fresh = lambda *xs: function(*xs)  # noqa: E731
+
+    def fresh(*arguments):  # JAX remembers what it has traced by identity
+        return function(*arguments)
+
     closed, shape = jax.make_jaxpr(fresh, return_shape=True)(*arguments)
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr(jax.tree.structure((arguments, shape))).encode())

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from symmerge_jax.metanets import _linear
+from symmerge_jax.metanets import _affine
 from symmerge_jax.typing import Array
 
 LARGE = 2**21
@@ -28,18 +28,12 @@ def slice_limit() -> int:
 
 
 def sum_over_sources(
-    function: Callable[..., Array], edges: Array | _linear.RawEdges, values: Array
+    function: Callable[..., Array], edges: Array | _affine.RawEdges, values: Array
 ) -> Array:
     """Return `function(edges, values)`, which sums over the sources.
 
-    Args:
-      function: from edges `[N, s, T, D]` and values `[N, s, D]` of some of the sources
-        to sums `[N, T, D]` over these.
-      edges: `[N, S, T, D]`.
-      values: `[N, S, D]`.
-
-    Returns:
-      `[N, T, D]`.
+    From edges `[N, S, T, D]` and values `[N, S, D]`, of all or some of the sources, to
+    sums `[N, T, D]` over these.
     """
     if (size := _slice_size(edges, values)) is None:
         return function(edges, values)
@@ -56,18 +50,12 @@ def sum_over_sources(
 
 
 def map_sources(
-    function: Callable[..., Array], edges: Array | _linear.RawEdges, values: Array
+    function: Callable[..., Array], edges: Array | _affine.RawEdges, values: Array
 ) -> Array:
     """Return `function(edges, values)`, which treats every source by itself.
 
-    Args:
-      function: from edges `[N, s, T, D]` and values `[N, s, D]` to edges
-        `[N, s, T, D]`.
-      edges: `[N, S, T, D]`.
-      values: `[N, S, D]`.
-
-    Returns:
-      `[N, S, T, D]`.
+    From edges `[N, S, T, D]` and values `[N, S, D]`, of all or some of the sources, to
+    edges `[N, S, T, D]`.
     """
     if (size := _slice_size(edges, values)) is None:
         return function(edges, values)
@@ -82,9 +70,9 @@ def map_sources(
     return new
 
 
-def _slice_size(edges: Array | _linear.RawEdges, values: Array) -> int | None:
+def _slice_size(edges: Array | _affine.RawEdges, values: Array) -> int | None:
     """Return the number of sources at a time; None for all of them."""
-    is_raw = isinstance(edges, _linear.RawEdges)
+    is_raw = isinstance(edges, _affine.RawEdges)
     num_targets = (edges.features if is_raw else edges).shape[2]
     num_networks, num_sources, width = values.shape
     row = num_targets * width
@@ -104,10 +92,10 @@ def _take(edges: Any, values: Array, start: Any, size: int) -> tuple[Any, Array]
         return lax.dynamic_slice_in_dim(x, start, size, axis)
 
     taken = slice_axis(values, 1)
-    if isinstance(edges, _linear.RawEdges):
+    if isinstance(edges, _affine.RawEdges):
         offset = edges.offset
         return (
-            _linear.RawEdges(
+            _affine.RawEdges(
                 slice_axis(edges.features, 1),
                 slice_axis(edges.weight, 0),
                 None if offset is None else slice_axis(offset, 0),

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _base
 from symmerge_jax.typing import Path
 
 
@@ -41,7 +40,7 @@ def moves(
         element = {**rest, space.name: symmetry.Monomial(perm, scale)}
         found.append(Move(space, what, element, tested))
 
-    for space in _base.movable_spaces(spec):
+    for space in spec.movable_spaces:
         neurons, ones = rest[space.name]
         order = random.permutation(neurons.size)
         if neurons.size > 1:
@@ -69,7 +68,7 @@ def identity(
     """Return the element that moves nothing, in arrays of numpy."""
     return {
         s.name: symmetry.Monomial(np.arange(sizes[s.name]), np.ones(sizes[s.name]))
-        for s in _base.movable_spaces(spec)
+        for s in spec.movable_spaces
     }
 
 

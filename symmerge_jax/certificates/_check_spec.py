@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _generic, _moves, _noise, _places, _probe
+from symmerge_jax.certificates import (
+    _generic,
+    _moves,
+    _network,
+    _noise,
+    _places,
+    _probe,
+)
 from symmerge_jax.typing import Key, Params, Path
 
 _Seen = dict[tuple[int, Path], float]
@@ -18,10 +25,10 @@ _Seen = dict[tuple[int, Path], float]
 
 
 def check_spec(
-    apply: Callable[[Params, Any], Any],
     params: Params,
-    spec: symmetry.SymmetrySpec,
+    network: Any,
     *,
+    apply: Callable[[Params, Any], Any] | None = None,
     inputs: Any = None,
     input_shape: Sequence[int] | None = None,
     key: Key | None = None,
@@ -35,9 +42,9 @@ def check_spec(
     filled (a bias of zeros fits any spec), and as of a new network.
 
     Args:
-      apply: see `certify`.
       params: parameters of one network, or of a batch, of which the first is taken.
-      spec: the symmetry to check.
+      network: a `networks.Network`, or the symmetry to check and `apply`.
+      apply: see `certify`.
       inputs: see `certify`.
       input_shape: see `certify`.
       key: of weights, elements and inputs; None for `jax.random.key(0)`.
@@ -49,12 +56,14 @@ def check_spec(
         much outputs changed, and the parameters that use it; or a space on which no
         output depends; or, as `certify`, parameters or inputs that do not fit.
     """
-    _probe.refuse_traced(params, inputs)
+    _network.refuse_traced(params, inputs)
+    tried = _network.read(network, apply, inputs, input_shape)
+    spec = tried.spec
     random = _generic.generator(key)
     with _probe.double_precision():
-        one = _probe.as_double(_probe.first(params, spec))
-        groups = _probe.make_inputs(random, one, spec, inputs, input_shape)
-        probe = _probe.probe(apply, one, spec, groups[0][1])
+        one = _network.as_double(_network.first(params, spec))
+        groups = _network.make_inputs(random, tried, one, inputs)
+        probe = _probe.probe(tried, one, groups[0][1])
         moves = _moves.moves(random, spec, spec.sizes(one))
         if not moves:
             return
