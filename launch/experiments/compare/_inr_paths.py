@@ -1,7 +1,7 @@
 """Paths between pairs of INRs: methods bring the ends together, losses are measured."""
 
+import functools
 import pathlib
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -94,31 +94,30 @@ def measurer(
     """
     architecture = inrs.zoo.architecture
     network = networks.build(architecture)
-    prepared: dict[tuple[str, str | None], _bring.Bring] = {}
 
+    def context_of(encoder: str | None) -> _bring.Context:
+        return _bring.Context(
+            network=network,
+            canonicalizer=canonicalizers.get(encoder),
+            num_random_starts=num_random_starts,
+            chunk_size=chunk_size,
+            num_certified=_NUM_CERTIFIED,
+        )
+
+    @functools.cache
     def prepare(name: str, encoder: str | None) -> _bring.Bring:
-        encoder = encoder if _methods.METHODS[name].needs else None
-        if (name, encoder) not in prepared:
-            context = _bring.Context(
-                network=network,
-                canonicalizer=canonicalizers.get(encoder),
-                num_random_starts=num_random_starts,
-                chunk_size=chunk_size,
-                num_certified=_NUM_CERTIFIED,
-            )
-            prepared[name, encoder] = _methods.prepare(name, context)
-        return prepared[name, encoder]
+        return _methods.prepare(name, context_of(encoder))
 
     def measure(name: str, encoder: str | None, group: Group) -> Path:
         pairs, method = group.pairs, _methods.METHODS[name]
         crowds, seconds = group.crowds, 0.0
         if reads_latents(name):
             if encoder not in group.latents:
-                canonicalizer = canonicalizers[encoder]
-                group.latents[encoder] = _encode(canonicalizer, crowds.params)
+                context = context_of(encoder)
+                group.latents[encoder] = _bring.encode(context, crowds.params)
             latents, seconds = group.latents[encoder]
             crowds = crowds._replace(latents=latents)
-        brought = prepare(name, encoder)(crowds)
+        brought = prepare(name, encoder if method.needs else None)(crowds)
         a, b = (jax.tree.map(lambda x, i=i: x[:, i], brought.params) for i in (0, 1))
         decoder = {}
         if method.in_latents:
@@ -229,16 +228,6 @@ def cells_of(numbers: Mapping[str, Any]) -> tuple[harness.Cell, ...]:
         Number(numbers["own"]["barrier"], ".2g"),
         Number(numbers["recovered"], ".1%"),
     )
-
-
-def _encode(canonicalizer, both: Params) -> tuple[np.ndarray, float]:
-    """Return latents `[N, 2, D]` of pairs, and the seconds of encoding them."""
-    flat = _bring.flatten(both)
-    canonicalizer.encode(jax.tree.map(lambda x: x[:64], flat))  # compiles
-    start = time.perf_counter()
-    latents = np.asarray(canonicalizer.encode(flat))
-    seconds = time.perf_counter() - start
-    return _bring.unflatten(latents, len(latents) // 2), seconds
 
 
 def _are_equal(params_a: Params, params_b: Params) -> np.ndarray:
