@@ -83,8 +83,7 @@ def pairable(population: _population.Population) -> learning.Pairable:
     """
     group = None
     if population.zoo.architecture["kind"] == "siren":
-        identity = [population.zoo.subset_index, population.zoo.image_index]
-        group = np.unique(np.stack(identity, 1), axis=0, return_inverse=True)[1]
+        group = learning.image_groups(population.zoo)
     train = population.task.train
     return learning.Pairable(
         population.params, population.parts, group, train.inputs, train.targets

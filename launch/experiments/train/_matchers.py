@@ -197,7 +197,7 @@ def _fraction_found(matcher: deep_align.Matcher, copies: learning.CopyOptions):
 
         def one(similarities, element):
             hits = []
-            chosen = deep_align.assign(similarities, spec, signed=signed)
+            chosen = deep_align.nearest_element(similarities, spec, signed=signed)
             for name, (perm, scale) in chosen.items():
                 hit = perm == element[name].perm
                 if signed:
