@@ -61,10 +61,7 @@ def finish(
 ) -> _base.AlignmentResult:
     """Refuse a result that means nothing, or mark it under `jax.jit`.
 
-    Args:
-      result: what a solver has found.
-      valid: `[]` whether it means something, for all spaces or for each.
-      message: of the error.
+    `valid` says whether it means something, `[]` for all spaces or for each.
     """
     by_space = isinstance(valid, Mapping)
     every = jnp.asarray(list(valid.values()) if by_space else valid, bool).all()

@@ -18,13 +18,9 @@ from symmerge_jax.typing import Array, Params
 class ScaledSimilarity(NamedTuple):
     """Inner products `[n, n]` of a space by the power of their use; norms; pair scales.
 
-    Attributes:
-      written: of what is written to the neurons, which scales with `s`.
-      read: of what is read from them, which scales with `1 / s`.
-      kept: of what is permuted only.
-      written_norm: `[n]` squared norms of what is written to the neurons of `b`.
-      read_norm: `[n]` squared norms of what is read from them.
-      pair_scale: scale of neuron `j` of `b` as the partner of neuron `i` of `a`.
+    What is written to the neurons scales with `s`, what is read from them with `1 / s`.
+    The squared norms `[n]` are those of `b`, and `pair_scale` is the scale of neuron
+    `j` of `b` as the partner of neuron `i` of `a`.
     """
 
     written: Array

@@ -60,7 +60,7 @@ def dual_potentials(cost: Array, perm: Array, *, maximize: bool = False) -> Dual
 
 
 def optimality_gap(cost: Array, perm: Array, *, maximize: bool = False) -> Array:
-    """Return how far an assignment may be from optimal: primal minus dual objective.
+    """Return how far assignments `[*N]` may be from optimal: primal minus dual objective.
 
     No permutation is better than `perm` by more than the gap, which is never negative.
     It is zero if and only if `perm` is optimal, to rounding: gaps up to `n * eps *
@@ -68,17 +68,9 @@ def optimality_gap(cost: Array, perm: Array, *, maximize: bool = False) -> Array
     solver: any potentials of `dual_potentials` give it.
 
     Args:
-      cost: `[*N, n, n]` finite costs.
-      perm: `[*N, n]` permutations, as `solve_lap` returns.
-      maximize: `cost` is a similarity and was maximised.
-
-    Returns:
-      `[*N]` gaps in units of the costs; NaN as for `dual_potentials`.
-
-    Raises:
-      TypeError: complex costs, or `perm` that is not of integers.
-      ValueError: shapes that do not fit or, eagerly, a `perm` that is no permutation or
-        a cost that is not finite.
+      cost: see `dual_potentials`.
+      perm: see `dual_potentials`.
+      maximize: see `dual_potentials`.
 
     Example:
       >>> import numpy as np

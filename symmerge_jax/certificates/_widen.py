@@ -35,15 +35,10 @@ _SCATTERS = {
 
 
 def widened(call: Callable[..., Any], *arguments: Any) -> Callable[..., Any] | None:
-    """Return the same function computed in float64.
+    """Return the same function computed in float64, traced for arguments like these.
 
-    Args:
-      call: a pure function of JAX, of trees of arrays.
-      *arguments: what it will be called with, or arrays like these.
-
-    Returns:
-      The function; None if the program holds something that is not known here, as
-      kernels written by hand.
+    None if the program holds something that is not known here, as kernels written by
+    hand.
     """
     closed, shapes = jax.make_jaxpr(lambda *xs: call(*xs), return_shape=True)(
         *arguments

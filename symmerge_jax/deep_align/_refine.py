@@ -33,17 +33,12 @@ time for them."""
 def refined(matcher: _matcher.Matcher, num_rounds: int) -> _matcher.Matcher:
     """Return a matcher whose similarities are refined by rounds of matching.
 
-    Equivariant as before. Positive scales are normalised away first.
+    Equivariant as before. Positive scales are normalised away first. Its variables have
+    one more entry "gains", `{space: [rounds, 4]}`.
 
     Args:
       matcher: gives the first similarities `Q_0`.
       num_rounds: number of rounds, at least 1.
-
-    Returns:
-      A matcher with one more entry "gains" in its variables, `{space: [rounds, 4]}`.
-
-    Raises:
-      ValueError: no round.
     """
     if num_rounds < 1:
         raise ValueError(f"num_rounds must be >= 1, got {num_rounds}.")

@@ -63,24 +63,18 @@ class SymmetrySpec:
         statistics: Sequence[str] | None = None,
         statistics_weight: float | int = 0.0,
     ) -> "SymmetrySpec":
-        """Build a spec from a tree with the structure of the parameters.
+        """Return the spec of a tree with the structure of the parameters.
 
         Args:
           axes: a tree like the parameters, or nested dicts with the same names, whose
             leaves are tuples with one `Axis` or None per array axis, for example
             `{"kernel": (Axis("in", -1), Axis("out")), "bias": ...}`. What is no
-            parameter (integers, random keys, None) may be left out.
+            parameter (integers, random keys, None) may be omitted.
           spaces: all spaces, inputs first, outputs last.
           statistics: names of the parameters that are statistics, or of the trees that
             hold them, "batch_stats" or "norm/mean"; None for what goes by the names of
             Flax and PyTorch: "batch_stats", "running_mean" and "running_var".
           statistics_weight: see the class.
-
-        Returns:
-          The validated spec.
-
-        Raises:
-          TypeError, ValueError: as listed in the class.
 
         Example:
           >>> spec = SymmetrySpec.create(
@@ -265,9 +259,6 @@ class SymmetrySpec:
 
         Args:
           params: parameters of one network, or anything with the same tree and shapes.
-
-        Returns:
-          Mapping from space name to its number of neurons.
 
         Raises:
           ValueError: missing or unknown parameter, wrong number of axes, or sizes that
