@@ -13,15 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import (
-    _base,
-    _data,
-    _finite,
-    _frame,
-    _options,
-    _projection,
-    _units,
-)
+from symmerge_jax.alignment import _base, _checks, _frame, _projection, _units
 from symmerge_jax.typing import Array, Key
 
 SIMILARITIES = ("inner_product", "correlation")
@@ -73,17 +65,17 @@ class ActivationMatching:
 
     def __post_init__(self):
         name = type(self).__name__
-        _options.check_name(name, "similarity", self.similarity, SIMILARITIES)
-        _options.check_name(name, "scales", self.scales, _options.SCALES)
-        _options.check_integer(name, "chunk_size", self.chunk_size, 1)
+        _checks.check_name(name, "similarity", self.similarity, SIMILARITIES)
+        _checks.check_name(name, "scales", self.scales, _checks.SCALES)
+        _checks.check_integer(name, "chunk_size", self.chunk_size, 1)
 
     def __call__(
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
         del key
         solver = type(self).__name__
-        _finite.check_problem(problem, solver)
-        features_fn = _data.check_features(problem, solver)
+        _checks.check_problem(problem, solver)
+        features_fn = _checks.check_features(problem, solver)
         problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
         element, scales_a, scales_b, valid = {}, {}, {}, {}
         before = after = 0.0
@@ -124,7 +116,7 @@ class ActivationMatching:
             num_iters=jnp.ones((), jnp.int32),
             start_objectives=objective[1:],
         )
-        return _finite.finish(result, valid, f"{solver}: features are not finite.")
+        return _checks.finish(result, valid, f"{solver}: features are not finite.")
 
 
 class _Units(NamedTuple):
@@ -165,7 +157,7 @@ def _stream(
     num_chunks, rest = divmod(num_samples, chunk_size)
 
     def features(start, size):
-        chunk = _data.slice_samples(problem.task.data, start, size)
+        chunk = _slice(problem.task.data, start, size)
         return _features(features_fn, problem, chunk)
 
     def update(total, start, size):
@@ -219,12 +211,19 @@ def _moments(a: Array, b: Array, units: _Units) -> _Moments:
     return _Moments(mean_a, mean_b, jnp.mean(a**2, 0), jnp.mean(b**2, 0), cov)
 
 
+def _slice(data, start: Array | int, size: int):
+    """Return the samples `start` to `start + size`."""
+    return jax.tree.map(
+        lambda leaf: jax.lax.dynamic_slice_in_dim(jnp.asarray(leaf), start, size), data
+    )
+
+
 def _refuse_features(features_fn, problem, name, chunk_size, solver) -> None:
     """Name the first sample at which the features of a space are not finite."""
     length = symmetry.num_rows(problem.task.data)
     for start in range(0, length, chunk_size):
         size = min(chunk_size, length - start)
-        chunk = _data.slice_samples(problem.task.data, start, size)
+        chunk = _slice(problem.task.data, start, size)
         for network in ("params_a", "params_b"):
             values = features_fn(getattr(problem, network), chunk)[name]
             finite = jnp.isfinite(values).reshape(size, -1).all(1)

@@ -17,9 +17,8 @@ import numpy as np
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import (
     _base,
-    _finite,
+    _checks,
     _frame,
-    _options,
     _projection,
     _similarity,
     _units,
@@ -85,9 +84,9 @@ class FrankWolfe:
 
     def __post_init__(self):
         name = type(self).__name__
-        _options.check_names(name, "starts", self.starts, STARTS)
-        _options.check_integer(name, "max_iters", self.max_iters, 1)
-        _options.check_number(name, "tolerance", self.tolerance)
+        _checks.check_names(name, "starts", self.starts, STARTS)
+        _checks.check_integer(name, "max_iters", self.max_iters, 1)
+        _checks.check_number(name, "tolerance", self.tolerance)
         if not self.starts:
             raise ValueError(f"{name} needs a start: name one of {STARTS} in `starts`.")
         if not self.tolerance >= 0:
@@ -97,7 +96,7 @@ class FrankWolfe:
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
         del key
-        _finite.check_problem(problem, type(self).__name__)
+        _checks.check_problem(problem, type(self).__name__)
         degree = _degree(problem.spec)
         problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
         starts = [self._start(name, problem) for name in self.starts]
@@ -120,7 +119,7 @@ class FrankWolfe:
             num_iters=best.num_steps,
             start_objectives=_units.restore(reached, unit),
         )
-        return _finite.finish(
+        return _checks.finish(
             result,
             jnp.all(jnp.isfinite(reached)),
             f"{type(self).__name__}: the distance of the networks is not finite.",

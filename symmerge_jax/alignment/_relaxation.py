@@ -5,13 +5,14 @@ signed permutations the set of matrices whose absolute values are dominated by o
 """
 
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from symmerge_jax import assignment, symmetry
 from symmerge_jax.typing import Array
 
 
 def relax(
-    similarity: Array,
+    similarity: Float[Array, "n n"],
     group: symmetry.Group,
     *,
     temperature: Array | float = 1.0,
@@ -19,7 +20,7 @@ def relax(
     gradient: str = "implicit",
     permute: bool = True,
     rescale: bool = True,
-) -> Array:
+) -> Float[Array, "n n"]:
     """Return the relaxed monomial matrix that fits a similarity best.
 
     Maximises `<Q, C> + temperature * entropy(Q)` over the hull of the group; a smooth

@@ -1,12 +1,13 @@
 """How alike the neurons of two networks are, read off their weights."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _units
+from symmerge_jax.alignment import _projection, _units
 from symmerge_jax.typing import Array, Params
 
 
@@ -16,7 +17,7 @@ def similarity(
     element: symmetry.GroupElement,
     spec: symmetry.SymmetrySpec,
     space: str,
-) -> Array:
+) -> Float[Array, "n n"]:
     """Return the inner products of the neurons of one space, all others being aligned.
 
     `C[i, j] = sum_W <row i of W_a, row j of (h.b)_W>` over every parameter `W` that
@@ -97,6 +98,18 @@ def compare(
     if not any(spec.match_weight(path) for path, _, _ in spec.uses(space, 0)):
         return turned, None
     return turned, inner_products(params_a, moved_b, spec, space, (0,), units)
+
+
+def best_monomial(
+    params_a: Params,
+    moved_b: Params,
+    spec: symmetry.SymmetrySpec,
+    space: symmetry.Space,
+    **options: Any,
+) -> symmetry.Monomial:
+    """Return the monomial of one space that fits its neurons best, see `project`."""
+    signed, unsigned = compare(params_a, moved_b, spec, space.name)
+    return _projection.project(signed, space.group, unsigned=unsigned, **options)
 
 
 def rows(

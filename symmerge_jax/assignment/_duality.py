@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import core
+from jaxtyping import Float
 
 from symmerge_jax.assignment import _matrices
 from symmerge_jax.typing import Array
@@ -28,8 +29,8 @@ class Duals(NamedTuple):
       columns: `[*N, n]` potentials of the columns.
     """
 
-    rows: Array
-    columns: Array
+    rows: Float[Array, "*N n"]
+    columns: Float[Array, "*N n"]
 
 
 def dual_potentials(cost: Array, perm: Array, *, maximize: bool = False) -> Duals:
@@ -59,8 +60,10 @@ def dual_potentials(cost: Array, perm: Array, *, maximize: bool = False) -> Dual
     return Duals(-rows, -columns) if maximize else Duals(rows, columns)
 
 
-def optimality_gap(cost: Array, perm: Array, *, maximize: bool = False) -> Array:
-    """Return how far assignments `[*N]` may be from optimal: primal minus dual objective.
+def optimality_gap(
+    cost: Array, perm: Array, *, maximize: bool = False
+) -> Float[Array, "*N"]:
+    """Return how far assignments `[*N]` may be from optimal: primal minus dual value.
 
     No permutation is better than `perm` by more than the gap, which is never negative.
     It is zero if and only if `perm` is optimal, to rounding: gaps up to `n * eps *

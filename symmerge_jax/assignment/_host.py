@@ -47,8 +47,9 @@ def callbacks(cost: Array, where: Array, maximize: bool) -> dict:
 
     def varying(callback):
         # Adds zero: tells `shard_map` that the result differs where the costs do.
-        zero = lambda c: (c[..., 0] > jnp.inf).astype(perm.dtype)  # noqa: E731
-        return lambda c, where: callback(c, where) + zero(c)
+        return lambda c, where: (
+            callback(c, where) + (c[..., 0] > jnp.inf).astype(perm.dtype)
+        )
 
     method = "broadcast_all"
     on_cpu = buffer_callback.buffer_callback(into_buffer, perm, vmap_method=method)

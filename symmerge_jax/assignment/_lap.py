@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import core
+from jaxtyping import Int32
 
 from symmerge_jax.assignment import _device, _host, _matrices
 from symmerge_jax.typing import Array
@@ -24,7 +25,7 @@ def solve_lap(
     maximize: bool = False,
     method: str = "auto",
     where: Array | None = None,
-) -> Array:
+) -> Int32[Array, "*N n"]:
     """Return the permutation of least total cost, for one matrix or a batch.
 
     Minimises `sum_i cost[i, perm[i]]` over all permutations, exactly. Works eagerly and

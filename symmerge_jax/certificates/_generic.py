@@ -47,7 +47,7 @@ def fresh(random: np.random.Generator, leaves: Mapping[Path, np.ndarray]) -> Lea
 def noise(
     random: np.random.Generator, leaves: Mapping[Path, np.ndarray], num_samples: int
 ) -> Leaves:
-    """Return numbers of size 0.5 to 1, bytes `[num_samples, *shape]` in units of 1 / 127.
+    """Return numbers of size 0.5 to 1, bytes `[num_samples, *shape]` in units of 1/127.
 
     They are to be scaled and added to weights; positive where no weight is negative.
     """

@@ -32,7 +32,7 @@ def read(
     inputs: Any,
     input_shape: Sequence[int] | None,
 ) -> Network:
-    """Take the arguments of a certificate apart; refuse those that exclude each other."""
+    """Take the arguments of a certificate apart; refuse what excludes each other."""
     spec = symmetry.spec_of(network)
     if inputs is not None and input_shape is not None:
         raise ValueError("Pass inputs or input_shape, not both.")

@@ -117,7 +117,7 @@ def follows(responses: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 def effect(changes: np.ndarray, allowed: np.ndarray, smooth: np.ndarray) -> Any:
-    """Return the largest change `[...]` of smooth outputs in units of their tolerance."""
+    """Return the largest change `[...]` of smooth outputs, in units of tolerance."""
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(changes > 0, changes / allowed, 0)
     return np.where(np.isfinite(changes) & smooth, share, 0).max(axis=-1, initial=0)

@@ -1,6 +1,6 @@
 """Where a spec is tried: generic weights and inputs, and what rounding does there.
 
-One compiled program runs the network moved by an element, with a parameter left out or
+One compiled program runs the network moved by an element, with a parameter held back or
 weights changed, and measures its outputs against those of the network as it stands.
 """
 

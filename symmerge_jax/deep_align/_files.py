@@ -74,7 +74,7 @@ class TrainedMatcher:
 
 
 def save_matcher(path: str | os.PathLike, trained: TrainedMatcher) -> None:
-    """Write a matcher to the folder `path`, whole or not at all, replacing an older one.
+    """Write a matcher to the folder `path`, whole or not at all; it replaces one there.
 
     Args:
       path: the folder; refused if it holds anything but a matcher.

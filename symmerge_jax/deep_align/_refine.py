@@ -1,7 +1,7 @@
 """Rounds of learned weight matching, which refine what a matcher has found.
 
 Weight matching compares neurons by their weights, and for that has to know which of the
-neurons around them belong together: it starts from some assignment and goes on in turns
+neurons around them belong together: it starts from some assignment and works in turns
 (Ainsworth et al. 2023, arXiv 2209.04836). Here the turns are part of the model. Every
 round relaxes the similarities so far, compares the weights in the light of them, and
 adds what it sees with learned weights, a few numbers per layer of any width:

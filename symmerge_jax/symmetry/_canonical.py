@@ -163,20 +163,28 @@ def _balanced_jvp(spec, dtype, tolerance, max_sweeps, primals, tangents):
             for name, scale in scales.items()
         }
         moved = _action.act(element, params, spec)
-        squares = lambda name, power: sum(  # noqa: E731
-            jnp.sum(rows**2, axis=1)
-            for rows in _unfold.unfold_uses(moved, spec, name, power)
-        )
+
+        def squares(name, power):
+            uses = _unfold.unfold_uses(moved, spec, name, power)
+            return sum(jnp.sum(rows**2, axis=1) for rows in uses)
+
         return {name: squares(name, 1) - squares(name, -1) for name in logs}
 
     zeros = jax.tree.map(jnp.zeros_like, scales)
     _, change = jax.jvp(functools.partial(excess, zeros), primals, tangents)
-    hessian = lambda v: jax.jvp(lambda x: excess(x, *primals), (zeros,), (v,))[1]  # noqa: E731
+
+    def hessian(v):
+        return jax.jvp(lambda x: excess(x, *primals), (zeros,), (v,))[1]
+
     total = sum(len(scale) for scale in scales.values())
     options = dict(tol=4 * float(jnp.finfo(dtype).eps), maxiter=4 * total + 20)
     # `cg` alone would make its first guess depend on `change`: not in reverse mode.
-    solve = lambda matvec, b: cg(matvec, b, **options)[0]  # noqa: E731
-    steps = jax.lax.custom_linear_solve(hessian, change, solve, symmetric=True)
+    steps = jax.lax.custom_linear_solve(
+        hessian,
+        change,
+        lambda matvec, b: cg(matvec, b, **options)[0],
+        symmetric=True,
+    )
     return scales, {name: -scale * steps[name] for name, scale in scales.items()}
 
 

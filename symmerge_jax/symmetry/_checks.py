@@ -1,7 +1,7 @@
 """The door of every verb: what must hold before networks are compared or moved.
 
 Networks come as any pytrees. Their parameters are compared by name; everything else
-(counters, random keys, functions) is carried along. What goes on to the solvers has
+(counters, random keys, functions) is carried along. What the solvers get has
 the containers of the first network and None in the place of what is no parameter.
 """
 
@@ -159,7 +159,7 @@ def check_networks(
         if any(axes) and 0 in leaves[path].shape:
             raise ValueError(
                 f"Parameter '{_tree.name(path)}' has shape {leaves[path].shape}: a"
-                " layer without neurons cannot be aligned; leave it out."
+                " layer without neurons cannot be aligned: omit it."
             )
     for name, params in named_params.items():
         if not _tree.is_traced(params):

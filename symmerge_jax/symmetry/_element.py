@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Shaped
 
 from symmerge_jax.symmetry import _axes, _spec
 from symmerge_jax.typing import Array, Key
@@ -27,7 +28,7 @@ class Monomial(NamedTuple):
 
 
 GroupElement = dict[str, Monomial]
-"""One `Monomial` per space; spaces that are left out are not moved."""
+"""One `Monomial` per space; spaces that it omits are not moved."""
 
 
 def identity(sizes: Mapping[str, int], dtype=jnp.float32) -> GroupElement:
@@ -94,7 +95,7 @@ def unit_scales(element: GroupElement, spec: _spec.SymmetrySpec) -> GroupElement
     }
 
 
-def as_matrix(monomial: Monomial) -> Array:
+def as_matrix(monomial: Monomial) -> Shaped[Array, "n n"]:
     """Return the matrix `[n, n]` of a monomial, `diag(scale) @ eye[perm]`."""
     return (
         monomial.scale[:, None]

@@ -38,7 +38,7 @@ class SymmetrySpec:
         and variances. They move with their neurons, but say little about which neurons
         do the same.
       statistics_weight: how much squared differences of statistics count where networks
-        are matched by their weights; 0 leaves them out, 1 makes them weights.
+        are matched by their weights; 0 ignores them, 1 makes them weights.
 
     Raises:
       TypeError: a leaf that is no tuple of `Axis` and None, or a space that is no
@@ -88,7 +88,7 @@ class SymmetrySpec:
         for path, leaf in leaves:
             if not is_axes(leaf):
                 hint = f": write ({leaf!r},)" if isinstance(leaf, Axis) else ""
-                hint = ": leave out what is no parameter" if leaf is None else hint
+                hint = ": omit what is no parameter" if leaf is None else hint
                 raise TypeError(
                     f"SymmetrySpec: '{_tree.name(path)}' must be a tuple with one Axis"
                     f" or None per array axis, got {leaf!r}{hint}."
@@ -283,7 +283,7 @@ class SymmetrySpec:
 
     def _sizes(self, params: Params, num_batch_axes: int) -> dict[str, int]:
         leaves = _tree.flatten(params)
-        # What is no parameter may be left out of the spec: it is carried along.
+        # What is no parameter may be missing in the spec: it is carried along.
         missing = [path for path, axes in self.axes if axes and path not in leaves]
         unknown = leaves.keys() - set(self.paths)
         if missing or any(_tree.is_parameter(leaves[path]) for path in unknown):
