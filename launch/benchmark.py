@@ -20,30 +20,42 @@ statistics  how much BatchNorm statistics should count in weight matching
 import      what `import symmerge_jax` adds to importing JAX and Flax
 """
 
-import importlib.util
 import json
 import pathlib
 
 from absl import flags
 
+from benchmarks import (
+    alignment,
+    assignment,
+    certificates,
+    classifiers,
+    damage,
+    deep_align,
+    imports,
+    machine,
+    metanets,
+    statistics,
+    zoo,
+)
 from experiments import harness
 from symmerge_jax import plots
 
 OUT = flags.DEFINE_string("out", None, "JSON file to write besides.")
 
 BENCHMARKS = {
-    "zoo": ("zoo", "run"),
-    "classifiers": ("classifiers", "run"),
-    "encode": ("metanets", "encode"),
-    "train": ("metanets", "train"),
-    "encoders": ("metanets", "encoders"),
-    "assignment": ("assignment", "run"),
-    "alignment": ("alignment", "run"),
-    "certificates": ("certificates", "run"),
-    "deep_align": ("deep_align", "run"),
-    "damage": ("damage", "run"),
-    "statistics": ("statistics", "run"),
-    "import": ("imports", "run"),
+    "zoo": zoo.run,
+    "classifiers": classifiers.run,
+    "encode": metanets.encode,
+    "train": metanets.train,
+    "encoders": metanets.encoders,
+    "assignment": assignment.run,
+    "alignment": alignment.run,
+    "certificates": certificates.run,
+    "deep_align": deep_align.run,
+    "damage": damage.run,
+    "statistics": statistics.run,
+    "import": imports.run,
 }
 
 
@@ -52,12 +64,10 @@ def main(argv):
         raise flags.Error(
             f"Name one benchmark of {sorted(BENCHMARKS)}, got {argv[1:]}."
         )
-    file, function = BENCHMARKS[argv[1]]
-    module = _load(file)
-    matmul_rates = _load("machine").matmul_rates
-    before = matmul_rates()
-    result = getattr(module, function)()
-    rates = {name: max(before[name], now) for name, now in matmul_rates().items()}
+    before = machine.matmul_rates()
+    result = BENCHMARKS[argv[1]]()
+    after = machine.matmul_rates()
+    rates = {name: max(before[name], now) for name, now in after.items()}
     record = {"benchmark": argv[1], **result, **rates}
     if reached := [name for name in result if name.endswith("gflops")]:
         record["share_of_peak"] = {
@@ -67,7 +77,7 @@ def main(argv):
     text = json.dumps(record, indent=2)
     print(text)  # noqa: T201
     if "table" in result:
-        print(_lines(result["table"]))  # noqa: T201
+        print(harness.to_text([_table(result["table"])]))  # noqa: T201
     if OUT.value:
         out = pathlib.Path(OUT.value)
         partial = out.with_name(out.name + ".part")
@@ -76,23 +86,19 @@ def main(argv):
         if "edges" in result:
             _draw(result["edges"], out.with_suffix(""))
         if "scaling" in result:
-            figure = plots.scaling_panels(module.panels(result["scaling"]), "seconds")
+            figure = plots.scaling_panels(
+                alignment.panels(result["scaling"]), "seconds"
+            )
             plots.save_figure(figure, out.with_suffix(""))
 
 
-def _lines(rows) -> str:
-    """Return a table with one line per row."""
-    columns = dict.fromkeys(name for row in rows for name in row)
-    table = [columns, *([row.get(name, "-") for name in columns] for row in rows)]
+def _table(rows) -> harness.Table:
+    """Return dicts as a table with one line for each."""
+    columns = [*dict.fromkeys(name for row in rows for name in row)]
     cells = [
-        [f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in line]
-        for line in table
+        [harness.to_cell(row.get(name, "-"), ".3g") for name in columns] for row in rows
     ]
-    widths = [max(12, 2 + max(map(len, column))) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "".join(f"{cell:>{n}}" for cell, n in zip(line, widths, strict=True))
-        for line in cells
-    )
+    return harness.Table("", columns, cells)
 
 
 def _draw(edges, path):
@@ -100,16 +106,6 @@ def _draw(edges, path):
     times = [row["ms_per_network"] for row in edges]
     line = {"encoder, D = 128": (sizes, times)}
     plots.save_figure(plots.scaling(line, "edges", "ms per network"), path)
-
-
-def _load(name: str):
-    path = pathlib.Path(__file__).parent / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", path)
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(f"No benchmark at '{path}'.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from absl import flags
 
 from experiments import harness
 from experiments.commands import canonicalize
-from experiments.train import autoencode
 
 WEIGHTS = flags.DEFINE_string(
     "weights", None, "File to read: safetensors, npz or torch."
@@ -55,7 +54,7 @@ def main(argv):
         architecture=ARCHITECTURE.value,
         key=KEY.value,
     )
-    print(autoencode.table(report))  # noqa: T201
+    print(harness.to_text([harness.measures("", report)]))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of a finished run; by default that of the config."
 )
 flags.register_validator(
-    "workdir", lambda value: value != "", "is empty: give a folder, or leave it away"
+    "workdir", lambda value: value != "", "is empty: give a folder, or omit it"
 )
 
 
@@ -36,6 +36,7 @@ def main(argv):
     config = CONFIG.value if CONFIG.name else CONFIG.override(trained)
     results = harness.evaluate(experiment, workdir, config)
     print(harness.to_text(experiment.tables(results)))  # noqa: T201
+    print(f"figures and results are in {workdir}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from absl import flags
 
 from experiments import harness
 from experiments.commands import merge
-from experiments.train import autoencode
 
 OUT = flags.DEFINE_string("out", None, ".safetensors or .npz for the merged network.")
 ALIGNED_DIR = flags.DEFINE_string(
@@ -65,7 +64,7 @@ def main(argv):
         data_dir=DATA_DIR.value,
         seed=SEED.value or 0,
     )
-    print(autoencode.table(report))  # noqa: T201
+    print(harness.to_text([harness.measures("", report)]))  # noqa: T201
 
 
 if __name__ == "__main__":

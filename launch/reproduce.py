@@ -7,8 +7,8 @@ python launch/reproduce.py --config=launch/configs/paper_cpu.py --workdir=runs/p
 python launch/reproduce.py --config=launch/configs/paper_gpu.py --workdir=runs/gpu \
     --time_limit=9m
 
-It goes on where it was stopped. Code 3 says that the time limit came and stages are
-left; the same command again makes them.
+The same command resumes a run that was stopped. Code 3 says that the time limit came
+and stages are left.
 """
 
 import shlex
@@ -26,7 +26,7 @@ LIST = flags.DEFINE_bool("list", False, "Show what there is of each stage.")
 REPORT = flags.DEFINE_bool("report", False, "Write the report of what there is.")
 LIMIT = flags.DEFINE_string("time_limit", None, "Stop cleanly after, e.g., 9m, 540s.")
 flags.register_validator(
-    "workdir", lambda value: value != "", "is empty: give a folder, or leave it away"
+    "workdir", lambda value: value != "", "is empty: give a folder, or omit it"
 )
 flags.mark_flags_as_required(["config", "workdir"])
 
@@ -39,7 +39,7 @@ def main(argv):
     if (LIST.value or REPORT.value) and (ONLY.value or REDO.value or LIMIT.value):
         raise flags.Error(
             "--only, --redo and --time_limit have no effect with --list and --report:"
-            " leave them away."
+            " omit them."
         )
     overrides = [f"--config.{text}" for text in flags.FLAGS.config_override]
     words = [f"--config={flags.FLAGS.config}", *overrides, f"--workdir={workdir}"]

@@ -16,7 +16,7 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; by default runs/ and the config's name."
 )
 flags.register_validator(
-    "workdir", lambda value: value != "", "is empty: give a folder, or leave it away"
+    "workdir", lambda value: value != "", "is empty: give a folder, or omit it"
 )
 
 

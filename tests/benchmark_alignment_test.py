@@ -1,33 +1,13 @@
 """The numpy loop that the benchmark of alignments compares with is no straw man."""
 
-import importlib.util
-import pathlib
-
 import jax
 import numpy as np
 import pytest
 
+from benchmarks import alignment as benchmark, reference_matching as reference
 from symmerge_jax import alignment, networks, plots, symmetry
 
-FOLDER = pathlib.Path(__file__).parents[1] / "launch" / "benchmarks"
 NETWORK = networks.mlp((3, 6, 5, 2), "tanh")
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def reference():
-    return load("reference_matching")
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    return load("alignment")
 
 
 def gaussian(seed):
@@ -38,7 +18,7 @@ def gaussian(seed):
     )
 
 
-def test_reference_moves_like_act(reference, key):
+def test_reference_moves_like_act(key):
     params = gaussian(0)
     element = symmetry.sample(key, NETWORK.spec, NETWORK.spec.sizes(params))
     pairs = [tuple(map(np.asarray, element[f"hidden_{i}"])) for i in range(2)]
@@ -49,7 +29,7 @@ def test_reference_moves_like_act(reference, key):
 
 @pytest.mark.parametrize("start", ["identity", "outward"])
 @pytest.mark.slow
-def test_reference_does_the_same_search(reference, start):
+def test_reference_does_the_same_search(start):
     for seed in range(3):
         a, b = gaussian(2 * seed), gaussian(2 * seed + 1)
         layers = [reference.to_layers(params) for params in (a, b)]
@@ -69,7 +49,7 @@ def test_reference_does_the_same_search(reference, start):
         np.testing.assert_allclose(ours.objective[-1], squares - 2 * gain, rtol=1e-5)
 
 
-def test_reference_keeps_the_best_start(reference):
+def test_reference_keeps_the_best_start():
     layers = [reference.to_layers(gaussian(seed)) for seed in range(2)]
     generator = np.random.default_rng(0)
     starts = [
@@ -82,7 +62,7 @@ def test_reference_keeps_the_best_start(reference):
 
 
 @pytest.mark.slow
-def test_small_parts_of_the_benchmark(benchmark):
+def test_small_parts_of_the_benchmark():
     found = benchmark.mlp((5, 8, 8, 3), num_trials=2)
     assert found["outward_recovered"] == 1
     assert found["ratio_to_reference"] > 0
@@ -93,7 +73,7 @@ def test_small_parts_of_the_benchmark(benchmark):
     assert found["best_of_10"] == 1
 
 
-def test_scaling_is_drawn(benchmark):
+def test_scaling_is_drawn():
     rows = [{"num_pairs": n, "seconds": 0.1 * n} for n in (1, 8)]
     widths = [
         {"width": n, "seconds": 1e-6 * n**3, "lap_seconds": 1e-7 * n**3}
@@ -106,7 +86,7 @@ def test_scaling_is_drawn(benchmark):
 
 
 @pytest.mark.slow
-def test_recovery_and_speed_on_real_inrs(benchmark, data_dir, monkeypatch):
+def test_recovery_and_speed_on_real_inrs(data_dir, monkeypatch):
     monkeypatch.setattr(benchmark, "ORBITS", {"PD": (True, True)})
     inr, others = benchmark._real_inrs()
     found = benchmark.recovery(inr, jax.tree.map(lambda x: x[:2], others), 4)

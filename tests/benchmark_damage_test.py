@@ -1,12 +1,9 @@
 """Whatever happens to a file that is written, it is never read as something else."""
 
-import pathlib
-import runpy
-
 import pytest
 
-PATH = pathlib.Path(__file__).parents[1] / "launch" / "benchmarks" / "damage.py"
-DAMAGE = runpy.run_path(str(PATH))
+from benchmarks import damage
+
 QUICK = ("safetensors", "npz", "zoo")
 
 
@@ -14,11 +11,11 @@ QUICK = ("safetensors", "npz", "zoo")
     "kind",
     [
         pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.slow)
-        for kind in DAMAGE["KINDS"]
+        for kind in damage.KINDS
     ],
 )
 def test_no_damage_is_silent(kind):
-    counts = DAMAGE["examine"](kind, num_flips=150, num_cuts=100)
+    counts = damage.examine(kind, num_flips=150, num_cuts=100)
     assert counts["silent"] == counts["unclear"] == 0, counts["examples"]
     assert counts["refused"] + counts["equal"] == 250
     assert counts["refused"] > 150 or kind == "zoo part"
@@ -26,5 +23,5 @@ def test_no_damage_is_silent(kind):
 
 def test_the_measure_is_not_blind(monkeypatch):
     monkeypatch.setattr("symmerge_jax.files._safetensors._compare", lambda *_: None)
-    counts = DAMAGE["examine"]("safetensors", num_flips=30, num_cuts=0)
+    counts = damage.examine("safetensors", num_flips=30, num_cuts=0)
     assert counts["silent"] > 0 and "changed: silent" in counts["examples"][0]

@@ -1,22 +1,14 @@
 """The benchmark of learned aligners times what it says."""
 
-import importlib.util
-import pathlib
-
 import jax
 import pytest
 
+from benchmarks import deep_align as module
 from symmerge_jax import alignment, deep_align
-
-PATH = pathlib.Path(__file__).parents[1] / "launch" / "benchmarks" / "deep_align.py"
 
 
 @pytest.fixture
 def benchmark(monkeypatch):
-    spec = importlib.util.spec_from_file_location("benchmark_deep_align", PATH)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     monkeypatch.setattr(module, "BATCH_SIZES", (2,))
     monkeypatch.setattr(module, "NUM_SWEEPS", (0,))
     monkeypatch.setattr(module, "NETWORKS", {"3-4-2": (3, 4, 2)})

@@ -13,7 +13,6 @@ scaling    time against the number of pairs and against the width
 import functools
 import os
 import pathlib
-import runpy
 import statistics
 import time
 from typing import Any
@@ -22,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import reference_matching
 from symmerge_jax import alignment, assignment, networks, symmetry, zoo
 
 NUM_PAIRS = 512
@@ -29,10 +29,6 @@ NUM_ZOO = 10
 ORBITS = {"P": (True, False), "D": (False, True), "PD": (True, True)}
 PUBLISHED_MLP_SECONDS = 1.23
 PUBLISHED_RESIDUAL = "3 of 50"
-
-_REFERENCE = runpy.run_path(
-    str(pathlib.Path(__file__).with_name("reference_matching.py"))
-)
 
 
 def run(num_pairs: int = NUM_PAIRS) -> dict[str, Any]:
@@ -124,14 +120,14 @@ def pairs(inr, num_pairs: int, *, num_starts: int = 10) -> dict[str, Any]:
         gains, sweeps = [], 0
         for a, b in zip(*layers, strict=True):
             starts = [
-                _REFERENCE["outward"](a, b, signed=True),
-                _REFERENCE["identity"](a),
+                reference_matching.outward(a, b, signed=True),
+                reference_matching.identity(a),
                 *(
-                    _REFERENCE["random_start"](generator, a, signed=True)
+                    reference_matching.random_start(generator, a, signed=True)
                     for _ in range(num_starts - 2)
                 ),
             ]
-            _, gain, count = _REFERENCE["match"](a, b, starts, signed=True)
+            _, gain, count = reference_matching.match(a, b, starts, signed=True)
             gains.append(gain)
             sweeps += count
         return gains, sweeps
@@ -221,8 +217,8 @@ def mlp(layer_sizes=(784, 512, 512, 512, 10), *, num_trials: int = 5) -> dict[st
         a, b = (_layers(jax.device_get(params)) for params in pair)
         start = time.perf_counter()
         order = np.random.default_rng(0)
-        starts = [_REFERENCE["identity"](a)]
-        _REFERENCE["match"](a, b, starts, signed=False, order=order)
+        starts = [reference_matching.identity(a)]
+        reference_matching.match(a, b, starts, signed=False, order=order)
         times.append(time.perf_counter() - start)
     found["reference_seconds"] = statistics.median(times)
     found["ratio_to_reference"] = found["reference_seconds"] / found["outward_seconds"]
@@ -424,7 +420,7 @@ def _gaussian(network, key):
 
 
 def _layers(params):
-    return _REFERENCE["to_layers"](params)
+    return reference_matching.to_layers(params)
 
 
 def _median(fn, *args, repeats=5):

@@ -6,8 +6,6 @@ Right specs come with networks as they are met: dead neurons, zero biases, weigh
 any size and type, and models that compute in float32 or bfloat16.
 """
 
-import pathlib
-import runpy
 import time
 from typing import Any
 
@@ -15,11 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import certificate_cases, certificate_mistakes
 from symmerge_jax import certificates, networks, symmetry
-
-_HERE = pathlib.Path(__file__)
-CASES: Any = runpy.run_path(str(_HERE.with_name("certificate_cases.py")))
-MISTAKES: Any = runpy.run_path(str(_HERE.with_name("certificate_mistakes.py")))
 
 
 def run(num_wrong: int = 16, num_seeds: int = 2) -> dict[str, Any]:
@@ -41,16 +36,16 @@ def run(num_wrong: int = 16, num_seeds: int = 2) -> dict[str, Any]:
 def wrong_specs(num_wrong: int, names: Any = None) -> dict[str, Any]:
     """Try wrong specs of the named networks, all by default."""
     random = np.random.default_rng(0)
-    cases = CASES["cases"]()
+    cases = certificate_cases.cases()
     count = {"wrong_specs": 0, "wrong_calls": 0, "refused": 0, "not_tested": 0}
     passed = []
     for case in [cases[name] for name in names or cases]:
-        mutations = list(MISTAKES["mutations"](case.spec))
+        mutations = list(certificate_mistakes.mutations(case.spec))
         found = 0
         for index in random.permutation(len(mutations)):
             what, fields = mutations[index]
-            spec = MISTAKES["build"](fields, case.draw(random))
-            if spec is None or MISTAKES["is_true"](case, spec):
+            spec = certificate_mistakes.build(fields, case.draw(random))
+            if spec is None or certificate_mistakes.is_true(case, spec):
                 continue
             count["wrong_specs"] += 1
             for given, options in _ways(case, random):
@@ -64,8 +59,8 @@ def wrong_specs(num_wrong: int, names: Any = None) -> dict[str, Any]:
             if found == num_wrong:
                 break
     if names is None:
-        case = CASES["transposed_flatten"]()
-        assert not MISTAKES["is_true"](case, case.spec)
+        case = certificate_cases.transposed_flatten()
+        assert not certificate_mistakes.is_true(case, case.spec)
         count["wrong_specs"] += 1
         for given, options in _ways(case, random):
             verdict = _try_wrong(case, case.spec, random, options)
@@ -79,7 +74,7 @@ def wrong_specs(num_wrong: int, names: Any = None) -> dict[str, Any]:
 
 def right_specs(num_seeds: int, names: Any = None) -> dict[str, Any]:
     """Try right specs of the named networks, all by default."""
-    cases = CASES["cases"]()
+    cases = certificate_cases.cases()
     refused, number = [], 0
     for case in [cases[name] for name in names or cases]:
         for kind, change in CHANGES.items():

@@ -85,7 +85,7 @@ def examine(name: str, num_flips: int, num_cuts: int, seed: int = 0) -> dict[str
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Leave out the warnings of parts that are made again."""
-    logger = logging.getLogger("absl")
+    logger = logging.getLogger("symmerge_jax")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:

@@ -26,11 +26,11 @@ def get_config(variant: str):
         config.architecture.hidden_sizes = (512, 512, 512)
     else:
         config.training.batch_size = 100
-        config.sinkhorn_rebasin.update(batch_size=100, eval_size=500)
+        config.sinkhorn.update(batch_size=100, eval_size=500)
         config.straight_through.update(batch_size=100, eval_size=500)
     if variant == "mnist_512":
         often = {"eval_size": 500, "eval_every": 10}
-        config.sinkhorn_rebasin.update(cost="random_lambda", learning_rate=0.1, **often)
+        config.sinkhorn.update(cost="random_lambda", learning_rate=0.1, **often)
         config.straight_through.update(num_steps=1000, learning_rate=0.01, **often)
     if variant == "mnist_narrow":
         config.architecture.hidden_sizes = (400, 200, 100)
@@ -44,7 +44,7 @@ def get_config(variant: str):
         config.training.num_epochs = 3
         config.num_points = 3
         config.log_every = config.checkpoint_every = 2
-        config.weight_matching.num_random_starts = 1
-        for group in (config.sinkhorn_rebasin, config.straight_through):
+        config.matching_best.num_random_starts = 1
+        for group in (config.sinkhorn, config.straight_through):
             group.num_steps = group.eval_every = 2
     return config

@@ -16,15 +16,15 @@ from experiments.train import autoencode, autoencode_classifiers, predict
 EXPERIMENTS: dict[str, harness.Experiment] = {
     experiment.name: experiment
     for experiment in (
-        harness.legacy(autoencode),
-        harness.legacy(autoencode_classifiers),
+        autoencode.EXPERIMENT,
+        autoencode_classifiers.EXPERIMENT,
         harness.legacy(deep_align),
         harness.legacy(failure_mode),
         harness.legacy(interpolate),
         harness.legacy(map_latents),
-        harness.legacy(merge_cnns),
-        harness.legacy(merge_mlps),
-        harness.legacy(predict),
+        merge_cnns.EXPERIMENT,
+        merge_mlps.EXPERIMENT,
+        predict.EXPERIMENT,
     )
 }
 """Every experiment that `launch/train.py` runs, by `config.experiment`."""

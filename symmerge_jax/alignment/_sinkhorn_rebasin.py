@@ -8,7 +8,7 @@ loss can be minimised as well as a distance. Signs are relaxed as described in `
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -105,10 +105,10 @@ class SinkhornRebasin(_search.GradientSearch):
     def _plan(self, key, given, problem, eval_data) -> _search.Plan:
         optimizer = optax.adam(self.learning_rate)
         spec, unit = problem.spec, _base.unit_of(problem)
+        loss_fn: Any = problem.task.loss_fn
 
         def loss_between(moved, lam, data) -> Array:
-            params = merging.interpolate(problem.params_a, moved, lam)
-            return problem.task.loss_fn(params, data)
+            return loss_fn(merging.interpolate(problem.params_a, moved, lam), data)
 
         def relaxed_cost(similarities, temperature, key) -> Array:
             matrices = self._relax(similarities, spec, temperature)

@@ -6,7 +6,7 @@ follow the gradient of the loss at the midpoint as if there were no matching bet
 """
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +67,7 @@ class StraightThrough(_search.GradientSearch):
             )
 
     def _plan(self, key, given, problem, eval_data) -> _search.Plan:
-        loss_fn = given.task.loss_fn
+        loss_fn: Any = given.task.loss_fn
         init = self.init
         if init == "weight_matching":
             init = _weight_matching.WeightMatching(

@@ -7,9 +7,17 @@ from symmerge_jax.plots._images import image_rows
 from symmerge_jax.plots._interpolation import mean_curves
 from symmerge_jax.plots._latents import map_panels
 from symmerge_jax.plots._scatter import versus
-from symmerge_jax.plots._style import new_figure, save_figure, styled
+from symmerge_jax.plots._style import (
+    COLORS,
+    Style,
+    new_figure,
+    save_figure,
+    styled,
+)
 
 __all__ = [
+    "COLORS",
+    "Style",
     "confusion_matrix",
     "distance_panels",
     "image_rows",

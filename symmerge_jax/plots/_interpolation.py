@@ -20,14 +20,13 @@ def mean_curves(
     names: Sequence[str] | None = None,
     num_columns: int = 3,
     markers: bool = False,
-    dashed: Collection[str] | None = None,
+    styles: Mapping[str, _style.Style] | None = None,
     log_scale: Collection[str] = (),
 ) -> "Figure":
     """Draw mean curves with bands of one error around them, a line for each method.
 
-    A method looks the same in all panels and figures: its label gives it a colour and
-    one of three dash patterns, so that lines that lie on each other can be told apart
-    (`METHOD_STYLES`; others are told apart by their place). One legend serves all.
+    A method looks the same in all panels: a colour, and one of three dash patterns, so
+    that lines that lie on each other can be told apart. One legend serves all panels.
 
     Args:
       panels: by title, ``(x [T], mean [T], error [T])`` of every method by name; an
@@ -39,8 +38,7 @@ def mean_curves(
         for the same colours in several figures; those of ``panels`` if None.
       num_columns: panels side by side, at most.
       markers: mark the points, for curves of few points.
-      dashed: the methods that are dashed, all others being solid; None for the usual
-        patterns.
+      styles: how methods are drawn, by name; others get the colours that are left.
       log_scale: titles of the panels with a logarithmic axis.
 
     Returns:
@@ -48,7 +46,7 @@ def mean_curves(
 
     Raises:
       ValueError: for no panels, a panel without lines, arrays that do not fit, a method
-        that is not in ``names``, or an unknown name in ``dashed`` or ``log_scale``.
+        that is not in ``names``, or an unknown title in ``log_scale``.
     """
     if not panels or not all(panels.values()):
         raise ValueError("there is nothing to draw: no panels, or an empty one")
@@ -56,16 +54,9 @@ def mean_curves(
     names = drawn if names is None else list(names)
     if unknown := [name for name in drawn if name not in names]:
         raise ValueError(f"names has no {unknown[0]!r}, which a panel draws")
-    if unknown := set(dashed or ()) - set(names):
-        raise ValueError(f"dashed names no method: {', '.join(sorted(unknown))}")
     if unknown := set(log_scale) - set(panels):
         raise ValueError(f"log_scale names no panel: {', '.join(sorted(unknown))}")
-    styles = _style.method_styles(names)
-    if dashed is not None:
-        styles = {
-            name: (color, int(name in dashed), marker)
-            for name, (color, _, marker) in styles.items()
-        }
+    looks = _style.assign_styles(names, styles)
     num_columns = min(num_columns, len(panels))
     num_rows = -(-len(panels) // num_columns)
     width = _style.COLUMN_WIDTH if num_columns == 1 else _style.TEXT_WIDTH
@@ -84,7 +75,7 @@ def mean_curves(
     handles = {}
     for axis, (title, lines) in zip(axes.flat, panels.items(), strict=False):
         for name, curve in lines.items():
-            handles[name] = _draw(axis, name, curve, styles[name], markers)
+            handles[name] = _draw(axis, name, curve, looks[name], markers)
         axis.set_title(title)
         if title in log_scale:
             axis.set_yscale("log")
@@ -105,7 +96,7 @@ def mean_curves(
     return figure
 
 
-def _draw(axis, name: str, curve: tuple, style: tuple[str, int, str], markers: bool):
+def _draw(axis, name: str, curve: tuple, style: _style.Style, markers: bool):
     x, mean, error = (np.asarray(part, float) for part in curve)
     if x.ndim != 1 or not x.shape == mean.shape == error.shape:
         raise ValueError(

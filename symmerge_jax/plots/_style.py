@@ -8,8 +8,8 @@ plain ``matplotlib.figure.Figure`` objects: no ``pyplot``, no global state, no d
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ParamSpec
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
 from symmerge_jax import files
 
@@ -37,62 +37,20 @@ COLUMN_WIDTH = 3.3
 TEXT_WIDTH = 6.75
 """Inches, of both columns."""
 
-_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLACK, _BROWN, _GREY, _VIOLET = (
-    COLORS
-)
-METHOD_STYLES = {
-    "naive": (_GREY, 0),
-    "balanced scales": (_GREY, 1),
-    "mean of the members": (_BLACK, 1),
-    "matching P (published)": (_SKY, 0),
-    "weight matching (published)": (_SKY, 0),
-    "matching PD (published)": (_SKY, 1),
-    "matching P + scale": (_SKY, 1),
-    "matching P + sign": (_SKY, 1),
-    "matching D (published)": (_SKY, 2),
-    "matching PD, best start": (_BLUE, 0),
-    "matching P + scale, best start": (_BLUE, 0),
-    "matching P + sign, best start": (_BLUE, 0),
-    "weight matching (scales, best start)": (_BLUE, 0),
-    "each to the mean (MergeMany)": (_BLUE, 0),
-    "matching P, best start": (_BLUE, 2),
-    "common reference (Universe)": (_BLUE, 1),
-    "closed form": (_GREEN, 0),
-    "template": (_ORANGE, 0),
-    "template of the autoencoder": (_ORANGE, 0),
-    "decoded weights": (_VERMILION, 0),
-    "decoded latents": (_VERMILION, 1),
-    "activation matching": (_PURPLE, 0),
-    "Sinkhorn re-basin": (_VIOLET, 0),
-    "straight-through": (_BROWN, 0),
-    "Frank-Wolfe": (_BLACK, 0),
-    "Deep-Align": (_VERMILION, 0),
-    "Deep-Align + sweeps": (_VERMILION, 1),
-    "Deep-Align + matching P, best start": (_VERMILION, 2),
-    "Deep-Align + matching P + scale, best start": (_VERMILION, 2),
-    "Deep-Align + matching P + sign, best start": (_VERMILION, 2),
-    "ours": (_GREEN, 0),
-    "ours + sweeps": (_GREEN, 1),
-    "ours + matching P, best start": (_GREEN, 2),
-    "ours + matching P + scale, best start": (_GREEN, 2),
-    "ours + matching P + sign, best start": (_GREEN, 2),
-    "matching P (published) + Sinkhorn": (_VIOLET, 1),
-    "Deep-Align + Sinkhorn": (_ORANGE, 1),
-    "ours + Sinkhorn": (_BLACK, 1),
-}
-"""Colour and dash pattern of each method by its label, the same in all figures: the
-colour tells the idea, the dashes its variant."""
 
-ENCODER_COLORS = {
-    "ScaleGMN": _VERMILION,
-    "ScaleGMN without canonicaliser": _BROWN,
-    "GMN, permutations only": _BLACK,
-    "Neural Graphs": _PURPLE,
-    "Neural Graphs with random twins": _ORANGE,
-    "Relational transformer": _VIOLET,
-}
-"""Colour of each encoder by its label, also of what it decodes: "decoded weights
-(ScaleGMN)" has the dashes of "decoded weights"."""
+class Style(NamedTuple):
+    """How a line is drawn.
+
+    Attributes:
+      color: a colour of matplotlib, as one of `COLORS`.
+      dash: number of one of `DASHES`: 0 is solid.
+      marker: of points; None for one by the place in the legend.
+    """
+
+    color: str
+    dash: int = 0
+    marker: str | None = None
+
 
 _SETTINGS: Any = {
     "font.size": 8,
@@ -120,39 +78,30 @@ _SETTINGS: Any = {
 }
 
 
-def method_styles(names: Iterable[str]) -> dict[str, tuple[str, int, str]]:
-    """Return how methods are drawn: the known ones the same in every figure.
+def assign_styles(
+    names: Iterable[str], given: Mapping[str, Style] | None = None
+) -> dict[str, Style]:
+    """Return how lines are drawn: as is given, others in the colours that are left.
 
     Args:
-      names: labels; those that neither `METHOD_STYLES` nor `ENCODER_COLORS` knows get,
-        in this order, the colours that are left.
+      names: of lines, in the order of the legend.
+      given: styles of some of them.
 
     Returns:
-      By label the colour, the number of one of `DASHES`, and the marker.
+      By name the style, with a marker.
     """
-    names = list(names)
-    known = {name: style for name in names if (style := _known_style(name)) is not None}
-    taken = {color for color, _ in known.values()}
+    names, given = list(names), given or {}
+    taken = {given[name].color for name in names if name in given}
     others = [color for color in COLORS if color not in taken] or list(COLORS)
     styles, place = {}, 0
     for index, name in enumerate(names):
-        if name in known:
-            color, dash = known[name]
-        else:
-            color, dash = others[place % len(others)], place % len(DASHES)
+        style = given.get(name)
+        if style is None:
+            style = Style(others[place % len(others)], place % len(DASHES))
             place += 1
-        styles[name] = (color, dash, MARKERS[index % len(MARKERS)])
+        marker = style.marker or MARKERS[index % len(MARKERS)]
+        styles[name] = style._replace(marker=marker)
     return styles
-
-
-def _known_style(name: str) -> tuple[str, int] | None:
-    """Return colour and dashes of a method, an encoder, or a method with an encoder."""
-    if name in ENCODER_COLORS:
-        return ENCODER_COLORS[name], 0
-    method, _, encoder = name.removesuffix(")").partition(" (")
-    if method in METHOD_STYLES and encoder in ENCODER_COLORS:
-        return ENCODER_COLORS[encoder], METHOD_STYLES[method][1]
-    return METHOD_STYLES.get(name)
 
 
 def legend_columns(labels: Iterable[str], width: float) -> int:
@@ -197,8 +146,12 @@ def styled(draw: Callable[P, "Figure"]) -> Callable[P, "Figure"]:
 
     @functools.wraps(draw)
     def draw_in_style(*args: P.args, **kwargs: P.kwargs) -> "Figure":
-        import matplotlib
-
+        try:
+            import matplotlib
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "Figures need matplotlib: pip install 'symmerge_jax[plots]'."
+            ) from error
         with matplotlib.rc_context(_SETTINGS):
             return draw(*args, **kwargs)
 
@@ -232,4 +185,4 @@ def save_figure(figure: "Figure", path: str | pathlib.Path) -> pathlib.Path:
 
 
 _METADATA: Any = {".png": {"Software": None}, ".pdf": {"CreationDate": None}}
-"""What would differ from one file to the next, left away, by ending."""
+"""What would differ from one file to the next, omitted, by ending."""

@@ -2,13 +2,13 @@
 
 import concurrent.futures
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from symmerge_jax import files, symmetry
 from symmerge_jax.typing import Params
@@ -151,7 +151,7 @@ class Parts:
                 raise ValueError(f"'{file}' has no checksum.")
             return chunk
         except ValueError as error:
-            logging.warning("%s It is made again.", error)
+            logging.getLogger(__name__).warning("%s It is made again.", error)
             return None
 
     def save(self, start, chunk):

@@ -192,8 +192,13 @@ def _both_splits(source, data_dir):
 
 
 def _load_digits():
-    from sklearn import datasets
-
+    try:
+        from sklearn import datasets
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "The digits are those of scikit-learn: pip install"
+            " 'symmerge_jax[experiments]'."
+        ) from error
     pixels, labels = datasets.load_digits(return_X_y=True)
     images = np.asarray(pixels, np.float32).reshape(-1, 8, 8) / np.float32(16)
     return ImageSet(images, np.asarray(labels, np.int32), "digits/all")

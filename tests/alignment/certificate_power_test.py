@@ -1,17 +1,14 @@
 """A certificate that passes could have failed, and true symmetries are not refused."""
 
-import importlib.util
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import certificates as benchmarks
 from symmerge_jax import certificates, networks, symmetry
 from symmerge_jax.symmetry import Axis, Group, Space, SymmetrySpec
 
-ROOT = pathlib.Path(__file__).parents[2]
 MLP = networks.mlp((4, 6, 3), "relu")
 SPACES = [
     Space("in", Group.TRIVIAL),
@@ -319,13 +316,8 @@ def test_without_compilation():
 
 @pytest.fixture
 def benchmark():
-    path = ROOT / "launch" / "benchmarks" / "certificates.py"
-    spec = importlib.util.spec_from_file_location("benchmark_certificates", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     with jax.numpy_rank_promotion("allow"):  # its networks are as users write them
-        yield module
+        yield benchmarks
 
 
 @pytest.mark.slow

@@ -121,11 +121,16 @@ def test_other_networks_are_all_held_out(known, tmp_path):
     assert found["other_width"].architecture["layer_sizes"] == sizes
 
 
+def batches_of(config, seed, population):
+    job = _align_training.make_job(config, "ours", population)
+    return job.batches(seed, config.ours.batch_size)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_batches_pair_each_training_network_with_another(kind, known):
     config, population = known[kind]
     rows = population.parts["train"]
-    batch_fn = _align_training.make_batches(config, "ours", 0, population)
+    batch_fn = batches_of(config, 0, population)
     firsts, seconds = [], []
     for step in range(len(rows) // 4):
         batch = batch_fn(step)
@@ -139,14 +144,14 @@ def test_batches_pair_each_training_network_with_another(kind, known):
             wanted = population.own["targets"][first[:, None], where]
             np.testing.assert_array_equal(data["targets"], wanted)
         else:
-            assert data["labels"].shape == (4, 6)
+            assert data["targets"].shape == (4, 6)
         assert data["inputs"].shape == (4, 6, *population.network.input_shape)
         firsts.extend(first)
         seconds.extend(second)
     assert sorted(firsts) == list(rows) and set(seconds) <= set(rows)
-    again = _align_training.make_batches(config, "ours", 0, population)(0)
+    again = batches_of(config, 0, population)(0)
     jax.tree.map(np.testing.assert_array_equal, again, batch_fn(0))
-    other = _align_training.make_batches(config, "ours", 1, population)(0)
+    other = batches_of(config, 1, population)(0)
     assert (rows_of(population, other["a"]) != rows_of(population, again["a"])).any()
 
 
@@ -154,10 +159,7 @@ def test_a_network_alone_with_its_image_is_its_own_partner(known):
     config, population = known["siren"]
     rows = np.array([0, 3, 6, 9, 12, 13])
     lonely = population._replace(parts={"train": rows})
-    batches = [
-        _align_training.make_batches(config, "ours", 0, lonely)(step)
-        for step in range(6)
-    ]
+    batches = [batches_of(config, 0, lonely)(step) for step in range(6)]
     first, second = (
         np.concatenate([rows_of(lonely, batch[name]) for batch in batches])
         for name in ("a", "b")
@@ -244,16 +246,16 @@ def test_the_loss_is_the_weighted_sum_and_training_lowers_it(known):
     config.ours.losses.update(supervised=2.0, alignment=0.5, task=0.25)
     config.ours.batch_size = 12
     matcher = _align_training.make_matcher(config, "ours", population)
-    batch = _align_training.make_batches(config, "ours", 0, population)(0)
+    batch = batches_of(config, 0, population)(0)
     variables = jax.jit(matcher.init)(jax.random.key(0))
     fixed = jax.random.key(7)
-    total, parts = jax.jit(_align_training.make_loss(config, "ours", matcher))(
-        variables, batch, fixed
-    )
+    total, parts = jax.jit(
+        _align_training.make_job(config, "ours", population).loss_fn
+    )(variables, batch, fixed)
     expected = 2 * parts["supervised"] + parts["alignment"] / 2 + parts["task"] / 4
     np.testing.assert_allclose(total, expected, rtol=1e-6)
     config.ours.losses.update(supervised=1.0, alignment=0.0, task=0.0)
-    loss_fn = _align_training.make_loss(config, "ours", matcher)
+    loss_fn = _align_training.make_job(config, "ours", population).loss_fn
     run = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
     start, names = run(variables, batch, fixed)[0]
     assert list(names) == ["supervised"]

@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 
 import symmerge_jax
+from experiments import harness, populations
 from experiments.populations import make_classifier_zoo
-from experiments.train import _classifier_evaluation, _distill, autoencode_classifiers
+from experiments.train import _classifier_measures, autoencode_classifiers
 from symmerge_jax import training, zoo
 from tests.experiments import configs
+
+EXPERIMENT = autoencode_classifiers.EXPERIMENT
+
+
+def run(config, workdir):
+    return harness.run(EXPERIMENT, config, workdir)
 
 
 def smoke_config(**changes):
@@ -23,7 +30,7 @@ def smoke_config(**changes):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("cnn") / "run"
-    return workdir, autoencode_classifiers.run(smoke_config(), workdir)
+    return workdir, run(smoke_config(), workdir)
 
 
 @pytest.mark.slow
@@ -41,7 +48,7 @@ def test_a_run_leaves_what_it_measured(finished):
     assert results["num_train"] + results["num_test"] == 12 - 3
     series = training.read_metrics(workdir / "metrics.jsonl")
     assert len(series["val/kl"].values) == 2
-    text = autoencode_classifiers.table(results)
+    text = harness.to_text(EXPERIMENT.tables(results))
     assert "test_agreement" in text
 
 
@@ -51,7 +58,7 @@ def test_neural_graphs_read_cnns_too(tmp_path, kind):
     config = smoke_config(augment=True, num_steps=2)
     config.encoder.update({"kind": kind, "input_value": 0.0, "num_frequencies": 4})
     config.encoder.update({"num_layers": 1, "num_probes": 0})
-    results = autoencode_classifiers.run(config, tmp_path)
+    results = run(config, tmp_path)
     assert 0 <= results["test_agreement"] <= 1
     assert results["orbit_spread"] > 1e-4  # scales are no symmetry of theirs
 
@@ -59,7 +66,7 @@ def test_neural_graphs_read_cnns_too(tmp_path, kind):
 @pytest.mark.slow
 def test_evaluating_again_gives_the_same(finished):
     workdir, results = finished
-    again = autoencode_classifiers.evaluate(workdir)
+    again = harness.evaluate(EXPERIMENT, workdir)
     times = {"encoded_per_second", "seconds_per_step"}
     for name in results.keys() - times:
         np.testing.assert_allclose(again[name], results[name], rtol=1e-4)
@@ -83,14 +90,14 @@ def test_the_canonicalizer_serves_the_verb(finished):
 
 def test_a_decoder_of_one_good_network_is_told_from_a_faithful_one():
     accuracy = np.array([0.9, 0.5, 0.7, 0.8])
-    faithful = _classifier_evaluation.summary(
+    faithful = _classifier_measures.summary(
         {"accuracy": accuracy - 0.01, "accuracy_original": accuracy}
     )
     assert faithful["accuracy_l1"] == pytest.approx(0.01)
     assert faithful["accuracy_tau"] == pytest.approx(1)
     assert faithful["accuracy_r2"] > 0.9
     assert faithful["top_kept"] == pytest.approx((0.89 / 0.9 + 0.79 / 0.8) / 2)
-    same = _classifier_evaluation.summary(
+    same = _classifier_measures.summary(
         {"accuracy": np.array([0.9, 0.9, 0.91, 0.9]), "accuracy_original": accuracy}
     )
     assert same["accuracy_r2"] < 0 and same["top_kept"] > 1
@@ -98,7 +105,7 @@ def test_a_decoder_of_one_good_network_is_told_from_a_faithful_one():
 
 def test_statistics_of_tensors():
     params = {"a": {"kernel": np.arange(12.0).reshape(2, 2, 3)}}
-    found = _classifier_evaluation.tensor_statistics(params)
+    found = _classifier_measures.tensor_statistics(params)
     expected = [2.5, 35 / 12, 0, 1.25, 2.5, 3.75, 5]
     np.testing.assert_allclose(found[0], expected)
     assert found.shape == (2, 7)
@@ -124,7 +131,7 @@ def test_statistics_of_tensors():
 )
 def test_what_cannot_work_is_refused_before_any_work(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        autoencode_classifiers.run(smoke_config(**changes), tmp_path / "run")
+        run(smoke_config(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -133,7 +140,7 @@ def test_a_zoo_is_taken_if_its_description_agrees(finished, tmp_path):
     made = finished[0] / "classifiers.zoo"
     other = smoke_config(zoo=str(made), **{"architecture.activation": "tanh"})
     with pytest.raises(ValueError, match=r"architecture\.activation='tanh'"):
-        autoencode_classifiers.run(other, tmp_path / "run")
+        run(other, tmp_path / "run")
 
 
 @pytest.mark.slow
@@ -142,10 +149,11 @@ def test_an_imported_zoo_tells_nothing_of_its_training(finished, tmp_path):
     imported = dataclasses.replace(made, provenance={"made_by": "somebody"})
     zoo.save(tmp_path / "x.zoo", imported)
     config = smoke_config(zoo=str(tmp_path / "x.zoo"), **{"training.num_steps": 7})
-    assert len(_distill.plan(config).parts["train"]) == 6
+    source = populations.classifier_source(config)
+    assert len(source.planned.parts["train"]) == 6
     config.architecture.activation = "tanh"
     with pytest.raises(ValueError, match=r"architecture\.activation='tanh'"):
-        _distill.plan(config)
+        populations.classifier_source(config)
 
 
 def test_zoo_config_makes_a_zoo(tmp_path):

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from experiments import harness
-from experiments.train import _autoencoder_fit, autoencode
+from experiments.train import _training, autoencode
 from symmerge_jax import autoencoders, networks, symmetry
 from tests.experiments import configs
 
@@ -38,7 +38,7 @@ def test_every_config_describes_a_model(name, variant):
     shapes = jax.eval_shape(networks.build(architecture).init, jax.random.key(0))
     statistics = {path: (0.0, 1.0) for path, _ in symmetry.tensor_shapes(shapes)}
     model = autoencoders.build(
-        architecture, *_autoencoder_fit.descriptions(config), statistics
+        architecture, _training.encoder_options(config), config.decoder, statistics
     )
     variables = jax.eval_shape(model.init, jax.random.key(0))
     assert ("probe" in variables) == (config.encoder.num_probes > 0)

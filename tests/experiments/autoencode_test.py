@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import symmerge_jax
-from experiments.train import _autoencoder_fit, _inr_training, autoencode
-from symmerge_jax import autoencoders, networks, plots, training, zoo
+from experiments import harness
+from experiments.train import autoencode
+from symmerge_jax import autoencoders, learning, networks, plots, training, zoo
 from tests.experiments import configs
 
 FILES = {
@@ -49,23 +50,30 @@ def probe_config(**changes):
     return config
 
 
+def run(config, workdir):
+    return harness.run(autoencode.EXPERIMENT, config, workdir)
+
+
+def changing_jobs(patch, change):
+    """Let `change(job)` replace every training of an autoencoder."""
+    make = learning.rendering_job
+    patch.setattr(learning, "rendering_job", lambda *a, **k: change(make(*a, **k)))
+
+
 def run_counted(config, workdir):
     """Run, and return config, workdir, results and how often the loss was traced."""
     traces = []
-    make_loss = _inr_training.make_loss
 
-    def counting(*arguments):
-        loss_fn = make_loss(*arguments)
-
+    def counted(job):
         def traced(*inputs):
             traces.append(1)
-            return loss_fn(*inputs)
+            return job.loss_fn(*inputs)
 
-        return traced
+        return job._replace(loss_fn=traced)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_inr_training, "make_loss", counting)
-        results = autoencode.run(config, workdir)
+        changing_jobs(patch, counted)
+        results = run(config, workdir)
     return config, workdir, results, len(traces)
 
 
@@ -135,7 +143,8 @@ def test_a_run_writes_its_files_and_finite_results(any_finished):
     assert series["val/mse"].steps.tolist() == [3, 6]
     assert min(series["val/mse"].values) == results["val_mse"]
     assert max(series["val/orbit_spread"].values) < 1e-5
-    assert "mse" in autoencode.table(results)
+    text = harness.to_text(autoencode.EXPERIMENT.tables(results))
+    assert "mse_without_X" in text and "orbit_spread" in text
 
 
 @pytest.mark.slow
@@ -143,20 +152,20 @@ def test_reconstructions_are_drawn_while_it_trains(tmp_path, monkeypatch):
     config, workdir = probe_config(**ALL_STEPS), tmp_path / "run"
     drawn = []
 
-    def noted(rows, labels, **options):
-        drawn.append((labels, [np.shape(row) for row in rows]))
-        return image_rows(rows, labels, **options)
+    def noted(rows, labels, errors):
+        drawn.append((labels, [np.shape(row) for row in rows], len(errors)))
+        return image_rows(rows, labels, errors)
 
     def stopped(*arguments, **options):
         raise KeyboardInterrupt
 
     image_rows = plots.image_rows
     monkeypatch.setattr(plots, "image_rows", noted)
-    monkeypatch.setattr(_autoencoder_fit, "export", stopped)
+    monkeypatch.setattr(autoencoders, "save_canonicalizer", stopped)
     with pytest.raises(KeyboardInterrupt):
-        autoencode.run(config, workdir)
+        run(config, workdir)
     shapes = [(10, 8, 8)] * 2
-    assert drawn == [(["original", f"step {k}"], shapes) for k in (3, 6)]
+    assert drawn == [(["original", f"step {k}"], shapes, 10) for k in (3, 6)]
     assert (workdir / "reconstructions.png").exists()
 
 
@@ -184,7 +193,7 @@ def test_the_canonicalizer_of_a_workdir_works(any_finished):
 def test_evaluating_again_gives_the_same(copied):
     _, workdir, results = copied
     (workdir / "results.json").unlink()
-    assert_same_results(autoencode.evaluate(workdir), results)
+    assert_same_results(harness.evaluate(autoencode.EXPERIMENT, workdir), results)
     assert_same_results(json.loads((workdir / "results.json").read_text()), results)
 
 
@@ -199,7 +208,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(copied):
     old = variables_of(workdir)
     shutil.rmtree(workdir / "canonicalizer")
     config.log_every = 2  # may change, the parameters may not
-    assert_same_results(autoencode.run(config, workdir), results)
+    assert_same_results(run(config, workdir), results)
     jax.tree.map(np.testing.assert_array_equal, old, variables_of(workdir))
     series = training.read_metrics(workdir / "metrics.jsonl")
     assert series["loss"].steps.tolist() == [1, 2, 3, 4, 6]
@@ -217,19 +226,19 @@ def test_a_damaged_checkpoint_is_named_with_the_remedy(copied):
         match=rf"{latest} is damaged: its file .*{largest.name} was cut off .*;"
         " delete this folder to resume from step 3",
     ):
-        autoencode.run(config, workdir)
+        run(config, workdir)
 
 
 @pytest.mark.slow
 def test_a_damaged_canonicalizer_is_an_output_that_is_exported_again(copied):
     config, workdir, results = copied
-    autoencode.check_output(workdir)
+    autoencode.EXPERIMENT.check_output(workdir)
     weights = workdir / "canonicalizer/weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(ValueError, match="canonicalizer' is damaged"):
-        autoencode.check_output(workdir)
-    assert_same_results(autoencode.run(config, workdir), results)
-    autoencode.check_output(workdir)
+        autoencode.EXPERIMENT.check_output(workdir)
+    assert_same_results(run(config, workdir), results)
+    autoencode.EXPERIMENT.check_output(workdir)
 
 
 @pytest.mark.slow
@@ -238,27 +247,29 @@ def test_a_signal_saves_the_run_and_it_goes_on(tmp_path, monkeypatch):
     import signal
 
     config = probe_config(num_steps=6, evaluate_every=3, checkpoint_every=3)
-    whole = autoencode.run(config, tmp_path / "whole")
-    make_batches = _inr_training.make_batches
+    whole = run(config, tmp_path / "whole")
 
-    def stopping(*arguments):
-        batch_fn = make_batches(*arguments)
+    def stopping(job):
+        def batches(*arguments):
+            batch_fn = job.batches(*arguments)
 
-        def batch(step):
-            if step == 3:
-                signal.raise_signal(signal.SIGTERM)
-            return batch_fn(step)
+            def batch(step):
+                if step == 3:
+                    signal.raise_signal(signal.SIGTERM)
+                return batch_fn(step)
 
-        return batch
+            return batch
+
+        return job._replace(batches=batches)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_inr_training, "make_batches", stopping)
+        changing_jobs(patch, stopping)
         with pytest.raises(training.Interrupted, match="after step 4 of 6"):
-            autoencode.run(config, tmp_path / "stopped")
+            run(config, tmp_path / "stopped")
     assert not (tmp_path / "stopped/results.json").exists()
     with pytest.raises(FileNotFoundError, match="No canonicaliser"):
-        autoencode.evaluate(tmp_path / "stopped")
-    assert_same_results(autoencode.run(config, tmp_path / "stopped"), whole)
+        harness.evaluate(autoencode.EXPERIMENT, tmp_path / "stopped")
+    assert_same_results(run(config, tmp_path / "stopped"), whole)
 
 
 @pytest.mark.slow
@@ -267,14 +278,14 @@ def test_a_workdir_of_another_config_is_refused(copied):
     before = (workdir / "metrics.jsonl").read_bytes()
     config.learning_rate = 0.5
     with pytest.raises(ValueError, match=r"learning_rate was 0\.002 and is now 0\.5"):
-        autoencode.run(config, workdir)
+        run(config, workdir)
     assert (workdir / "metrics.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loss": "mse"}, r"config\.loss is 'mse', known are.*'weights'"),
+        ({"loss": "mse"}, r"loss is 'mse', known are.*'weights'"),
         ({"num_step": 3}, "unknown config key 'num_step': did you mean 'num_steps'"),
         ({"encoder.widht": 3}, r"did you mean 'encoder\.width'"),
         ({"pixel_expansion": 0}, r"pixel_expansion must be >= 1, got 0"),
@@ -302,7 +313,7 @@ def test_wrong_values_are_refused_before_any_work(tmp_path, changes, message):
             group = config[groups[0]] if groups else config
             group[name] = value
     with pytest.raises(ValueError, match=message):
-        autoencode.run(config, tmp_path / "run")
+        run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -329,7 +340,7 @@ def test_values_that_do_not_fit_the_zoo_are_refused(
     zoo_file = finished[1] / "inrs.zoo"
     config = probe_config(**{"zoo": str(zoo_file), **changes})
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        autoencode.run(config, tmp_path)
+        run(config, tmp_path)
     assert not (tmp_path / "checkpoints").exists()
     assert not (tmp_path / "metrics.jsonl").exists()
 
@@ -347,7 +358,7 @@ def test_values_that_do_not_fit_the_zoo_are_refused(
 @pytest.mark.slow
 def test_options_of_the_loss_and_the_step_run(tmp_path, finished, changes):
     config = probe_config(zoo=str(finished[1] / "inrs.zoo"), **changes)
-    results = autoencode.run(config, tmp_path)
+    results = run(config, tmp_path)
     assert ("seconds_per_step" in results) == (config.num_steps > 1)
     assert np.isfinite(list(results.values())).all()
     assert results["num_steps"] == config.num_steps
@@ -358,7 +369,7 @@ def test_options_of_the_loss_and_the_step_run(tmp_path, finished, changes):
 def test_dropout_acts_in_training_only(tmp_path, finished_gmn):
     config = smoke_config(zoo=str(finished_gmn[1] / "inrs.zoo"))
     config.encoder.dropout = 0.5
-    results = autoencode.run(config, tmp_path)
+    results = run(config, tmp_path)
     assert results["orbit_spread"] < 1e-5
     first = training.read_metrics(tmp_path / "metrics.jsonl")["loss"].values[0]
     without = training.read_metrics(finished_gmn[1] / "metrics.jsonl")["loss"].values[0]
@@ -368,13 +379,13 @@ def test_dropout_acts_in_training_only(tmp_path, finished_gmn):
 def test_a_folder_with_one_image_cannot_be_divided(tmp_path, data_dir):
     config = probe_config(zoo=str(data_dir / "mnist_inrs"))
     with pytest.raises(ValueError, match=r"hidden_sizes=\(4,\), data\.num_images=64"):
-        autoencode.run(config, tmp_path)
+        run(config, tmp_path)
     assert not list(tmp_path.iterdir())
     for group in ("data", "architecture", "fit"):
         config[group] = autoencode.default_config()[group]
     for _ in range(2):  # imported once, then read from the workdir
         with pytest.raises(ValueError, match=r"Part .* would be empty: .* of 1 images"):
-            autoencode.run(config, tmp_path)
+            run(config, tmp_path)
     assert len(zoo.load(tmp_path / "inrs.zoo")) == 32
 
 
@@ -383,7 +394,7 @@ def test_latents_of_a_real_orbit_agree_before_and_after_training(tmp_path, data_
     config = smoke_config(num_steps=2, warmup_steps=0)
     config.architecture.hidden_sizes = (32, 32)
     orbit = zoo.import_dws(data_dir / "mnist_inrs").params
-    autoencode.run(config, tmp_path)
+    run(config, tmp_path)
     trained = symmerge_jax.load_canonicalizer(tmp_path)
     start = jax.jit(trained.autoencoder.init)(jax.random.key(3))
     for variables in (start, trained.variables):
@@ -393,29 +404,9 @@ def test_latents_of_a_real_orbit_agree_before_and_after_training(tmp_path, data_
         assert spread <= 5e-6, spread
 
 
-def test_augmentation_gives_new_twins_in_every_step():
-    network = networks.siren((2, 5, 1))
-    params = jax.vmap(network.init)(jax.random.split(jax.random.key(0), 3))
-    config = autoencode.default_config()
-
-    def read(key):
-        return _autoencoder_fit.encoder_input(config, network.spec, params, key)
-
-    assert read(jax.random.key(1)) is params
-    config.augment = True
-    first, second = (read(jax.random.key(i)) for i in (1, 2))
-    grid = np.random.default_rng(0).uniform(-1, 1, (7, 2)).astype(np.float32)
-    render = jax.vmap(network.apply, in_axes=(0, None))
-    for twins in (first, second):
-        np.testing.assert_allclose(render(twins, grid), render(params, grid), atol=1e-5)
-    kernels = [np.asarray(x["dense_0"]["kernel"]) for x in (params, first, second)]
-    assert not np.array_equal(kernels[0], kernels[1])
-    assert not np.array_equal(kernels[1], kernels[2])
-
-
 def test_keys_of_another_encoder_are_refused(tmp_path):
     config = configs.load("smoke")
     config.encoder.kind = "neural_graphs"
     config.encoder.io = "mlp"
     with pytest.raises(ValueError, match=r"kind='neural_graphs'.*encoder.io='mlp'"):
-        autoencode.run(config, tmp_path)
+        run(config, tmp_path)

@@ -17,8 +17,8 @@ from experiments.compare import (
     deep_align,
 )
 from experiments.populations import _align_population
-from experiments.train import _align_training, _autoencoder_fit
-from symmerge_jax import deep_align as deep_align_lib, networks, symmetry
+from experiments.train import _align_training
+from symmerge_jax import deep_align as deep_align_lib, learning, networks, symmetry
 from tests.experiments import configs, populations as small
 
 FILES = {
@@ -162,7 +162,7 @@ def test_the_table_has_a_block_for_what_methods_see(finished):
 @pytest.mark.slow
 def test_a_run_goes_on_with_what_is_missing(copy, monkeypatch):
     config, workdir, results = copy
-    monkeypatch.setattr(_autoencoder_fit, "fit", None)  # nothing is trained again
+    monkeypatch.setattr(learning, "fit", None)  # nothing is trained again
     known = {name: results["models"][name] for name in config.models}
     keys = ("twins", "changed_twins")
     found = iter([{key: known[name][key] for key in keys} for name in known] * 3)

@@ -45,6 +45,7 @@ def save_run(folder, zoo_path, *, seed=0, **encoder):
     config = module.default_config()
     config.zoo, config.seed = zoo_path, seed
     config.val_fraction, config.test_fraction = 0.2, 0.4
+    config.batch_size = 4
     folder.mkdir(parents=True)
     harness.save_config(folder / "config.json", config)
     encoder = {"kind": "scale_gmn", "width": 4, "num_layers": 1, **encoder}

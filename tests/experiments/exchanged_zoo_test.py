@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from experiments import harness
 from experiments.compare import failure_mode, interpolate
 from experiments.latents import map_latents
 from experiments.train import autoencode, autoencode_classifiers
@@ -30,7 +31,7 @@ def compare_them(experiment):
 
 
 USES = {
-    "evaluate": lambda run, _: autoencode.evaluate(run),
+    "evaluate": lambda run, _: harness.evaluate(autoencode.EXPERIMENT, run),
     "interpolate": interpolate_them,
     "map_latents": compare_them(map_latents),
     "failure_mode": compare_them(failure_mode),
@@ -58,4 +59,4 @@ def test_cnns_of_other_widths_are_refused(tmp_path):
     pathlib.Path(path).unlink()
     encoders.save_zoo(path, architecture={**CNN, "channels": [5]})
     with pytest.raises(ValueError, match=r"channels is \[5\], wanted \[3\]"):
-        autoencode_classifiers.evaluate(run)
+        harness.evaluate(autoencode_classifiers.EXPERIMENT, run)

@@ -8,7 +8,7 @@ import pytest
 from experiments import harness, registry
 from experiments.compare import failure_mode
 from experiments.populations import _inr_pairs
-from experiments.train import _encoders
+from experiments.train import _trained
 from symmerge_jax import zoo
 from tests.experiments import encoders
 
@@ -58,7 +58,7 @@ def test_a_run_writes_its_files(finished):
 @pytest.mark.slow
 def test_the_farthest_pair_is_found_in_the_latent_space(finished, runs):
     config, _, results = finished
-    compared = _encoders.open_encoders(runs)
+    compared = _trained.open_trained(runs)
     drawn = np.random.default_rng(config.seed).choice(
         compared.parts["test"], 2, replace=False
     )

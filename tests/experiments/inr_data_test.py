@@ -2,7 +2,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from experiments.populations import _inr_data, make_zoo
+from experiments import populations
+from experiments.populations import make_zoo
 from experiments.train import autoencode
 from symmerge_jax import networks, zoo
 
@@ -29,7 +30,7 @@ def test_rendering_is_that_of_each_network(path):
     inrs = zoo.load(path)
     network = networks.build(inrs.architecture)
     points = np.random.default_rng(0).uniform(-1, 1, (6, 2)).astype(np.float32)
-    images = _inr_data.render_all(network, inrs.params, points)
+    images = populations.render_all(network, inrs.params, points)
     assert images.shape == (20, 6, 1)
     one = {
         layer: {name: leaf[17] for name, leaf in leaves.items()}
@@ -49,10 +50,10 @@ def test_targets_are_what_the_networks_were_fitted_to(path):
         fits_per_image=2,
     )
     for some, num_points, num_inputs in ((inrs, 64, 2), (signals, 30, 1)):
-        grid, values = _inr_data.targets(some)
+        grid, values = populations.targets(some)
         assert grid.shape == (num_points, num_inputs)
         assert values.shape == (len(some), num_points, 1)
-        drawn = _inr_data.render_all(
+        drawn = populations.render_all(
             networks.build(some.architecture), some.params, grid
         )
         mse = np.mean((drawn - values) ** 2, axis=(1, 2))
@@ -64,13 +65,12 @@ def test_networks_without_images_have_no_targets(path):
     inrs = zoo.load(path)
     bare = zoo.create(inrs.architecture, inrs.params)
     with pytest.raises(ValueError, match=r"no images.*launch/make_zoo\.py"):
-        _inr_data.targets(bare)
+        populations.targets(bare)
 
 
 def test_grids_are_finer_along_axes_that_have_an_extent():
     for size, shape in (((3, 4), (48, 2)), ((1, 4), (8, 1))):
-        data = _inr_data.InrData(None, {}, {}, *size)
-        grid = _inr_data.coordinates(data, 2)
+        grid = populations.fine_grid(size, 2)
         assert grid.shape == shape
         np.testing.assert_array_equal(grid[:8, 0], np.linspace(-1, 1, 8, dtype="f4"))
 
@@ -96,7 +96,7 @@ def test_each_split_of_a_data_set_is_read_once(path, monkeypatch):
 
     monkeypatch.setattr(zoo, "load_images", load_images)
     config = ml_collections.ConfigDict({"images": {"source": "mnist", "dir": "x"}})
-    found = _inr_data.find_images(config, config, inrs, (4, 4))
+    found = populations.find_images(config, config, inrs, (4, 4))
     assert sorted(calls) == ["test", "train"]
     expected = images[is_test.astype(int), index] / np.float32(255)
     np.testing.assert_array_equal(found, expected)
@@ -112,7 +112,9 @@ def test_a_test_subset_is_held_out_as_a_whole(path, config, source):
         subsets=(f"{source}train", f"{source}test"),
         subset_index=held_out,
     )
-    parts = _inr_data.split(inrs, config)
+    parts = populations.split(
+        inrs, val_fraction=config.val_fraction, test_fraction=0.1, seed=config.seed
+    )
     np.testing.assert_array_equal(parts["test"], np.flatnonzero(held_out))
     together = np.sort(np.concatenate(list(parts.values())))
     np.testing.assert_array_equal(together, np.arange(len(inrs)))
@@ -122,8 +124,8 @@ def test_keys_may_say_how_a_given_zoo_was_made_and_nothing_else(path, config):
     given = config.copy_and_resolve_references()
     given.zoo = str(path)
     given.data.dir = "where the images were"
-    planned = _inr_data.plan(given)
-    assert planned is not None and len(planned.zoo) == 20
+    planned = populations.inr_source(given).planned
+    assert len(planned.zoo) == 20
     others = {
         "data.num_images": 21,
         "data.source": "mnist",
@@ -136,4 +138,4 @@ def test_keys_may_say_how_a_given_zoo_was_made_and_nothing_else(path, config):
         changed = given.copy_and_resolve_references()
         changed.update_from_flattened_dict({key: value})
         with pytest.raises(ValueError, match=rf"{key}={value!r} would"):
-            _inr_data.plan(changed)
+            populations.inr_source(changed)

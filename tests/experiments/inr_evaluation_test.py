@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.train import _inr_evaluation
+from experiments.train import _measures
 from symmerge_jax import autoencoders, networks, symmetry, testing, zoo
 
 ARCHITECTURE = {"kind": "siren", "layer_sizes": [2, 4, 1]}
@@ -45,8 +45,8 @@ def silence(canonicalizer, part):
 
 
 def errors_of(canonicalizer, inrs):
-    result = _inr_evaluation.reconstruct(canonicalizer, inrs, GRID)
-    return result.measures["mse"], _inr_evaluation.without_parts(
+    result = _measures.reconstruct(canonicalizer, inrs, GRID)
+    return result.measures["mse"], _measures.without_parts(
         canonicalizer, inrs, GRID, result.originals
     )
 
@@ -97,7 +97,7 @@ def test_networks_are_decoded_once_and_compared_on_and_off_the_grid(inrs, monkey
         return decoded
 
     monkeypatch.setattr(autoencoders.Canonicalizer, "reconstruct", counted)
-    result = _inr_evaluation.reconstruct(canonicalizer, inrs, GRID)
+    result = _measures.reconstruct(canonicalizer, inrs, GRID)
     assert len(calls) == 1
     before, after = (
         np.asarray(networks.render(NETWORK, params, GRID))

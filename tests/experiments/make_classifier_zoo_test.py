@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from experiments import harness
-from experiments.paper import _reproduce_plan, reproduce
+from experiments import harness, populations
+from experiments.paper import _plan, reproduce
 from experiments.populations import _image_splits, make_classifier_zoo, make_zoo
-from experiments.train import _distill, autoencode_classifiers
+from experiments.train import autoencode_classifiers
 from symmerge_jax import networks, zoo
 from tests.experiments import configs
 
@@ -64,7 +64,7 @@ def test_hyper_parameters_may_be_ranges():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architecture.kind": "siren"}, "must be 'mlp', or left away for CNNs"),
+        ({"architecture.kind": "siren"}, "must be 'mlp', or omitted for CNNs"),
         (
             {"architecture.channels": (4,)},
             r"unknown config key 'architecture\.channels",
@@ -93,14 +93,14 @@ def test_configs_of_cnns_have_the_keys_that_they_had():
 
 
 def test_a_stage_of_a_reproduction_may_be_mlps(made, tmp_path):
-    stage = _reproduce_plan.stage(
+    stage = _plan.stage(
         "zoo_mlp.py:smoke",
         "architecture.hidden_sizes=8,8",
-        section=_reproduce_plan.SECTIONS[0],
+        section=_plan.SECTIONS[0],
         label="MLPs",
     )
-    config = _reproduce_plan.make_config("title", configs.CONFIGS, {"mlps": stage})
-    found = _reproduce_plan.read(config, tmp_path)["mlps"]
+    config = _plan.make_config("title", configs.CONFIGS, {"mlps": stage})
+    found = _plan.read(config, tmp_path)["mlps"]
     assert found.is_zoo and found.config.architecture.hidden_sizes == (8, 8)
     found.output.parent.mkdir()
     shutil.copy(made[0], found.output)
@@ -112,11 +112,11 @@ def test_autoencoders_of_classifiers_read_mlps_too(made):
     path, _, mlps = made
     config = autoencode_classifiers.default_config()
     config.zoo, config.data.num_images, config.images_per_step = str(path), 60, 8
-    data = _distill.plan(config)
-    assert data.train[0].shape == (48, 64)
+    task = populations.classifier_source(config).planned.task
+    assert task.train.inputs.shape == (48, 64)
     network = networks.build(mlps.architecture)
     one = jax.tree.map(lambda x: x[0], dict(mlps.params))
-    found = networks.evaluate_classifier(network.apply, one, *data.test)
+    found = networks.evaluate_classifier(network.apply, one, *task.test)
     np.testing.assert_allclose(
         found["accuracy"], mlps.metrics["test_accuracy"][0], rtol=1e-6
     )

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.compare import _cnn_crowds, _cnn_methods, _cnn_paths, merge_cnns
+from experiments import harness
+from experiments.compare import _methods, merge_cnns
 from experiments.populations import _cnn_data
-from symmerge_jax import networks, symmetry, zoo
+from symmerge_jax import symmetry, zoo
 from tests.experiments import cnns, configs
 
 FILES = {
@@ -21,10 +22,18 @@ def tiny(path, **changes):
     config.data.num_images = 100
     config.split.val_fraction, config.split.test_fraction = 0.1, 0.5
     config.methods = ("naive", "matching")
-    config.crowd.methods = ("mean",)
+    config.crowd.methods = ("naive",)
     config.repairs = ("none", "rescale")
     config.update_from_flattened_dict(changes)
     return config
+
+
+def text(results):
+    return harness.to_text(merge_cnns.tables(results))
+
+
+def run(config, workdir):
+    return harness.run(merge_cnns.EXPERIMENT, config, workdir)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +52,7 @@ def canonicalizer(tmp_path_factory):
 def finished(path, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "run"
     config = tiny(path)
-    return config, workdir, merge_cnns.run(config, workdir)
+    return config, workdir, run(config, workdir)
 
 
 @pytest.mark.slow
@@ -53,7 +62,7 @@ def test_a_run_leaves_its_results_and_curves(finished):
     assert json.loads((workdir / "results.json").read_text()) == results
     naive, matched = (results["methods"][name] for name in config.methods)
     assert naive["function_error"] == 0 < matched["function_error"] < 1e-8
-    assert matched["label"] == "matching P + scale"
+    assert matched["label"] == "matching P + scale (published)"
     assert results["num_test_images"] == 20
     with np.load(workdir / "results.npz") as arrays:
         curve = arrays["matching/none/accuracy"]
@@ -66,7 +75,7 @@ def test_a_run_leaves_its_results_and_curves(finished):
         np.testing.assert_allclose(parents - curve[:, 1].mean(), drop, atol=1e-6)
     crowd = results["crowd"]
     assert (crowd["sizes"], len(crowd["members"])) == ([2, 3], 2)
-    assert len(crowd["methods"]["mean"]["repairs"]["rescale"]["accuracy"]) == 2
+    assert len(crowd["methods"]["naive"]["repairs"]["rescale"]["accuracy"]) == 2
 
 
 @pytest.mark.slow
@@ -99,51 +108,55 @@ def test_of_a_training_run_the_best_checkpoint_is_taken(tmp_path):
 def test_a_finished_run_goes_on_with_further_methods(finished, monkeypatch):
     config, workdir, results = finished
     with monkeypatch.context() as patch:  # nothing is measured again
-        patch.setattr(_cnn_methods, "find_ends", None)
-        patch.setattr(_cnn_crowds, "bring_together", None)
-        assert merge_cnns.run(config, workdir) == results
+        patch.setattr(_methods, "prepare", None)
+        assert run(config, workdir) == results
     more = config.copy_and_resolve_references()
     more.methods = ("closed_form", "matching")
     more.crowd.sizes = (3, 4)
-    found = merge_cnns.run(more, workdir)
+    found = run(more, workdir)
     assert list(found["methods"]) == list(more.methods)
     assert found["methods"]["matching"] == results["methods"]["matching"]
     assert found["crowd"]["members"][0] == results["crowd"]["members"][1]
     more.num_points = 5
     with pytest.raises(ValueError, match=r"another config: num_points was 3"):
-        merge_cnns.run(more, workdir)
+        run(more, workdir)
 
 
 @pytest.mark.slow
 def test_a_single_pair_has_no_errors_and_a_run_may_be_crowds_only(path, tmp_path):
     one = tiny(path, num_pairs=1, repairs=("none",), methods=("naive",))
     one.crowd.sizes = ()
-    results = merge_cnns.run(one, tmp_path / "one")
-    assert "±" not in merge_cnns.table(results) and "crowd" not in results
+    results = run(one, tmp_path / "one")
+    assert "±" not in text(results) and "crowd" not in results
     assert results["parents"]["accuracy"]["se"] is None
     crowds = tiny(path, num_pairs=0, repairs=("none",))
-    results = merge_cnns.run(crowds, tmp_path / "crowds")
+    results = run(crowds, tmp_path / "crowds")
     assert not results["methods"] and not (tmp_path / "crowds/paths.png").exists()
-    assert merge_cnns.table(results).startswith("accuracy % of the mean of k")
+    assert text(results).startswith("accuracy in % of the mean of k networks, 2 crowds")
 
 
 @pytest.mark.slow
-def test_table_keeps_apart_what_sees_data(finished):
+def test_tables_say_what_was_seen(finished):
     _, _, results = finished
-    methods = {**results["methods"]}
-    methods["other"] = {**methods["naive"], "label": "other", "uses_data": True}
-    lines = merge_cnns.table({**results, "methods": methods}).splitlines()
-    blocks = [line for line in lines[: lines.index("")] if line.startswith("--")]
-    assert blocks == [
-        "-- weights only",
-        "-- with training images",
-        "-- with training images: rescaled, bias re-estimated",
+    methods = {"other": {**results["methods"]["naive"], "sees": "data"}}
+    pairs, crowds = merge_cnns.EXPERIMENT.tables(
+        {**results, "methods": methods | results["methods"]}
+    )
+    matched = "matching P + scale (published)"
+    assert [row[:3] for row in map(tuple, pairs.rows)] == [
+        ("(the two networks)", "-", "-"),
+        ("naive", "weights", "none"),
+        (matched, "weights", "none"),
+        ("naive", "data", "none"),
+        ("naive", "data", "rescale"),
+        (matched, "data", "rescale"),
+        ("naive", "data", "rescale"),
     ]
-    assert [line[:5].strip() for line in lines[2:7]] == [
-        "-- we", "naive", "match", "-- wi", "other"
-    ]  # fmt: skip
-    accuracy = 1 - methods["naive"]["repairs"]["none"]["error"]["middle"]
-    assert f"{100 * accuracy:.2f} ±" in lines[3]
+    error = results["methods"]["naive"]["repairs"]["none"]["error"]
+    cells = dict(zip(pairs.columns, map(str, pairs.rows[1]), strict=True))
+    middle, se = (100 * x for x in (1 - error["middle"], error["middle_se"]))
+    assert cells["mid acc %"] == f"{middle:.2f} ± {se:.2f}"
+    assert crowds.columns[3:] == ("k = 2", "k = 3") and len(crowds.rows) == 3
 
 
 @pytest.mark.slow
@@ -152,22 +165,16 @@ def test_every_method_of_an_autoencoder_and_of_crowds_runs(
 ):
     config = tiny(path, canonicalizer=canonicalizer, methods=(), repairs=("none",))
     config.crowd.methods = ()
-    results = merge_cnns.run(config, tmp_path / "run")
-    assert list(results["methods"]) == list(_cnn_methods.METHODS)
-    assert list(results["crowd"]["methods"]) == list(_cnn_crowds.METHODS)
+    results = run(config, tmp_path / "run")
+    assert list(results["methods"]) == list(merge_cnns.METHODS)
+    assert list(results["crowd"]["methods"]) == list(merge_cnns.CROWD_METHODS)
     for name, method in results["methods"].items():
         assert method["is_exact"] == (method["function_error"] < 1e-8), name
 
 
-def test_without_an_autoencoder_its_methods_are_left_out(path):
-    known = _cnn_methods.METHODS
-    spec = networks.build(cnns.ARCHITECTURE).spec
-    chosen = _cnn_methods.choose((), known, spec, None, "config.methods")
-    assert set(known) - set(chosen) == {"template", "reconstruct"}
-    tanh = networks.build(cnns.architecture(activation="tanh")).spec
-    chosen = _cnn_methods.choose((), known, tanh, None, "config.methods")
-    assert "balanced" not in chosen and "matching" in chosen
-    assert _cnn_methods.label_of("matching", tanh) == "matching P + sign"
+def test_without_an_autoencoder_its_methods_are_omitted(path):
+    plan = merge_cnns.plan(tiny(path, methods=()))
+    assert set(merge_cnns.METHODS) - set(plan.methods) == {"template", "reconstruct"}
 
 
 @pytest.mark.parametrize(
@@ -177,8 +184,8 @@ def test_without_an_autoencoder_its_methods_are_left_out(path):
         ({"methods": ("naive", "magic")}, r"has 'magic', known are naive"),
         ({"methods": ("naive", "naive")}, "each method once"),
         ({"crowd.methods": ("template",)}, r"crowd\.methods has 'template', which"),
-        ({"repairs": ("glue",)}, r"has 'glue', known are none"),
-        ({"repairs": ()}, "must name some"),
+        ({"repairs": ("glue",)}, r"repairs must name some of none, .*got \('glue',\)"),
+        ({"repairs": ()}, "must name some of none, readout_bias"),
         ({"num_points": 4}, "must be odd and >= 3"),
         ({"num_pairs": 7}, "num_pairs is 7, which takes 14 networks, but there are 12"),
         ({"num_pairs": 0, "crowd.sizes": ()}, "Nothing to do"),
@@ -193,16 +200,16 @@ def test_without_an_autoencoder_its_methods_are_left_out(path):
 )
 def test_bad_configs_are_refused_before_any_work(path, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        merge_cnns.run(tiny(path, **changes), tmp_path / "run")
+        run(tiny(path, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_networks_that_do_not_fit_are_refused(tmp_path, path, monkeypatch):
     large = cnns.save_zoo(tmp_path / "l.zoo", 8, image_shape=[9, 9, 1])
-    with pytest.raises(ValueError, match=r"images of \(8, 8, 1\), the .* \(9, 9, 1\)"):
+    with pytest.raises(ValueError, match=r"reads inputs \[S, 9, 9, 1\]"):
         _cnn_data.load(tiny(large))
     few = cnns.save_zoo(tmp_path / "f.zoo", 8, num_classes=7)
-    with pytest.raises(ValueError, match=r"classes up to 9, the networks .* know 7"):
+    with pytest.raises(ValueError, match=r"lie in 0\.\.9, but .* has 7 outputs"):
         _cnn_data.load(tiny(few))
     unknown = cnns.save_zoo(tmp_path / "u.zoo", 8, metrics={})
     with pytest.raises(ValueError, match="has no metric test_accuracy"):
@@ -257,32 +264,22 @@ def test_variants():
 @pytest.mark.slow
 def test_twins_are_joined_without_a_barrier(path):
     """Negative test too: as they are, they are not."""
-    data = _cnn_data.load(tiny(path))
-    context = _cnn_methods.Context(
-        network=data.network,
-        canonicalizer=None,
-        train_inputs=data.train_inputs,
-        test_inputs=data.test_inputs,
-        num_random_starts=1,
-        chunk_size=2,
-        key=jax.random.key(0),
-    )
-    spec = data.network.spec
-    a = _cnn_data.pick(data.params, np.arange(3))
-    one = _cnn_data.pick(a, 0)
+    plan = merge_cnns.plan(tiny(path, num_pairs=3, **{"split.test_fraction": 0.3}))
+    data, spec = plan.data, plan.data.network.spec
+    a = jax.tree.map(lambda x: x[plan.pairs[:, 0]], data.params)
+    one = jax.tree.map(lambda x: x[0], a)
     sample = lambda key: symmetry.sample(key, spec, spec.sizes(one))  # noqa: E731
     element = jax.vmap(sample)(jax.random.split(jax.random.key(1), 3))
     b = jax.vmap(lambda g, x: symmetry.act(g, x, spec))(element, a)
-    b = jax.device_get(b)
-    evaluator = _cnn_paths.evaluator(
-        data.network, data.test_inputs, data.test_labels, data.train_inputs[:5]
-    )
+    twins = jax.tree.map(lambda *x: np.concatenate(x), *jax.device_get((a, b)))
+    rows = np.stack([np.arange(3), np.arange(3) + 3], axis=1)
+    lab = merge_cnns._Lab(plan._replace(data=data._replace(params=twins), pairs=rows))
     middle = {}
     for name in ("naive", "matching_best", "closed_form", "activation_matching"):
-        ends = _cnn_methods.find_ends(name, context, a, b)
-        assert ends.function_error.shape == (3,) and ends.function_error.max() < 1e-8
-        target = evaluator.moments(ends.a)
-        curve = evaluator.measure_paths((ends.a, ends.b), (target,) * 2, 3, "none")
-        middle[name] = np.abs(curve["loss"][:, 1] - curve["loss"][:, 0]).max()
+        found = lab.pairs(name)
+        assert found["function_error"].shape == (3,)
+        assert found["function_error"].max() < 1e-8
+        curve = found["none/loss"]
+        middle[name] = np.abs(curve[:, 1] - curve[:, 0]).max()
     assert middle.pop("naive") > 1e-3
     assert max(middle.values()) < 1e-4, middle

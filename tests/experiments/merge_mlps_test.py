@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 import symmerge_jax
-from experiments.compare import _mlp_methods, _mlp_paths, merge_mlps
-from experiments.populations import _mlp_training
-from symmerge_jax import alignment, networks, symmetry
+from experiments import harness
+from experiments.compare import _methods, _paths, merge_mlps
+from symmerge_jax import networks
 from tests.experiments import configs
 
 FILES = {
-    "alignments",
+    "cells",
     "checkpoints",
     "config.json",
     "metrics.jsonl",
@@ -29,16 +29,20 @@ def tiny(**changes):
     config.data.num_images = 120
     config.training.batch_size = 50
     config.training.num_epochs = 2
-    config.methods = ("naive", "weight_matching")
+    config.methods = ("naive", "matching_best")
     config.update_from_flattened_dict(changes)
     return config
+
+
+def run(config, workdir):
+    return harness.run(merge_mlps.EXPERIMENT, config, workdir)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run") / "run"
     config = tiny(num_pairs=2)
-    return config, workdir, merge_mlps.run(config, workdir)
+    return config, workdir, run(config, workdir)
 
 
 @pytest.mark.slow
@@ -47,12 +51,12 @@ def test_a_run_leaves_its_networks_results_and_curves(finished):
     assert {path.name for path in workdir.iterdir()} == FILES
     assert json.loads((workdir / "results.json").read_text()) == results
     naive, matched = (results["methods"][name] for name in config.methods)
-    assert naive["seconds"] == 0 and matched["seconds"] > 0
+    assert naive["seconds"] == naive["function_error"] == 0 < matched["seconds"]
     assert matched["function_error"] < 1e-8
     assert naive["test_barrier_stderr"] >= 0
     assert len(results["networks"]) == 4
     with np.load(workdir / "results.npz") as arrays:
-        curve = arrays["weight_matching/test_loss"]
+        curve = arrays["matching_best/test_loss"]
         assert curve.shape == (2, config.num_points)
         ends = [network["test_loss"] for network in results["networks"]]
         np.testing.assert_allclose(curve[:, [0, -1]].ravel(), ends, rtol=1e-5)
@@ -68,46 +72,49 @@ def test_a_finished_run_is_not_trained_again_and_takes_further_methods(
 ):
     config, workdir, results = finished
     written = (workdir / "networks" / "0.safetensors").read_bytes()
-    monkeypatch.setattr(_mlp_paths, "measure_path", None)  # nothing is measured again
-    again = merge_mlps.run(config, workdir)
+    monkeypatch.setattr(_paths, "between", None)  # nothing is measured again
+    again = run(config, workdir)
     assert again == results
     assert (workdir / "networks" / "0.safetensors").read_bytes() == written
     monkeypatch.undo()
     more = config.copy_and_resolve_references()
-    more.methods = ("weight_matching", "weight_matching_identity")
-    found = merge_mlps.run(more, workdir)["methods"]
+    more.methods = ("matching_best", "matching_p")
+    found = run(more, workdir)["methods"]
     assert list(found) == list(more.methods)
-    assert found["weight_matching"] == results["methods"]["weight_matching"]
+    assert found["matching_best"] == results["methods"]["matching_best"]
     more.training.learning_rate = 0.1
     with pytest.raises(ValueError, match=r"another config: training\.learning_rate"):
-        merge_mlps.run(more, workdir)
+        run(more, workdir)
 
 
 @pytest.mark.slow
-def test_table_keeps_data_free_methods_apart(finished):
+def test_the_table_says_what_methods_see_data_last(finished):
     _, _, results = finished
-    methods = {**results["methods"]}
-    methods["other"] = {**methods["naive"], "label": "other", "uses_data": True}
-    lines = merge_mlps.table({"methods": methods}).splitlines()
-    assert [line[:5].strip() for line in lines] == [
-        "test", "-- we", "naive", "weigh", "-- wi", "other"
-    ]  # fmt: skip
-    accuracy = 100 * results["methods"]["naive"]["test_midpoint_accuracy"]
-    assert f"{accuracy:.2f}" in lines[2]
+    methods = {"other": {**results["methods"]["naive"], "sees": "data"}}
+    [table] = merge_mlps.tables({**results, "methods": methods | results["methods"]})
+    assert table.caption.startswith("2 pairs of MLPs")
+    assert [row[:2] for row in table.rows] == [
+        ("naive", "weights"),
+        ("matching P + scale, best start", "weights"),
+        ("naive", "data"),
+    ]
+    naive = results["methods"]["naive"]
+    accuracy, error = (naive[f"test_midpoint_accuracy{x}"] for x in ("", "_stderr"))
+    cells = dict(zip(table.columns, map(str, table.rows[0]), strict=True))
+    assert cells["mid acc %"] == f"{100 * accuracy:.2f} ± {100 * error:.2f}"
 
 
 @pytest.mark.slow
 def test_every_method_aligns_a_pair(tmp_path):
-    config = tiny(methods=tuple(_mlp_methods.METHODS))
-    for group in ("sinkhorn_rebasin", "straight_through"):
+    config = tiny(methods=())
+    for group in ("sinkhorn", "straight_through"):
         config[group].update(num_steps=2, eval_every=2, batch_size=8, eval_size=20)
-    results = merge_mlps.run(config, tmp_path / "run")
-    assert list(results["methods"]) == list(_mlp_methods.METHODS)
+    results = run(config, tmp_path / "run")
+    assert list(results["methods"]) == list(merge_mlps.METHODS)
     for name, method in results["methods"].items():
-        assert method["uses_data"] == _mlp_methods.METHODS[name].uses_data
+        assert method["sees"] == _methods.METHODS[name].sees
         assert np.isfinite(method["test_barrier"]), name
-        if name != "naive":
-            assert method["function_error"] < 1e-8, name
+        assert method["function_error"] < 1e-8, name
 
 
 @pytest.mark.slow
@@ -119,37 +126,16 @@ def test_mnist_variants_run(tmp_path, data_dir):
         config.architecture.hidden_sizes = (4, 3)
         config.methods = ("naive",)
         config.num_points = 3
-        results = merge_mlps.run(config, tmp_path / variant)
+        results = run(config, tmp_path / variant)
         assert results["networks"][0]["test_loss"] > 0
 
 
-def test_twins_are_joined_without_a_barrier(key):
-    """Negative test too: as they are, they are not."""
-    network = networks.mlp((64, 8, 10), use_bias=False)
-    data = _mlp_training.load_data(tiny())
-    params_a = network.init(key)
-    element = symmetry.sample(key, network.spec, network.spec.sizes(params_a))
-    params_b = symmetry.act(element, params_a, network.spec)
-    problem = _mlp_paths.make_problem(network, params_a, params_b, None)
-    moved, found = _mlp_paths.align_pair(
-        network, alignment.WeightMatching(), problem, key
-    )
-    assert found["function_error"] < 1e-12 and found["converged"]
-    aligned, naive = (
-        _mlp_paths.measure_path(network, params_a, b, data, 5)["numbers"]
-        for b in (moved, params_b)
-    )
-    assert aligned["test_barrier"] < 1e-6 < abs(naive["test_midpoint_loss"] - aligned["test_midpoint_loss"])  # fmt: skip  # noqa: E501
-
-
 def test_digits_are_divided_into_parts_that_share_nothing():
-    config = tiny()
-    data = _mlp_training.load_data(config)
-    assert (len(data.train_labels), len(data.test_labels)) == (96, 24)
-    train = {row.tobytes() for row in data.train_inputs}
-    assert not train & {row.tobytes() for row in data.test_inputs}
-    again = _mlp_training.load_data(config)
-    np.testing.assert_array_equal(data.test_inputs, again.test_inputs)
+    found, again = (merge_mlps.plan(tiny()).mlps.task for _ in range(2))
+    assert (len(found.train.targets), len(found.test.targets)) == (96, 24)
+    train = {row.tobytes() for row in found.train.inputs}
+    assert not train & {row.tobytes() for row in found.test.inputs}
+    np.testing.assert_array_equal(found.test.inputs, again.test.inputs)
 
 
 @pytest.mark.parametrize(
@@ -157,10 +143,11 @@ def test_digits_are_divided_into_parts_that_share_nothing():
     [
         ({"methods": ("naive", "magic")}, r"has 'magic', known are naive"),
         ({"methods": ("naive", "naive")}, "each once"),
-        ({"methods": ()}, "at least one method"),
+        ({"architecture.activation": "gelu"}, "'matching_best', which means nothing"),
         ({"num_points": 4}, "must be odd and >= 3"),
         ({"num_pairs": 0}, r"config\.num_pairs must be >= 1"),
-        ({"weight_matching.max_sweeps": -1}, "max_sweeps"),
+        ({"matching_best.max_sweeps": -1}, "max_sweeps"),
+        ({"sinkhorn.cost": "l3", "methods": ("sinkhorn",)}, "cost"),
         ({"data.test_fraction": 1.0}, r"must lie in \(0, 1\)"),
         ({"data.test_fraction": 0.001}, "one part is empty"),
         ({"training.batch_size": 97}, "larger than the 96"),
@@ -169,7 +156,7 @@ def test_digits_are_divided_into_parts_that_share_nothing():
 )
 def test_bad_configs_are_refused_before_any_work(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        merge_mlps.run(tiny(**changes), tmp_path / "run")
+        run(tiny(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -11,15 +11,9 @@ import pytest
 from experiments import harness
 from experiments.compare import failure_mode, interpolate, merge_cnns
 from experiments.latents import map_latents
-from experiments.paper import _reproduce_plan
-from experiments.populations import _inr_data, make_classifier_zoo, make_zoo
-from experiments.train import (
-    _autoencoder_fit,
-    _distill,
-    _inr_training,
-    _predict_training,
-)
-from symmerge_jax import training
+from experiments.paper import _plan
+from experiments.populations import make_classifier_zoo, make_zoo
+from experiments.train import predict
 from tests.experiments import configs
 
 PLANNED = {}
@@ -29,7 +23,7 @@ PAPERS = ("paper_smoke", "paper_cpu", "paper_gpu")
 @functools.cache
 def plan_of(name):
     config = configs.load(name)
-    return _reproduce_plan.read(config, pathlib.Path("/nowhere"))
+    return _plan.read(config, pathlib.Path("/nowhere"))
 
 
 def stages():
@@ -62,36 +56,29 @@ def with_its_own_zoo(plan, stage):
     return config
 
 
+def maker_of(stage):
+    is_classifiers = stage.config.get("experiment") == "make_classifier_zoo"
+    return make_classifier_zoo if is_classifiers else make_zoo
+
+
 def check(plan, stage):
     name = stage.config.get("experiment")
-    mesh = training.make_mesh()
     if stage.is_zoo:
-        stage.module.plan(stage.config)
-    elif name == "autoencode":
-        config = with_its_own_zoo(plan, stage)
-        _inr_training.check_unused(config, stage.module.default_config())
-        _inr_training.check_step(config, _inr_data.plan(config), mesh)
-    elif name == "autoencode_classifiers":
-        config = with_its_own_zoo(plan, stage)
-        _autoencoder_fit.refuse_unused_encoder(config, stage.module.default_config())
-        data = _distill.plan(config)
-        model = _distill.make_model(config, data)
-        images = _distill.distillation_images(config, data)
-        _distill.make_loss(config, model, images)
-        _autoencoder_fit.check_step(config, model, len(data.parts["train"]), mesh)
+        maker_of(stage).plan(stage.config)
+    elif name in ("autoencode", "autoencode_classifiers"):
+        stage.experiment.plan(with_its_own_zoo(plan, stage))
     elif name == "predict":
-        config = stage.config
-        _predict_training.check_options(config, stage.module.default_config())
-        if config.task == "label":
+        predict._check_task(stage.config)
+        if stage.config.task == "label":
             config = with_its_own_zoo(plan, stage)
             config.pretrained = None  # not trained here
-            _predict_training.check_step(config, _predict_training.plan(config), mesh)
+            stage.experiment.plan(config)
     else:
         checks = {
             "failure_mode": failure_mode._check_values,
             "interpolate": interpolate._check_values,
             "map_latents": map_latents._check_values,
-            "merge_cnns": merge_cnns._check_values,
+            "merge_cnns": merge_cnns.check,
         }
         checks[name](stage.config)
 
@@ -114,7 +101,7 @@ def test_what_a_stage_says_of_its_zoo_is_how_that_is_made(paper):
         made = plan[stage.needs["zoo"]]
         ours, theirs, usual = (
             dict(harness.flatten_config(config))
-            for config in (stage.config, made.config, made.module.default_config())
+            for config in (stage.config, made.config, maker_of(made).default_config())
         )
         for key in usual.keys() - {"experiment", "seed", "chunk_size", "data.dir"}:
             if key in ours and ours[key] != usual[key]:

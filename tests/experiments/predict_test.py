@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 from experiments import harness
-from experiments.train import _predict_training, predict
-from symmerge_jax import autoencoders, zoo
+from experiments.train import predict
+from symmerge_jax import autoencoders, learning, zoo
 from tests.experiments import cnns, configs, encoders
 
 SIREN = {"kind": "siren", "layer_sizes": [2, 4, 1]}
 NUM = 60
+
+
+def run(config, workdir):
+    return harness.run(predict.EXPERIMENT, config, workdir)
 
 
 def two_classes():
@@ -75,14 +79,14 @@ def of_labels(inrs, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "labels"
     changes = {"label_smoothing": 0.1, "distort.shift": 0.05}
     config = probe_config(inrs, augment=True, **changes)
-    return config, workdir, predict.run(config, workdir)
+    return config, workdir, run(config, workdir)
 
 
 @pytest.fixture(scope="module")
 def of_accuracies(classifiers, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "accuracies"
     config = probe_config(classifiers, task="accuracy")
-    return config, workdir, predict.run(config, workdir)
+    return config, workdir, run(config, workdir)
 
 
 @pytest.mark.slow
@@ -90,7 +94,7 @@ def test_classes_are_learned_and_reported(of_labels):
     _, workdir, results = of_labels
     assert {file.name for file in workdir.iterdir()} == {
         "checkpoints", "config.json", "confusion.pdf", "confusion.png", "curves.pdf",
-        "curves.png", "metrics.jsonl", "predictor.json", "results.json",
+        "curves.png", "metrics.jsonl", "predictor", "results.json",
         "versions.json",
     }  # fmt: skip
     assert json.loads((workdir / "results.json").read_text()) == results
@@ -106,24 +110,11 @@ def test_classes_are_learned_and_reported(of_labels):
 
 
 @pytest.mark.slow
-def test_published_numbers_stand_beside_ours(of_labels, of_accuracies):
-    _, _, results = of_labels
-    found = {e["quantity"]: e["value"] for e in results["published"]["numbers"]}
-    assert found["MNIST INRs classified, ScaleGMN"] == "96.57 %"
-    assert not any("Fashion" in name for name in found)
-    text = predict.table(results)
-    assert "96.57 %" in text and "confusion" not in text
-    assert f"accuracy {' ' * 10}" in text
-    _, _, results = of_accuracies
-    assert "0.928" in predict.table(results)
-    assert "CIFAR-10" in results["published"]["on"]
-
-
-@pytest.mark.slow
-def test_other_images_have_no_published_numbers(inrs, of_labels):
-    config, _, _ = of_labels
-    data = dataclasses.replace(zoo.load(inrs), provenance={"source": "digits/all"})
-    assert predict._predict_evaluation.published(config, data) == {}
+def test_tables_explain_their_numbers(of_labels, of_accuracies):
+    for results, measure in ((of_labels[-1], "probe_X"), (of_accuracies[-1], "tau_X")):
+        text = harness.to_text(predict.EXPERIMENT.tables(results))
+        assert measure in text and "confusion" not in text
+        assert "num_parameters" in text
 
 
 @pytest.mark.slow
@@ -148,7 +139,7 @@ def test_the_best_checkpoint_is_that_of_the_highest_measure(of_accuracies):
 def test_a_finished_run_is_measured_again_and_not_trained(of_labels):
     config, workdir, results = of_labels
     before = (workdir / "metrics.jsonl").read_text()
-    assert predict.run(config, workdir) == results
+    assert run(config, workdir) == results
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
@@ -164,25 +155,30 @@ def test_a_zoo_that_was_exchanged_is_noticed(of_labels, tmp_path):
     changed.zoo = str(tmp_path / "other.zoo")
     harness.save_config(copy / "config.json", changed)
     with pytest.raises(ValueError, match=r"another architecture: w0 is 10\.0"):
-        predict.evaluate(copy)
+        harness.evaluate(predict.EXPERIMENT, copy)
 
 
 @pytest.mark.slow
 def test_a_folder_without_a_run_is_refused(of_labels, tmp_path):
     _, workdir, _ = of_labels
     shutil.copy(workdir / "config.json", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"predictor\.json' does not exist"):
-        predict.evaluate(tmp_path)
+    with pytest.raises(FileNotFoundError, match="No predictor in"):
+        harness.evaluate(predict.EXPERIMENT, tmp_path)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"architecture": {}}'])
 @pytest.mark.slow
-def test_a_damaged_description_is_named(of_labels, tmp_path, content):
-    _, workdir, _ = of_labels
-    shutil.copy(workdir / "config.json", tmp_path)
-    (tmp_path / "predictor.json").write_text(content)
-    with pytest.raises(ValueError, match=r"predictor\.json' is damaged: .* Rerun"):
-        predict.evaluate(tmp_path)
+def test_a_damaged_predictor_is_named_and_exported_again(of_labels, tmp_path):
+    config, workdir, results = of_labels
+    copy = pathlib.Path(shutil.copytree(workdir, tmp_path / "copy"))
+    predict.EXPERIMENT.check_output(copy)
+    (copy / "predictor/predictor.json").write_text("{}")
+    for use in (predict.EXPERIMENT.check_output, harness.evaluate):
+        arguments = (
+            (copy,) if use is not harness.evaluate else (predict.EXPERIMENT, copy)
+        )
+        with pytest.raises(ValueError, match="predictor"):
+            use(*arguments)
+    assert run(config, copy) == results
 
 
 @pytest.mark.parametrize(
@@ -193,7 +189,7 @@ def test_a_damaged_description_is_named(of_labels, tmp_path, content):
             {"accuracy_loss": "mse"},
             "accuracy_loss='mse' would be ignored with task='label'",
         ),
-        ({"accuracy_loss": "l1"}, "config.accuracy_loss is 'l1'"),
+        ({"accuracy_loss": "l1"}, "accuracy_loss='l1' would be ignored"),
         ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\)"),
         ({"task": "accuracy", "label_smoothing": 0.1}, "would be ignored"),
         ({"task": "accuracy", "zoo": None}, "names no zoo of CNN classifiers"),
@@ -211,7 +207,7 @@ def test_a_damaged_description_is_named(of_labels, tmp_path, content):
 def test_wrong_values_are_refused_before_any_work(inrs, tmp_path, changes, message):
     config = probe_config(inrs, **changes)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        predict.run(config, tmp_path / "run")
+        run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -242,29 +238,8 @@ def test_zoos_with_nothing_to_predict_are_refused(tmp_path, make, task, message)
     zoo.save(tmp_path / "bad.zoo", make())
     config = probe_config(str(tmp_path / "bad.zoo"), task=task)
     with pytest.raises(ValueError, match=message):
-        predict.run(config, tmp_path / "run")
+        run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_losses_are_those_of_their_names():
-    config = predict.default_config()
-    outputs = np.array([[0.0], [np.log(3.0)]], np.float32)
-    targets = np.array([0.5, 0.25], np.float32)
-    config.task = "accuracy"
-    found = _predict_training.losses(config, outputs, targets)
-    expected = [np.log(2), -(0.25 * np.log(0.75) + 0.75 * np.log(0.25))]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    config.accuracy_loss = "mse"
-    found = _predict_training.losses(config, outputs, targets)
-    np.testing.assert_allclose(found, [0.0, 0.25], atol=1e-6)
-    measures = _predict_training.measures(config, outputs, targets)
-    assert measures["tau"] == -1.0
-    assert measures["mae"] == pytest.approx(0.25)
-    config.task, config.label_smoothing = "label", 0.5
-    found = _predict_training.losses(
-        config, np.zeros((1, 4), np.float32), np.array([2])
-    )
-    np.testing.assert_allclose(found, [np.log(4)], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -278,77 +253,44 @@ def test_configs_know_their_variants(name, variants):
     for variant in variants:
         config = configs.load(name, variant)
         config.zoo = config.zoo or "some.zoo"
-        defaults = predict.default_config()
-        checked = harness.check_config(config, defaults)
-        _predict_training.check_options(checked, defaults)
+        checked = harness.check_config(config, predict.default_config())
+        predict._check_task(checked)
     with pytest.raises(ValueError, match="Variants are"):
         configs.load(name, "cifar")
 
 
 @pytest.mark.slow
 def test_the_smoke_config_reads_weights(tmp_path):
-    results = predict.run(configs.load("classify_inrs", "smoke"), tmp_path / "run")
+    results = run(configs.load("classify_inrs", "smoke"), tmp_path / "run")
     assert (tmp_path / "run" / "inrs.zoo").exists()
     assert results["twin_change"] < 1e-3
-    assert results["published"] == {}
+    assert results["num_steps"] == 4
 
 
 @pytest.mark.slow
 def test_training_starts_from_a_pretrained_encoder(inrs, tmp_path):
     encoders.save_run(tmp_path / "auto", inrs)
-    trained = autoencoders.load_canonicalizer(tmp_path / "auto")
-    config = probe_config(inrs)
+    config = probe_config(inrs, num_steps=2, warmup_steps=0)
     config.encoder = predict.default_config().encoder
     config.pretrained = str(tmp_path / "auto")
-    data = _predict_training.load(config, tmp_path)
-    description = _predict_training.describe(config, data)
-    assert description.statistics == trained.statistics  # not those of this zoo
-    model = _predict_training.make_model(config, description)
-    variables = model.init(jax.random.key(0))
-    assert set(variables) == {"encoder", "head"}
-    jax.tree.map(
-        np.testing.assert_array_equal,
-        variables["encoder"],
-        trained.variables["encoder"],
-    )
-    few = jax.tree.map(lambda x: x[:3], data.zoo.params)
-    np.testing.assert_allclose(
-        jax.jit(model.encoder.encode)(variables, few),
-        trained.encode(few),
-        rtol=1e-4,
-        atol=1e-5,
-    )
-
-
-@pytest.mark.slow
-def test_a_pretrained_encoder_keeps_its_own_dropout(inrs, tmp_path):
-    encoders.save_run(tmp_path / "auto", inrs, dropout=0.5)
-    config = probe_config(inrs)
-    config.encoder = predict.default_config().encoder
-    config.pretrained = str(tmp_path / "auto")
-    data = _predict_training.load(config, tmp_path)
-    description = _predict_training.describe(config, data)
-    model = _predict_training.make_model(config, description)
-    loss_fn = jax.jit(_predict_training.make_loss(config, model))
-    variables = model.init(jax.random.key(0))
-    batch = {
-        "params": jax.tree.map(lambda x: x[:3], data.zoo.params),
-        "targets": data.targets[:3],
-    }
-    found = {float(loss_fn(variables, batch, jax.random.key(i))[0]) for i in range(3)}
-    assert len(found) == 3
+    results = run(config, tmp_path / "run")
+    assert results["num_steps"] == 2
+    trained = learning.load_predictor(tmp_path / "run")
+    start = autoencoders.load_canonicalizer(tmp_path / "auto")
+    assert trained.encoder == start.encoder_options
+    assert trained.statistics == start.statistics  # not those of this zoo
 
 
 def test_a_pretrained_encoder_that_does_not_fit_is_refused(inrs, tmp_path):
     config = probe_config(inrs, pretrained=str(tmp_path / "auto"))
     with pytest.raises(ValueError, match=r"pretrained=.*encoder.kind='probe'"):
-        predict.run(config, tmp_path / "run")
+        run(config, tmp_path / "run")
     config.encoder = predict.default_config().encoder
     with pytest.raises(FileNotFoundError, match="auto"):
-        predict.run(config, tmp_path / "run")
+        run(config, tmp_path / "run")
     other = {"kind": "siren", "layer_sizes": [2, 5, 1]}
     path = encoders.save_zoo(tmp_path / "other.zoo", architecture=other)
     encoders.save_run(tmp_path / "auto", path)
     with pytest.raises(ValueError, match=r"\[2, 5, 1\]"):
-        predict.run(config, tmp_path / "run")
+        run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,18 +1,14 @@
 import base64
 import html.parser
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments import harness
 from experiments.harness import _published
-from experiments.paper import (
-    _report,
-    _report_cnns,
-    _report_parts,
-    _reproduce_plan,
-    reproduce,
-)
+from experiments.paper import _contents, _ours, _plan, _report, reproduce
 from tests.experiments import configs
 
 VOID = {"meta", "img", "br"}
@@ -48,13 +44,16 @@ def report(tmp_path):
     blocks = [
         _report.Text("a < b & `x<y>` **bold**"),
         _report.Missing("`run` is missing"),
-        _report.Table(
+        harness.Table(
             "Cap<tion>",
             ("method", "value", "source"),
-            [("a | b", "1.5 ± 0.2", "here"), ("<i>", "-", "1 and more")],
+            [
+                ("a | b", harness.Number(1.5, ".1f", 0.2), "here"),
+                ("<i>", "-", "1 and more"),
+            ],
             "python x.py --a='<b>'",
         ),
-        _report.Table("Empty", ("a", "b"), []),
+        harness.Table("Empty", ("a", "b"), []),
         _report.Figure(path, "run_a", 'a "figure"'),
     ]
     return _report.Report("Title & more", [_report.Section("One <1>", blocks)])
@@ -74,18 +73,17 @@ def test_a_page_is_whole_escaped_and_needs_no_other_file(report, tmp_path):
     shown = "".join(page.text)
     for wanted in ("a < b & x<y> bold", "Cap<tion>", "a | b", "python x.py --a='<b>'"):
         assert wanted in shown
-    assert text.count('<td class="n">') == 2  # the column of numbers only
+    assert text.count("<td style") == 2  # the column of numbers only
+    assert text.index("</table>") < text.index("python x.py")
 
 
 def test_markdown_has_tables_that_hold_together(report):
     lines = _report.to_markdown(report).splitlines()
     assert lines[0] == "# Title & more" and "## One <1>" in lines
-    rows = [line for line in lines if line.startswith("| ")]
-    assert rows[:4] == [
+    rows = [line for line in lines if line.startswith("|")]
+    assert [re.sub(" +", " ", row) for row in rows[:4:2]] == [
         "| method | value | source |",
-        "| --- | ---: | --- |",
         r"| a \| b | 1.5 ± 0.2 | here |",
-        "| <i> | - | 1 and more |",
     ]
     assert "> **Missing:** `run` is missing" in lines
     assert '![a "figure"](figures/run_a.png)' in lines
@@ -104,12 +102,12 @@ def test_a_report_of_nothing_says_what_is_missing_section_by_section(name, tmp_p
     config = configs.load(name)
     reproduce.write_report(config, tmp_path, command="python launch/reproduce.py")
     text = (tmp_path / "report.md").read_text()
-    plan = _reproduce_plan.read(config, tmp_path)
+    plan = _plan.read(config, tmp_path)
     for stage in plan.values():
         assert f"{stage.label} (`{stage.name}`) is not made yet." in text
         assert f"python launch/reproduce.py --only={stage.name}`" in text
-    sections = text.split("\n## ")[2:-1]
-    assert len(sections) == len(_reproduce_plan.SECTIONS)
+    sections = text.split("\n## ")[2:-2]
+    assert len(sections) == len(_plan.SECTIONS)
     for section in sections:
         assert "> **Missing:**" in section and "**Published, and ours**" in section
     assert f"0 of {len(plan)} stages are done" in text
@@ -117,29 +115,20 @@ def test_a_report_of_nothing_says_what_is_missing_section_by_section(name, tmp_p
 
 
 def test_a_pretrained_prediction_counts_for_the_encoder_that_it_starts_from(tmp_path):
-    plan = _reproduce_plan.read(configs.load("paper_cpu"), tmp_path)
-    found = _report_parts.Found(plan, {}, {}, {}, "", tmp_path)
-    results = {"task": "label", "accuracy": 0.5}
-    known = {line.key for line in _published.PREDICTION}
-    for name, key in {
-        "classify_mnist": "mnist_scale_gmn",
-        "classify_mnist_neural_graphs": "mnist_neural_graphs",
-    }.items():
-        assert _report_cnns._predicted(found, name, results) == {key: "50.0 %"}
-        assert key in known
+    plan = _plan.read(configs.load("paper_cpu"), tmp_path)
+    names = ("classify_mnist", "classify_mnist_neural_graphs")
+    results = {name: {"task": "label", "accuracy": 0.5} for name in names}
+    contents = _contents.Contents(plan, {}, results, {}, "", tmp_path)
+    ours = _ours.prediction(contents)
+    assert ours == dict.fromkeys(("mnist_scale_gmn", "mnist_neural_graphs"), "50.0 %")
+    assert ours.keys() <= {line.key for line in _published.PREDICTION}
 
 
 def test_published_numbers_have_keys_of_their_own_and_sources():
-    names = [name for name in vars(_published) if name.isupper() and name != "NONE"]
-    tables = [
-        table for name in names if isinstance(table := vars(_published)[name], tuple)
-    ]
-    assert len(tables) == len(_reproduce_plan.SECTIONS)
-    for table in tables:
-        assert len({line.key for line in table}) == len(table)
-        assert all(line.quantity and line.value and line.source for line in table)
-    keys = [line.key for table in tables for line in table]
-    assert "mse_image" in keys and "tau_relu" in keys
+    assert tuple(_published.SECTIONS) == _plan.SECTIONS == tuple(_ours.SECTIONS)
+    for lines in _published.SECTIONS.values():
+        assert len({line.key for line in lines}) == len(lines)
+        assert all(line.quantity and line.value and line.source for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -147,13 +136,4 @@ def test_published_numbers_have_keys_of_their_own_and_sources():
     [(0.0, "0 s"), (99.4, "99 s"), (150.0, "2.5 min"), (7200.0, "2.0 h")],
 )
 def test_durations_read_well(seconds, text):
-    assert _report_parts.duration(seconds) == text
-
-
-def test_numbers_that_are_none_or_not_finite_are_dashes():
-    assert _report_parts.number(None) == _report_parts.number(float("nan")) == "-"
-    assert _report_parts.number(1234567, ",d") == "1,234,567"
-    assert _report_parts.percent(None) == "-"
-    assert _report_parts.percent(0.5, 0.01) == "50.0 ± 1.0"
-    assert _report_parts.with_error(0.5, None) == "0.5000"
-    assert _report_parts.with_error(0.5, float("nan")) == "0.5000"
+    assert _contents.duration(seconds) == text

@@ -20,7 +20,7 @@ import pytest
 from ml_collections import ConfigDict, config_dict
 
 from experiments import harness, registry
-from experiments.paper import _reproduce_plan, _reproduce_state, _time_limit, reproduce
+from experiments.paper import _plan, _state, _time_limit, reproduce
 from experiments.train import autoencode
 from symmerge_jax import training
 from tests.experiments import cnns, configs
@@ -53,21 +53,23 @@ def stub(monkeypatch, tmp_path):
     """An experiment that notes its calls; `stub.work` is done before its results."""
     module = types.ModuleType("stub")
     module.calls, module.work = [], lambda config, folder: None
-    module.default_config, module.MAY_CHANGE = default_config, ("added",)
+    module.default_config = default_config
 
-    def run(config, workdir):
-        may_change = (*harness.MAY_CHANGE, "added")
-        folder = harness.open_workdir(workdir, config, may_change=may_change)
+    def run(config, folder):
         module.calls.append(folder.name)
         module.work(config, folder)
-        results = {"size": config.size, "added": list(config.added)}
-        harness.write_json(folder / "results.json", results)
-        return results
+        return {"size": config.size, "added": list(config.added)}
 
-    module.run = run
+    module.EXPERIMENT = harness.Experiment(
+        name="stub",
+        defaults=default_config,
+        plan=lambda config: config,
+        run=run,
+        tables=lambda results: [harness.measures("Stubs", results)],
+        may_change=("added",),
+    )
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    module.table = str
-    monkeypatch.setitem(registry.EXPERIMENTS, "stub", harness.legacy(module))
+    monkeypatch.setitem(registry.EXPERIMENTS, "stub", module.EXPERIMENT)
     (tmp_path / "stub.py").write_text(STUB)
     return module
 
@@ -201,13 +203,13 @@ def test_a_run_with_a_damaged_model_goes_on(stub, tmp_path, capfd, monkeypatch):
         ("deep_align", ["methods", "other_data.num_networks"], True),
         ("deep_align", ["methods", "num_points"], False),
         ("failure_mode", ["chunk_size"], True),
-        ("merge_mlps", ["num_points", "sinkhorn_rebasin.num_steps"], True),
+        ("merge_mlps", ["num_points", "sinkhorn.num_steps"], True),
         ("merge_mlps", ["training.num_epochs"], False),
     ],
 )
 def test_no_run_is_removed_for_keys_that_it_may_change(tmp_path, name, keys, adds):
     experiment = registry.EXPERIMENTS[name]
-    stage = _reproduce_plan.Stage(
+    stage = _plan.Stage(
         name="stage",
         label="",
         section="data",
@@ -218,7 +220,7 @@ def test_no_run_is_removed_for_keys_that_it_may_change(tmp_path, name, keys, add
         experiment=experiment,
         output=tmp_path,
     )
-    assert _reproduce_state._only_add(keys, stage) is adds
+    assert _state._only_add(keys, stage) is adds
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,9 @@ def test_a_damaged_run_is_mended(stub, tmp_path, capfd, file, content, message):
 
 def test_a_run_found_there_is_taken_over_but_never_removed(stub, tmp_path):
     folder = tmp_path / "w/runs/first"
-    stub.run(harness.load_config_file(f"{tmp_path}/stub.py:big"), folder)
+    harness.run(
+        stub.EXPERIMENT, harness.load_config_file(f"{tmp_path}/stub.py:big"), folder
+    )
     run(tmp_path)
     assert stub.calls == ["first", "second"]
     record = record_of(tmp_path, "first")
@@ -397,7 +401,7 @@ def test_a_damaged_zoo_is_made_again(stub, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["paper_smoke", "paper_cpu", "paper_gpu"])
 def test_the_paper_configs_are_plans_for_every_section(name, tmp_path):
     config = configs.load(name)
-    plan = _reproduce_plan.read(config, tmp_path)
+    plan = _plan.read(config, tmp_path)
     sections = {stage.section for stage in plan.values()}
-    assert sections == set(_reproduce_plan.SECTIONS)
+    assert sections == set(_plan.SECTIONS)
     assert len({stage.label for stage in plan.values()}) == len(plan)

@@ -50,12 +50,12 @@ def test_panels_with_titles_alone_have_axes_of_their_own():
     figure = plots.mean_curves(
         {"loss": {"a": A, "b": (X, 5 * X, np.full(4, np.nan))}, "accuracy": {"b": B}},
         "x",
-        dashed=["b"],
+        styles={"b": plots.Style("k", 1)},
         log_scale=["accuracy"],
     )
     loss, accuracy = figure.axes
     assert [line.get_linestyle() for line in loss.lines] == ["-", "--"]
-    assert accuracy.lines[0].get_linestyle() == "--"
+    assert accuracy.lines[0].get_linestyle() == "--" and colors(accuracy) == ["k"]
     assert (loss.get_yscale(), accuracy.get_yscale()) == ("linear", "log")
     assert loss.get_ylim() != accuracy.get_ylim()
     assert figure.get_supylabel() == ""
@@ -72,7 +72,5 @@ def test_what_cannot_be_drawn_is_refused():
         ValueError, match="'a' must have x, mean and error of one shape"
     ):
         plots.mean_curves({"one": {"a": (X, X[:3], X)}}, "x", "y")
-    with pytest.raises(ValueError, match="dashed names no method: c"):
-        plots.mean_curves({"one": {"a": A}}, "x", dashed=["c"])
     with pytest.raises(ValueError, match="log_scale names no panel: two"):
         plots.mean_curves({"one": {"a": A}}, "x", log_scale=["two"])

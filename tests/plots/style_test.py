@@ -1,4 +1,3 @@
-import pathlib
 import subprocess
 import sys
 
@@ -7,17 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import harness
-from experiments.compare import (
-    _cnn_crowds,
-    _cnn_methods,
-    _interpolation_methods,
-    _mlp_methods,
-)
 from symmerge_jax import plots
 from symmerge_jax.plots import _style
-
-CONFIGS = pathlib.Path(__file__).parents[2] / "launch" / "configs"
 
 
 @pytest.fixture
@@ -59,43 +49,13 @@ def test_the_users_settings_are_left_alone(figure):
     assert matplotlib.rcParams["axes.grid"] == matplotlib.rcParamsDefault["axes.grid"]
 
 
-def test_an_encoder_has_its_colour_in_what_it_decodes():
-    names = ["naive", "decoded weights (Neural Graphs)", "Neural Graphs"]
-    names += ["decoded latents (Neural Graphs)", "decoded weights (unknown)"]
-    styles = _style.method_styles(names)
-    color = _style.ENCODER_COLORS["Neural Graphs"]
-    assert [styles[name][:2] for name in names[1:4]] == [(color, k) for k in (0, 0, 1)]
-    assert styles[names[4]][0] not in {color, styles["naive"][0]}
-    assert len(set(_style.ENCODER_COLORS.values())) == len(_style.ENCODER_COLORS)
-    stages = harness.load_config_file(CONFIGS / "paper_cpu.py").stages.values()
-    labels = {x.label for x in stages if x.section in ("reconstruction", "ablation")}
-    encoders = {x for x in labels if not x.startswith("outputs at points")}
-    assert encoders == _style.ENCODER_COLORS.keys()
-
-
-def test_a_method_looks_the_same_whatever_is_drawn_with_it():
-    alone = _style.method_styles(["decoded weights"])
-    among = _style.method_styles(["other", "naive", "decoded weights", "another"])
-    assert alone["decoded weights"][:2] == among["decoded weights"][:2]
-    assert len({color for color, _, _ in among.values()}) == 4
-
-
-def test_every_method_of_an_experiment_has_its_own_look():
-    cnns, inrs, mlps, crowds = (
-        {method.label for method in module.METHODS.values()}
-        for module in (
-            _cnn_methods,
-            _interpolation_methods,
-            _mlp_methods,
-            _cnn_crowds,
-        )
-    )
-    for group in ("P + scale", "P + sign"):
-        labels = {label.format(group=group) for label in cnns}
-        for drawn in (labels, inrs, mlps, crowds):
-            assert drawn <= _style.METHOD_STYLES.keys()
-            styles = [_style.METHOD_STYLES[label] for label in drawn]
-            assert len(set(styles)) == len(styles)
+def test_given_styles_are_kept_and_others_get_the_colours_that_are_left():
+    given = {"decoded": plots.Style(plots.COLORS[1], 2), "unused": plots.Style("k")}
+    alone = _style.assign_styles(["decoded"], given)
+    among = _style.assign_styles(["other", "decoded", "another"], given)
+    assert alone["decoded"] == (plots.COLORS[1], 2, _style.MARKERS[0])
+    assert among["decoded"][:2] == alone["decoded"][:2]
+    assert len({style.color for style in among.values()}) == 3
 
 
 def test_legends_fit_their_figure():

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from symmerge_jax import plots, zoo
+
 ROOT = pathlib.Path(__file__).parents[2]
 PACKAGE = ROOT / "symmerge_jax"
 EXPERIMENTS = ROOT / "launch" / "experiments"
@@ -34,6 +36,9 @@ ALLOWED = {
     "metanets": "symmetry networks graphs",
     "autoencoders": "symmetry networks graphs storage metanets",
     "deep_align": "symmetry networks graphs storage metanets merging alignment",
+    "learning": (
+        "symmetry networks storage metanets autoencoders deep_align zoo training"
+    ),
 }
 TOP = {"root", "testing"}  # import anything above
 GROUPS = ("harness", "populations", "train", "latents", "compare", "registry", "paper")
@@ -226,8 +231,52 @@ def test_public_functions_document_arguments_and_result(function):
         assert says_what_returns or "Yields:" in doc
 
 
+EXTRAS = ("ml_collections", "matplotlib", "sklearn", "tabulate", "jinja2", "umap")
+"""What only the extras `experiments`, `plots` and `umap` install."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_the_library_needs_no_extra(path):
+    """Only figures and the digits need one, and only when they are asked for."""
+    tree = ast.parse(path.read_text())
+    lazy = {
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        or (isinstance(function, ast.If) and "TYPE_CHECKING" in ast.dump(function.test))
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        roots = {name.partition(".")[0] for name in names}
+        assert "absl" not in roots
+        if node in lazy and unit_of(path) == "plots":
+            roots.discard("matplotlib")
+        if node in lazy and unit_of(path) == "zoo":
+            roots.discard("sklearn")
+        assert roots.isdisjoint(EXTRAS), f"imports {roots}"
+
+
+@pytest.mark.parametrize(
+    ("module", "call", "extra"),
+    [
+        ("sklearn", "zoo.load_images('digits')", "experiments"),
+        ("matplotlib", "plots.mean_curves({}, 'step')", "plots"),
+    ],
+)
+def test_what_is_missing_names_its_extra(module, call, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ModuleNotFoundError, match=rf"symmerge_jax\[{extra}\]"):
+        eval(call, {"zoo": zoo, "plots": plots})
+
+
 def test_import_is_light():
-    heavy = ["torch", "tensorflow", "matplotlib", "sklearn", "orbax", "tqdm", "pooch"]
+    heavy = ["torch", "tensorflow", "orbax", "tqdm", "pooch", "PIL", *EXTRAS]
     code = (
         "import sys, symmerge_jax\n"
         f"sys.exit(' '.join(m for m in {heavy} if m in sys.modules) or 0)"

@@ -11,7 +11,7 @@ import numpy as np
 
 import symmerge_jax
 from experiments import harness
-from experiments.compare import _methods
+from experiments.compare import _old_methods as _methods
 from experiments.populations import _align_population
 from symmerge_jax import alignment, certificates, deep_align, networks, symmetry
 from symmerge_jax.typing import Params

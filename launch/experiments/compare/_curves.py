@@ -1,5 +1,6 @@
-"""The numbers by which curves of a loss along paths are judged."""
+"""Numbers of curves along paths, and means with their errors."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ def summarize(losses: np.ndarray, row: np.ndarray | None = None) -> dict[str, An
 
     `psi(lam) = L(lam) - ((1 - lam) L(0) + lam L(1))` of each pair gives its barrier
     `max psi` and its AUC, the integral of `psi` by the trapezoidal rule (Navon et al.
-    2024, arXiv 2310.13397).
+    2024, arXiv 2310.13397); in float64, as `merging.loss_barrier` in float32.
 
     Args:
       losses: `[N, T]` losses of the pairs.
@@ -27,25 +28,27 @@ def summarize(losses: np.ndarray, row: np.ndarray | None = None) -> dict[str, An
     lams = np.linspace(0, 1, num_points)
     psi = losses - ((1 - lams) * losses[:, :1] + lams * losses[:, -1:])
     psi[:, [0, -1]] = 0  # exactly, whatever the rounding of the line
-    middle = (losses[:, (num_points - 1) // 2] + losses[:, num_points // 2]) / 2
     numbers = {
         "start": losses[:, 0],
-        "middle": middle,
+        "middle": (losses[:, (num_points - 1) // 2] + losses[:, num_points // 2]) / 2,
         "end": losses[:, -1],
         "barrier": psi.max(axis=1),
         "auc": np.trapezoid(psi, lams, axis=1),
     }
     summary: dict[str, Any] = {}
     for name, values in numbers.items():
-        mean, error = mean_and_error(values, row)
-        summary[name] = float(mean)
-        summary[f"{name}_se"] = None if np.isnan(error) else float(error)
+        found = number(values, row)
+        summary |= {name: found["mean"], f"{name}_se": found["se"]}
     return {**summary, "largest": float(losses.max())}
 
 
-def mean_and_error(
-    values: np.ndarray, row: np.ndarray | None = None
-) -> tuple[Any, Any]:
+def number(values: Any, row: np.ndarray | None = None) -> dict[str, float | None]:
+    """Return the `mean` of `[N]` values and its standard error `se`, None for one."""
+    mean, error = mean_and_error(values, row)
+    return {"mean": float(mean), "se": None if np.isnan(error) else float(error)}
+
+
+def mean_and_error(values: Any, row: np.ndarray | None = None) -> tuple[Any, Any]:
     """Return mean and standard error of what pairs have.
 
     Args:
@@ -64,3 +67,13 @@ def mean_and_error(
     if len(means) == 1:
         return mean, np.full_like(mean, np.nan)
     return mean, means.std(axis=0, ddof=1) / len(means) ** 0.5
+
+
+def over_seeds(numbers: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """Return means over seeds, and standard deviations `..._std`, None for one seed."""
+    found: dict[str, float | None] = {}
+    for key in numbers[0]:
+        values = np.array([one[key] for one in numbers])
+        found[key] = float(values.mean())
+        found[f"{key}_std"] = float(values.std(ddof=1)) if len(values) > 1 else None
+    return found

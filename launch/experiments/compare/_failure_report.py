@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments import harness
 from experiments.compare import _curves, _interpolation, _interpolation_methods
-from experiments.train import _encoders
+from experiments.train import _trained
 from symmerge_jax import plots
 
 Cells = Mapping[str, Mapping[str, np.ndarray]]
@@ -30,7 +30,7 @@ _PATH = "λ (0: network a, 1: b)"
 def write(
     folder: pathlib.Path,
     config: harness.Config,
-    encoders: list[_encoders.Encoder],
+    encoders: list[_trained.TrainedRun],
     found: Cells,
 ) -> dict[str, Any]:
     """Write `results.json` and the figures of an experiment.

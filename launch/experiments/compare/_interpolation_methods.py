@@ -11,7 +11,7 @@ import numpy as np
 
 import symmerge_jax
 from experiments.populations import _inr_pairs
-from experiments.train import _encoders
+from experiments.train import _trained
 from symmerge_jax import alignment, autoencoders, networks, symmetry
 from symmerge_jax.typing import Params
 
@@ -113,7 +113,7 @@ class Cell(NamedTuple):
         name = f"{self.family}_{self.sigma:g}_{self.method}"
         if self.encoder is None:
             return name
-        return f"{name}_{_encoders.file_name(self.encoder)}"
+        return f"{name}_{_trained.file_name(self.encoder)}"
 
 
 def label_of(method: str, encoder: str | None) -> str:

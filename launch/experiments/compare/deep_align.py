@@ -13,11 +13,11 @@ watches what neurons do on learned inputs. Everything a run leaves is in its wor
     paths_POPULATION             losses along paths, as .png and .pdf
 """
 
+import dataclasses
 import os
 import pathlib
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict, config_dict
 
 from experiments import harness
@@ -29,8 +29,8 @@ from experiments.compare import (
     _align_report,
 )
 from experiments.populations import _align_population
-from experiments.train import _align_training, _autoencoder_fit, _distort
-from symmerge_jax import deep_align, training
+from experiments.train import _align_training, _training
+from symmerge_jax import deep_align, learning, training
 
 MAY_CHANGE: tuple[str, ...] = (
     "models",
@@ -99,7 +99,7 @@ def default_config(
                 for name in _align_training.MODELS
             },
             "augment": {"noise": 0.01, "dropout": 0.05, "prune": 0.1, "scale": 0.1},
-            "distort": _distort.default_options(),
+            "distort": {"rotation": 0.0, "scale": 0.0, "shift": 0.0},
             "num_val_pairs": 64,
             "num_val_inputs": 256,
             "methods": (),
@@ -301,28 +301,16 @@ def _made_or_read() -> dict[str, Any]:
 
 def _check_model(config, name, population, mesh) -> None:
     """Raise what a training would raise on its first step, without computing it."""
-    losses = config[name].losses
-    if not any(losses.values()) or min(losses.values()) < 0:
-        raise ValueError(
-            f"config.{name}.losses must be >= 0 and not all zero, got {dict(losses)}."
-        )
-    _distort.check_options(config, population.architecture)
-    matcher = _align_training.make_matcher(config, name, population)
+    try:
+        job = _align_training.make_job(config, name, population)
+        options = _training.fit_options(config[name], 0, f"config.{name}")
+        learning.check(job, options, mesh=mesh)
+    except ValueError as error:
+        raise ValueError(f"config.{name}: {error}") from error
+    matcher = job.model
     for method in _align_comparison.all_methods(config):
         if _align_methods.METHODS[method].model == name:
             _align_methods.make_aligner(config, method, matcher, None)
-    fit = _align_training.fit_config(config, name, 0)
-    loss_fn = _align_training.make_loss(config, name, matcher)
-    _autoencoder_fit.make_step(fit, loss_fn, mesh)
-    num_train, prefix = len(population.parts["train"]), f"config.{name}"
-    _autoencoder_fit.check_run(fit, num_train, mesh, prefix)
-    if fit.inputs_per_pair < 1:
-        raise ValueError(
-            f"{prefix}.inputs_per_pair must be >= 1, got {fit.inputs_per_pair}."
-        )
-    batch = _align_training.make_batches(config, name, 0, population)(0)
-    variables = jax.eval_shape(matcher.init, jax.random.key(0))
-    jax.eval_shape(loss_fn, variables, batch, jax.random.key(0))
 
 
 def _trained(config, name, seed, population, folder, mesh) -> deep_align.TrainedMatcher:
@@ -332,34 +320,15 @@ def _trained(config, name, seed, population, folder, mesh) -> deep_align.Trained
         return deep_align.load_matcher(folder / "matcher")
     except (FileNotFoundError, ValueError):
         pass  # not there, or damaged: it is exported (again)
-    folder.mkdir(parents=True, exist_ok=True)
-    matcher = _align_training.make_matcher(config, name, population)
-    fit = _align_training.fit_config(config, name, seed)
-    loss_fn = _align_training.make_loss(config, name, matcher)
-    _autoencoder_fit.fit(
-        fit,
-        matcher,
-        *_autoencoder_fit.make_step(fit, loss_fn, mesh),
-        _align_training.make_batches(config, name, seed, population),
-        _align_training.make_evaluator(config, matcher, population),
-        folder,
-        mesh,
-        best=_align_training.BEST,
-    )
-    variables, metadata = _autoencoder_fit.load_best(
-        fit, folder, best=_align_training.BEST
-    )
-    _autoencoder_fit.draw_curves(
-        folder, label="validation loss at midpoints", best=_align_training.BEST
-    )
+    job = _align_training.make_job(config, name, population)
+    options = _training.fit_options(config[name], seed, f"config.{name}")
+    trained = learning.fit(job, folder, options, mesh=mesh)
+    _training.draw_curves(folder, label="validation loss at midpoints", best=job.best)
     held_out = _align_population.pick(population.params, population.parts["test"])
-    trained = deep_align.TrainedMatcher(
-        architecture=population.architecture,
-        features=_align_training.features(config, name),
-        statistics=population.statistics,
-        variables=variables,
-        metadata=metadata
-        | _align_evaluation.recovered(config, matcher, variables, held_out),
+    recovered = _align_evaluation.recovered(
+        config, trained.matcher, trained.variables, held_out
     )
+    metadata = {**trained.metadata, **recovered}
+    trained = dataclasses.replace(trained, metadata=metadata)
     deep_align.save_matcher(folder / "matcher", trained)
     return trained

@@ -24,7 +24,7 @@ from experiments import harness
 from experiments.compare import _failure_report, _interpolation, _interpolation_methods
 from experiments.latents import _latent_numbers
 from experiments.populations import _inr_data, _inr_pairs
-from experiments.train import _encoders
+from experiments.train import _trained
 from symmerge_jax import merging, zoo
 from symmerge_jax.typing import Params
 
@@ -110,7 +110,7 @@ def table(results: dict[str, Any]) -> str:
 class _Given(NamedTuple):
     """Encoders and `R` networks that none of them has seen, with their images."""
 
-    compared: _encoders.Compared
+    compared: _trained.Compared
     inrs: zoo.Zoo
     images: np.ndarray | None
 
@@ -139,7 +139,7 @@ def _check_values(config) -> None:
 
 
 def _open(config) -> _Given:
-    compared = _encoders.open_encoders(config.canonicalizers.to_dict())
+    compared = _trained.open_encoders(config.canonicalizers.to_dict())
     if compared.experiment != "autoencode":
         raise ValueError(
             "config.canonicalizers are autoencoders of classifiers, but the paths are"
@@ -159,7 +159,7 @@ def _open(config) -> _Given:
     return _Given(compared, inrs, images)
 
 
-def _measure(config, given: _Given, encoder: _encoders.Encoder) -> dict[str, Any]:
+def _measure(config, given: _Given, encoder: _trained.TrainedRun) -> dict[str, Any]:
     """Return everything that is measured with one encoder.
 
     Returns:

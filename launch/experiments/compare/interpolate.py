@@ -28,7 +28,7 @@ from experiments.compare import (
     _interpolation_report,
 )
 from experiments.populations import _inr_data, _inr_pairs
-from experiments.train import _encoders, autoencode
+from experiments.train import _trained, autoencode
 from symmerge_jax import autoencoders, zoo
 
 MAY_CHANGE: tuple[str, ...] = ("families", "sigmas", "sweep", "methods", "chunk_size")
@@ -110,7 +110,7 @@ def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     may_change = {*harness.MAY_CHANGE, *MAY_CHANGE}
     folder = harness.open_workdir(workdir, config, may_change=may_change)
     if given is None:
-        autoencode.run(config.autoencoder, folder / "autoencoder")
+        harness.run(autoencode.EXPERIMENT, config.autoencoder, folder / "autoencoder")
         given = _open(config, folder / "autoencoder")
     groups = _groups(config)
     work = _interpolation_methods.with_encoders(config.methods, others)
@@ -178,7 +178,7 @@ def _open(config, source: pathlib.Path) -> _Given:
     inrs = zoo.select(data.zoo, drawn)
     for family in config.families:
         _inr_pairs.check_source(family, inrs)
-    size = (data.height, data.width)
+    size = data.task.size
     images = _inr_data.find_images(config, default_config(), inrs, size)
     return _Given(canonicalizer, inrs, images, size)
 
@@ -193,7 +193,7 @@ def _open_others(config) -> dict[str, autoencoders.Canonicalizer]:
             " config.canonicalizer holds out: give it too."
         )
     named = {"canonicalizer": config.canonicalizer, **config.canonicalizers.to_dict()}
-    opened = _encoders.open_encoders(named).encoders
+    opened = _trained.open_encoders(named).encoders
     found = {encoder.name: encoder.canonicalizer for encoder in opened}
     return {name: found[name] for name in config.canonicalizers}
 

@@ -13,8 +13,9 @@ its workdir:
     paths, crowd                 as .png and .pdf, like all figures
 """
 
-import os
-from collections.abc import Callable
+import functools
+import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -23,17 +24,58 @@ from ml_collections import ConfigDict, config_dict
 
 from experiments import harness
 from experiments.compare import (
-    _cnn_crowds,
-    _cnn_methods,
-    _cnn_paths,
-    _cnn_repair,
-    _cnn_report,
+    _bring,
+    _cnn_results,
+    _methods,
+    _paths,
+    _repair,
 )
 from experiments.populations import _cnn_data
+from symmerge_jax import learning, networks
 from symmerge_jax.typing import Params
 
-MAY_CHANGE: tuple[str, ...] = ("methods", "crowd.methods", "crowd.sizes", "chunk_size")
-"""Keys that add cells or leave some out, and do not change any."""
+METHODS = (
+    *("naive", "balanced", "matching_p", "matching", "matching_p_best"),
+    *("matching_best", "closed_form", "template", "reconstruct", "activation_matching"),
+)
+"""Methods for pairs that a config may name."""
+
+CROWD_METHODS = (
+    *("naive", "merge_many", "universe", "closed_form", "template", "reconstruct"),
+)
+"""Methods for crowds that a config may name."""
+
+
+class Plan(NamedTuple):
+    """What a run does.
+
+    Attributes:
+      data: the networks and their task.
+      methods: names of those for pairs.
+      pairs: `[N, 2]` rows of networks, the worse one first; N is 0 for none.
+      num_points: points of a path, an odd number.
+      crowd_methods: names of those for crowds.
+      crowds: `[R, K]` rows of networks.
+      sizes: of crowds, which are the first so many of each row; may be none.
+      repairs: keys of `_repair.REPAIRS`.
+      num_repair_images: training images that repairs look at.
+      num_random_starts: of methods with many.
+      chunk_size: pairs that are aligned at once.
+      seed: of solvers.
+    """
+
+    data: _cnn_data.CnnData
+    methods: tuple[str, ...]
+    pairs: np.ndarray
+    num_points: int
+    crowd_methods: tuple[str, ...]
+    crowds: np.ndarray
+    sizes: tuple[int, ...]
+    repairs: tuple[str, ...]
+    num_repair_images: int
+    num_random_starts: int
+    chunk_size: int
+    seed: int
 
 
 def default_config() -> harness.Config:
@@ -45,7 +87,7 @@ def default_config() -> harness.Config:
     networks (None for all). `data` says on which images the zoo was trained, as in the
     config that made it; `num_train` are seen by methods that use data, `num_test` are
     evaluated on, None for all. No `methods` are all that apply. `num_pairs=0` or no
-    `crowd.sizes` leave out that part.
+    `crowd.sizes` omit that part.
     """
     return ConfigDict(
         {
@@ -68,7 +110,7 @@ def default_config() -> harness.Config:
             "num_points": 21,
             "methods": (),
             "num_random_starts": 8,
-            "repairs": tuple(_cnn_repair.REPAIRS),
+            "repairs": tuple(_repair.REPAIRS),
             "num_repair_images": 1000,
             "crowd": {"sizes": (), "num_crowds": 10, "methods": ()},
             "chunk_size": 64,
@@ -76,87 +118,18 @@ def default_config() -> harness.Config:
     )
 
 
-@harness.locking
-def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Draw pairs and crowds, bring them together by every method, and measure.
-
-    A run that was stopped goes on at the method that comes next. Methods and sizes of
-    crowds may be added between starts.
-
-    Args:
-      config: keys of `default_config`.
-      workdir: folder of the run.
-
-    Returns:
-      What `results.json` holds, see `_cnn_report.write`.
+def check(config: harness.Config) -> None:
+    """Refuse values that cannot work, before any file is opened.
 
     Raises:
-      ValueError: unknown keys or values, a workdir of another config, a zoo or a
-        canonicaliser or images that do not fit.
-      FileNotFoundError: no such zoo or canonicaliser, or no images.
+      ValueError: names the key.
     """
-    config = harness.check_config(config, default_config())
-    _check_values(config)
-    data = _cnn_data.load(config)
-    spec, canonicalizer = data.network.spec, data.canonicalizer
-    methods, crowd_methods = (
-        _cnn_methods.choose(tuple(names), known, spec, canonicalizer, key)
-        for names, known, key in (
-            (config.methods, _cnn_methods.METHODS, "config.methods"),
-            (config.crowd.methods, _cnn_crowds.METHODS, "config.crowd.methods"),
-        )
-    )
-    pairs = _cnn_data.draw_pairs(config, data)
-    crowds = _cnn_data.draw_crowds(config, data) if config.crowd.sizes else None
-    may_change = {*harness.MAY_CHANGE, *MAY_CHANGE}
-    folder = harness.open_workdir(workdir, config, may_change=may_change)
-    lab = _open_lab(config, data)
-    work: dict[str, Callable[[], dict[str, np.ndarray]]] = {
-        "networks": lambda: lab.evaluator.measure(
-            data.params, lab.evaluator.moments(data.params), "none"
-        )
-    }
-    if config.num_pairs:
-        for name in methods:
-            work[f"pairs_{name}"] = lambda name=name: _measure_pairs(lab, name, pairs)
-    if crowds is not None:
-        for name in crowd_methods:
-            for size in config.crowd.sizes:
-                work[f"crowd_{name}_{size}"] = lambda name=name, size=size: (
-                    _measure_crowds(lab, name, crowds[:, :size])
-                )
-    files = {name: folder / "cells" / f"{name}.npz" for name in work}
-    cells = harness.complete_arrays(files, lambda name: work[name](), "merge")
-    return _cnn_report.write(folder, config, data, pairs, crowds, cells)
-
-
-def table(results: dict[str, Any]) -> str:
-    """Return the results of `run` as lines of text, data-free methods first."""
-    return _cnn_report.table(results)
-
-
-class _Lab(NamedTuple):
-    """What every measurement uses."""
-
-    config: Any
-    params: Params
-    context: _cnn_methods.Context
-    evaluator: _cnn_paths.Evaluator
-
-
-def _check_values(config) -> None:
-    """Refuse values that cannot work, before any file is opened."""
-    repairs = config.repairs
-    if unknown := set(repairs) - set(_cnn_repair.REPAIRS):
-        raise ValueError(
-            f"config.repairs has {min(unknown)!r}, known are"
-            f" {', '.join(_cnn_repair.REPAIRS)}."
-        )
-    if not repairs or len(set(repairs)) != len(repairs):
-        raise ValueError(f"config.repairs must name some, each once, got {repairs}.")
+    harness.each_once("repairs", config.repairs, _repair.REPAIRS)
     least = {"num_pairs": 0, "num_random_starts": 0, "num_repair_images": 1}
     harness.at_least(config, **least, chunk_size=1)
     harness.check_midpoint(config)
+    _methods.check_names(config.methods, METHODS, "config.methods")
+    _methods.check_names(config.crowd.methods, CROWD_METHODS, "config.crowd.methods")
     if not config.num_pairs and not config.crowd.sizes:
         raise ValueError(
             "Nothing to do: config.num_pairs is 0 and config.crowd.sizes is empty."
@@ -169,55 +142,152 @@ def _check_values(config) -> None:
         )
 
 
-def _open_lab(config, data: _cnn_data.CnnData) -> _Lab:
-    context = _cnn_methods.Context(
-        network=data.network,
-        canonicalizer=data.canonicalizer,
-        train_inputs=data.train_inputs,
-        test_inputs=data.test_inputs,
+def plan(config: harness.Config) -> Plan:
+    """Take a config apart, and draw pairs and crowds; see `Experiment`."""
+    check(config)
+    data = _cnn_data.load(config)
+    given = () if data.canonicalizer is None else ("canonicalizer",)
+    methods, crowd_methods = (
+        _methods.choose(names, offered, data.network.spec, given, key)
+        for names, offered, key in (
+            (config.methods, METHODS, "config.methods"),
+            (config.crowd.methods, CROWD_METHODS, "config.crowd.methods"),
+        )
+    )
+    sizes, crowds, num = config.crowd.sizes, np.zeros((0, 0), int), len(data.number)
+    if sizes:
+        crowds = _cnn_data.draw_crowds(num, sizes, config.crowd.num_crowds, config.seed)
+    return Plan(
+        data=data,
+        methods=methods if config.num_pairs else (),
+        pairs=_cnn_data.draw_pairs(num, config.num_pairs, config.seed),
+        num_points=config.num_points,
+        crowd_methods=crowd_methods if sizes else (),
+        crowds=crowds,
+        sizes=tuple(sizes),
+        repairs=tuple(config.repairs),
+        num_repair_images=config.num_repair_images,
         num_random_starts=config.num_random_starts,
         chunk_size=config.chunk_size,
-        key=jax.random.key(config.seed),
+        seed=config.seed,
     )
-    evaluator = _cnn_paths.evaluator(
-        data.network,
-        data.test_inputs,
-        data.test_labels,
-        data.train_inputs[: config.num_repair_images],
-    )
-    return _Lab(config, data.params, context, evaluator)
 
 
-def _measure_pairs(lab: _Lab, name: str, pairs: np.ndarray) -> dict[str, np.ndarray]:
-    """Return `REPAIR/MEASURE` `[N, T]`, `function_error` `[N]`, `seconds`."""
-    a, b = (_cnn_data.pick(lab.params, pairs[:, end]) for end in (0, 1))
-    ends = _cnn_methods.find_ends(name, lab.context, a, b)
-    targets = lab.evaluator.moments(ends.a), lab.evaluator.moments(ends.b)
-    arrays: dict[str, Any] = {
-        "function_error": ends.function_error,
-        "seconds": np.asarray(ends.seconds),
-    }
-    for repair in lab.config.repairs:
-        found = lab.evaluator.measure_paths(
-            (ends.a, ends.b), targets, lab.config.num_points, repair
+def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
+    """Bring pairs and crowds together by every method, and measure.
+
+    Returns:
+      The results, see `_cnn_results.summarize`.
+    """
+    lab = _Lab(plan)
+    jobs = [
+        ("networks",),
+        *(("pairs", name) for name in plan.methods),
+        *(("crowd", name, k) for name in plan.crowd_methods for k in plan.sizes),
+    ]
+    files = {job: folder / "cells" / f"{'_'.join(map(str, job))}.npz" for job in jobs}
+    makers = {"networks": lab.networks, "pairs": lab.pairs, "crowd": lab.crowds}
+    cells = harness.complete_arrays(
+        files, lambda job: makers[job[0]](*job[1:]), "merge"
+    )
+    results = _cnn_results.summarize(plan, cells)
+    _cnn_results.draw(folder, plan, results, cells)
+    return results
+
+
+class _Lab:
+    """Measures the networks, pairs and crowds of a plan."""
+
+    def __init__(self, plan: Plan):
+        data = plan.data
+        self._plan = plan
+        self._losses = {
+            kind: functools.partial(_losses, data.network, kind)
+            for kind in plan.repairs
+        }
+        self._moments = functools.partial(_moments, data.network)
+        repair = data.task.train.inputs[: plan.num_repair_images]
+        self._data = jax.device_put({**data.task.test._asdict(), "repair": repair})
+
+    def networks(self) -> dict[str, np.ndarray]:
+        """Return `loss` and `accuracy` `[N]` of the networks as they are."""
+        data = self._plan.data
+        task = functools.partial(learning.task_losses, data.network)
+        return _accuracies(_paths.alone(task, data.params, self._data))
+
+    def pairs(self, name: str) -> dict[str, np.ndarray]:
+        """Return `REPAIR/MEASURE` `[N, T]`, `function_error` `[N]`, `seconds`."""
+        plan = self._plan
+        brought = self._bring(name, plan.pairs)
+        points = self._with_targets(brought.params)
+        a, b = (jax.tree.map(lambda x, e=e: x[:, e], points) for e in (0, 1))
+        arrays: dict[str, Any] = {
+            "function_error": brought.function_error,
+            "seconds": np.asarray(brought.seconds),
+        }
+        for kind, losses in self._losses.items():
+            found = _paths.between(losses, a, b, plan.num_points, self._data)
+            arrays |= {f"{kind}/{key}": x for key, x in _accuracies(found).items()}
+        return arrays
+
+    def crowds(self, name: str, size: int) -> dict[str, np.ndarray]:
+        """Return `REPAIR/MEASURE` `[R]` of the means of crowds, and `seconds`."""
+        brought = self._bring(name, self._plan.crowds[:, :size])
+        mean = jax.tree.map(
+            lambda x: np.mean(x, axis=1, dtype=x.dtype),
+            self._with_targets(brought.params),
         )
-        arrays |= {f"{repair}/{measure}": curve for measure, curve in found.items()}
-    return arrays
+        arrays: dict[str, Any] = {"seconds": np.asarray(brought.seconds)}
+        for kind, losses in self._losses.items():
+            found = _paths.alone(losses, mean, self._data)
+            arrays |= {f"{kind}/{key}": x for key, x in _accuracies(found).items()}
+        return arrays
 
-
-def _measure_crowds(lab: _Lab, name: str, crowds: np.ndarray) -> dict[str, np.ndarray]:
-    """Return `REPAIR/MEASURE` `[R]` of the means of crowds `[R, k]`, and `seconds`."""
-    params = _cnn_data.pick(lab.params, crowds)
-    found = _cnn_crowds.bring_together(name, lab.context, params)
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found.aligned)
-    target = _cnn_crowds.mean(
-        jax.tree.map(
-            lambda x: x.reshape(*crowds.shape, -1), lab.evaluator.moments(flat)
+    def _bring(self, name: str, rows: np.ndarray) -> _bring.Brought:
+        plan, data = self._plan, self._plan.data
+        context = _bring.Context(
+            network=data.network,
+            canonicalizer=data.canonicalizer,
+            inputs=data.task.test.inputs[:64],
+            options={"activation_matching": {"chunk_size": 250}},
+            num_random_starts=plan.num_random_starts,
+            chunk_size=plan.chunk_size,
         )
+        crowds = _bring.Crowds(
+            params=jax.tree.map(lambda x: x[rows], data.params),
+            keys=jax.random.split(jax.random.key(plan.seed), len(rows)),
+            data=data.task.train._asdict(),
+        )
+        return _methods.prepare(name, context)(crowds)
+
+    def _with_targets(self, params: Params) -> dict[str, Any]:
+        """Return networks `[R, k, ...]`, and the moments that repairs aim at."""
+        moments = _paths.alone(self._moments, _bring.flatten(params), self._data)
+        num = len(jax.tree.leaves(params)[0])
+        return {"params": params, "target": _bring.unflatten(moments, num)}
+
+
+def _moments(network: networks.Network, params: Params, data: Mapping[str, Any]):
+    return _repair.moments(network, params, data["repair"])
+
+
+def _losses(network: networks.Network, kind: str, point: Any, data: Mapping[str, Any]):
+    """Return loss and error rate of one network, after the repair."""
+    params = _repair.repaired(
+        network, point["params"], point["target"], data["repair"], kind
     )
-    merged = _cnn_crowds.mean(found.aligned)
-    arrays: dict[str, Any] = {"seconds": np.asarray(found.seconds)}
-    for repair in lab.config.repairs:
-        measured = lab.evaluator.measure(merged, target, repair)
-        arrays |= {f"{repair}/{measure}": row for measure, row in measured.items()}
-    return arrays
+    return learning.task_losses(network, params, data)
+
+
+def _accuracies(losses: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"loss": losses["loss"], "accuracy": 1 - losses["error"]}
+
+
+EXPERIMENT = harness.Experiment(
+    name="merge_cnns",
+    defaults=default_config,
+    plan=plan,
+    run=run,
+    tables=_cnn_results.tables,
+    may_change=("methods", "crowd.methods", "crowd.sizes", "chunk_size"),
+)

@@ -3,42 +3,94 @@
 The experiment of Ainsworth et al. 2023 (*Git Re-Basin*, arXiv 2209.04836, figure 2)
 with more methods: networks of the same task and architecture that differ in their
 initialisation and the order of the data are joined by straight paths in weight space.
-Methods that see nothing but the weights are kept apart from those that see training
-data. Everything a run leaves is in its workdir:
+Everything a run leaves is in its workdir:
 
     config.json, versions.json   what was run, and on what
     metrics.jsonl, checkpoints/  losses by epoch; for resuming
     networks/0.safetensors ...   the trained networks, for `launch/merge.py`
-    alignments/                  what each method found, kept for the next start
+    cells/                       paths by method and pair, kept for the next start
     results.json, results.npz    measures, and all curves
     paths                        the curves, as .png and .pdf
 """
 
-import os
-from typing import Any
+import functools
+import itertools
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 from experiments import harness
-from experiments.compare import _curves, _mlp_methods, _mlp_paths
+from experiments.compare import _bring, _curves, _methods, _paths
 from experiments.populations import _mlp_training
-from symmerge_jax import alignment, networks, plots
+from symmerge_jax import learning, plots
 
-MAY_CHANGE: tuple[str, ...] = (
-    "methods",
-    "num_points",
-    *(f"{name}.{key}" for name, keys in _mlp_methods.OPTIONS.items() for key in keys),
+METHODS = (
+    *("naive", "balanced", "matching_p", "matching", "matching_p_best"),
+    *("matching_best", "frank_wolfe", "closed_form", "activation_matching"),
+    *("sinkhorn", "matching_sinkhorn", "matching_best_sinkhorn", "straight_through"),
 )
-"""Keys that do not touch the training: what is done with the networks."""
+"""Methods that a config may name."""
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "matching_best": {"num_random_starts": 8, "max_sweeps": 100},
+    "activation_matching": {"similarity": "correlation", "scales": "weights"},
+    "sinkhorn": {
+        "cost": "midpoint",
+        "num_steps": 300,
+        "learning_rate": 0.3,
+        "batch_size": 500,
+        "eval_size": 5000,
+        "eval_every": 20,
+    },
+    "straight_through": {
+        "num_steps": 400,
+        "learning_rate": 0.1,
+        "batch_size": 500,
+        "eval_size": 5000,
+        "eval_every": 20,
+    },
+}
+"""Keywords of solvers that a config may change; "sinkhorn" are those of all of these
+solvers, whatever they start from."""
+
+_TITLES = {
+    "train_loss": "training loss (nats)",
+    "train_accuracy": "training accuracy",
+    "test_loss": "test loss (nats)",
+    "test_accuracy": "test accuracy",
+}
+"""What is measured on paths, with the titles of figures."""
+
+
+class Plan(NamedTuple):
+    """What a run does.
+
+    Attributes:
+      mlps: the networks, and how they are trained.
+      methods: names, each with a mark of its options and of the points of a path.
+      options: keywords of solvers, by method.
+      num_pairs: pairs of networks.
+      num_points: points of a path, an odd number.
+      seed: of solvers.
+    """
+
+    mlps: _mlp_training.Plan
+    methods: dict[str, str]
+    options: dict[str, dict[str, Any]]
+    num_pairs: int
+    num_points: int
+    seed: int
 
 
 def default_config() -> harness.Config:
     """Return every key that exists; see `launch/configs/merge_mlps.py` for runs.
 
-    `training` are the fields of `zoo.EpochOptions`. `methods` are keys of
-    `_mlp_methods.METHODS`; a group named like a method holds options of its solver.
+    `training` are the fields of `zoo.EpochOptions`. `methods` are some of
+    `METHODS`, none for all that apply; the groups of `OPTIONS` hold options of solvers.
     """
     return ConfigDict(
         {
@@ -63,8 +115,11 @@ def default_config() -> harness.Config:
                 "schedule": "constant",
                 "weight_decay": 0.0,
             },
-            "methods": tuple(_mlp_methods.METHODS),
-            **_mlp_methods.OPTIONS,
+            "methods": (
+                *("naive", "matching_p", "matching_best", "frank_wolfe"),
+                *("activation_matching", "matching_best_sinkhorn", "straight_through"),
+            ),
+            **OPTIONS,
             "num_points": 25,
             "log_every": 10,
             "checkpoint_every": 10,
@@ -73,183 +128,201 @@ def default_config() -> harness.Config:
     )
 
 
-@harness.locking
-def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
+def plan(config: harness.Config) -> Plan:
+    """Take a config apart; see `Experiment`."""
+    harness.check_midpoint(config)
+    _methods.check_names(config.methods, METHODS, "config.methods")
+    mlps = _mlp_training.plan(config)
+    options = {name: config[name].to_dict() for name in OPTIONS}
+    names = _methods.choose(config.methods, METHODS, mlps.network.spec)
+    for name in names:
+        _methods.prepare(name, _context(mlps, options))
+    return Plan(
+        mlps=mlps,
+        methods={name: _mark(name, options, config.num_points) for name in names},
+        options=options,
+        num_pairs=config.num_pairs,
+        num_points=config.num_points,
+        seed=config.seed,
+    )
+
+
+def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     """Train the pairs, align them by every method, and measure the paths.
 
-    A run that was stopped goes on where it was: at the epoch of the training, or at the
-    method that comes next. Methods and their options may be changed between starts.
-
-    Args:
-      config: keys of `default_config`.
-      workdir: folder of the run.
-
     Returns:
-      What `results.json` holds: by network its loss (nats) and accuracy; by method the
-      means over pairs of `_mlp_paths.summary`, their standard errors where there are
-      several pairs, seconds, and the solver's objective.
-
-    Raises:
-      ValueError: unknown keys or values, data that do not fit, a workdir of another
-        config.
-      FileNotFoundError: missing images.
-      FloatingPointError: a loss that is not finite; names the epoch.
+      `networks`: loss (nats) and accuracy of each on both sets. `methods`: by name its
+      label, what it sees, and means over pairs with their errors `..._stderr`: seconds,
+      what the solver says, the largest `function_error`, and of both sets barrier and
+      AUC of the loss, loss and accuracy of the midpoint, accuracy of the two ends and
+      by how much that of the midpoint is below it.
     """
-    config = harness.check_config(config, default_config())
-    aligners = _check_methods(config)
-    data = _mlp_training.load_data(config)
-    architecture = _mlp_training.architecture_of(config, data)
-    network = networks.build(architecture)
-    plan = _mlp_training.make_training(config, network, data)
-    may_change = {*harness.MAY_CHANGE, *MAY_CHANGE}
-    folder = harness.open_workdir(workdir, config, may_change=may_change)
-    params_batch = _mlp_training.train(config, network, data, plan, folder)
-    _mlp_training.save_networks(folder, params_batch, architecture)
-
-    found = {}
-    for name, aligner in aligners.items():
-        found[name] = [
-            _pair(config, network, data, params_batch, name, aligner, pair, folder)
-            for pair in range(config.num_pairs)
-        ]
-    results = _results(config, found)
-    _write(folder, results, found)
+    params = _mlp_training.train(plan.mlps, folder)
+    context = _context(plan.mlps, plan.options)
+    prepared = functools.cache(lambda name: _methods.prepare(name, context))
+    cells = harness.complete_arrays(
+        {
+            (name, pair): folder / "cells" / f"{name}_{pair}_{plan.methods[name]}.npz"
+            for name, pair in itertools.product(plan.methods, range(plan.num_pairs))
+        },
+        lambda job: _measure(plan, prepared(job[0]), context.task, params, job[1]),
+        "align",
+    )
+    found = {
+        name: [cells[name, pair] for pair in range(plan.num_pairs)]
+        for name in plan.methods
+    }
+    results = {
+        "networks": [
+            {measure: float(pair[measure][end]) for measure in _TITLES}
+            for pair in next(iter(found.values()))
+            for end in (0, -1)
+        ],
+        "methods": {name: _numbers(plan, name, found[name]) for name in found},
+        "num_pairs": plan.num_pairs,
+        "num_points": plan.num_points,
+    }
+    _draw(folder, plan, found)
     return results
 
 
-def table(results: dict[str, Any]) -> str:
-    """Return the results of `run` as lines of text, data-free methods first."""
+def tables(results: harness.Results) -> list[harness.Table]:
+    """Return the table of methods, measured on test images."""
     columns = {
-        "test_barrier": ("barrier", "{:.4f}"),
-        "test_auc": ("AUC", "{:.4f}"),
-        "test_midpoint_loss": ("mid loss", "{:.4f}"),
-        "test_midpoint_accuracy": ("mid acc %", "{:.2%}"),
-        "test_parents_accuracy": ("ends acc %", "{:.2%}"),
-        "train_barrier": ("train bar.", "{:.4f}"),
-        "seconds": ("seconds", "{:.2f}"),
+        "test_barrier": ("barrier", ".4f"),
+        "test_auc": ("AUC", ".4f"),
+        "test_midpoint_loss": ("mid loss", ".4f"),
+        "test_midpoint_accuracy": ("mid acc %", ".2%"),
+        "test_parents_accuracy": ("ends acc %", ".2%"),
+        "train_barrier": ("train barrier", ".4f"),
+        "seconds": ("s/pair", ".2f"),
     }
-    methods = results["methods"]
-    width = max(len(m["label"]) for m in methods.values()) + 2
-    header = "".join(f"{title:>11}" for title, _ in columns.values())
-    lines = [f"{'test set':<{width}}{header}"]
-    for uses_data, title in ((False, "weights only"), (True, "with training data")):
-        block = [m for m in methods.values() if m["uses_data"] == uses_data]
-        lines += [f"-- {title}"] if block else []
-        for method in block:
-            cells = [form.format(method[key]) for key, (_, form) in columns.items()]
-            row = "".join(f"{cell.rstrip('%'):>11}" for cell in cells)
-            lines.append(f"{method['label']:<{width}}{row}")
-    return "\n".join(lines)
-
-
-def _check_methods(config) -> dict[str, alignment.Aligner | None]:
-    """Return the solver of every method, before any work."""
-    if not config.methods or len(set(config.methods)) != len(config.methods):
-        raise ValueError(
-            "config.methods must name at least one method, each once, got"
-            f" {tuple(config.methods)}."
+    rows = [
+        (
+            method["label"],
+            method["sees"],
+            *(
+                harness.Number(method[key], form, method.get(f"{key}_stderr"))
+                for key, (_, form) in columns.items()
+            ),
         )
-    harness.check_midpoint(config)
-    return {name: _mlp_methods.make(name, config) for name in config.methods}
-
-
-def _pair(config, network, data, params_batch, name, aligner, pair, folder):
-    """Return curves and numbers of one method on one pair, kept in a file."""
-    recipe = {
-        "options": _mlp_methods.options_of(name, config),
-        "num_points": config.num_points,
-    }
-    mark = harness.config_hash(ConfigDict(recipe))
-    file = folder / "alignments" / f"{name}_{pair}_{mark}.json"
-    if file.exists():
-        return harness.read_sealed(file)
-    params_a, params_b = (
-        _mlp_training.pick(params_batch, 2 * pair + i) for i in range(2)
-    )
-    found: dict[str, Any] = {"seconds": 0.0}
-    if aligner is not None:
-        problem = _mlp_paths.make_problem(
-            network,
-            params_a,
-            params_b,
-            data if _mlp_methods.METHODS[name].uses_data else None,
-        )
-        key = jax.random.fold_in(jax.random.key(config.seed), pair)
-        params_b, found = _mlp_paths.align_pair(network, aligner, problem, key)
-    record = _mlp_paths.measure_path(
-        network, params_a, params_b, data, config.num_points
-    )
-    record["numbers"] = found | record["numbers"]
-    file.parent.mkdir(exist_ok=True)
-    harness.write_sealed(file, record)
-    return record
-
-
-def _results(config, found) -> dict[str, Any]:
-    """Return means over pairs by method, and what the networks reach alone."""
-    first = next(iter(found.values()))
-    ends = [
-        {measure: pair["curves"][measure][end] for measure in _mlp_paths.MEASURES}
-        for pair in first
-        for end in (0, -1)
+        for method in _methods.by_sight(results["methods"])
     ]
-    methods = {}
-    for name, pairs in found.items():
-        method = _mlp_methods.METHODS[name]
-        methods[name] = {"label": method.label, "uses_data": method.uses_data}
-        for key, value in pairs[0]["numbers"].items():
-            values = [pair["numbers"][key] for pair in pairs]
-            if len(pairs) == 1 or not isinstance(value, float):
-                methods[name][key] = value if len(pairs) == 1 else values
-                continue
-            methods[name][key] = float(np.mean(values))
-            error = np.std(values, ddof=1) / len(values) ** 0.5
-            methods[name][f"{key}_stderr"] = float(error)
-    return {
-        "networks": ends,
-        "methods": methods,
-        "num_pairs": config.num_pairs,
-        "num_points": config.num_points,
-    }
+    caption = (
+        f"{results['num_pairs']} pairs of MLPs that were trained apart; losses in nats"
+        " on test images, mid: halfway between the two"
+    )
+    titles = [title for title, _ in columns.values()]
+    return [harness.Table(caption, ("method", "sees", *titles), rows)]
 
 
-def _write(folder, results, found) -> None:
-    """Write `results.json`, `results.npz` (`METHOD/MEASURE`, `[N, T]`), the figure."""
-    curves = {
-        name: {
-            measure: np.array([pair["curves"][measure] for pair in pairs])
-            for measure in _mlp_paths.MEASURES
-        }
-        for name, pairs in found.items()
-    }
+def _context(mlps: _mlp_training.Plan, options: Mapping[str, Any]) -> _bring.Context:
+    return _bring.Context(
+        network=mlps.network,
+        task=functools.partial(learning.task_losses, mlps.network),
+        options=options,
+        chunk_size=1,
+    )
+
+
+def _mark(name: str, options: Mapping[str, Any], num_points: int) -> str:
+    """Return text that differs for other options of a method."""
+    group = "sinkhorn" if name.endswith("sinkhorn") else name
+    recipe = {"options": options.get(group, {}), "num_points": num_points}
+    return harness.config_hash(ConfigDict(recipe))
+
+
+def _measure(plan: Plan, bring, task, params, pair: int) -> dict[str, np.ndarray]:
+    """Return the curves `[T]` of a pair, and what the method says of it."""
+    mlps, key = plan.mlps, jax.random.fold_in(jax.random.key(plan.seed), pair)
+    two = jax.tree.map(lambda x: x[None, 2 * pair : 2 * pair + 2], params)
+    brought = bring(_bring.Crowds(two, key[None], data=mlps.task.train._asdict()))
     arrays: dict[str, Any] = {
-        f"{n}/{m}": c for n, group in curves.items() for m, c in group.items()
+        "seconds": brought.seconds,
+        "function_error": brought.function_error[0],
     }
-    arrays["lams"] = np.linspace(0, 1, results["num_points"])
-    harness.save_arrays(folder / "results.npz", arrays)
-    harness.write_json(folder / "results.json", results)
-    labels = {name: method["label"] for name, method in results["methods"].items()}
-    panels = {
-        _TITLES[measure]: {
-            labels[name]: (arrays["lams"], *_curves.mean_and_error(group[measure]))
-            for name, group in curves.items()
+    if (result := brought.result) is not None:
+        arrays |= {
+            "objective": result.objective[0, -1],
+            "start_objectives": result.start_objectives[0],
+            "num_iters": result.num_iters[0],
+            "converged": result.converged[0],
         }
-        for measure in ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
+    a, b = (jax.tree.map(lambda x, e=e: x[:, e], brought.params) for e in (0, 1))
+    for split, data in (("train", mlps.task.train), ("test", mlps.task.test)):
+        found = _paths.between(task, a, b, plan.num_points, data._asdict())
+        arrays[f"{split}_loss"] = found["loss"][0]
+        arrays[f"{split}_accuracy"] = 1 - found["error"][0]
+    return arrays
+
+
+def _numbers(plan: Plan, name: str, pairs: list[dict[str, np.ndarray]]):
+    """Return means over pairs, and their errors where there are several."""
+    numbers: dict[str, Any] = {
+        "label": _methods.label(name, plan.mlps.network.spec),
+        "sees": _methods.METHODS[name].sees,
     }
-    dashed = [m["label"] for m in results["methods"].values() if m["uses_data"]]
+    each = [_numbers_of_pair(pair) for pair in pairs]
+    for key, value in each[0].items():
+        values = [one[key] for one in each]
+        if len(values) == 1 or not isinstance(value, float):
+            numbers[key] = value if len(values) == 1 else values
+        else:
+            found = _curves.number(values)
+            numbers |= {key: found["mean"], f"{key}_stderr": found["se"]}
+    return numbers
+
+
+def _numbers_of_pair(pair: dict[str, np.ndarray]) -> dict[str, Any]:
+    numbers = {key: pair[key].tolist() for key in pair if key not in _TITLES}
+    for split in ("train", "test"):
+        loss, accuracy = (pair[f"{split}_{x}"] for x in ("loss", "accuracy"))
+        found, middle = _curves.summarize(loss[None]), len(loss) // 2
+        parents = float(accuracy[0] + accuracy[-1]) / 2
+        numbers |= {
+            f"{split}_barrier": found["barrier"],
+            f"{split}_auc": found["auc"],
+            f"{split}_midpoint_loss": float(loss[middle]),
+            f"{split}_midpoint_accuracy": float(accuracy[middle]),
+            f"{split}_parents_accuracy": parents,
+            f"{split}_accuracy_drop": parents - float(accuracy[middle]),
+        }
+    return numbers
+
+
+def _draw(folder: pathlib.Path, plan: Plan, found: Mapping[str, Any]) -> None:
+    """Write `results.npz` (`METHOD/MEASURE`, `[N, T]`, and `lams`), and the figure."""
+    lams = np.linspace(0, 1, plan.num_points)
+    arrays: dict[str, Any] = {"lams": lams}
+    panels: dict[str, Any] = {title: {} for title in _TITLES.values()}
+    spec = plan.mlps.network.spec
+    for (name, pairs), (measure, title) in itertools.product(
+        found.items(), _TITLES.items()
+    ):
+        curves = np.stack([pair[measure] for pair in pairs])
+        arrays[f"{name}/{measure}"] = curves
+        label = _methods.label(name, spec)
+        panels[title][label] = (lams, *_curves.mean_and_error(curves))
+    harness.save_arrays(folder / "results.npz", arrays)
     figure = plots.mean_curves(
         panels,
         "λ",
         num_columns=2,
-        dashed=dashed,
-        log_scale=[_TITLES["test_loss"], _TITLES["train_loss"]],
+        styles=_methods.styles(plan.methods, spec),
+        log_scale=[title for measure, title in _TITLES.items() if "loss" in measure],
     )
     plots.save_figure(figure, folder / "paths")
 
 
-_TITLES = {
-    "train_loss": "training loss (nats)",
-    "train_accuracy": "training accuracy",
-    "test_loss": "test loss (nats)",
-    "test_accuracy": "test accuracy",
-}
+EXPERIMENT = harness.Experiment(
+    name="merge_mlps",
+    defaults=default_config,
+    plan=plan,
+    run=run,
+    tables=tables,
+    may_change=(
+        "methods",
+        "num_points",
+        *(f"{name}.{key}" for name, keys in OPTIONS.items() for key in keys),
+    ),
+)

@@ -148,3 +148,15 @@ PREDICTION = (
     Published("dilation", "dilation of MNIST INRs, MSE x 100, ScaleGMN bidirectional",
               "1.89", "ScaleGMN's paper, third-party transcript"),
 )  # fmt: skip
+
+SECTIONS = {
+    "data": DATA,
+    "reconstruction": RECONSTRUCTION,
+    "latents": LATENTS,
+    "interpolation": INTERPOLATION,
+    "failure": FAILURE,
+    "ablation": ABLATION,
+    "cnns": CNNS,
+    "prediction": PREDICTION,
+}
+"""By section of the report of a reproduction."""

@@ -56,11 +56,16 @@ def measures(caption: str, results: Mapping[str, Any]) -> Table:
       mse        0.25
       num_steps  100
     """
-    rows = [
-        (name, format(value, ".5g") if isinstance(value, float) else str(value))
-        for name, value in results.items()
-    ]
+    rows = [(name, to_cell(value)) for name, value in results.items()]
     return Table(caption, ("", ""), rows)
+
+
+def to_cell(value: Any, form: str = ".5g") -> Cell:
+    """Return a value as a cell; floats are shown in the given form."""
+    if isinstance(value, float):
+        return Number(value, form)
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    return Number(value, "d") if is_count else str(value)
 
 
 def to_text(tables: Sequence[Table]) -> str:
@@ -87,9 +92,10 @@ def to_markdown(table: Table) -> str:
     def escaped(text: str) -> str:
         return text.replace("|", "\\|").replace("\n", " ")
 
-    end = [f"`{table.command}`"] if table.command else []
+    caption = table.caption and f"**{table.caption}**"
+    command = table.command and f"`{table.command}`"
     body = _render(table, table.columns, "pipe", escaped)
-    return "\n\n".join([f"**{table.caption}**", body, *end])
+    return "\n\n".join(part for part in (caption, body, command) if part)
 
 
 def to_html(table: Table) -> str:
@@ -97,10 +103,11 @@ def to_html(table: Table) -> str:
 
     Text is escaped; what stands between backticks becomes code (`inline`).
     """
-    end = f"\n<code>{html.escape(table.command)}</code>" if table.command else ""
+    caption = table.caption and f"<figcaption>{inline(table.caption)}</figcaption>"
+    command = table.command and f"<code>{html.escape(table.command)}</code>"
     body = _render(table, table.columns, "unsafehtml", inline)
-    caption = f"<figcaption>{inline(table.caption)}</figcaption>"
-    return f'<figure class="table">{caption}\n{body}{end}</figure>'
+    parts = "\n".join(part for part in (caption, body, command) if part)
+    return f'<figure class="table">\n{parts}\n</figure>'
 
 
 def inline(text: str) -> str:
@@ -130,12 +137,13 @@ def _render(
 
 
 def _numeric(table: Table) -> list[bool]:
-    """Return which columns hold numbers, which are aligned at the right."""
+    """Return which columns hold numbers below a heading: they end at the right."""
     columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.columns)
     return [
         any(isinstance(cell, Number) for cell in cells)
         and all(isinstance(cell, Number) or cell in ("", "-") for cell in cells)
-        for cells in columns
+        and heading != ""
+        for heading, cells in zip(table.columns, columns, strict=True)
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.latents import _latent_numbers
-from experiments.train import _inr_evaluation
+from symmerge_jax import learning
 
 
 class Map(NamedTuple):
@@ -64,7 +64,7 @@ def draw_map(
     """
     place = MAPS[name][1]
     latents, orbit = latents.astype(np.float64), orbit.astype(np.float64)
-    spread = _inr_evaluation.relative_spread(orbit[None])[0]
+    spread = learning.orbit_spread(orbit[None])[0]
     is_point = spread < _latent_numbers.ROUNDING
     return place(latents, None if is_point else orbit, network, len(orbit), seed)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.train import _inr_evaluation
+from experiments.train import _measures
+from symmerge_jax import learning
 
 ROUNDING = 1e-5
 """Relative spread below which an orbit is one point, up to the rounding of float32."""
@@ -28,7 +29,7 @@ def orbit_numbers(
       row: `[R]` their numbers.
 
     Returns:
-      `spread`: see `_inr_evaluation.relative_spread`. `within`: mean distance between
+      `spread`: see `learning.orbit_spread`. `within`: mean distance between
       two twins; `between`: between two networks; `ratio` of the two. `found`: the share
       of twins whose nearest network is their own. `two_parts`: the mean silhouette of
       the twins when two-means divides them, 1 for two points and little for one cloud,
@@ -36,7 +37,7 @@ def orbit_numbers(
       only. Means over the orbits, but `spread`, the worst.
     """
     orbits, networks = orbits.astype(np.float64), networks.astype(np.float64)
-    spreads = _inr_evaluation.relative_spread(orbits)
+    spreads = learning.orbit_spread(orbits)
     within = np.mean([mean_distance(orbit) for orbit in orbits])
     between = mean_distance(networks)
     found = [
@@ -126,7 +127,7 @@ def read_labels(
     voters = kind(min(num_neighbors, len(x)), algorithm="brute")
     near = pipeline.make_pipeline(preprocessing.StandardScaler(), voters).fit(x, y)
     if is_class:
-        linear = _inr_evaluation.linear_probe(x, y, test_x, test_y)
+        linear = _measures.linear_probe(x, y, test_x, test_y)
         return {"neighbors": float(near.score(test_x, test_y)), "linear": linear}
     ridge = linear_model.RidgeCV(np.logspace(-2, 4, 13))
     line = pipeline.make_pipeline(preprocessing.StandardScaler(), ridge).fit(x, y)

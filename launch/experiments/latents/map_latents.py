@@ -26,7 +26,7 @@ import symmerge_jax
 from experiments import harness
 from experiments.latents import _latent_maps, _latent_numbers
 from experiments.populations import _inr_pairs
-from experiments.train import _encoders, _inr_evaluation
+from experiments.train import _measures, _trained
 from symmerge_jax import networks, plots, training, zoo
 from symmerge_jax.typing import Params
 
@@ -95,7 +95,7 @@ def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
     config = harness.check_config(config, default_config())
     _check_values(config)
     canonicalizers = config.canonicalizers.to_dict()
-    compared = _encoders.open_encoders(canonicalizers, reserved=BASELINES)
+    compared = _trained.open_encoders(canonicalizers, reserved=BASELINES)
     given = _choose(config, compared)
     may_change = {*harness.MAY_CHANGE, *MAY_CHANGE}
     folder = harness.open_workdir(workdir, config, may_change=may_change)
@@ -140,7 +140,7 @@ def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
                 progress.update()
         for name in BASELINES:
             make = functools.partial(_encode, config, given, features[name])
-            file = folder / f"numbers/{_encoders.file_name(name)}.json"
+            file = folder / f"numbers/{_trained.file_name(name)}.json"
             results["baselines"][name] = _numbers(config, given, file, make)
             progress.update()
     harness.write_json(folder / "results.json", results)
@@ -232,7 +232,7 @@ def _check_values(config) -> None:
         )
 
 
-def _choose(config, compared: _encoders.Compared) -> _Given:
+def _choose(config, compared: _trained.Compared) -> _Given:
     """Choose the networks that are mapped, and those whose orbits are drawn."""
     held_out = compared.parts["test"]
     least, most = max(4, config.num_orbits), len(held_out)
@@ -271,10 +271,10 @@ def _features(config, compared) -> dict[str, Callable[[Params], Any]]:
             )
             for encoder in compared.encoders
         },
-        "closed form": lambda params: _inr_evaluation.flat(
+        "closed form": lambda params: _measures.flat(
             networks.map_batches(closed_form, params, 512)
         ),
-        "raw weights": _inr_evaluation.flat,
+        "raw weights": _measures.flat,
     }
 
 

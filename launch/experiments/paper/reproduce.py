@@ -22,18 +22,19 @@ import jax
 
 from experiments import harness
 from experiments.paper import (
+    _contents,
+    _plan,
     _report,
-    _report_sections,
-    _reproduce_plan,
-    _reproduce_state,
+    _sections,
+    _state,
     _time_limit,
 )
 from symmerge_jax import training
 
-comparisons = _reproduce_plan.comparisons
-make_config = _reproduce_plan.make_config
-stage = _reproduce_plan.stage
-stages = _reproduce_plan.stages
+comparisons = _plan.comparisons
+make_config = _plan.make_config
+stage = _plan.stage
+stages = _plan.stages
 
 _FAILURES = (ValueError, TypeError, FloatingPointError, OSError, RuntimeError)
 
@@ -88,35 +89,35 @@ def run(
       StageError: a stage failed.
     """
     folder = pathlib.Path(workdir).expanduser().absolute()
-    plan = _reproduce_plan.read(config, folder)
+    plan = _plan.read(config, folder)
     _check_names(plan, {"only": only, "redo": redo})
     seconds = None if time_limit is None else _time_limit.parse(time_limit)
     limit = _time_limit.TimeLimit(seconds)
     wanted = [name for name in plan if not only or name in only]
     for one in plan.values():
-        _reproduce_state.relocate(one)
-    found = _reproduce_state.statuses(plan, folder, redo=tuple(redo))
+        _state.relocate(one)
+    found = _state.statuses(plan, folder, redo=tuple(redo))
     if only:
         _check_needs(plan, found, wanted)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with limit:
             for number, name in enumerate(wanted, 1):
-                found[name] = _reproduce_state.status(
+                found[name] = _state.status(
                     plan[name], found, folder, redo=name in redo
                 )
                 title = f"stage {number}/{len(wanted)} {name}"
                 with _naming(name, command):
                     _finish(plan[name], folder, found[name], title)
-                found[name] = _reproduce_state.Status("done")
+                found[name] = _state.Status("done")
     except (training.Interrupted, _time_limit.TimeIsUp):
         limit.cancel()
         if not limit.is_up:
             raise
     except StageError:
-        _write_report(config.title, plan, folder, command)
+        _write_report(config, plan, folder, command)
         raise
-    path = _write_report(config.title, plan, folder, command)
+    path = _write_report(config, plan, folder, command)
     left = tuple(name for name in wanted if found[name].state != "done")
     return Outcome(left, path)
 
@@ -135,12 +136,12 @@ def list_stages(config: harness.Config, workdir: str | os.PathLike) -> str:
       ValueError: a config that cannot be.
     """
     folder = pathlib.Path(workdir).expanduser().absolute()
-    plan = _reproduce_plan.read(config, folder)
+    plan = _plan.read(config, folder)
     lines = []
     width = max(map(len, plan))
-    for name, found in _reproduce_state.statuses(plan, folder).items():
-        record = _reproduce_state.read_record(plan[name], folder)
-        seconds = _report_sections.seconds_of(record)
+    for name, found in _state.statuses(plan, folder).items():
+        record = _state.read_record(plan[name], folder)
+        seconds = _contents.seconds_of(record)
         time_text = "-" if seconds is None else f"{seconds:.0f} s"
         line = f"{name:<{width}}  {found.state:<10}  {time_text:>8}  {found.reason}"
         lines.append(line.rstrip())
@@ -164,14 +165,14 @@ def write_report(
       ValueError: a config that cannot be.
     """
     folder = pathlib.Path(workdir).expanduser().absolute()
-    plan = _reproduce_plan.read(config, folder)
+    plan = _plan.read(config, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return _write_report(config.title, plan, folder, command)
+    return _write_report(config, plan, folder, command)
 
 
-def _write_report(title, plan, folder: pathlib.Path, command: str) -> pathlib.Path:
-    found = _reproduce_state.statuses(plan, folder)
-    report = _report_sections.build(title, plan, found, folder, command)
+def _write_report(config, plan, folder: pathlib.Path, command: str) -> pathlib.Path:
+    found = _state.statuses(plan, folder)
+    report = _sections.build(config, plan, found, folder, command)
     return _report.write(report, folder)
 
 
@@ -189,9 +190,9 @@ def _naming(name: str, command: str) -> Iterator[None]:
 
 
 def _finish(
-    stage: _reproduce_plan.Stage,
+    stage: _plan.Stage,
     folder: pathlib.Path,
-    found: _reproduce_state.Status,
+    found: _state.Status,
     title: str,
 ) -> None:
     """Make or finish the output of a stage, and record it."""
@@ -201,13 +202,13 @@ def _finish(
         return
     if not _keeps(stage, found):
         _say(f"{title}: {found.reason}; it is made again")
-        _reproduce_state.remove(stage, folder)
+        _state.remove(stage, folder)
     elif found.state == "missing":
         _say(f"{title}: {stage.source}")
     else:
         _say(f"{title}: {found.reason}; it goes on")
         stage.results.unlink(missing_ok=True)  # else it would look finished if stopped
-    _reproduce_state.begin(stage, folder, adopt=stage.output.exists())
+    _state.begin(stage, folder, adopt=stage.output.exists())
     stage.output.parent.mkdir(parents=True, exist_ok=True)
     start, ended, message = time.monotonic(), "stopped", None
     try:
@@ -218,13 +219,11 @@ def _finish(
         raise
     finally:
         seconds = time.monotonic() - start
-        _reproduce_state.add_session(
-            stage, folder, seconds=seconds, ended=ended, error=message
-        )
+        _state.add_session(stage, folder, seconds=seconds, ended=ended, error=message)
         jax.clear_caches()
 
 
-def _keeps(stage: _reproduce_plan.Stage, found: _reproduce_state.Status) -> bool:
+def _keeps(stage: _plan.Stage, found: _state.Status) -> bool:
     """Whether what is there of a stage is of use for what is to be made."""
     if found.state in ("missing", "unfinished") or found.continues:
         return True
@@ -232,7 +231,7 @@ def _keeps(stage: _reproduce_plan.Stage, found: _reproduce_state.Status) -> bool
     return found.state == "corrupt" and has_config and _parses(stage)
 
 
-def _parses(stage: _reproduce_plan.Stage) -> bool:
+def _parses(stage: _plan.Stage) -> bool:
     try:
         harness.load_config(stage.output / "config.json")
     except ValueError:
@@ -240,12 +239,12 @@ def _parses(stage: _reproduce_plan.Stage) -> bool:
     return True
 
 
-def _adopt(stage: _reproduce_plan.Stage, folder: pathlib.Path) -> None:
+def _adopt(stage: _plan.Stage, folder: pathlib.Path) -> None:
     """Make a record for an output that lies there without one."""
-    if _reproduce_state.read_record(stage, folder) is None:
+    if _state.read_record(stage, folder) is None:
         if stage.is_zoo:
             stage.run()  # refuses another zoo
-        _reproduce_state.begin(stage, folder, adopt=True)
+        _state.begin(stage, folder, adopt=True)
 
 
 def _check_names(plan: Collection[str], given: dict[str, Sequence[str]]) -> None:

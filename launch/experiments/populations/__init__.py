@@ -1,1 +1,38 @@
-"""Zoos of networks, divided and with the data they are measured on."""
+"""Populations: zoos of networks, divided, and the tasks they are measured on."""
+
+from experiments.populations._image_splits import classifier_task, load_splits
+from experiments.populations._inr_tasks import (
+    find_images,
+    fine_grid,
+    inr_task,
+    render_all,
+    targets,
+    true_images,
+)
+from experiments.populations._population import (
+    Examples,
+    Population,
+    Task,
+    population,
+    split,
+)
+from experiments.populations._sources import Source, classifier_source, inr_source
+
+__all__ = [
+    "Examples",
+    "Population",
+    "Source",
+    "Task",
+    "classifier_source",
+    "classifier_task",
+    "find_images",
+    "fine_grid",
+    "inr_source",
+    "inr_task",
+    "load_splits",
+    "population",
+    "render_all",
+    "split",
+    "targets",
+    "true_images",
+]

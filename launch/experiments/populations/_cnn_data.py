@@ -1,14 +1,14 @@
 """What the merging of CNNs starts from: the best held-out networks, and images."""
 
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import harness
-from experiments.populations import _image_splits, _inr_data
+from experiments.populations import _image_splits, _population
 from symmerge_jax import autoencoders, networks, zoo
 from symmerge_jax.typing import Params
 
@@ -20,18 +20,15 @@ class CnnData(NamedTuple):
       network: their architecture.
       params: stacked parameters `[N, ...]`, the best network first.
       number: `[N]` number of each network in the zoo.
-      train_inputs: `[S, H, W, C]` images in [-1, 1] for methods that see data.
-      test_inputs: `[S', H, W, C]` images that all are evaluated on.
-      test_labels: `[S']` their classes.
+      task: images in [-1, 1] with their classes, of which methods may see the training
+        ones, and all are measured on the others.
       canonicalizer: trained on other networks of the zoo; or None.
     """
 
     network: networks.Network
     params: Params
     number: np.ndarray
-    train_inputs: np.ndarray
-    test_inputs: np.ndarray
-    test_labels: np.ndarray
+    task: _population.Task
     canonicalizer: autoencoders.Canonicalizer | None
 
 
@@ -66,50 +63,49 @@ def load(config: harness.Config) -> CnnData:
     canonicalizer = _load_canonicalizer(config, cnns)
     chosen = _best(config, cnns)
     network = networks.build(cnns.architecture)
-    (train_inputs, _), (test_inputs, test_labels) = _load_images(
-        config, network, cnns.architecture["num_classes"]
+    task = _image_splits.classifier_task(
+        ConfigDict({"data": config.data, "seed": config.data.seed}),
+        network,
+        num_train=config.data.num_train,
+        num_test=config.data.num_test,
     )
-    return CnnData(
-        network=network,
-        params=jax.tree.map(lambda x: np.asarray(x)[chosen], dict(cnns.params)),
-        number=chosen,
-        train_inputs=train_inputs,
-        test_inputs=test_inputs,
-        test_labels=test_labels,
-        canonicalizer=canonicalizer,
-    )
+    params = jax.tree.map(lambda x: np.asarray(x)[chosen], dict(cnns.params))
+    return CnnData(network, params, chosen, task, canonicalizer)
 
 
-def draw_pairs(config: harness.Config, data: CnnData) -> np.ndarray:
-    """Return disjoint random pairs `[N, 2]` of rows, the worse network first."""
-    num_networks = len(data.number)
-    if 2 * config.num_pairs > num_networks:
+def draw_pairs(num_networks: int, num_pairs: int, seed: int) -> np.ndarray:
+    """Return disjoint random pairs `[N, 2]` of rows, the worse network first.
+
+    Raises:
+      ValueError: more pairs than the networks make.
+    """
+    if 2 * num_pairs > num_networks:
         raise ValueError(
-            f"config.num_pairs is {config.num_pairs}, which takes"
-            f" {2 * config.num_pairs} networks, but there are {num_networks}: raise"
-            " config.num_best or config.split.test_fraction, or use a larger zoo."
+            f"config.num_pairs is {num_pairs}, which takes {2 * num_pairs} networks,"
+            f" but there are {num_networks}: raise config.num_best or"
+            " config.split.test_fraction, or use a larger zoo."
         )
-    random = np.random.default_rng(config.seed)
-    drawn = random.permutation(num_networks)[: 2 * config.num_pairs]
+    drawn = np.random.default_rng(seed).permutation(num_networks)[: 2 * num_pairs]
     return -np.sort(-drawn.reshape(-1, 2), axis=1)  # rows are sorted, best first
 
 
-def draw_crowds(config: harness.Config, data: CnnData) -> np.ndarray:
-    """Return rows `[R, K]` of random crowds; a smaller one is the first so many."""
-    num_networks, largest = len(data.number), max(config.crowd.sizes)
-    if min(config.crowd.sizes) < 2 or largest > num_networks:
+def draw_crowds(
+    num_networks: int, sizes: tuple[int, ...], num_crowds: int, seed: int
+) -> np.ndarray:
+    """Return rows `[R, K]` of random crowds; a smaller one is the first so many.
+
+    Raises:
+      ValueError: sizes out of range.
+    """
+    if min(sizes) < 2 or max(sizes) > num_networks:
         raise ValueError(
             f"config.crowd.sizes must lie in 2..{num_networks}, the networks that there"
-            f" are, got {tuple(config.crowd.sizes)}."
+            f" are, got {tuple(sizes)}."
         )
     # Drawn whole, so that other sizes leave the members of a crowd as they are.
-    randoms = np.random.default_rng((config.seed, 1)).spawn(config.crowd.num_crowds)
-    return np.stack([random.permutation(num_networks)[:largest] for random in randoms])
-
-
-def pick(params: Params, rows: Any) -> Params:
-    """Return the networks in these rows; leading axes as those of `rows`."""
-    return jax.tree.map(lambda x: x[rows], params)
+    randoms = np.random.default_rng((seed, 1)).spawn(num_crowds)
+    drawn = [random.permutation(num_networks)[: max(sizes)] for random in randoms]
+    return np.stack(drawn)
 
 
 def _load_canonicalizer(config, cnns: zoo.Zoo) -> autoencoders.Canonicalizer | None:
@@ -145,7 +141,7 @@ def _find_config(path: pathlib.Path) -> pathlib.Path:
 
 def _best(config, cnns: zoo.Zoo) -> np.ndarray:
     """Return numbers of the best held-out networks, one per training run."""
-    held_out = _inr_data.split(cnns, config.split)["test"]
+    held_out = _population.split(cnns, **config.split.to_dict())["test"]
     accuracy = np.asarray(cnns.metrics["test_accuracy"])[held_out]
     held_out = held_out[np.argsort(-accuracy, kind="stable")]
     run = np.stack([cnns.subset_index, cnns.image_index], axis=1)[held_out]
@@ -159,31 +155,3 @@ def _best(config, cnns: zoo.Zoo) -> np.ndarray:
             f" are held out, got {config.num_best}."
         )
     return held_out[: config.num_best]
-
-
-def _load_images(config, network, num_classes: int) -> list[tuple[Any, Any]]:
-    """Return inputs and labels of train and test, the first so many of each."""
-    source = config.data.source
-    splits = _image_splits.load_splits(
-        ConfigDict({"data": config.data, "seed": config.data.seed})
-    )
-    found = []
-    for part, images in zip(("train", "test"), splits, strict=True):
-        inputs = networks.classifier_inputs(images.images)
-        if inputs.shape[1:] != network.input_shape:
-            raise ValueError(
-                f"config.data.source {source!r} has images of {inputs.shape[1:]}, the"
-                f" networks of the zoo read {network.input_shape}."
-            )
-        if (largest := images.labels.max()) >= num_classes:
-            raise ValueError(
-                f"config.data.source {source!r} has classes up to {largest}, the"
-                f" networks of the zoo know {num_classes}."
-            )
-        count = config.data[f"num_{part}"]
-        if count is not None and not 1 <= count <= len(inputs):
-            raise ValueError(
-                f"config.data.num_{part} must lie in 1..{len(inputs)}, got {count}."
-            )
-        found.append((inputs[:count], images.labels[:count]))
-    return found

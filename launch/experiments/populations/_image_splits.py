@@ -3,7 +3,43 @@
 import numpy as np
 
 from experiments import harness
-from symmerge_jax import zoo
+from experiments.populations import _population
+from symmerge_jax import networks, zoo
+
+
+def classifier_task(
+    config: harness.Config,
+    network: networks.Network,
+    *,
+    num_train: int | None = None,
+    num_test: int | None = None,
+) -> _population.Task:
+    """Return images as classifiers read them, with their classes.
+
+    Args:
+      config: as for `load_splits`.
+      network: architecture of the classifiers.
+      num_train: number of training images, the first ones; None for all.
+      num_test: number of test images.
+
+    Raises:
+      ValueError: as `load_splits`; images or classes that the networks do not have, or
+        counts out of range.
+      FileNotFoundError: missing images.
+    """
+    examples = []
+    counts = {"num_train": num_train, "num_test": num_test}
+    splits = load_splits(config)
+    for (key, count), found in zip(counts.items(), splits, strict=True):
+        inputs = networks.classifier_inputs(found.images, network.input_shape)
+        zoo.check_data(network, inputs, found.labels, found.name)
+        if count is not None and not 1 <= count <= len(inputs):
+            raise ValueError(
+                f"{key} must lie in 1..{len(inputs)}, the images of {found.name}, got"
+                f" {count}."
+            )
+        examples.append(_population.Examples(inputs[:count], found.labels[:count]))
+    return _population.Task(*examples)
 
 
 def load_splits(config: harness.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:

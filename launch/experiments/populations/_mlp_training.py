@@ -1,4 +1,4 @@
-"""The networks of the merging experiment: data, training, files."""
+"""Pairs of MLP classifiers that are trained apart: images, training, files."""
 
 import functools
 import pathlib
@@ -9,127 +9,120 @@ import numpy as np
 
 import symmerge_jax
 from experiments import harness
-from experiments.populations import _image_splits
+from experiments.populations import _image_splits, _population
 from symmerge_jax import networks, training, zoo
+from symmerge_jax.typing import Params
 
 
-class ClassifierData(NamedTuple):
-    """Images as rows of pixels in [0, 1], with their classes.
+class Plan(NamedTuple):
+    """What there is to train.
 
     Attributes:
-      train_inputs: `[S, I]` float32.
-      train_labels: `[S]` int32.
-      test_inputs: `[S', I]` float32.
-      test_labels: `[S']` int32.
+      architecture: as `networks.build` takes it.
+      network: what it builds.
+      task: pixels `[S, I]` in [0, 1] with their classes; no network is trained on those
+        of the test.
+      training: of all networks side by side.
+      num_epochs: length of the training.
+      log_every: epochs between two measurements on test images.
+      checkpoint_every: epochs between two checkpoints.
+      keep_checkpoints: how many stay.
     """
 
-    train_inputs: np.ndarray
-    train_labels: np.ndarray
-    test_inputs: np.ndarray
-    test_labels: np.ndarray
+    architecture: dict[str, Any]
+    network: networks.Network
+    task: _population.Task
+    training: zoo.ClassifierTraining
+    num_epochs: int
+    log_every: int
+    checkpoint_every: int
+    keep_checkpoints: int
 
 
-def load_data(config: harness.Config) -> ClassifierData:
-    """Return the images of a config; without a test split, some are put aside."""
-    train, test = _image_splits.load_splits(config)
-    return ClassifierData(
-        _pixels(train.images), train.labels, _pixels(test.images), test.labels
-    )
+def plan(config: harness.Config) -> Plan:
+    """Take a config apart: `2 * num_pairs` networks, and their images.
 
-
-def architecture_of(config: harness.Config, data: ClassifierData) -> dict[str, Any]:
-    """Return the description for `networks.build`."""
-    num_classes = int(max(data.train_labels.max(), data.test_labels.max())) + 1
-    sizes = [data.train_inputs.shape[1], *config.architecture.hidden_sizes, num_classes]
-    return {
+    Raises:
+      ValueError: options out of range, or images that do not fit.
+      FileNotFoundError: missing images.
+    """
+    every = ("log_every", "checkpoint_every", "keep_checkpoints")
+    harness.at_least(config, num_pairs=1, **dict.fromkeys(every, 1))
+    splits = _image_splits.load_splits(config)
+    inputs = [
+        networks.to_unit_range(x.images).reshape(len(x.images), -1) for x in splits
+    ]
+    labels = [x.labels for x in splits]
+    train, test = map(_population.Examples, inputs, labels)
+    num_classes = int(np.concatenate(labels).max()) + 1
+    hidden_sizes = config.architecture.hidden_sizes
+    architecture = {
         "kind": "mlp",
-        "layer_sizes": sizes,
+        "layer_sizes": [inputs[0].shape[1], *hidden_sizes, num_classes],
         "activation": config.architecture.activation,
         "use_bias": config.architecture.use_bias,
     }
-
-
-def make_training(
-    config: harness.Config, network: networks.Network, data: ClassifierData
-) -> zoo.ClassifierTraining:
-    """Return the training of `2 * num_pairs` networks, after checking its options."""
-    least = {"num_pairs": 1, "log_every": 1, "checkpoint_every": 1}
-    harness.at_least(config, **least, keep_checkpoints=1)
-    return zoo.train_classifiers(
-        network,
-        data.train_inputs,
-        data.train_labels,
-        num_networks=2 * config.num_pairs,
-        seed=config.seed,
-        options=zoo.EpochOptions(**config.training.to_dict()),
+    network = networks.build(architecture)
+    return Plan(
+        architecture=architecture,
+        network=network,
+        task=_population.Task(train, test),
+        training=zoo.train_classifiers(
+            network,
+            inputs[0],
+            labels[0],
+            num_networks=2 * config.num_pairs,
+            seed=config.seed,
+            options=zoo.EpochOptions(**config.training.to_dict()),
+        ),
+        num_epochs=config.training.num_epochs,
+        **{key: config[key] for key in every},
     )
 
 
-def train(
-    config: harness.Config,
-    network: networks.Network,
-    data: ClassifierData,
-    plan: zoo.ClassifierTraining,
-    folder: pathlib.Path,
-) -> Any:
-    """Train, or go on with what a run left; return stacked parameters.
+def train(plan: Plan, folder: pathlib.Path) -> Params:
+    """Train all networks, or resume what a run left; return stacked parameters.
 
-    Writes `metrics.jsonl` and checkpoints; a finished run costs nothing again.
+    Writes `metrics.jsonl` and checkpoints, and every network with its architecture to
+    `networks/<number>.safetensors`. A finished training costs nothing again.
     """
     checkpoints, log = folder / "checkpoints", folder / "metrics.jsonl"
-    state, num_epochs = plan.state, config.training.num_epochs
+    state = plan.training.state
     if training.checkpoint_steps(checkpoints):
         state, _ = training.restore_checkpoint(checkpoints, state)
     training.truncate_metrics(log, int(state.step))
-    evaluate = functools.partial(networks.evaluate_classifier, network.apply)
+    evaluate = functools.partial(networks.evaluate_classifier, plan.network.apply)
     measure = jax.jit(jax.vmap(evaluate, in_axes=(0, None, None)))
 
     def on_test(state):
-        measures = measure(state.params, data.test_inputs, data.test_labels)
+        measures = measure(state.params, *plan.task.test)
         for name, values in measures.items():
             yield name, np.mean(values)
 
-    hooks = [
-        training.log_hook(log, 1),
-        training.evaluation_hook(
-            {"test": on_test},
-            config.log_every,
-            results=(training.write_results(log),),
-        ),
-        training.checkpoint_hook(
-            checkpoints, config.checkpoint_every, keep=config.keep_checkpoints
-        ),
-    ]
+    write = training.write_results(log)
     with training.Progress(
-        num_epochs, "train", "epoch", initial=int(state.step)
+        plan.num_epochs, "train", "epoch", initial=int(state.step)
     ) as progress:
         state = training.train(
             state,
-            plan.step_fn,
-            plan.batch_fn,
-            num_steps=num_epochs,
-            hooks=[training.progress_hook(progress, ("loss", "accuracy")), *hooks],
+            plan.training.step_fn,
+            plan.training.batch_fn,
+            num_steps=plan.num_epochs,
+            hooks=[
+                training.progress_hook(progress, ("loss", "accuracy")),
+                training.log_hook(log, 1),
+                training.evaluation_hook(
+                    {"test": on_test}, plan.log_every, results=(write,)
+                ),
+                training.checkpoint_hook(
+                    checkpoints, plan.checkpoint_every, keep=plan.keep_checkpoints
+                ),
+            ],
             max_in_flight=1,
         )
-    return jax.device_get(state.params)
-
-
-def save_networks(
-    folder: pathlib.Path, params_batch: Any, architecture: dict[str, Any]
-) -> None:
-    """Write every network to `networks/<number>.safetensors`, with its architecture."""
+    params_batch = jax.device_get(state.params)
     for index in range(len(jax.tree.leaves(params_batch)[0])):
-        symmerge_jax.save(
-            folder / "networks" / f"{index}.safetensors",
-            pick(params_batch, index),
-            architecture=architecture,
-        )
-
-
-def pick(params_batch: Any, index: int) -> Any:
-    """Return one network of stacked parameters."""
-    return jax.tree.map(lambda x: x[index], params_batch)
-
-
-def _pixels(images):
-    return networks.to_unit_range(images).reshape(len(images), -1)
+        file = folder / "networks" / f"{index}.safetensors"
+        one = jax.tree.map(lambda x, i=index: x[i], params_batch)
+        symmerge_jax.save(file, one, architecture=plan.architecture)
+    return params_batch

@@ -87,7 +87,7 @@ def complete_config(config: harness.Config) -> harness.Config:
     kind = config.get("architecture", {}).get("kind")
     if kind not in (None, "mlp"):
         raise ValueError(
-            "config.architecture.kind must be 'mlp', or left away for CNNs, got"
+            "config.architecture.kind must be 'mlp', or omitted for CNNs, got"
             f" {kind!r}."
         )
     return harness.check_config(config, default_config(kind or "cnn"))
@@ -96,7 +96,7 @@ def complete_config(config: harness.Config) -> harness.Config:
 def run(config: harness.Config, out: str | os.PathLike) -> zoo.Zoo:
     """Make the zoo of a config in a file, or open it if it is there.
 
-    An interrupted run goes on where it was; its parts are in `OUT.parts`.
+    An interrupted run resumes from its parts in `OUT.parts`.
 
     Args:
       config: keys of `default_config`.
@@ -145,6 +145,23 @@ def plan(config: harness.Config) -> zoo.Zoo:
         image_index=np.repeat(np.arange(num_networks), num_kept),
         subsets=(train.name,),
     )
+
+
+def describes(classifiers: zoo.Zoo) -> dict[str, Any]:
+    """Return what a zoo tells of itself, by key of `default_config`.
+
+    An imported zoo tells its architecture, not how its networks were trained.
+    """
+    made = classifiers.provenance
+    groups, recorded = {"architecture": classifiers.architecture}, {}
+    if made.get("made_by") == "generate_classifier_zoo":
+        recorded["num_networks"] = made["num_networks"]
+        groups["training"] = made["options"]
+    return recorded | {
+        f"{group}.{name}": tuple(value) if isinstance(value, list) else value
+        for group, values in groups.items()
+        for name, value in values.items()
+    }
 
 
 def read_config(

@@ -59,7 +59,7 @@ def default_config() -> harness.Config:
 def run(config: ConfigDict, out: str | os.PathLike) -> zoo.Zoo:
     """Make the zoo of a config in a file, or open it if it is there.
 
-    An interrupted run goes on where it was; its parts are in `OUT.parts`.
+    An interrupted run resumes from its parts in `OUT.parts`.
 
     Args:
       config: keys of `default_config`.
@@ -126,6 +126,23 @@ def _arguments(config: harness.Config) -> tuple[zoo.ImageSet, dict[str, Any]]:
     }
 
 
+def describes(inrs: zoo.Zoo) -> dict[str, Any]:
+    """Return what a zoo tells of how it was made, by key of `default_config`."""
+    if inrs.provenance.get("made_by") != "generate_siren_zoo":
+        return {}
+    made, architecture = inrs.provenance, dict(inrs.architecture)
+    source, _, split = made["source"].partition("/")
+    architecture["hidden_sizes"] = tuple(architecture["layer_sizes"][1:-1])
+    return {
+        "data.source": source,
+        "data.split": split,
+        "data.num_images": made["images_shape"][0],
+        "fits_per_image": made["fits_per_image"],
+        **{f"architecture.{name}": value for name, value in architecture.items()},
+        **{f"fit.{name}": value for name, value in made["options"].items()},
+    }
+
+
 def run_import(
     folder: str | os.PathLike, out: str | os.PathLike, *, skip_damaged: bool = False
 ) -> zoo.Zoo:
@@ -134,7 +151,7 @@ def run_import(
     Args:
       folder: folder in the layout of the MNIST-INRs data set.
       out: the zoo file.
-      skip_damaged: leave out files that are not sound, and count them.
+      skip_damaged: omit files that are not sound, and count them.
 
     Returns:
       The zoo, as views of the file.

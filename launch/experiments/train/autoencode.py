@@ -12,30 +12,37 @@ what the original renders. Everything a run leaves is in its workdir:
     reconstructions, curves      as .png and .pdf, like all figures
 """
 
-import os
+import functools
 import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import config_dict
 
-from experiments import harness
-from experiments.populations import _inr_data, make_zoo
-from experiments.train import _autoencoder_fit, _inr_evaluation, _inr_training
-from symmerge_jax import autoencoders, plots, training, zoo
+from experiments import harness, populations
+from experiments.populations import make_zoo
+from experiments.train import _measures, _training
+from symmerge_jax import autoencoders, learning, plots
 
-MAY_CHANGE: tuple[str, ...] = ()
-"""Keys that may differ when a run is resumed, beside those of every run: none."""
-
-check_output = _autoencoder_fit.check_output
+_CAPTION = """Held-out networks.
+`mse`: squared error between what the decoded and the original network draw.
+`mse_without_X`: the same with one part of the latent replaced by its mean over the
+networks. A small change means that the other part alone tells enough of the function,
+not that the part does nothing: both are trained together.
+`orbit_spread`: how far the latents of twins are apart, relative to their length
+(zero: invariant); `between_networks`: the same for different networks.
+`probe_X`: accuracy of a linear classifier of digits on latents, on weights in closed
+canonical form, and on raw weights."""
 
 
 def default_config() -> harness.Config:
     """Return every key that exists; see `launch/configs` for complete runs.
 
     The keys of `make_zoo.default_config` describe the zoo that is made if `zoo` names
-    none; beside a zoo they may be left away, or say how it was made. `encoder` and
-    `decoder` are arguments of `autoencoders.build`.
+    none; beside a zoo they may be omitted, or say how it was made. `encoder` and
+    `decoder` are arguments of `autoencoders.build`; `loss` and `num_points` those of
+    `learning.rendering_job`.
     """
     config = make_zoo.default_config()
     config.update(
@@ -45,111 +52,128 @@ def default_config() -> harness.Config:
             "loss": "function",
             "num_points": config_dict.placeholder(int),
             "pixel_expansion": 1,
-            **_autoencoder_fit.default_options(),
+            **_training.default_options(),
         }
     )
     return config
 
 
-@harness.locking
-def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Make the zoo, train, export the canonicaliser, and evaluate it.
+def plan(config: harness.Config) -> _training.Plan:
+    """Take a checked config apart."""
+    defaults = default_config()
+    _training.check_encoder(config, defaults)
+    if config.loss == "weights":
+        keys = ("num_points", "pixel_expansion")
+        harness.refuse_unused(config, defaults, keys, "loss='weights'")
+    _training.check_counts(config)
+    harness.at_least(config, pixel_expansion=1)
+    return _training.Plan(
+        source=populations.inr_source(config),
+        make_job=functools.partial(
+            _make_job,
+            pixel_expansion=config.pixel_expansion,
+            encoder=_training.encoder_options(config),
+            decoder=config.decoder.to_dict(),
+            loss=config.loss,
+            num_points=config.num_points,
+            augment=config.augment,
+        ),
+        options=_training.fit_options(config, config.seed),
+        save=_measures.save_canonicalizer,
+        load=autoencoders.load_canonicalizer,
+        measure=functools.partial(
+            _measure,
+            num_probe_networks=config.num_probe_networks,
+            num_orbits=config.num_orbits,
+            num_twins=config.num_twins,
+        ),
+    ).check()
 
-    A run that was stopped goes on where it was.
 
-    Args:
-      config: keys of `default_config`.
-      workdir: folder of the run.
+def _make_job(
+    population: populations.Population,
+    folder: pathlib.Path | None,
+    *,
+    pixel_expansion: int,
+    **options: Any,
+) -> learning.Job:
+    def draw(step: int, targets: np.ndarray, outputs: np.ndarray) -> None:
+        if folder is not None:
+            rows = {"original": targets, f"step {step}": outputs}
+            _draw(population, rows, folder / "reconstructions.png")
 
-    Returns:
-      The results of `evaluate`.
-
-    Raises:
-      ValueError: unknown keys, values or data that do not fit, keys that others make
-        mean nothing, a workdir of another config.
-      FileNotFoundError: missing images or zoo.
-      FloatingPointError: a loss that is not finite; names the step.
-    """
-    config = harness.check_config(config, default_config())
-    _inr_training.check_unused(config, default_config())
-    _autoencoder_fit.check_counts(config)
-    mesh = training.make_mesh()
-    if (planned := _inr_data.plan(config)) is not None:
-        _inr_training.check_step(config, planned, mesh)
-    folder = harness.open_workdir(workdir, config)
-    data = _inr_data.load(config, folder)
-    model = _inr_training.make_model(config, data)
-    loss_fn = _inr_training.make_loss(config, model, data)
-    _autoencoder_fit.fit(
-        config,
-        model,
-        *_autoencoder_fit.make_step(config, loss_fn, mesh),
-        _inr_training.make_batches(config, model, data),
-        _inr_training.make_evaluator(config, model, data, folder),
-        folder,
-        mesh,
-        best="val/mse",
+    size = population.task.size
+    return learning.rendering_job(
+        population.zoo,
+        population.parts,
+        populations.fine_grid(size, pixel_expansion),
+        val_points=population.task.train.inputs,
+        on_renderings=draw,
+        **options,
     )
-    _autoencoder_fit.export(
-        config, data.zoo.architecture, data.statistics, folder, best="val/mse"
-    )
-    return evaluate(folder)
 
 
-@harness.locking
-def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
-    """Measure the trained autoencoder of a workdir on its held-out networks.
-
-    Args:
-      workdir: folder of a finished run.
-
-    Returns:
-      The measures, which `results.json` also holds: those of `_inr_evaluation`, times
-      and sizes. Draws the figures `reconstructions` and `curves`.
-
-    Raises:
-      FileNotFoundError: if the run has not finished.
-      ValueError: if a file of the run is damaged.
-    """
-    folder = pathlib.Path(workdir)
-    canonicalizer = autoencoders.load_canonicalizer(folder)
-    saved = harness.load_config(folder / "config.json")
-    config: harness.Config = harness.check_config(saved, default_config())
-    data = _inr_data.load(config, folder)
-    zoo.require_architecture(data.zoo, canonicalizer.architecture)
-    test = zoo.select(data.zoo, data.parts["test"])
-    train = zoo.select(data.zoo, data.parts["train"][: config.num_probe_networks])
-
-    grid = _inr_data.coordinates(data, 1)
-    measures, originals, decoded = _inr_evaluation.reconstruct(
-        canonicalizer, test, grid
-    )
-    ablations = _inr_evaluation.without_parts(canonicalizer, test, grid, originals)
-    few = jax.tree.map(lambda x: x[: config.num_orbits], test.params)
-    spread = _inr_evaluation.orbit_spread(canonicalizer, few, config.num_twins)
-    accuracies = _inr_evaluation.probes(canonicalizer, train, test)
+def _measure(
+    canonicalizer: autoencoders.Canonicalizer,
+    population: populations.Population,
+    folder: pathlib.Path,
+    *,
+    num_probe_networks: int,
+    num_orbits: int,
+    num_twins: int,
+) -> harness.Results:
+    test, train = population.part("test"), population.part("train", num_probe_networks)
+    grid = population.task.train.inputs
+    drawn = _measures.reconstruct(canonicalizer, test, grid)
+    few = jax.tree.map(lambda x: x[:num_orbits], test.params)
     results = {
-        **measures,
-        **ablations,
-        **spread,
-        **accuracies,
-        **_autoencoder_fit.sizes_and_speed(
-            canonicalizer, len(data.parts["train"]), test
-        ),
+        **drawn.measures,
+        **_measures.without_parts(canonicalizer, test, grid, drawn.originals),
+        **_measures.orbit_spread(canonicalizer, few, num_twins),
+        **_measures.probes(canonicalizer, train, test),
+        **_measures.sizes_and_speed(canonicalizer, population, test),
     }
-    harness.write_json(folder / "results.json", results)
-    shape = (-1, data.height, data.width)
-    plots.save_figure(
-        plots.image_rows(
-            [originals[:10].reshape(shape), decoded[:10].reshape(shape)],
-            ["original", "decoded"],
-        ),
-        folder / "reconstructions",
-    )
-    _autoencoder_fit.draw_curves(folder, label="validation MSE", best="val/mse")
+    shown = jax.tree.map(lambda x: x[:10], test.params)
+    spec, network = canonicalizer.spec, population.network
+    twins = learning.random_orbits(jax.random.key(0), shown, spec, 1)
+    of_twins = canonicalizer.reconstruct(twins)
+    rows = {
+        "original": drawn.originals,
+        "decoded": drawn.decoded,
+        "decoded\nfrom a twin": populations.render_all(network, of_twins, grid),
+    }
+    _draw(population, rows, folder / "reconstructions")
+    _training.draw_curves(folder, label="validation MSE", best="val/mse")
     return results
 
 
-def table(results: dict[str, Any]) -> str:
-    """Return the results of `evaluate` as lines of text."""
-    return _autoencoder_fit.table(results)
+def _draw(
+    population: populations.Population,
+    rows: dict[str, np.ndarray],
+    path: pathlib.Path,
+) -> None:
+    """Draw renderings in rows, above them the error of the second row."""
+    original, decoded, *_ = rows.values()
+    errors = np.mean((original[:10] - decoded[:10]) ** 2, axis=(1, 2))
+    figure = plots.image_rows(
+        [x[:10].reshape(-1, *population.task.size) for x in rows.values()],
+        [*rows],
+        [f"{error:.1e}" for error in errors],
+    )
+    plots.save_figure(figure, path)
+
+
+def tables(results: harness.Results) -> list[harness.Table]:
+    """Return the results as a table whose caption explains them."""
+    return [harness.measures(_CAPTION, results)]
+
+
+EXPERIMENT = harness.Experiment(
+    name="autoencode",
+    defaults=default_config,
+    plan=plan,
+    run=_training.run,
+    evaluate=_training.evaluate,
+    tables=tables,
+    check_output=autoencoders.load_canonicalizer,
+)

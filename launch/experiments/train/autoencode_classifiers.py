@@ -12,7 +12,7 @@ as the original does. Everything a run leaves is in its workdir:
     accuracies, curves           as .png and .pdf, like all figures
 """
 
-import os
+import functools
 import pathlib
 from typing import Any
 
@@ -20,22 +20,16 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
-from experiments import harness
+from experiments import harness, populations
 from experiments.populations import make_classifier_zoo
-from experiments.train import (
-    _autoencoder_fit,
-    _classifier_evaluation,
-    _distill,
-    _inr_evaluation,
-)
-from symmerge_jax import autoencoders, plots, training, zoo
+from experiments.train import _classifier_measures, _measures, _training
+from symmerge_jax import autoencoders, learning, plots
 
-MAY_CHANGE: tuple[str, ...] = ()
-"""Keys that may differ when a run is resumed, beside those of every run: none."""
-
-_BEST = "val/kl"
-
-check_output = _autoencoder_fit.check_output
+_CAPTION = """`kl`: divergence of classes from the original's, in nats, as trained for.
+`agreement`: share of images that both put into one class.
+`X_mean_latent`: a decoder that always gives one good network keeps accuracies, but does
+not agree with the network at hand; `X_without_Y`: one part of the latent replaced by
+its mean. `tau_X`: rank correlation of the accuracy with one predicted from X."""
 
 
 def default_config() -> harness.Config:
@@ -44,13 +38,14 @@ def default_config() -> harness.Config:
     The keys of `make_classifier_zoo.default_config` describe the zoo that is made if
     `zoo` names none, and the images in both cases. `distill_on` are "train" images, or
     "test" images as published; the first `num_images` of them, all if None;
-    `images_per_step` random ones in each step, all if 0. `encoder` and `decoder` are
-    arguments of `autoencoders.build`.
+    `images_per_step` random ones in each step, all if 0. The best state is chosen on
+    `num_val_images` test images. `encoder` and `decoder` are arguments of
+    `autoencoders.build`.
     """
     config = make_classifier_zoo.default_config()
     config.update(
         {
-            **_autoencoder_fit.default_options(),
+            **_training.default_options(),
             "experiment": "autoencode_classifiers",
             "distill_on": "train",
             "num_images": config_dict.placeholder(int),
@@ -63,86 +58,83 @@ def default_config() -> harness.Config:
     return config
 
 
-@harness.locking
-def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Make the zoo, train, export the canonicaliser, and evaluate it.
+def plan(config: harness.Config) -> _training.Plan:
+    """Take a checked config apart."""
+    _training.check_encoder(config, default_config())
+    _training.check_counts(config)
+    harness.at_least(config, num_val_images=1)
+    if config.distill_on not in ("train", "test"):
+        raise ValueError(
+            f"config.distill_on must be 'train' or 'test', got {config.distill_on!r}."
+        )
+    source = populations.classifier_source(config)
+    assert source.planned is not None  # only folders of INRs are imported
+    task, count = source.planned.task, config.num_images
+    images = (task.test if config.distill_on == "test" else task.train).inputs
+    if count is not None and not 1 <= count <= len(images):
+        raise ValueError(
+            f"config.num_images must lie in 1..{len(images)}, the {config.distill_on}"
+            f" images, or be None for all of them, got {count}."
+        )
+    return _training.Plan(
+        source=source,
+        make_job=functools.partial(
+            _make_job,
+            images=images[:count],
+            num_val_images=config.num_val_images,
+            encoder=_training.encoder_options(config),
+            decoder=config.decoder.to_dict(),
+            images_per_step=config.images_per_step,
+            temperature=config.temperature,
+            augment=config.augment,
+        ),
+        options=_training.fit_options(config, config.seed),
+        save=_measures.save_canonicalizer,
+        load=autoencoders.load_canonicalizer,
+        measure=functools.partial(
+            _measure,
+            temperature=config.temperature,
+            num_probe_networks=config.num_probe_networks,
+            num_orbits=config.num_orbits,
+            num_twins=config.num_twins,
+        ),
+    ).check()
 
-    A run that was stopped goes on where it was.
 
-    Args:
-      config: keys of `default_config`.
-      workdir: folder of the run.
-
-    Returns:
-      The results of `evaluate`.
-
-    Raises:
-      ValueError: unknown keys, values or data that do not fit, keys that others make
-        mean nothing, a workdir of another config.
-      FileNotFoundError: missing images or zoo.
-      FloatingPointError: a loss that is not finite; names the step.
-    """
-    config = harness.check_config(config, default_config())
-    _autoencoder_fit.refuse_unused_encoder(config, default_config())
-    _autoencoder_fit.check_counts(config)
-    mesh = training.make_mesh()
-    planned = _distill.plan(config)
-    model = _distill.make_model(config, planned)
-    images = _distill.distillation_images(config, planned)
-    _autoencoder_fit.make_step(config, _distill.make_loss(config, model, images), mesh)
-    _autoencoder_fit.check_step(config, model, len(planned.parts["train"]), mesh)
-
-    folder = harness.open_workdir(workdir, config)
-    data = planned
-    if config.zoo is None:  # planned networks are zeros
-        data = _distill.load(config, folder)
-        model = _distill.make_model(config, data)
-    loss_fn = _distill.make_loss(config, model, images)
-    _autoencoder_fit.fit(
-        config,
-        model,
-        *_autoencoder_fit.make_step(config, loss_fn, mesh),
-        _distill.make_batches(config, data, model, images),
-        _distill.make_evaluator(config, data, model),
-        folder,
-        mesh,
-        best=_BEST,
+def _make_job(
+    population: populations.Population,
+    _: pathlib.Path | None,
+    *,
+    images: np.ndarray,
+    num_val_images: int,
+    **options: Any,
+) -> learning.Job:
+    val_images, val_labels = (x[:num_val_images] for x in population.task.test)
+    return learning.distillation_job(
+        population.zoo,
+        population.parts,
+        images,
+        val_images=val_images,
+        val_labels=val_labels,
+        **options,
     )
-    _autoencoder_fit.export(
-        config, data.zoo.architecture, data.statistics, folder, best=_BEST
-    )
-    return evaluate(folder)
 
 
-@harness.locking
-def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
-    """Measure the trained autoencoder of a workdir, also on its held-out networks.
-
-    Args:
-      workdir: folder of a finished run.
-
-    Returns:
-      The measures, which `results.json` also holds: by part of the zoo those of
-      `_classifier_evaluation.summary`, and on held-out networks the others of that
-      module, the spread of orbits, times and sizes. Draws the figures
-      `accuracies` and `curves`.
-
-    Raises:
-      FileNotFoundError: if the run has not finished.
-      ValueError: if a file of the run is damaged.
-    """
-    folder = pathlib.Path(workdir)
-    canonicalizer = autoencoders.load_canonicalizer(folder)
-    saved = harness.load_config(folder / "config.json")
-    config: harness.Config = harness.check_config(saved, default_config())
-    data = _distill.load(config, folder)
-    zoo.require_architecture(data.zoo, canonicalizer.architecture)
-    parts = {
-        name: zoo.select(data.zoo, data.parts[name][: config.num_probe_networks])
-        for name in ("train", "val", "test")
-    }
-    compare = _classifier_evaluation.comparison(
-        canonicalizer, *data.test, temperature=config.temperature
+def _measure(
+    canonicalizer: autoencoders.Canonicalizer,
+    population: populations.Population,
+    folder: pathlib.Path,
+    *,
+    temperature: float,
+    num_probe_networks: int,
+    num_orbits: int,
+    num_twins: int,
+) -> harness.Results:
+    """Measure all parts of the zoo, and on held-out networks baselines and orbits."""
+    names = ("train", "val", "test")
+    parts = {name: population.part(name, num_probe_networks) for name in names}
+    compare = _classifier_measures.comparison(
+        canonicalizer, *population.task.test, temperature=temperature
     )
     latents = {
         name: np.asarray(canonicalizer.encode(part.params))
@@ -150,35 +142,43 @@ def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
     }
     found = {name: compare(latents[name], part.params) for name, part in parts.items()}
     test = parts["test"]
-    few = jax.tree.map(lambda x: x[: config.num_orbits], test.params)
+    few = jax.tree.map(lambda x: x[:num_orbits], test.params)
     results = {
         f"{part}_{name}": value
         for part, measures in found.items()
-        for name, value in _classifier_evaluation.summary(measures).items()
+        for name, value in _classifier_measures.summary(measures).items()
     }
     results |= {
-        **_classifier_evaluation.baselines(
+        **_classifier_measures.baselines(
             canonicalizer, latents["train"].mean(axis=0), test.params, compare
         ),
-        **_inr_evaluation.orbit_spread(canonicalizer, few, config.num_twins),
-        **_classifier_evaluation.predict_accuracy(
+        **_measures.orbit_spread(canonicalizer, few, num_twins),
+        **_classifier_measures.predict_accuracy(
             parts["train"], test, latents["train"], latents["test"]
         ),
-        **_autoencoder_fit.sizes_and_speed(
-            canonicalizer, len(data.parts["train"]), test
-        ),
+        **_measures.sizes_and_speed(canonicalizer, population, test),
     }
-    harness.write_json(folder / "results.json", results)
     figure = plots.versus(
         {name: (f["accuracy_original"], f["accuracy"]) for name, f in found.items()},
         "accuracy of the original",
         "accuracy of the decoded",
     )
     plots.save_figure(figure, folder / "accuracies")
-    _autoencoder_fit.draw_curves(folder, label="validation divergence", best=_BEST)
+    _training.draw_curves(folder, label="validation divergence", best="val/kl")
     return results
 
 
-def table(results: dict[str, Any]) -> str:
-    """Return the results of `evaluate` as lines of text."""
-    return _autoencoder_fit.table(results)
+def tables(results: harness.Results) -> list[harness.Table]:
+    """Return the results as a table whose caption explains them."""
+    return [harness.measures(_CAPTION, results)]
+
+
+EXPERIMENT = harness.Experiment(
+    name="autoencode_classifiers",
+    defaults=default_config,
+    plan=plan,
+    run=_training.run,
+    evaluate=_training.evaluate,
+    tables=tables,
+    check_output=autoencoders.load_canonicalizer,
+)

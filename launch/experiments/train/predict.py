@@ -8,13 +8,12 @@ CNN is. Everything a run leaves is in its workdir:
     inrs.zoo                     the networks, unless `config.zoo` names others
     metrics.jsonl                losses and held-out measures by step
     checkpoints/{latest,best}    for resuming; best by accuracy or tau on validation
-    predictor.json               architecture and statistics that the model was made for
-    results.json                 measures on held-out networks, published ones beside
+    predictor/                   the trained predictor, for `learning.load_predictor`
+    results.json                 measures on held-out networks
     confusion or accuracies, curves: figures as .png and .pdf
 """
 
 import functools
-import os
 import pathlib
 from typing import Any
 
@@ -22,21 +21,28 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
-from experiments import harness
+import symmerge_jax
+from experiments import harness, populations
 from experiments.populations import make_zoo
-from experiments.train import (
-    _autoencoder_fit,
-    _distort,
-    _predict_evaluation,
-    _predict_training,
-)
-from symmerge_jax import plots, training, zoo
+from experiments.train import _classifier_measures, _measures, _training
+from symmerge_jax import autoencoders, learning, plots, zoo
 
-MAY_CHANGE: tuple[str, ...] = ()
-"""Keys that may differ when a run is resumed, beside those of every run: none."""
+_METRIC = "test_accuracy"
+"""What the task "accuracy" predicts."""
 
 _UNUSED = ("decoder", "num_orbits", "num_twins")
 """Keys of autoencoders that nothing reads here."""
+
+_CAPTIONS = {
+    "label": """Held-out networks; `train_X`: training networks.
+`X_of_twins`: every network replaced by a random twin; `twin_change`: largest change of
+an output, in standard deviations of outputs (zero: invariant). `probe_X`: accuracy of
+logistic regression on weights in closed canonical form, and on raw weights.""",
+    "accuracy": """Held-out networks; `train_X`: training networks.
+`tau`: Kendall's rank correlation of true and predicted accuracy; `X_of_twins`: every
+network replaced by a random twin. `tau_X`: the same for support-vector regression on
+statistics of every tensor, weights in closed canonical form, and raw weights.""",
+}
 
 
 def default_config() -> harness.Config:
@@ -45,14 +51,14 @@ def default_config() -> harness.Config:
     `task` is "label", the class of the image of each network, or "accuracy", its metric
     `test_accuracy`. The keys of `make_zoo.default_config` describe the INRs that are
     made if `zoo` names none. `head` are arguments of `metanets.make_predictor`;
-    `distort` see `_distort.default_options`; `label_smoothing` is for labels,
+    `distort` are those of `learning.Warp`; `label_smoothing` is for labels,
     `accuracy_loss` ("bce", binary cross-entropy as published, or "mse") for accuracies.
     `num_probe_networks` of the training networks are given to the baselines. With
     `pretrained`, the workdir of an autoencoder of such networks, its encoder is where
-    training starts, and `encoder` is left away.
+    training starts, and `encoder` is omitted.
     """
     config = make_zoo.default_config()
-    options = _autoencoder_fit.default_options()
+    options = _training.default_options()
     config.update(
         {
             "experiment": "predict",
@@ -61,8 +67,8 @@ def default_config() -> harness.Config:
             "pretrained": config_dict.placeholder(str),
             "label_smoothing": 0.0,
             "accuracy_loss": "bce",
-            "head": {"hidden_sizes": (), "dropout": 0.0},
-            "distort": _distort.default_options(),
+            "head": dict(learning.HEAD),
+            "distort": {"rotation": 0.0, "scale": 0.0, "shift": 0.0},
             **{key: options[key] for key in options if key not in _UNUSED},
         }
     )
@@ -70,165 +76,189 @@ def default_config() -> harness.Config:
     return config
 
 
-@harness.locking
-def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Make the zoo if there is none, train, and evaluate.
-
-    A run that was stopped goes on where it was.
-
-    Args:
-      config: keys of `default_config`.
-      workdir: folder of the run.
-
-    Returns:
-      The results of `evaluate`.
-
-    Raises:
-      ValueError: unknown keys, values or data that do not fit, keys that others make
-        mean nothing, a workdir of another config.
-      FileNotFoundError: missing images or zoo.
-      FloatingPointError: a loss that is not finite; names the step.
-    """
-    config = harness.check_config(config, default_config())
-    _predict_training.check_options(config, default_config())
-    _autoencoder_fit.check_counts(config)
-    mesh = training.make_mesh()
-    if (planned := _predict_training.plan(config)) is not None:
-        _predict_training.check_step(config, planned, mesh)
-    folder = harness.open_workdir(workdir, config)
-    data = _predict_training.load(config, folder)
-    if planned is None:
-        _predict_training.check_step(config, data, mesh)
-    description = _predict_training.describe(config, data)
-    _save_description(folder, description)
-    model = _predict_training.make_model(config, description)
-    loss_fn = _predict_training.make_loss(config, model)
-    _autoencoder_fit.fit(
-        config,
-        model,
-        *_autoencoder_fit.make_step(config, loss_fn, mesh),
-        _predict_training.make_batches(config, data),
-        _predict_training.make_evaluator(config, model, data),
-        folder,
-        mesh,
-        best=_predict_training.BEST[config.task],
-        mode="max",
+def plan(config: harness.Config) -> _training.Plan:
+    """Take a checked config apart."""
+    _check_task(config)
+    _training.check_counts(config)
+    warp = learning.Warp(**config.distort)
+    encoder = pretrained = None
+    if config.pretrained is None:
+        encoder = _training.encoder_options(config)
+    else:
+        pretrained = autoencoders.load_canonicalizer(config.pretrained)
+    make_goal = functools.partial(
+        _goal,
+        task=config.task,
+        name=config.zoo or "the zoo",
+        label_smoothing=config.label_smoothing,
+        loss=config.accuracy_loss,
     )
-    return evaluate(folder)
-
-
-@harness.locking
-def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
-    """Measure the trained predictor of a workdir on its held-out networks.
-
-    Args:
-      workdir: folder of a finished run.
-
-    Returns:
-      The measures, which `results.json` also holds: those of
-      `_predict_training.measures` on held-out networks, and with `train_` before the
-      name on training networks; those of `_predict_evaluation`; sizes and times;
-      `published`. Draws the figures.
-
-    Raises:
-      FileNotFoundError: if the run has not finished.
-      ValueError: if a file of the run is damaged, or the zoo is now another one.
-    """
-    folder = pathlib.Path(workdir)
-    saved = harness.load_config(folder / "config.json")
-    config: harness.Config = harness.check_config(saved, default_config())
-    description = _load_description(folder)
-    best = _predict_training.BEST[config.task]
-    variables, metadata = _autoencoder_fit.load_best(config, folder, best=best)
-    data = _predict_training.load(config, folder)
-    zoo.require_architecture(data.zoo, description.architecture)
-    model = _predict_training.make_model(config, description)
-    predict = functools.partial(_predict_evaluation.predict_all, model, variables)
-    numbers = data.parts["test"], data.parts["train"][: config.num_probe_networks]
-    (test, train), (targets, seen) = (
-        [zoo.select(data.zoo, rows) for rows in numbers],
-        [data.targets[rows] for rows in numbers],
-    )
-    outputs = predict(test.params)
-    of_train = _predict_training.measures(config, predict(train.params), seen)
-    spec = model.network.spec
-    results = {
-        "task": config.task,
-        **_predict_training.measures(config, outputs, targets),
-        **{f"train_{name}": value for name, value in of_train.items()},
-        **_predict_evaluation.twins(
-            config, predict, spec, test.params, outputs, targets
+    return _training.Plan(
+        source=populations.inr_source(config),
+        make_job=functools.partial(
+            _make_job,
+            make_goal=make_goal,
+            encoder=encoder,
+            head=config.head.to_dict(),
+            pretrained=pretrained,
+            warp=warp,
+            augment=config.augment,
         ),
-        **_predict_evaluation.baselines(config, train, test, spec),
-        "num_train": len(data.parts["train"]),
-        "num_test": len(test),
-        "num_parameters": sum(int(np.size(x)) for x in jax.tree.leaves(variables)),
-        **metadata,
-        "published": _predict_evaluation.published(config, data.zoo),
-    }
-    predicted = _predict_training.predictions(config, outputs)
-    if config.task == "label":
-        counts = _predict_evaluation.confusion(
-            predicted, targets, description.num_outputs
+        options=_training.fit_options(config, config.seed),
+        save=_save,
+        load=learning.load_predictor,
+        measure=functools.partial(
+            _measure,
+            make_goal=make_goal,
+            task=config.task,
+            num_probe_networks=config.num_probe_networks,
+            seed=config.seed,
+        ),
+    ).check()
+
+
+def _check_task(config: harness.Config) -> None:
+    """Refuse an unknown task, and keys that the task or the encoder does not read."""
+    defaults = default_config()
+    unread = {"label": ["accuracy_loss"], "accuracy": ["label_smoothing"]}
+    if config.task not in unread:
+        raise ValueError(f"config.task is {config.task!r}, known are {tuple(unread)}.")
+    because = f"task={config.task!r}"
+    harness.refuse_unused(config, defaults, unread[config.task], because)
+    if config.pretrained is None:
+        _training.check_encoder(config, defaults)
+    else:
+        because = f"pretrained={config.pretrained!r}"
+        harness.refuse_unused(config, defaults, ["encoder"], because)
+    if config.task == "accuracy" and config.zoo is None:
+        raise ValueError(
+            "config.zoo names no zoo of CNN classifiers: make one with python"
+            " launch/make_zoo.py --config=launch/configs/zoo_cnn.py --out=PATH"
         )
+
+
+def _goal(
+    population: populations.Population,
+    *,
+    task: str,
+    name: str,
+    label_smoothing: float,
+    loss: Any,
+) -> tuple[np.ndarray, learning.Goal]:
+    """Return what is predicted of each network, and how."""
+    networks_zoo, parts = population.zoo, population.parts
+    try:
+        if task == "label":
+            labels = np.asarray(networks_zoo.labels)
+            goal = learning.classes(labels, parts, label_smoothing=label_smoothing)
+            return labels, goal
+        if _METRIC not in networks_zoo.metrics:
+            raise ValueError(
+                f"there is no metric {_METRIC!r} to predict, only"
+                f" {sorted(networks_zoo.metrics)}."
+            )
+        accuracies = np.asarray(networks_zoo.metrics[_METRIC])
+        goal = learning.fractions(accuracies, parts, loss=loss, name=_METRIC)
+        return accuracies, goal
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _make_job(
+    population: populations.Population,
+    _: pathlib.Path | None,
+    *,
+    make_goal: Any,
+    **options: Any,
+) -> learning.Job:
+    return learning.predictor_job(
+        population.zoo, population.parts, *make_goal(population), **options
+    )
+
+
+def _save(folder: pathlib.Path, trained: learning.TrainedPredictor) -> None:
+    learning.save_predictor(folder / "predictor", trained)
+
+
+def _measure(
+    trained: learning.TrainedPredictor,
+    population: populations.Population,
+    folder: pathlib.Path,
+    *,
+    make_goal: Any,
+    task: str,
+    num_probe_networks: int,
+    seed: int,
+) -> harness.Results:
+    """Measure held-out and training networks, and twins and baselines beside them."""
+    targets, goal = make_goal(population)
+    test, train = population.part("test"), population.part("train", num_probe_networks)
+    wanted, seen = (targets[population.parts[name]] for name in ("test", "train"))
+    seen = seen[:num_probe_networks]
+    outputs, spec = trained(test.params), population.network.spec
+    of_train = goal.measures(trained(train.params), seen)
+    twin = jax.jit(functools.partial(learning.random_twins, spec=spec))
+    of_twins = trained(twin(jax.random.key(seed), test.params))
+    first, value = next(iter(goal.measures(of_twins, wanted).items()))
+    change = np.abs(of_twins - outputs).max() / max(float(outputs.std()), 1e-12)
+    results = {
+        "task": task,
+        **goal.measures(outputs, wanted),
+        **{f"train_{name}": measure for name, measure in of_train.items()},
+        f"{first}_of_twins": value,
+        "twin_change": float(change),
+        **_baselines(task, train, test, spec),
+        "num_train": len(population.parts["train"]),
+        "num_test": len(test),
+        "num_parameters": _training.num_parameters(trained.variables),
+        **trained.metadata,
+    }
+    predicted = goal.predictions(outputs)
+    if task == "label":
+        counts = np.zeros((goal.num_outputs, goal.num_outputs), int)
+        np.add.at(counts, (wanted, predicted), 1)
         results["confusion"] = counts.tolist()
         plots.save_figure(plots.confusion_matrix(counts), folder / "confusion")
     else:
-        pairs = {"held-out networks": (targets, predicted)}
+        pairs = {"held-out networks": (wanted, predicted)}
         figure = plots.versus(pairs, "test accuracy", "predicted from the weights")
         plots.save_figure(figure, folder / "accuracies")
-    harness.write_json(folder / "results.json", results)
-    label = {"label": "validation accuracy", "accuracy": "validation tau"}[config.task]
-    _autoencoder_fit.draw_curves(folder, label=label, best=best, log_scale=False)
+    label = {"label": "validation accuracy", "accuracy": "validation tau"}[task]
+    _training.draw_curves(folder, label=label, best=goal.best, log_scale=False)
     return results
 
 
-def table(results: dict[str, Any]) -> str:
-    """Return the results of `evaluate` as lines of text, published ones below."""
-    ours = {k: v for k, v in results.items() if k not in ("published", "confusion")}
-    lines = [_autoencoder_fit.table(ours)]
-    if published := results["published"]:
-        lines.append(published["on"])
-        lines += [
-            f"  {entry['quantity']}: {entry['value']} ({entry['source']})"
-            for entry in published["numbers"]
-        ]
-    return "\n".join(lines)
+def _baselines(task: str, train: zoo.Zoo, test: zoo.Zoo, spec) -> dict[str, float]:
+    """Predict without a network that reads weights."""
+    if task == "accuracy":
+        return _classifier_measures.accuracy_baselines(train, test)
 
+    def closed_form(params):
+        return symmerge_jax.canonicalize(params, spec).params
 
-def _save_description(folder, description: _predict_training.Description) -> None:
-    statistics = {"/".join(path): list(s) for path, s in description.statistics.items()}
-    harness.write_sealed(
-        folder / "predictor.json",
-        {
-            **description._asdict(),
-            "architecture": dict(description.architecture),
-            "encoder": dict(description.encoder),
-            "statistics": statistics,
-        },
-    )
-
-
-def _load_description(folder: pathlib.Path) -> _predict_training.Description:
-    """Return what a trained predictor was built from."""
-    file = folder / "predictor.json"
-    if not file.exists():
-        raise FileNotFoundError(
-            f"No predictor in '{folder}': '{file}' does not exist. Give the workdir of"
-            " a finished launch/train.py run."
+    found = {}
+    for name, form in (("canonical", closed_form), ("weights", lambda params: params)):
+        found[f"probe_{name}"] = _measures.linear_probe(
+            _measures.flat(form(train.params)),
+            np.asarray(train.labels),
+            _measures.flat(form(test.params)),
+            np.asarray(test.labels),
         )
-    keys = set(_predict_training.Description._fields)
-    try:
-        found = harness.read_sealed(file)
-        if set(found) != keys:
-            raise ValueError(f"expected an object with the keys {sorted(keys)}")
-    except ValueError as error:
-        raise ValueError(
-            f"'{file}' is damaged: {error}. Rerun launch/train.py on its workdir, which"
-            " writes it again."
-        ) from error
-    found["statistics"] = {
-        tuple(name.split("/")): (pair[0], pair[1])
-        for name, pair in found["statistics"].items()
-    }
-    return _predict_training.Description(**found)
+    return found
+
+
+def tables(results: harness.Results) -> list[harness.Table]:
+    """Return the results as a table whose caption explains them."""
+    ours = {key: value for key, value in results.items() if key != "confusion"}
+    return [harness.measures(_CAPTIONS[results["task"]], ours)]
+
+
+EXPERIMENT = harness.Experiment(
+    name="predict",
+    defaults=default_config,
+    plan=plan,
+    run=_training.run,
+    evaluate=_training.evaluate,
+    tables=tables,
+    check_output=learning.load_predictor,
+)

@@ -1,17 +1,11 @@
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
-from experiments.train import _distort
-from symmerge_jax import networks, testing
+from symmerge_jax import learning, networks, testing
 
 SIREN = {"kind": "siren", "layer_sizes": [2, 3, 1]}
 WAVE = {"kind": "siren", "layer_sizes": [1, 3, 1]}
-
-
-def options(**changes):
-    return ConfigDict({"distort": _distort.default_options() | changes})
 
 
 def population(num, num_inputs=2):
@@ -28,7 +22,7 @@ def test_a_transformed_network_draws_the_transformed_image(inputs):
     matrix = random.normal(size=(2, inputs, inputs)).astype(np.float32)
     offset = random.normal(size=(2, inputs)).astype(np.float32)
     points = random.uniform(-1, 1, (5, inputs)).astype(np.float32)
-    moved = _distort.transform_coordinates(params, matrix, offset)
+    moved = learning.transform_coordinates(params, matrix, offset)
     for n in range(2):
         one = jax.tree.map(lambda x, n=n: x[n], params)
         other = jax.tree.map(lambda x, n=n: x[n], moved)
@@ -47,8 +41,8 @@ def test_each_network_is_moved_within_the_limits(key):
             "bias": np.zeros((num, 2), np.float32),
         }
     }
-    config = options(rotation=30.0, scale=0.2, shift=0.5)
-    moved = _distort.distort(key, params, config)["dense_0"]
+    warp = learning.Warp(rotation=30.0, scale=0.2, shift=0.5)
+    moved = learning.warp_coordinates(key, params, warp)["dense_0"]
     matrix = np.swapaxes(np.asarray(moved["kernel"]), 1, 2)
     scales = np.linalg.norm(matrix, axis=1)
     angles = np.rad2deg(np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0]))
@@ -71,7 +65,9 @@ def test_signals_are_scaled_and_moved_within_the_limits(key):
             "bias": np.zeros((num, 1), np.float32),
         }
     }
-    moved = _distort.distort(key, params, options(scale=0.2, shift=0.5))["dense_0"]
+    moved = learning.warp_coordinates(key, params, learning.Warp(scale=0.2, shift=0.5))[
+        "dense_0"
+    ]
     for values, largest in ((np.log(moved["kernel"]), 0.2), (moved["bias"], 0.5)):
         assert np.abs(values).max() <= largest * 1.0001
         assert values.min() < -0.8 * largest and values.max() > 0.8 * largest
@@ -79,26 +75,63 @@ def test_signals_are_scaled_and_moved_within_the_limits(key):
 
 def test_a_rotation_of_signals_is_refused(key):
     _, params = population(2, 1)
+    warp = learning.Warp(rotation=1.0, shift=0.1)
     with pytest.raises(ValueError, match=r"2 coordinates; these read 1.*rotation=0"):
-        _distort.distort(key, params, options(rotation=1.0, shift=0.1))
+        learning.warp_coordinates(key, params, warp)
 
 
 def test_nothing_is_changed_by_default(key):
     _, params = population(2)
-    still = _distort.distort(key, params, options())
+    still = learning.warp_coordinates(key, params, learning.Warp())
     jax.tree.map(np.testing.assert_array_equal, still, params)
 
 
 @pytest.mark.parametrize(
     ("changes", "architecture", "message"),
     [
-        ({"scale": -0.1}, SIREN, "config.distort: scale must be >= 0"),
-        ({"shift": 0.1}, {"kind": "cnn"}, "shift change the coordinates.*'cnn'"),
-        ({"rotation": 1.0}, WAVE, "rotation turns images.*these read 1"),
+        ({"scale": -0.1}, SIREN, "scale of a warp must be >= 0"),
+        (
+            {"shift": 0.1},
+            {"kind": "cnn"},
+            "shift of a warp change the coordinates.*'cnn'",
+        ),
+        ({"rotation": 1.0}, WAVE, "rotation of a warp turns images.*these read 1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes, architecture, message):
     with pytest.raises(ValueError, match=message):
-        _distort.check_options(options(**changes), architecture)
-    _distort.check_options(options(), {"kind": "cnn"})
-    _distort.check_options(options(scale=0.1, shift=0.1), WAVE)
+        learning.Warp(**changes).check(architecture)
+    learning.Warp().check({"kind": "cnn"})
+    learning.Warp(scale=0.1, shift=0.1).check(WAVE)
+
+
+def test_twins_are_new_with_every_key_and_compute_the_same():
+    network = networks.siren((2, 5, 1))
+    params = jax.vmap(network.init)(jax.random.split(jax.random.key(0), 3))
+    first, second = (
+        learning.random_twins(jax.random.key(i), params, network.spec) for i in (1, 2)
+    )
+    orbits = learning.random_orbits(jax.random.key(3), params, network.spec, 2)
+    grid = np.random.default_rng(0).uniform(-1, 1, (7, 2)).astype(np.float32)
+    render = jax.vmap(network.apply, in_axes=(0, None))
+    expected = np.asarray(render(params, grid))
+    for twins in (first, second):
+        np.testing.assert_allclose(render(twins, grid), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        render(orbits, grid), np.repeat(expected, 2, axis=0), atol=1e-5
+    )
+    kernels = [np.asarray(x["dense_0"]["kernel"]) for x in (params, first, second)]
+    assert not np.array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[1], kernels[2])
+
+
+def test_the_spread_of_an_orbit_is_relative_to_its_centre():
+    latents = np.array([[[3.0, 4.0], [3.0, 6.0]], [[1.0, 0.0], [1.0, 0.0]]])
+    np.testing.assert_allclose(
+        learning.orbit_spread(latents), [1 / np.hypot(3, 5), 0.0]
+    )
+
+
+def test_copies_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match=r"scale must lie in \[0, 1\), got 1"):
+        learning.CopyOptions(scale=1.0)

@@ -1,4 +1,4 @@
-"""What an autoencoder of classifiers is judged by."""
+"""Measures of a trained autoencoder of classifiers, and baselines beside it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import symmerge_jax
-from experiments.train import _inr_evaluation
-from symmerge_jax import autoencoders, networks, symmetry, zoo
+from experiments.train import _measures
+from symmerge_jax import autoencoders, learning, networks, symmetry, zoo
 from symmerge_jax.typing import Params
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -83,7 +83,7 @@ def summary(found: dict[str, np.ndarray]) -> dict[str, float]:
         **{name: float(values.mean()) for name, values in found.items()},
         "accuracy_l1": float(np.abs(after - before).mean()),
         "accuracy_r2": float(1 - np.sum((after - before) ** 2) / spread),
-        "accuracy_tau": kendall_tau(after, before),
+        "accuracy_tau": learning.kendall_tau(after, before),
         "top_kept": float(np.mean(after[top] / before[top])),
     }
 
@@ -110,7 +110,7 @@ def baselines(
       `without_KIND` with one part of the latent frozen to its mean.
     """
     count = len(jax.tree.leaves(test)[0])
-    others = _inr_evaluation.frozen_latents(canonicalizer, test)
+    others = _measures.frozen_latents(canonicalizer, test)
     latents = {"mean_latent": np.broadcast_to(mean, (count, *mean.shape))}
     latents |= {f"without_{name}": value for name, value in others.items()}
     return {
@@ -160,8 +160,8 @@ def accuracy_baselines(train: zoo.Zoo, test: zoo.Zoo) -> dict[str, float]:
     closed = [symmerge_jax.canonicalize(part.params, spec).params for part in zoos]
     features = {
         "statistics": [tensor_statistics(part.params) for part in zoos],
-        "canonical": [_inr_evaluation.flat(params) for params in closed],
-        "weights": [_inr_evaluation.flat(part.params) for part in zoos],
+        "canonical": [_measures.flat(params) for params in closed],
+        "weights": [_measures.flat(part.params) for part in zoos],
     }
     return _regress(train, test, features)
 
@@ -184,7 +184,9 @@ def _regress(train: zoo.Zoo, test: zoo.Zoo, features: Any) -> dict[str, float]:
         )
         model.fit(seen, train.metrics["test_accuracy"])
         predicted = model.predict(others)
-        taus[f"tau_{name}"] = kendall_tau(predicted, test.metrics["test_accuracy"])
+        taus[f"tau_{name}"] = learning.kendall_tau(
+            predicted, test.metrics["test_accuracy"]
+        )
     return taus
 
 
@@ -196,11 +198,3 @@ def tensor_statistics(params_batch: Params) -> np.ndarray:
         columns += [rows.mean(axis=1), rows.var(axis=1)]
         columns += list(np.quantile(rows, QUANTILES, axis=1))
     return np.stack(columns, axis=1)
-
-
-def kendall_tau(x: np.ndarray, y: np.ndarray) -> float:
-    """Return Kendall's rank correlation of `[N]` with `[N]`; 0 if one is constant."""
-    from scipy import stats
-
-    result: Any = stats.kendalltau(x, y)
-    return float(np.nan_to_num(result.statistic))

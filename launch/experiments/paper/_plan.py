@@ -151,7 +151,11 @@ def comparisons(
 
 
 def make_config(
-    title: str, folder: str | os.PathLike, stages: Mapping[str, dict[str, Any]]
+    title: str,
+    folder: str | os.PathLike,
+    stages: Mapping[str, dict[str, Any]],
+    *,
+    note: str = "",
 ) -> harness.Config:
     """Return the config of a reproduction.
 
@@ -159,6 +163,7 @@ def make_config(
       title: heading of the report.
       folder: of the config files that stages name.
       stages: from `stage`, by name, in the order in which they are to run.
+      note: what a reader of the report has to know before the numbers.
 
     Returns:
       The config; `order` holds the names, because a config sorts its keys.
@@ -168,6 +173,7 @@ def make_config(
         {
             "experiment": "reproduce",
             "title": title,
+            "note": note,
             "folder": str(
                 path.relative_to(here) if path.is_relative_to(here) else path
             ),

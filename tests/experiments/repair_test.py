@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.compare import _cnn_repair
+from experiments.compare import _repair
 from tests.experiments import cnns
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (30, 8, 8, 1)).astype(np.float32)
@@ -10,13 +10,13 @@ IMAGES = np.random.default_rng(0).uniform(-1, 1, (30, 8, 8, 1)).astype(np.float3
 
 def compiled(network):
     """Return `moments(params)` and `repaired(params, target)` by kind."""
-    moments = jax.jit(lambda params: _cnn_repair.moments(network, params, IMAGES))
+    moments = jax.jit(lambda params: _repair.moments(network, params, IMAGES))
 
     @jax.jit
     def repaired(params, target):
         return {
-            kind: _cnn_repair.repaired(network, params, target, IMAGES, kind)
-            for kind in _cnn_repair.REPAIRS
+            kind: _repair.repaired(network, params, target, IMAGES, kind)
+            for kind in _repair.REPAIRS
         }
 
     return moments, repaired

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import jax
 
 from experiments import harness
-from experiments.paper import _reproduce_plan
+from experiments.paper import _plan
 from symmerge_jax import zoo
 
-Stage = _reproduce_plan.Stage
+Stage = _plan.Stage
 
 STATES = ("done", "missing", "unfinished", "stale", "corrupt")
 """A stage that is unfinished goes on; one that is stale or corrupt is made again."""

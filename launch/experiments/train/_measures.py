@@ -1,6 +1,8 @@
-"""What an autoencoder of INRs is judged by."""
+"""Measures of a trained autoencoder, and of what its latents tell."""
 
 import functools
+import pathlib
+import time
 import warnings
 from typing import Any, NamedTuple
 
@@ -8,8 +10,9 @@ import jax
 import numpy as np
 
 import symmerge_jax
-from experiments.populations import _inr_data
-from symmerge_jax import autoencoders, networks, symmetry, zoo
+from experiments import populations
+from experiments.train import _training
+from symmerge_jax import autoencoders, learning, networks, zoo
 from symmerge_jax.typing import Params
 
 NUM_POINTS = 1000
@@ -53,8 +56,8 @@ def reconstruct(
     def render(where):
         where = where.astype(np.float32)
         return (
-            _inr_data.render_all(network, inrs.params, where),
-            _inr_data.render_all(network, decoded, where),
+            populations.render_all(network, inrs.params, where),
+            populations.render_all(network, decoded, where),
         )
 
     before, after = render(grid)
@@ -65,7 +68,7 @@ def reconstruct(
         "mse_off_grid": _mse(*render(points)),
         "psnr": float(np.mean(np.asarray(autoencoders.psnr(errors)))),
     }
-    images = _inr_data.true_images(inrs)
+    images = populations.true_images(inrs)
     if images is not None:
         flat = images.reshape(len(images), -1)
         measures["mse_image"] = _mse(after[..., 0], flat)
@@ -79,10 +82,10 @@ def without_parts(
     grid: np.ndarray,
     originals: np.ndarray,
 ) -> dict[str, float]:
-    """Measure what each part of the latent is worth: decode without it.
+    """Ablate each part of the latent: replace it by its mean, then decode.
 
-    The latent of an encoder with probes is a sum of two. One of them is replaced by its
-    mean over the networks, so that it says nothing of any of them.
+    The latent of an encoder with probes is a sum of two parts. The mean over the
+    networks is the same for all, so it tells nothing about any of them.
 
     Args:
       canonicalizer: the trained autoencoder.
@@ -155,44 +158,18 @@ def orbit_spread(
       divided by the norm of that mean; the worst of the networks. `between_networks`:
       the same ratio between different networks (mean), for scale.
     """
-    twins = random_orbits(params_batch, canonicalizer.spec, num_twins, seed=seed)
+    twins = learning.random_orbits(
+        jax.random.key(seed), params_batch, canonicalizer.spec, num_twins
+    )
     latents = np.asarray(canonicalizer.encode(twins))
     latents = latents.reshape(-1, num_twins, latents.shape[-1]).astype(np.float64)
     centres = latents.mean(axis=1)
     norms = np.linalg.norm(centres, axis=-1)
     between = np.linalg.norm(centres - centres.mean(axis=0)[None], axis=-1) / norms
     return {
-        "orbit_spread": float(relative_spread(latents).max()),
+        "orbit_spread": float(learning.orbit_spread(latents).max()),
         "between_networks": float(between.mean()),
     }
-
-
-def random_orbits(
-    params_batch: Params,
-    spec: symmetry.SymmetrySpec,
-    num_twins: int,
-    *,
-    seed: int = 0,
-) -> Params:
-    """Return `num_twins` random twins of each of `[N]` networks, `[N num_twins]`."""
-    keys = jax.random.split(jax.random.key(seed), len(jax.tree.leaves(params_batch)[0]))
-    orbits = jax.vmap(
-        lambda key, params: symmetry.sample_orbit(key, params, spec, num_twins)
-    )(keys, params_batch)
-    return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), orbits)
-
-
-def relative_spread(latents: np.ndarray) -> np.ndarray:
-    """Return the spread `[R]` of orbits `[R, K, D]`.
-
-    Returns:
-      Of each orbit the largest distance of a twin's latent from their mean, divided by
-      the norm of that mean.
-    """
-    latents = np.asarray(latents, np.float64)
-    centres = latents.mean(axis=1)
-    within = np.linalg.norm(latents - centres[:, None], axis=-1).max(axis=1)
-    return within / np.linalg.norm(centres, axis=-1)
 
 
 def linear_probe(
@@ -251,6 +228,32 @@ def flat(params: Params) -> np.ndarray:
     return np.concatenate(
         [np.asarray(x).reshape(len(x), -1) for x in jax.tree.leaves(params)], axis=1
     )
+
+
+def save_canonicalizer(
+    folder: pathlib.Path, canonicalizer: autoencoders.Canonicalizer
+) -> None:
+    """Write the canonicaliser of a run."""
+    autoencoders.save_canonicalizer(folder / "canonicalizer", canonicalizer)
+
+
+def sizes_and_speed(
+    canonicalizer: autoencoders.Canonicalizer,
+    population: populations.Population,
+    test: zoo.Zoo,
+) -> dict[str, Any]:
+    """Return sizes, networks encoded per second, and what the training recorded."""
+    canonicalizer.encode(test.params)  # compiles where no measure before did
+    start = time.perf_counter()
+    canonicalizer.encode(test.params)
+    seconds = time.perf_counter() - start
+    return {
+        "num_train": len(population.parts["train"]),
+        "num_test": len(test),
+        "num_parameters": _training.num_parameters(canonicalizer.variables),
+        "encoded_per_second": len(test) / seconds,
+        **canonicalizer.metadata,
+    }
 
 
 def _mse(a: np.ndarray, b: np.ndarray) -> float:

@@ -26,7 +26,7 @@ _DEFAULTS = {
 }
 
 
-class Encoder(NamedTuple):
+class TrainedRun(NamedTuple):
     """A finished run of an autoencoder.
 
     Attributes:
@@ -58,7 +58,7 @@ class Compared(NamedTuple):
       size: height and width of the images of INRs, in pixels.
     """
 
-    encoders: list[Encoder]
+    encoders: list[TrainedRun]
     experiment: str
     zoo: zoo.Zoo
     parts: dict[str, np.ndarray]
@@ -156,7 +156,7 @@ def _check_finished(name: str, folder: pathlib.Path) -> str:
         if not (folder / part).exists():
             raise FileNotFoundError(
                 f"{where} has not finished: there is no {part}. Start it again with"
-                f" --workdir={folder}, it goes on where it was."
+                f" --workdir={folder}, it resumes."
             )
     return experiment
 
@@ -173,7 +173,7 @@ def _open(name: str, folder: pathlib.Path, experiment: str):
         raise FileNotFoundError(
             f"{_where(name, folder)} has lost its networks: there is no '{path}'."
         )
-    encoder = Encoder(
+    encoder = TrainedRun(
         name,
         folder,
         autoencoders.load_canonicalizer(folder),

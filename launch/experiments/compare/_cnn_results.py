@@ -1,0 +1,239 @@
+"""Results of merging CNNs as numbers, tables and figures."""
+
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments import harness
+from experiments.compare import _curves, _methods, _repair
+from symmerge_jax import plots
+
+Cells = Mapping[tuple, dict[str, np.ndarray]]
+"""Arrays of every piece of work: ("networks",), ("pairs", METHOD) and ("crowd", METHOD,
+SIZE)."""
+
+_MEMBERS = "mean of the members"
+
+
+def summarize(plan: Any, cells: Cells) -> harness.Results:
+    """Return the results of a run.
+
+    Args:
+      plan: the `merge_cnns.Plan`.
+      cells: what was measured.
+
+    Returns:
+      `pairs`, numbers in the zoo; `parents`, mean accuracy and loss of the paired
+      networks; `methods`, each with its label, what it sees, seconds per pair, largest
+      function error, and by repair the numbers of `_curves.summarize` of `loss` (nats)
+      and `error` (1 - accuracy), and `drop`, by how much the accuracy of the midpoint
+      is below that of the two networks; `crowd`, with accuracy and loss of the means by
+      method, repair and size, and of `members`. Means have a standard error `se` over
+      pairs or crowds.
+    """
+    alone = cells[("networks",)]
+    results: dict[str, Any] = {
+        "num_networks": len(plan.data.number),
+        "num_test_images": len(plan.data.task.test.targets),
+        "num_points": plan.num_points,
+        "pairs": plan.data.number[plan.pairs].tolist(),
+        "methods": {},
+    }
+    if plan.methods:
+        results["parents"] = {
+            measure: _curves.number(alone[measure][plan.pairs].mean(axis=1))
+            for measure in ("accuracy", "loss")
+        }
+        parents = alone["accuracy"][plan.pairs].mean(axis=1)
+        results["methods"] = {
+            name: _pair_numbers(plan, name, parents, cells["pairs", name])
+            for name in plan.methods
+        }
+    if plan.sizes:
+        accuracies = (alone["accuracy"][plan.crowds[:, :k]] for k in plan.sizes)
+        results["crowd"] = {
+            "sizes": list(plan.sizes),
+            "num_crowds": len(plan.crowds),
+            "members": [_curves.number(found.mean(axis=1)) for found in accuracies],
+            "methods": {
+                name: _crowd_numbers(
+                    plan, name, [cells["crowd", name, size] for size in plan.sizes]
+                )
+                for name in plan.crowd_methods
+            },
+        }
+    return results
+
+
+def tables(results: harness.Results) -> list[harness.Table]:
+    """Return a table of pairs and one of crowds, or one of them."""
+    found = []
+    if results["methods"]:
+        caption = (
+            f"{len(results['pairs'])} pairs of CNNs that were trained independently,"
+            f" {results['num_test_images']} test images; losses in nats, mid: halfway"
+            " between the two"
+        )
+        columns = ("method", "sees", "repair", "mid acc %", "drop %", "mid loss")
+        columns = (*columns, "barrier", "AUC", "s/pair", "function error")
+        found.append(harness.Table(caption, columns, [*_pair_rows(results)]))
+    if "crowd" in results:
+        crowd = results["crowd"]
+        caption = (
+            f"accuracy in % of the mean of k networks, {crowd['num_crowds']} crowds"
+        )
+        columns = ("method", "sees", "repair", *(f"k = {k}" for k in crowd["sizes"]))
+        found.append(harness.Table(caption, columns, [*_crowd_rows(crowd)]))
+    return found
+
+
+def draw(
+    folder: pathlib.Path, plan: Any, results: harness.Results, cells: Cells
+) -> None:
+    """Write `results.npz` and the figures.
+
+    `results.npz` holds `lams [T]`, and `METHOD/REPAIR/MEASURE`, `[N, T]`.
+    """
+    if plan.methods:
+        _draw_paths(folder, plan, cells)
+    if plan.sizes:
+        _draw_crowds(folder, plan, results["crowd"])
+
+
+def _pair_numbers(plan, name: str, parents, arrays) -> dict[str, Any]:
+    method, middle = _methods.METHODS[name], plan.num_points // 2
+    repairs = {}
+    for repair in plan.repairs:
+        loss, accuracy = (arrays[f"{repair}/{m}"] for m in ("loss", "accuracy"))
+        repairs[repair] = {
+            "loss": _curves.summarize(loss),
+            "error": _curves.summarize(1 - accuracy),
+            "drop": _curves.number(parents - accuracy[:, middle]),
+        }
+    return {
+        "label": _methods.label(name, plan.data.network.spec),
+        "sees": method.sees,
+        "is_exact": method.is_exact,
+        "seconds_per_pair": float(arrays["seconds"]) / len(plan.pairs),
+        "function_error": float(np.max(arrays["function_error"])),
+        "repairs": repairs,
+    }
+
+
+def _crowd_numbers(plan, name: str, by_size: list[dict[str, Any]]) -> dict[str, Any]:
+    method = _methods.METHODS[name]
+    return {
+        "label": _methods.label(name, plan.data.network.spec),
+        "sees": method.sees,
+        "is_exact": method.is_exact,
+        "seconds_per_crowd": [
+            float(arrays["seconds"]) / len(plan.crowds) for arrays in by_size
+        ],
+        "repairs": {
+            repair: {
+                measure: [
+                    _curves.number(arrays[f"{repair}/{measure}"]) for arrays in by_size
+                ]
+                for measure in ("accuracy", "loss")
+            }
+            for repair in plan.repairs
+        },
+    }
+
+
+def _pair_rows(results: Mapping[str, Any]) -> Iterator[list[harness.Cell]]:
+    accuracy, loss = (results["parents"][key] for key in ("accuracy", "loss"))
+    number = harness.Number
+    yield [
+        *("(the two networks)", "-", "-"),
+        number(accuracy["mean"], ".2%", accuracy["se"]),
+        "-",
+        number(loss["mean"], ".4f", loss["se"]),
+        *("-", "-", "-", "-"),
+    ]
+    for method, repair, sees in _rows(results["methods"]):
+        numbers = method["repairs"][repair]
+        loss, error, drop = (numbers[key] for key in ("loss", "error", "drop"))
+        yield [
+            *(method["label"], sees, repair),
+            number(1 - error["middle"], ".2%", error["middle_se"]),
+            number(drop["mean"], ".2%", drop["se"]),
+            number(loss["middle"], ".4f", loss["middle_se"]),
+            number(loss["barrier"], ".4f", loss["barrier_se"]),
+            number(loss["auc"], ".4f", loss["auc_se"]),
+            number(method["seconds_per_pair"], ".3f"),
+            number(method["function_error"], ".1g"),
+        ]
+
+
+def _crowd_rows(crowd: Mapping[str, Any]) -> Iterator[list[harness.Cell]]:
+    lines = [((_MEMBERS, "-", "-"), crowd["members"])]
+    lines += [
+        ((method["label"], sees, repair), method["repairs"][repair]["accuracy"])
+        for method, repair, sees in _rows(crowd["methods"])
+    ]
+    for names, numbers in lines:
+        cells = [harness.Number(x["mean"], ".2%", x["se"]) for x in numbers]
+        yield [*names, *cells]
+
+
+def _rows(methods: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str, str]]:
+    """Yield methods and repairs in the order of tables, and what the two have seen."""
+    for repair in next(iter(methods.values()))["repairs"]:
+        for method in _methods.by_sight(methods):
+            yield method, repair, method["sees"] if repair == "none" else "data"
+
+
+def _draw_paths(folder: pathlib.Path, plan, cells: Cells) -> None:
+    """Draw accuracy and loss along the path, a row for each repair; save the curves."""
+    lams, spec = np.linspace(0, 1, plan.num_points), plan.data.network.spec
+    arrays: dict[str, Any] = {"lams": lams}
+    panels: dict[str, Any] = {}
+    for repair in plan.repairs:
+        for measure, title in (("accuracy", "accuracy"), ("loss", "loss (nats)")):
+            panel = panels.setdefault(f"{title}, {_repair.REPAIRS[repair]}", {})
+            for name in plan.methods:
+                curves = cells["pairs", name][f"{repair}/{measure}"]
+                arrays[f"{name}/{repair}/{measure}"] = curves
+                label = _methods.label(name, spec)
+                panel[label] = (lams, *_curves.mean_and_error(curves))
+    harness.save_arrays(folder / "results.npz", arrays)
+    figure = plots.mean_curves(
+        panels,
+        "λ (0: the worse network, 1: the better one)",
+        num_columns=2,
+        styles=_methods.styles(plan.methods, spec),
+        log_scale=[title for title in panels if title.startswith("loss")],
+    )
+    plots.save_figure(figure, folder / "paths")
+
+
+def _draw_crowds(folder: pathlib.Path, plan, crowd: Mapping[str, Any]) -> None:
+    """Draw the accuracy against the number of networks, a panel for each repair."""
+    panels: dict[str, Any] = {
+        _repair.REPAIRS[repair]: {
+            _MEMBERS: _curve(plan.sizes, crowd["members"]),
+            **{
+                method["label"]: _curve(
+                    plan.sizes, method["repairs"][repair]["accuracy"]
+                )
+                for method in crowd["methods"].values()
+            },
+        }
+        for repair in plan.repairs
+    }
+    styles = _methods.styles(plan.crowd_methods, plan.data.network.spec)
+    styles[_MEMBERS] = plots.Style(plots.COLORS[6], 1)
+    figure = plots.mean_curves(
+        panels, "networks", "accuracy", markers=True, styles=styles
+    )
+    plots.save_figure(figure, folder / "crowd")
+
+
+def _curve(sizes, numbers: list[Mapping[str, Any]]) -> tuple[Any, Any, Any]:
+    mean, error = (
+        np.array([number[key] for number in numbers], float) for key in ("mean", "se")
+    )
+    return np.array(sizes), mean, error

@@ -1,0 +1,291 @@
+"""Train a model that reads networks: progress, checkpoints, resume, the best state.
+
+A `Job` says what is trained and on what, `FitOptions` how long and how fast, and `fit`
+runs it in a folder:
+
+    metrics.jsonl                losses and validation measures by step
+    checkpoints/{latest,best}    to resume from; best by a validation measure
+"""
+
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from symmerge_jax import files, training, zoo
+
+Variables = Any
+"""Parameters of a model."""
+
+BatchFn = Callable[[int], Any]
+"""From the number of a step to its batch, a tree of arrays `[N, ...]`."""
+
+Evaluator = Callable[[training.TrainState], Iterator[tuple[str, Any]]]
+"""From a state to named validation measures; `training.eval_params` are its
+parameters."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """How a model is trained: AdamW with warm-up, clipping and a decaying step size.
+
+    Attributes:
+      num_steps: steps of the whole training.
+      batch_size: networks, or pairs of networks, per step.
+      num_microbatches: equal parts of a batch whose gradients are summed, which bounds
+        memory.
+      parallel: "jit" or "pmap", see `training.make_train_step`.
+      learning_rate: largest one, > 0.
+      schedule: "constant", "cosine" or "linear", after the warm-up.
+      warmup_steps: steps of linear warm-up.
+      weight_decay: decoupled weight decay, >= 0.
+      clip_norm: largest global norm of the gradient; None for no clipping.
+      amsgrad: whether the largest second moment so far is used.
+      ema_decay: decay of the moving average that is evaluated instead of the
+        parameters, in [0, 1); None for none.
+      log_every: steps between two lines of training metrics.
+      evaluate_every: steps between two evaluations on the validation networks.
+      checkpoint_every: steps between two checkpoints.
+      keep_checkpoints: number of the latest checkpoints that stay.
+      seed: of initial parameters, of the order of batches and of randomness in steps.
+    """
+
+    num_steps: int = 1000
+    batch_size: int = 64
+    num_microbatches: int = 1
+    parallel: Literal["jit", "pmap"] = "jit"
+    learning_rate: float = 2e-3
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    warmup_steps: int = 50
+    weight_decay: float = 0.01
+    clip_norm: float | None = 10.0
+    amsgrad: bool = False
+    ema_decay: float | None = None
+    log_every: int = 10
+    evaluate_every: int = 100
+    checkpoint_every: int = 100
+    keep_checkpoints: int = 2
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("num_steps", "batch_size", *_SCHEDULING):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be >= 1, got {value}.")
+
+
+_SCHEDULING = ("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints")
+"""Options that change what is written and when, never the training."""
+
+
+class Job(NamedTuple):
+    """A training: what is trained, on what, and what it gives.
+
+    Attributes:
+      model: has `init(key) -> variables`.
+      loss_fn: `loss_fn(variables, batch, key) -> (loss, metrics)`, means over a batch.
+      num_examples: training networks.
+      batches: `batches(seed, batch_size)` returns the batch of every step. It is called
+        when training starts and may compute.
+      evaluator: returns the measures of a state on validation networks. It is called
+        when training starts and may compute.
+      best: the measure by which the best state is kept, as "val/mse".
+      mode: whether its smallest or its largest value is the best.
+      make: `make(variables, metadata)` returns the trained model as a value.
+      description: JSON values that say what is trained; a folder of another
+        description is refused.
+    """
+
+    model: Any
+    loss_fn: Callable[..., tuple[Any, dict[str, Any]]]
+    num_examples: int
+    batches: Callable[[int, int], BatchFn]
+    evaluator: Callable[[], Evaluator]
+    best: str
+    mode: Literal["min", "max"]
+    make: Callable[[Variables, Mapping[str, Any]], Any]
+    description: Mapping[str, Any]
+
+
+def check(job: Job, options: FitOptions, *, mesh: Mesh | None = None) -> None:
+    """Raise what `fit` would raise on its first step, without computing anything.
+
+    Args:
+      job: what is trained.
+      options: how it is trained.
+      mesh: devices; None for all.
+
+    Raises:
+      ValueError: options out of range, a batch that networks or devices do not fit, or
+        a model that cannot be built.
+    """
+    mesh = training.make_mesh() if mesh is None else mesh
+    _make_step(job, options, mesh)
+    rows = zoo.batch_indices(options.seed, 0, options.batch_size, job.num_examples)
+    training.check_batch({"rows": rows}, mesh.size, options.num_microbatches)
+    jax.eval_shape(job.model.init, jax.random.key(0))
+
+
+def fit(
+    job: Job,
+    folder: str | os.PathLike,
+    options: FitOptions | None = None,
+    *,
+    mesh: Mesh | None = None,
+) -> Any:
+    """Train, or resume, and return the best model by the validation measure.
+
+    A training that was stopped, by a signal or a crash, and is started again with the
+    same arguments ends with the same numbers as one without a stop. One that has ended
+    is only read.
+
+    Args:
+      job: what is trained.
+      folder: where metrics and checkpoints go.
+      options: how it is trained.
+      mesh: devices; None for all.
+
+    Returns:
+      What `job.make` returns for the best variables and what is known of them:
+      `num_steps`, `best_step`, the best measure, as `val_mse`, and the median
+      `seconds_per_step`.
+
+    Raises:
+      ValueError: as `check`; a folder of another training, or one that another process
+        works in; a damaged checkpoint.
+      FloatingPointError: a loss that is not finite; names the step.
+    """
+    options = FitOptions() if options is None else options
+    mesh = training.make_mesh() if mesh is None else mesh
+    check(job, options, mesh=mesh)
+    folder = pathlib.Path(folder).expanduser().absolute()
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    with files.lock(checkpoints / ".lock", folder):
+        _train(job, folder, options, mesh)
+        return job.make(*_load_best(job, folder, options))
+
+
+def _make_step(job: Job, options: FitOptions, mesh: Mesh):
+    """Return the optimizer and the training step."""
+    optimizer, schedule_fn = training.make_optimizer(
+        options.learning_rate,
+        options.num_steps,
+        options.warmup_steps,
+        schedule=options.schedule,
+        weight_decay=options.weight_decay,
+        clip_norm=options.clip_norm,
+        amsgrad=options.amsgrad,
+    )
+    step_fn = training.make_train_step(
+        job.loss_fn,
+        optimizer,
+        schedule_fn=schedule_fn,
+        mesh=mesh,
+        num_microbatches=options.num_microbatches,
+        ema_decay=options.ema_decay,
+        parallel=options.parallel,
+    )
+    return optimizer, step_fn
+
+
+def _train(job: Job, folder: pathlib.Path, options: FitOptions, mesh: Mesh) -> None:
+    latest, log = folder / "checkpoints/latest", folder / "metrics.jsonl"
+    record = {"job": dict(job.description), "options": dataclasses.asdict(options)}
+    if training.checkpoint_steps(latest):
+        _check_same(folder, training.load_metadata(latest), record)
+    optimizer, step_fn = _make_step(job, options, mesh)
+    init_key, train_key = jax.random.split(jax.random.key(options.seed))
+    state = training.init_state(
+        train_key,
+        jax.jit(job.model.init)(init_key),
+        optimizer,
+        ema=options.ema_decay is not None,
+        mesh=mesh,
+    )
+    if training.checkpoint_steps(latest):
+        state, _ = training.restore_checkpoint(latest, state)
+    training.truncate_metrics(log, int(state.step))
+    if int(state.step) == options.num_steps:
+        return
+    keep_best = training.keep_best(folder / "checkpoints/best", job.best, mode=job.mode)
+    hooks = [
+        training.log_hook(log, options.log_every),
+        training.evaluation_hook(
+            {"val": job.evaluator()},
+            options.evaluate_every,
+            results=(training.write_results(log), keep_best),
+        ),
+        training.checkpoint_hook(
+            latest,
+            options.checkpoint_every,
+            keep=options.keep_checkpoints,
+            metadata=record,
+        ),
+    ]
+    with training.Progress(
+        options.num_steps, "train", initial=int(state.step)
+    ) as progress:
+        training.train(
+            state,
+            step_fn,
+            job.batches(options.seed, options.batch_size),
+            num_steps=options.num_steps,
+            hooks=[training.progress_hook(progress), *hooks],
+        )
+
+
+def _load_best(
+    job: Job, folder: pathlib.Path, options: FitOptions
+) -> tuple[Variables, dict[str, Any]]:
+    """Return the best variables, and what is known of them."""
+    variables, metadata = training.load_params(folder / "checkpoints/best")
+    series = training.read_metrics(folder / "metrics.jsonl")
+    seconds = {}
+    if "seconds_per_step" in series:  # the first step, which compiles, has none
+        values = series["seconds_per_step"].values
+        seconds["seconds_per_step"] = float(np.median(values))
+    return variables, {
+        "num_steps": options.num_steps,
+        "best_step": metadata["best"]["step"],
+        job.best.replace("/", "_"): metadata["best"]["value"],
+        **seconds,
+    }
+
+
+def _check_same(folder: pathlib.Path, old: Mapping[str, Any], new: Any) -> None:
+    """Refuse a folder of another training; one that recorded nothing is trusted."""
+    for name in ("options", "job"):
+        before, now = old.get(name, {}), _plain(new[name])
+        for key in before:
+            if key not in _SCHEDULING and not _equal(before[key], now.get(key)):
+                raise ValueError(
+                    f"'{folder}' belongs to another training: {key} was"
+                    f" {before[key]!r} and is now {now.get(key)!r}. Choose another"
+                    " folder, or give the earlier value to resume."
+                )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON gives it back."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two JSON values are equal, floats up to rounding."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_equal(a[k], b[k]) for k in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-6)
+    return a == b

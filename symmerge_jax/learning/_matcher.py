@@ -1,0 +1,377 @@
+"""Train a matcher on a zoo: Deep-Align (Navon et al. 2024, arXiv 2310.13397)."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symmerge_jax import deep_align, networks, symmetry, training, zoo
+from symmerge_jax.learning import _autoencoder, _canonicalizer, _fit, _twins
+from symmerge_jax.typing import Array, Params
+
+FEATURES: Mapping[str, Any] = {
+    "kind": "probes",
+    "num_probes": 64,
+    "feature_size": 64,
+    "width": 128,
+}
+"""Features that are trained if none are described."""
+
+
+class LossWeights(NamedTuple):
+    """Weights of the losses of Navon et al. 2024, section 4; published: all 1.
+
+    Attributes:
+      supervised: cross-entropy of the known elements of moved copies.
+      alignment: difference of the weights of aligned pairs.
+      task: loss of a random network between aligned pairs.
+    """
+
+    supervised: float = 1.0
+    alignment: float = 1.0
+    task: float = 1.0
+
+
+class Pairable(NamedTuple):
+    """Networks to be paired, and what they are to do.
+
+    Attributes:
+      params: `[N]` networks.
+      parts: rows of those to train and to validate on, "train" and "val".
+      group: `[N]`, networks of one number may be paired; None if all may.
+      inputs: `[S, ...]` inputs of the task.
+      targets: `[S]` classes, or `[N, S, O]` values of each network.
+    """
+
+    params: Params
+    parts: _autoencoder.Parts
+    group: np.ndarray | None
+    inputs: np.ndarray
+    targets: np.ndarray
+
+    def examples(
+        self, rows: np.ndarray, num: int, random: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Return random inputs and targets `[N, num, ...]` of the networks in rows."""
+        num_all = len(self.inputs)
+        chosen = random.integers(num_all, size=(len(rows), min(num, num_all)))
+        own = self.targets.ndim > 1
+        where = (rows[:, None], chosen) if own else chosen
+        return {"inputs": self.inputs[chosen], "targets": self.targets[where]}
+
+    def pairs(self, part: str, num: int, seed: Sequence[int]) -> np.ndarray:
+        """Return random pairs `[num, 2]` of rows of a part that may be paired.
+
+        No pair is drawn twice, in either order, unless there are fewer than `num`: then
+        each comes once.
+        """
+        rows = self.parts[part]
+        if self.group is None:
+            first, second = np.triu_indices(len(rows), 1)
+        else:
+            group = self.group[rows]
+            first, second = np.nonzero(np.triu(group[:, None] == group[None], 1))
+        pairs = np.stack([rows[first], rows[second]], axis=1)
+        random = np.random.default_rng(seed)
+        pairs = pairs[random.permutation(len(pairs))[:num]]
+        return random.permuted(pairs, axis=1)
+
+    def partner(self, random: np.random.Generator, row: Any) -> Any:
+        """Return a random training network that a row may be paired with."""
+        others = self.parts["train"]
+        if self.group is not None:
+            others = others[self.group[others] == self.group[row]]
+        others = others[others != row]
+        return random.choice(others) if len(others) else row
+
+
+def matcher_job(
+    data: Pairable,
+    untrained: deep_align.TrainedMatcher,
+    *,
+    weights: LossWeights | None = None,
+    copies: _twins.CopyOptions | None = None,
+    inputs_per_pair: int = 32,
+    num_val_pairs: int = 64,
+    num_val_inputs: int = 256,
+) -> _fit.Job:
+    """Return the training of a matcher.
+
+    Args:
+      data: the networks and their task.
+      untrained: the matcher; its variables are not read.
+      weights: of the losses; None for all 1.
+      copies: how the copies differ that it is to recognise; None for the defaults.
+      inputs_per_pair: examples of the task that each pair sees in a step.
+      num_val_pairs: pairs of the validation.
+      num_val_inputs: examples that each of them sees.
+
+    Returns:
+      The job, whose result is a `TrainedMatcher`. The validation measure is `loss`, the
+      mean task loss at the midpoints of aligned pairs; of classifiers also `error`.
+
+    Raises:
+      ValueError: weights that are negative or all zero, counts below 1, or networks
+        that the copies do not fit.
+    """
+    weights = LossWeights() if weights is None else weights
+    copies = _twins.CopyOptions() if copies is None else copies
+    if not any(weights) or min(weights) < 0:
+        raise ValueError(
+            f"losses must be >= 0 and not all zero, got {weights._asdict()}."
+        )
+    if inputs_per_pair < 1:
+        raise ValueError(f"inputs_per_pair must be >= 1, got {inputs_per_pair}.")
+    copies.warp.check(untrained.architecture)
+    matcher = untrained.matcher
+    loss_fn = _loss(matcher, weights, copies)
+
+    def batches(seed: int, batch_size: int):
+        """Return pairs "a" and "b", and the "data" of each.
+
+        Each network comes first in one pair of every pass over the training part.
+        """
+        rows = data.parts["train"]
+
+        def batch_fn(step: int):
+            first = rows[zoo.batch_indices(seed, step, batch_size, len(rows))]
+            random = np.random.default_rng([seed, step])
+            second = np.array([data.partner(random, row) for row in first])
+            return {
+                "a": _pick(data.params, first),
+                "b": _pick(data.params, second),
+                "data": data.examples(first, inputs_per_pair, random),
+            }
+
+        return batch_fn
+
+    batch = batches(0, 1)(0)
+    variables = jax.eval_shape(matcher.init, jax.random.key(0))
+    jax.eval_shape(loss_fn, variables, batch, jax.random.key(0))
+
+    def make(variables, metadata) -> deep_align.TrainedMatcher:
+        return dataclasses.replace(untrained, variables=variables, metadata=metadata)
+
+    return _fit.Job(
+        model=matcher,
+        loss_fn=loss_fn,
+        num_examples=len(data.parts["train"]),
+        batches=batches,
+        evaluator=functools.partial(
+            _evaluator, data, matcher, num_val_pairs, num_val_inputs
+        ),
+        best="val/loss",
+        mode="min",
+        make=make,
+        description={
+            "architecture": dict(untrained.architecture),
+            "features": dict(untrained.features),
+            "losses": weights._asdict(),
+            "copies": dataclasses.asdict(copies),
+            "inputs_per_pair": inputs_per_pair,
+            "num_train": len(data.parts["train"]),
+        },
+    )
+
+
+def fit_matcher(
+    networks_zoo: zoo.Zoo,
+    folder: str | os.PathLike,
+    *,
+    inputs: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    features: Mapping[str, Any] | None = None,
+    weights: LossWeights | None = None,
+    copies: _twins.CopyOptions | None = None,
+    val_fraction: float = 0.1,
+    options: _fit.FitOptions | None = None,
+) -> deep_align.TrainedMatcher:
+    """Train a matcher on the networks of a zoo, or resume its training.
+
+    Classifiers are paired with any other, INRs with others of the same image.
+
+    Args:
+      networks_zoo: SIRENs with their images, or classifiers.
+      folder: of the training, see `fit`; the result is saved as `matcher`.
+      inputs: `[S, *input_shape]` images of classifiers; None for INRs.
+      labels: `[S]` their classes; None for INRs.
+      features: see `deep_align.build`; None for `FEATURES`.
+      weights: of the losses; None for all 1.
+      copies: how the copies differ that it is to recognise; None for the defaults.
+      val_fraction: share of the images, or of the training runs, for validation.
+      options: how it is trained; None for the defaults.
+
+    Returns:
+      The matcher, which `deep_align.load_matcher(folder)` loads again; its `aligner()`
+      is a solver for `align`.
+
+    Raises:
+      ValueError: as `fit`, or data that do not fit the networks.
+      FloatingPointError: a loss that is not finite; names the step.
+
+    Example:
+      >>> import tempfile
+      >>> import numpy as np
+      >>> from symmerge_jax import learning, zoo
+      >>> random = np.random.default_rng(0)
+      >>> kernel = random.normal(size=(20, 3, 3)).astype(np.float32)
+      >>> layer = {"kernel": kernel, "bias": kernel[:, 0]}
+      >>> params = {"dense_0": layer, "dense_1": layer}
+      >>> mlps = zoo.create({"kind": "mlp", "layer_sizes": [3, 3, 3]}, params)
+      >>> matcher = learning.fit_matcher(
+      ...     mlps,
+      ...     tempfile.mkdtemp(),
+      ...     inputs=kernel[0],
+      ...     labels=np.arange(3),
+      ...     features={"kind": "probes", "num_probes": 3, "width": 4},
+      ...     options=learning.FitOptions(num_steps=2, batch_size=4, warmup_steps=0),
+      ... )
+      >>> matcher.metadata["num_steps"]
+      2
+    """
+    options = _fit.FitOptions(batch_size=32) if options is None else options
+    parts = _canonicalizer.divide(networks_zoo, val_fraction, options.seed)
+    network, group = networks.build(networks_zoo.architecture), None
+    params = jax.tree.map(np.asarray, dict(networks_zoo.params))
+    if networks_zoo.architecture["kind"] == "siren":
+        # Phases are no part of the group: separate fits need not agree on them.
+        fold = jax.jit(jax.vmap(lambda p: symmetry.fold_phases(p, network.spec)))
+        params = jax.device_get(fold(params))
+        identity = [networks_zoo.subset_index, networks_zoo.image_index]
+        unique = np.unique(np.stack(identity, 1), axis=0, return_inverse=True)
+        group, (inputs, labels) = unique[1], _own_pixels(networks_zoo)
+    elif inputs is None or labels is None:
+        raise ValueError("Classifiers need images as inputs, and their labels.")
+    else:
+        zoo.check_data(network, inputs, labels, "inputs")
+    untrained = deep_align.TrainedMatcher(
+        architecture=dict(networks_zoo.architecture),
+        features=dict(FEATURES if features is None else features),
+        statistics=zoo.statistics(zoo.select(networks_zoo, parts["train"])),
+        variables=None,
+    )
+    data = Pairable(params, parts, group, inputs, labels)
+    if not len(data.pairs("val", 1, [0])):
+        raise ValueError(
+            "There are no two validation networks to pair: use more networks, a larger"
+            " val_fraction, or more fits per image."
+        )
+    job = matcher_job(data, untrained, weights=weights, copies=copies)
+    matcher = _fit.fit(job, folder, options)
+    deep_align.save_matcher(pathlib.Path(folder).expanduser() / "matcher", matcher)
+    return matcher
+
+
+def task_losses(network: networks.Network, params: Params, data: Any) -> dict:
+    """Return the losses of one network on examples, as scalars.
+
+    Args:
+      network: its architecture.
+      params: its parameters.
+      data: `inputs` `[S, ...]` and `targets`: `[S]` classes, or `[S, O]` values.
+
+    Returns:
+      Of classes `loss`, the cross-entropy in nats, and `error`, the rate of errors; of
+      values `loss`, the mean squared error.
+    """
+    inputs, targets = data["inputs"], data["targets"]
+    if targets.ndim > 1:
+        return {"loss": jnp.mean((network.apply(params, inputs) - targets) ** 2)}
+    found = networks.evaluate_classifier(
+        network.apply, params, inputs, targets, batch_size=250
+    )
+    return {"loss": found["loss"], "error": 1 - found["accuracy"]}
+
+
+def _loss(matcher: deep_align.Matcher, weights: LossWeights, copies):
+    """Return `loss_fn(variables, batch, key)`: the weighted sum, and each loss."""
+    spec, signed = matcher.network.spec, matcher.signed
+
+    def supervised(variables, params, key) -> Array:
+        moved, elements = _twins.moved_copies(key, params, spec, copies, signed=signed)
+        found = matcher.similarities(variables, params, moved)
+        one = functools.partial(deep_align.supervised_loss, signed=signed)
+        return jnp.mean(jax.vmap(one)(found, elements))
+
+    def task(params, data) -> Array:
+        return task_losses(matcher.network, params, data)["loss"]
+
+    def between(variables, batch, key) -> dict[str, Array]:
+        found = matcher.similarities(variables, batch["a"], batch["b"])
+
+        def one(key, similarities, a, b, data):
+            moved = deep_align.move_softly(similarities, b, spec, signed=signed)
+            lam = jax.random.uniform(key)
+            loss = deep_align.task_loss(task, a, moved, lam, data)
+            return {"alignment": deep_align.alignment_loss(a, moved), "task": loss}
+
+        keys = jax.random.split(key, len(jax.tree.leaves(batch)[0]))
+        losses = jax.vmap(one)(keys, found, batch["a"], batch["b"], batch["data"])
+        return jax.tree.map(jnp.mean, losses)
+
+    def loss_fn(variables, batch, key):
+        twin_key, pair_key = jax.random.split(key)
+        losses = {}
+        if weights.supervised:
+            losses["supervised"] = supervised(variables, batch["a"], twin_key)
+        if weights.alignment or weights.task:
+            losses |= between(variables, batch, pair_key)
+        factors = weights._asdict()
+        total = sum((factors[name] * losses[name] for name in losses), jnp.zeros(()))
+        return total, losses
+
+    return loss_fn
+
+
+def _evaluator(
+    data: Pairable, matcher: deep_align.Matcher, num_pairs: int, num_inputs: int
+) -> _fit.Evaluator:
+    spec = matcher.network.spec
+    pairs = data.pairs("val", num_pairs, [0, *b"val"])
+    random = np.random.default_rng(0)
+    a, b = (_pick(data.params, pairs[:, i]) for i in (0, 1))
+    rows = a, b, data.examples(pairs[:, 0], num_inputs, random)
+
+    @jax.jit
+    def losses(variables, rows):
+        a, b, examples = rows
+        found = matcher.similarities(variables, a, b)
+
+        def midpoint(similarities, a, b, examples):
+            element = deep_align.nearest_element(
+                similarities, spec, signed=matcher.signed
+            )
+            moved = symmetry.act(element, b, spec)
+            mean = jax.tree.map(lambda x, y: (x + y) / 2, a, moved)
+            return task_losses(matcher.network, mean, examples)
+
+        return jax.vmap(midpoint)(found, a, b, examples)
+
+    def evaluator(state):
+        run = functools.partial(losses, training.eval_params(state))
+        for name, values in networks.map_batches(run, rows, 32).items():
+            yield name, float(np.mean(values))
+
+    return evaluator
+
+
+def _own_pixels(inrs: zoo.Zoo) -> tuple[np.ndarray, np.ndarray]:
+    """Return the grid `[S, I]`, and the pixels `[N, S, 1]` of each network's image."""
+    if inrs.images is None or inrs.image_row is None:
+        raise ValueError(
+            "The zoo has no images, so that it is not known what its networks should"
+            " draw."
+        )
+    images = networks.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
+    grid = networks.coordinate_grid(*images.shape[1:])
+    return grid, images.reshape(len(images), len(grid), 1)
+
+
+def _pick(tree: Any, rows: np.ndarray) -> Any:
+    return jax.tree.map(lambda x: x[rows], tree)

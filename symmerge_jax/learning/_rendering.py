@@ -1,0 +1,161 @@
+"""Train an autoencoder of INRs: the decoded network draws what the original draws."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symmerge_jax import autoencoders, networks, symmetry, training, zoo
+from symmerge_jax.learning import _autoencoder, _fit, _twins
+
+LOSSES = ("function", "weights")
+"""What is compared: renderings, or (an ablation) weights in canonical form."""
+
+_NUM_ORBITS, _NUM_TWINS = 4, 8
+"""Validation networks, and twins of each, that are compared during training."""
+
+
+def rendering_job(
+    inrs: zoo.Zoo,
+    parts: _autoencoder.Parts,
+    points: np.ndarray,
+    *,
+    encoder: Mapping[str, Any],
+    decoder: Mapping[str, Any],
+    val_points: np.ndarray | None = None,
+    loss: str = "function",
+    num_points: int | None = None,
+    augment: bool = False,
+    on_renderings: Callable[[int, np.ndarray, np.ndarray], Any] | None = None,
+) -> _fit.Job:
+    """Return the training of an autoencoder of INRs.
+
+    Boufalis et al. 2025 (arXiv 2511.12601), section 5.1: the loss is
+    `mean_x (f_decoded(x) - f(x))^2` between the decoded network and the original one,
+    whose own rendering is the target.
+
+    Args:
+      inrs: the networks.
+      parts: rows of those to train and to validate on, "train" and "val".
+      points: `[S, I]` coordinates at which networks are compared, as
+        `networks.coordinate_grid` returns them.
+      encoder: see `autoencoders.build`.
+      decoder: see `autoencoders.build`.
+      val_points: those of the validation; None for the same.
+      loss: "function", or "weights" for their canonical form, an ablation.
+      num_points: random points in each step; None for all.
+      augment: whether the encoder reads a new random twin of every network in every
+        step: the alternative to an encoder that is invariant.
+      on_renderings: called with the step and the renderings `[N, S, O]` of validation
+        networks and of their reconstructions.
+
+    Returns:
+      The job, whose result is a `Canonicalizer`; validation measures are `mse`, `psnr`
+      in dB, and `orbit_spread` of the latents of twins.
+
+    Raises:
+      ValueError: an unknown loss, encoder or option, or `num_points` out of range.
+    """
+    if loss not in LOSSES:
+        raise ValueError(f"loss is {loss!r}, known are {LOSSES}.")
+    if num_points is not None and not 1 <= num_points <= len(points):
+        raise ValueError(
+            f"num_points is {num_points}, it must lie in 1..{len(points)}, the number"
+            " of points, or be None for all of them."
+        )
+    ready = _autoencoder.untrained(inrs, parts, encoder, decoder, augment)
+    model = ready.model
+    stds = symmetry.unflatten(
+        {path: std or 1.0 for path, (_, std) in ready.statistics.items()}
+    )
+    grid = jnp.asarray(points)
+
+    def loss_fn(variables, batch, key):
+        dropout_key, point_key = jax.random.split(key)
+        twin_key = jax.random.fold_in(key, 2)
+        decoded = ready.decode(
+            variables, batch["params"], twin_key=twin_key, dropout_key=dropout_key
+        )
+        if loss == "weights":
+            losses = autoencoders.weight_loss(
+                decoded, batch["params"], model.network.spec, stds
+            )
+            return jnp.mean(losses), {}
+        where, targets = grid, batch["targets"]
+        if num_points is not None:
+            chosen = jax.random.choice(
+                point_key, len(grid), (num_points,), replace=False
+            )
+            where, targets = grid[chosen], targets[:, chosen]
+        outputs = networks.render(model.network, decoded, where)
+        return jnp.mean(autoencoders.functional_loss(outputs, targets)), {}
+
+    def batches(seed: int, batch_size: int):
+        examples: dict[str, Any] = {"params": ready.train.params}
+        if loss == "function":
+            examples["targets"] = _render(model, ready.train.params, points)
+        return _autoencoder.rows_of(examples, seed, batch_size)
+
+    return _fit.Job(
+        model=model,
+        loss_fn=loss_fn,
+        num_examples=len(ready.train),
+        batches=batches,
+        evaluator=functools.partial(
+            _evaluator,
+            model,
+            ready.val,
+            points if val_points is None else val_points,
+            on_renderings,
+        ),
+        best="val/mse",
+        mode="min",
+        make=ready.make,
+        description={
+            **ready.description,
+            "loss": loss,
+            "num_points": num_points,
+            "points": [*points.shape],
+        },
+    )
+
+
+def _evaluator(model, val: zoo.Zoo, points, on_renderings) -> _fit.Evaluator:
+    """Return measures of validation networks and of twins of some of them."""
+    few = jax.tree.map(lambda x: x[:_NUM_ORBITS], val.params)
+    spec = model.network.spec
+    twins = _twins.random_orbits(jax.random.key(0), few, spec, _NUM_TWINS)
+    params = jax.tree.map(lambda *x: np.concatenate(x), dict(val.params), twins)
+    batch = {"params": params, "targets": _render(model, params, points)}
+
+    @jax.jit
+    def decode(variables, batch):
+        latents = model.encode(variables, batch["params"])
+        decoded = model.decode(variables, latents)
+        outputs = networks.render(model.network, decoded, points)
+        error = autoencoders.functional_loss(outputs, batch["targets"])
+        return {"latents": latents, "outputs": outputs, "error": error}
+
+    def evaluator(state):
+        run = functools.partial(decode, training.eval_params(state))
+        results = networks.map_batches(run, batch, 64)
+        error = results["error"][: len(val)]
+        yield "mse", np.mean(error)
+        yield "psnr", np.mean(autoencoders.psnr(error))
+        latents = results["latents"][len(val) :]
+        orbits = latents.reshape(-1, _NUM_TWINS, latents.shape[-1])
+        yield "orbit_spread", np.max(_twins.orbit_spread(orbits))
+        if on_renderings is not None:
+            pairs = (batch["targets"], results["outputs"])
+            on_renderings(int(state.step), *(x[: len(val)] for x in pairs))
+
+    return evaluator
+
+
+def _render(model, params_batch, points) -> np.ndarray:
+    """Return the outputs `[N, S, O]` of many networks."""
+    render = jax.jit(lambda params: networks.render(model.network, params, points))
+    return networks.map_batches(render, params_batch, 256)
