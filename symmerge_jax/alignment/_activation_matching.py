@@ -89,15 +89,15 @@ class ActivationMatching:
                 moments, a, b = _at_unit_power(moments)
                 scales_a[name] = a._replace(scale=a.scale * units.a)
                 scales_b[name] = b._replace(scale=b.scale * units.b)
-                units = _Units.ones(moments)
+                units = _ones(moments)
             if self.similarity == "correlation":
-                units = _Units.ones(moments)
+                units = _ones(moments)
             similarity, offset = _compare(moments, units, self.similarity)
             element[name] = _projection.project(
                 similarity, group, permute=self.permute, rescale=self.rescale
             )
             gain = _projection.gain(similarity, element[name])
-            common, of_a, of_b = units.common()
+            common, of_a, of_b = _common(units)
             parts = [
                 offset - jnp.mean(jnp.diagonal(similarity)) * of_a * of_b,
                 offset - gain / len(similarity) * of_a * of_b,
@@ -119,20 +119,14 @@ class ActivationMatching:
         return _checks.finish(result, valid, f"{solver}: features are not finite.")
 
 
-class _Units(NamedTuple):
-    """Powers of two, `[]`, by which the features of one space are multiplied."""
+def _ones(moments: "_Moments") -> _units.Pair:
+    return _units.Pair(*(jnp.ones((), moments.cov.dtype),) * 2)
 
-    a: Array
-    b: Array
 
-    @classmethod
-    def ones(cls, moments: "_Moments") -> "_Units":
-        return cls(*(jnp.ones((), moments.cov.dtype),) * 2)
-
-    def common(self) -> tuple[Array, Array, Array]:
-        """Return the unit that fits both, and what leads to it from that of each."""
-        both = jnp.minimum(self.a, self.b)
-        return both, both / self.a, both / self.b
+def _common(units: _units.Pair) -> tuple[Array, Array, Array]:
+    """Return the unit that fits both, and what leads to it from that of each."""
+    both = jnp.minimum(units.a, units.b)
+    return both, both / units.a, both / units.b
 
 
 class _Moments(NamedTuple):
@@ -147,7 +141,7 @@ class _Moments(NamedTuple):
 
 def _stream(
     features_fn, problem: _base.AlignmentProblem, chunk_size: int
-) -> dict[str, tuple[_Moments, _Units]]:
+) -> dict[str, tuple[_Moments, _units.Pair]]:
     """Return the moments of every movable space over all data, chunk by chunk.
 
     In units that fit the first chunk.
@@ -169,7 +163,8 @@ def _stream(
 
     first = features(0, chunk_size)
     units = {
-        name: _Units(*(_units.unit(x) for x in pair)) for name, pair in first.items()
+        name: _units.Pair(*(_units.unit(x) for x in pair))
+        for name, pair in first.items()
     }
     total = {name: _moments(*pair, units[name]) for name, pair in first.items()}
     if num_chunks > 1:
@@ -202,7 +197,7 @@ def _features(
     return found
 
 
-def _moments(a: Array, b: Array, units: _Units) -> _Moments:
+def _moments(a: Array, b: Array, units: _units.Pair) -> _Moments:
     """Return the moments of features `[S, n]` in these units."""
     a, b = a * units.a, b * units.b
     mean_a, mean_b = a.mean(0), b.mean(0)
@@ -271,7 +266,7 @@ def _at_unit_power(
     return scaled, unit_a, unit_b
 
 
-def _compare(moments: _Moments, units: _Units, kind: str) -> tuple[Array, Array]:
+def _compare(moments: _Moments, units: _units.Pair, kind: str) -> tuple[Array, Array]:
     """Return `[n, n]` similarities and the objective of neurons with similarity zero.
 
     The objective of a monomial, in the common unit, is the offset minus the mean gain
@@ -280,7 +275,7 @@ def _compare(moments: _Moments, units: _Units, kind: str) -> tuple[Array, Array]
     mean_a, mean_b, var_a, var_b, cov = moments
     if kind == "inner_product":
         product = cov + mean_a[:, None] * mean_b[None]
-        _, of_a, of_b = units.common()
+        _, of_a, of_b = _common(units)
         power_a = jnp.mean(mean_a**2 + var_a) * of_a**2
         power = power_a + jnp.mean(mean_b**2 + var_b) * of_b**2
         return 2 * product, power

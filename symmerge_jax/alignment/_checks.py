@@ -98,12 +98,9 @@ def count_samples(problem: _base.AlignmentProblem, solver: str) -> int:
 def check_loss(
     problem: _base.AlignmentProblem, solver: str, num_drawn: Mapping[str, int | None]
 ) -> Callable[[Params, Any], Array]:
-    """Return the task loss of a problem, or refuse one that cannot be evaluated.
+    """Return the task loss of a problem, or refuse an invalid one.
 
-    Args:
-      problem: the problem to be solved.
-      solver: name of the solver, for messages.
-      num_drawn: samples to be drawn at once, by the name of the option that says so.
+    `num_drawn` are samples to be drawn at once, by the name of the option that says so.
     """
     loss_fn = problem.task.loss_fn
     if loss_fn is None:
@@ -154,15 +151,12 @@ def check_features(
 
 
 def check_data(data: Any, where: str = "data") -> None:
-    """Refuse data with NaN or infinite entries.
+    """Refuse data with NaN or infinite entries, by array and sample.
 
     Args:
       data: tree of arrays with a leading axis of samples; traced ones, integers and
         what is no array pass.
       where: who needs the data, for the message.
-
-    Raises:
-      ValueError: names the array, the first sample, and counts the entries.
     """
     for path, leaf in symmetry.flatten(data).items():
         if symmetry.is_traced(leaf) or not symmetry.is_parameter(leaf):
@@ -229,10 +223,6 @@ def check_element(
       sizes: number of neurons per space, as `spec.sizes(params)` returns.
       solver: name of the solver, for messages.
       factors: False leaves it to a certificate whether the group has these factors.
-
-    Raises:
-      ValueError: names the space: an unknown one, other shapes, no permutation, or
-        factors that its group does not have.
     """
     groups = {space.name: space.group for space in spec.movable_spaces}
     for name, (perm, scale) in element.items():

@@ -44,8 +44,7 @@ class FrankWolfe:
     3. moves to the best point between `M` and `V`. `F` is linear in the matrix of each
        space, so along the segment it is a polynomial whose degree is the largest number
        of movable axes of one parameter: 2 for dense layers and convolutions. Value and
-       slope at `M` are known, and as many further values as are missing (one, at `V`,
-       for degree 2) give the polynomial and its maximum exactly.
+       slope at `M` and as many further values as are missing give its maximum exactly.
 
     It stops where the gap `<gradient, V - M>`, which is zero at every stationary point,
     is below the tolerance. The relaxed solution is then rounded space by space to the
@@ -54,11 +53,10 @@ class FrankWolfe:
     power 0, `|M|` stands for it, which is not linear: steps are then those of the
     polynomial through a few points, taken if they gain, and rounding is not bound.)
 
-    The objective is `||a||^2 + ||b||^2 - 2 F`: at an element, first and last entry
-    included where they are elements, the squared distance `||a - g.b||^2` of
-    `WeightMatching`, in balanced scales if there are `Group.SCALE` spaces and `rescale`
-    is set. The last entry belongs to the rounded element. Deterministic: the key is not
-    used. `WeightMatching(init=FrankWolfe())` polishes the result.
+    The objective is `||a||^2 + ||b||^2 - 2 F`: at an element the squared distance
+    `||a - g.b||^2` of `WeightMatching`, in balanced scales if there are `Group.SCALE`
+    spaces and `rescale` is set. The last entry belongs to the rounded element.
+    Deterministic: the key is not used. `WeightMatching(init=FrankWolfe())` polishes it.
 
     Attributes:
       permute: allow permutations.

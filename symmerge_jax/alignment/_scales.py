@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from symmerge_jax import assignment, symmetry
-from symmerge_jax.alignment import _similarity
+from symmerge_jax.alignment import _similarity, _units
 from symmerge_jax.typing import Array, Params
 
 
@@ -38,7 +38,7 @@ def scaled_similarity(
 
     # One unit for both: the scale of a pair says how they differ.
     unit = jnp.minimum(*_similarity.units_of(params_a, moved_b, spec, space))
-    units = _similarity.Units(unit, unit)
+    units = _units.Pair(unit, unit)
 
     def norms(params, power):
         rows = [

@@ -1,6 +1,6 @@
 """How alike the neurons of two networks are, read off their weights."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,24 +44,15 @@ def similarity(
     return _units.divide(products, *units)
 
 
-class Units(NamedTuple):
-    """Powers of two, `[]`, by which the rows of a space are multiplied.
-
-    One for all uses of the space, so that these count as they should.
-    """
-
-    a: Array
-    b: Array
-
-
 def units_of(
     params_a: Params, params_b: Params, spec: symmetry.SymmetrySpec, space: str
-) -> Units:
+) -> _units.Pair:
     """Return units in which the rows of a space can be multiplied with each other.
 
-    They hold for moved networks, too, unless positive scales move them.
+    One for all uses of the space, so that these count as they should. They hold for
+    moved networks, too, unless positive scales move them.
     """
-    return Units(
+    return _units.Pair(
         *(
             _units.unit(*(x for _, x in rows(params, spec, space, (-1, 0, 1))))
             for params in (params_a, params_b)
@@ -85,7 +76,7 @@ def compare(
     moved_b: Params,
     spec: symmetry.SymmetrySpec,
     space: str,
-    units: Units | None = None,
+    units: _units.Pair | None = None,
 ) -> tuple[Array, Array | None]:
     """Return the inner products `[n, n]` that a sign turns, and those that it leaves.
 
@@ -127,7 +118,7 @@ def inner_products(
     spec: symmetry.SymmetrySpec,
     space: str,
     powers: tuple[int, ...],
-    units: Units,
+    units: _units.Pair,
 ) -> Array:
     """Return `[n, n]` inner products of the rows of a space, uses of these powers."""
     n = spec.sizes(params_a)[space]

@@ -51,9 +51,8 @@ def dual_potentials(cost: Array, perm: Array, *, maximize: bool = False) -> Dual
       `solve_lap` returns for costs that are not finite) or whose costs are not finite.
 
     Raises:
-      TypeError: complex costs, or `perm` that is not of integers.
-      ValueError: shapes that do not fit or, eagerly, a `perm` that is no permutation or
-        a cost that is not finite.
+      TypeError, ValueError: types or shapes that do not fit, and eagerly what gives
+        NaN.
     """
     cost, columns, _ = _certify(cost, perm, maximize)
     rows = (cost - columns[..., None, :]).min(axis=-1, initial=jnp.inf)

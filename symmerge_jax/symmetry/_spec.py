@@ -41,12 +41,9 @@ class SymmetrySpec:
         are matched by their weights; 0 ignores them, 1 makes them weights.
 
     Raises:
-      TypeError: a leaf that is no tuple of `Axis` and None, or a space that is no
-        `Space`.
-      ValueError: a duplicate path, a duplicate or unknown space, a space without
-        parameters, one space twice on one array, a space written from later ones only,
-        a periodic space with no bias or with two, an unknown statistic, or a weight
-        below zero.
+      TypeError, ValueError: names what is wrong: duplicate or unknown names, one space
+        twice on one array, a space without parameters or written from later ones only,
+        a periodic space with no bias or with two.
     """
 
     axes: tuple[tuple[Path, LeafAxes], ...]
