@@ -111,9 +111,7 @@ def test_curves_are_losses_between_the_networks_of_pairs(finished, mlps, tmp_pat
     midpoint = jax.tree.map(lambda x, y: (np.float64(x) + y) / 2, a, b)
     expected = [
         [
-            cross_entropy(
-                symmetry.rows(x, row), population.task.test._asdict()
-            )
+            cross_entropy(symmetry.rows(x, row), population.task.test._asdict())
             for x in (a, midpoint, b)
         ]
         for row in range(3)
