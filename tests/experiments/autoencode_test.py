@@ -23,6 +23,7 @@ FILES = {
     "reconstructions.pdf",
     "reconstructions.png",
     "results.json",
+    "results.npz",
     "versions.json",
 }
 TIMES = {"encoded_per_second", "seconds_per_step"}
