@@ -199,6 +199,16 @@ def test_evaluating_again_gives_the_same(copied):
 
 
 @pytest.mark.slow
+def test_figures_are_drawn_again_from_stored_results(any_finished, tmp_path):
+    results = any_finished[1] / "results.json"
+    drawn = harness.draw(autoencode.EXPERIMENT, results, tmp_path)
+    assert {path.name for path in drawn} == {"curves", "reconstructions"}
+    assert (tmp_path / "reconstructions.png").stat().st_size > 0
+    shutil.copy(results, tmp_path / "alone.json")  # without the arrays
+    assert harness.draw(autoencode.EXPERIMENT, tmp_path / "alone.json", tmp_path) == []
+
+
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_end(copied):
     config, workdir, results = copied
     for step in training.checkpoint_steps(workdir / "checkpoints/latest"):
