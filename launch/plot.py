@@ -26,6 +26,8 @@ def main(argv):
         raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
     if bool(WORKDIR.value) == bool(RESULTS.value):
         raise flags.Error("Say what to draw: --workdir=FOLDER or --results=FILE.json.")
+    if WORKDIR.value and EXPERIMENT.value:
+        raise flags.Error("--experiment goes with --results; a run knows its own.")
     if RESULTS.value and not (EXPERIMENT.value and OUT.value):
         raise flags.Error("--results needs --experiment=NAME and --out=FOLDER.")
     name = EXPERIMENT.value

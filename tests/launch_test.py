@@ -97,6 +97,7 @@ ERRORS = [
     (["plot"], "--workdir=FOLDER or --results=FILE.json"),
     (["plot", "--workdir={}/nowhere"], "no config in"),
     (["plot", "--workdir={}/trained", "more"], "Unknown argument 'more'"),
+    (["plot", "--workdir=a", "--experiment=predict"], "goes with --results"),
     (["plot", "--results={}/a.json"], "needs --experiment=NAME and --out=FOLDER"),
     (["canonicalize", "--weights=a.npz"], "--out is missing: give --out=..."),
     (["canonicalize", "--weights=a.npz", "--out={}/b.npz"], "No such file: 'a.npz'"),

@@ -1,14 +1,12 @@
 """What methods are made of: ways to bring crowds of networks into a common frame.
 
-A crowd is `k` networks of one architecture; a pair is a crowd of two. Every function
-here returns `bring(context)`, which is the function of crowds of a method: solvers of
-pairs move all networks but the first onto the first, solvers of crowds and canonical
-forms move all.
+A crowd is `k` networks of one architecture; a pair is a crowd of two. Solvers of pairs
+move all networks but the first onto the first; solvers of crowds, and canonical forms,
+move all.
 """
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +14,7 @@ import jax
 import numpy as np
 
 import symmerge_jax
+from experiments.compare import _timing
 from symmerge_jax import (
     alignment,
     autoencoders,
@@ -105,17 +104,15 @@ class Brought(NamedTuple):
     """Crowds after a method.
 
     Attributes:
-      params: networks `[R, k, ...]`, in a common frame for each crowd; latents
-        `[R, k, D]` if the method brings latents together.
+      params: networks `[R, k, ...]` in a common frame, or latents `[R, k, D]`.
       elements: `[R, k - num_fixed, ...]` what has moved the last networks of each
         crowd; None if none was moved along its orbit.
       num_fixed: networks of each crowd, from the first, that stay as they are.
       fold: whether phases of sine neurons were folded before the elements acted.
       result: what the solver of pairs returned, `[R * (k - 1), ...]`, or None.
       seconds: what the method took for all crowds, compiled before.
-      function_error: `[R]` largest change of an output of a network, relative to its
-        largest output, in float64; zero for networks that stay, NaN for latents. Of the
-        first `num_certified` crowds.
+      function_error: `[R]` largest change of an output, relative to the largest output,
+        in float64, of the first `num_certified` crowds; NaN for latents.
     """
 
     params: Any
@@ -159,7 +156,7 @@ def onto_first(make_aligner: MakeAligner, *, sees_data: bool = False):
             key = jax.random.wrap_key_data(key_data)
             return make_aligner(context, variables)(key, problem)
 
-        program = _Program(jax.vmap(solve, (None, None, 0, 0, 0, 0)))
+        program = _timing.Program(jax.vmap(solve, (None, None, 0, 0, 0, 0)))
 
         def move_others(crowds: Crowds) -> Brought:
             num, size = jax.tree.leaves(crowds.params)[0].shape[:2]
@@ -198,7 +195,7 @@ def together(make_solver: Callable[[Context, Any], Any]):
         make_solver(context, None)
 
         def solve(variables, key_data, params):
-            size = len(jax.tree.leaves(params)[0])
+            size = symmetry.num_rows(params)
             problem = alignment.ManyProblem(
                 params_batch=params,
                 weights=merging.check_weights(None, size).astype(np.float32),
@@ -207,7 +204,7 @@ def together(make_solver: Callable[[Context, Any], Any]):
             key = jax.random.wrap_key_data(key_data)
             return make_solver(context, variables)(key, problem).elements
 
-        program = _Program(
+        program = _timing.Program(
             lambda variables, *rows: jax.lax.map(
                 lambda row: solve(variables, *row), rows
             )
@@ -235,8 +232,10 @@ def each(make_form: Callable[[Context], Any], *, fold: bool = False):
         form = make_form(context)
 
         def move_each(crowds: Crowds) -> Brought:
-            num = len(jax.tree.leaves(crowds.params)[0])
-            found, seconds = timed(form, flatten(crowds.params), context.chunk_size)
+            num = symmetry.num_rows(crowds.params)
+            found, seconds = _timing.timed(
+                form, flatten(crowds.params), context.chunk_size
+            )
             return Brought(
                 *(unflatten(part, num) for part in found), fold=fold, seconds=seconds
             )
@@ -283,15 +282,15 @@ def latents(*, decode: bool):
         )
 
         def read(crowds: Crowds) -> Brought:
-            num = len(jax.tree.leaves(crowds.params)[0])
+            num = symmetry.num_rows(crowds.params)
             found, seconds = crowds.latents, 0.0
             if found is None:
-                flat, seconds = timed(
+                flat, seconds = _timing.timed(
                     canonicalizer.encode, flatten(crowds.params), size
                 )
                 found = unflatten(np.asarray(flat), num)
             if decode:
-                decoded, more = timed(decode_some, flatten(found), size)
+                decoded, more = _timing.timed(decode_some, flatten(found), size)
                 found, seconds = unflatten(decoded, num), seconds + more
             return Brought(found, seconds=seconds)
 
@@ -308,10 +307,7 @@ def move(
     fold: bool = False,
     chunk_size: int = 64,
 ) -> Params:
-    """Return networks `[N, ...]` moved by elements, some at a time.
-
-    With `fold`, the phases of sine neurons are folded before.
-    """
+    """Return networks `[N, ...]` moved by elements; sine phases are folded if asked."""
     act = _acting(spec, fold)
     return networks.map_batches(lambda rows: act(*rows), (elements, params), chunk_size)
 
@@ -324,36 +320,6 @@ def flatten(crowds: Any) -> Any:
 def unflatten(trees: Any, num_crowds: int) -> Any:
     """Return trees `[R * k, ...]` as `[R, k, ...]`."""
     return jax.tree.map(lambda x: x.reshape(num_crowds, -1, *x.shape[1:]), trees)
-
-
-def timed(function: Callable[[Any], Any], rows: Any, size: int) -> tuple[Any, float]:
-    """Return `function` of all rows, some at a time, and seconds without compiling."""
-    function(jax.tree.map(lambda x: x[:size], rows))
-    start = time.perf_counter()
-    found = networks.map_batches(function, rows, size)
-    return found, time.perf_counter() - start
-
-
-class _Program:
-    """A function of what all rows share, and of rows; compiled for each shape once."""
-
-    def __init__(self, function: Callable[..., Any]):
-        self._function = jax.jit(function)
-        self._compiled: dict[Any, Callable[..., Any]] = {}
-
-    def run(self, shared: tuple, rows: tuple, size: int) -> tuple[Any, float]:
-        """Return the function of all rows, and the seconds without compiling."""
-        size = min(size, len(jax.tree.leaves(rows)[0]))
-        shared = jax.device_put(shared)
-        arguments = (*shared, *jax.tree.map(lambda x: x[:size], rows))
-        leaves, structure = jax.tree.flatten(arguments)
-        kind = (structure, *((x.shape, x.dtype) for x in leaves))
-        if kind not in self._compiled:
-            self._compiled[kind] = self._function.lower(*arguments).compile()
-        program = functools.partial(self._compiled[kind], *shared)
-        start = time.perf_counter()
-        found = networks.map_batches(lambda some: program(*some), rows, size)
-        return found, time.perf_counter() - start
 
 
 @functools.lru_cache(maxsize=8)

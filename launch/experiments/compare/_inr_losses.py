@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.compare import _paths
-from symmerge_jax import merging, networks, zoo
+from symmerge_jax import networks, zoo
 from symmerge_jax.typing import Array, Params
 
 MEASURES = {
@@ -114,9 +114,12 @@ def _path_losses(architecture_json, size, num_points, decode):
     render = renderer(json.loads(architecture_json), *size)
     lams = np.linspace(0, 1, num_points, dtype=np.float32)
 
+    def between(a: Array, b: Array) -> Array:  # of latents too
+        lam = lams.reshape(-1, *[1] * a.ndim)
+        return (1 - lam) * a[None] + lam * b[None]
+
     def path(row, variables):
-        first, last = ({"end": end} for end in row["ends"])  # a latent is no tree
-        points = merging.interpolate(first, last, lams)["end"]
+        points = jax.tree.map(between, *row["ends"])
         if decode is not None:
             points = decode(variables, points)
         rendered = jax.vmap(render)(points)

@@ -1,7 +1,7 @@
 """Paths between pairs of INRs: methods bring the ends together, losses are measured."""
 
+import functools
 import pathlib
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -48,12 +48,14 @@ class Group(NamedTuple):
     Attributes:
       pairs: `N` pairs.
       images: `[N, H, W]` in [0, 1] that they render, if known.
+      crowds: the pairs as crowds of two.
       latents: by encoder, the latents `[N, 2, D]` and the seconds of encoding; filled
         when first needed.
     """
 
     pairs: families.Pairs
     images: np.ndarray | None
+    crowds: _bring.Crowds
     latents: dict[str | None, tuple[np.ndarray, float]]
 
 
@@ -80,7 +82,6 @@ def measurer(
     num_points: int,
     num_random_starts: int,
     chunk_size: int,
-    seed: int,
 ) -> Callable[[str, str | None, Group], Path]:
     """Return `measure(method, encoder, group)`, which compiles each method once.
 
@@ -90,52 +91,45 @@ def measurer(
       num_points: points `T` on a path.
       num_random_starts: further starts of the best matching.
       chunk_size: pairs per call of a compiled program.
-      seed: of what methods draw.
     """
     architecture = inrs.zoo.architecture
     network = networks.build(architecture)
-    prepared: dict[tuple[str, str | None], _bring.Bring] = {}
 
+    def context_of(encoder: str | None) -> _bring.Context:
+        return _bring.Context(
+            network=network,
+            canonicalizer=canonicalizers.get(encoder),
+            num_random_starts=num_random_starts,
+            chunk_size=chunk_size,
+            num_certified=_NUM_CERTIFIED,
+        )
+
+    @functools.cache
     def prepare(name: str, encoder: str | None) -> _bring.Bring:
-        encoder = encoder if _methods.METHODS[name].needs else None
-        if (name, encoder) not in prepared:
-            context = _bring.Context(
-                network=network,
-                canonicalizer=canonicalizers.get(encoder),
-                num_random_starts=num_random_starts,
-                chunk_size=chunk_size,
-                num_certified=_NUM_CERTIFIED,
-            )
-            prepared[name, encoder] = _methods.prepare(name, context)
-        return prepared[name, encoder]
+        return _methods.prepare(name, context_of(encoder))
 
     def measure(name: str, encoder: str | None, group: Group) -> Path:
         pairs, method = group.pairs, _methods.METHODS[name]
-        both = jax.tree.map(
-            lambda a, b: np.stack([a, b], axis=1), pairs.params_a, pairs.params_b
-        )
-        keys = jax.random.split(jax.random.key(seed), len(pairs.row))
-        crowds, seconds = _bring.Crowds(both, keys), 0.0
+        crowds, seconds = group.crowds, 0.0
         if reads_latents(name):
             if encoder not in group.latents:
-                group.latents[encoder] = _encode(canonicalizers[encoder], both)
+                context = context_of(encoder)
+                group.latents[encoder] = _bring.encode(context, crowds.params)
             latents, seconds = group.latents[encoder]
             crowds = crowds._replace(latents=latents)
-        brought = prepare(name, encoder)(crowds)
+        brought = prepare(name, encoder if method.needs else None)(crowds)
         a, b = (jax.tree.map(lambda x, i=i: x[:, i], brought.params) for i in (0, 1))
         decoder = {}
         if method.in_latents:
             decoder["decode"] = canonicalizers[encoder].autoencoder.decode
             decoder["variables"] = canonicalizers[encoder].variables
         arrays: dict[str, Any] = _inr_losses.loss_curves(
-            *(
-                architecture,
-                (a, b),
-                pairs.params_a,
-                num_points,
-                inrs.size,
-                group.images,
-            ),
+            architecture,
+            (a, b),
+            pairs.params_a,
+            num_points,
+            inrs.size,
+            group.images,
             chunk_size=chunk_size,
             **decoder,
         )
@@ -186,9 +180,18 @@ def held_out(
 
 def options_of(config: harness.Config) -> dict[str, int]:
     """Return the options of `measurer` in a config, after checking them."""
-    least = {"num_points": 3, "num_random_starts": 0, "chunk_size": 1, "seed": 0}
+    least = {"num_points": 3, "num_random_starts": 0, "chunk_size": 1}
     harness.at_least(config, **least)
     return {name: config[name] for name in least}
+
+
+def group_of(pairs: families.Pairs, images: np.ndarray | None, seed: int) -> Group:
+    """Return pairs as methods take them; the seed is that of what methods draw."""
+    both = jax.tree.map(
+        lambda a, b: np.stack([a, b], axis=1), pairs.params_a, pairs.params_b
+    )
+    keys = jax.random.split(jax.random.key(seed), len(pairs.row))
+    return Group(pairs, images, _bring.Crowds(both, keys), {})
 
 
 def reads_latents(name: str) -> bool:
@@ -225,16 +228,6 @@ def cells_of(numbers: Mapping[str, Any]) -> tuple[harness.Cell, ...]:
         Number(numbers["own"]["barrier"], ".2g"),
         Number(numbers["recovered"], ".1%"),
     )
-
-
-def _encode(canonicalizer, both: Params) -> tuple[np.ndarray, float]:
-    """Return latents `[N, 2, D]` of pairs, and the seconds of encoding them."""
-    flat = _bring.flatten(both)
-    canonicalizer.encode(jax.tree.map(lambda x: x[:64], flat))  # compiles
-    start = time.perf_counter()
-    latents = np.asarray(canonicalizer.encode(flat))
-    seconds = time.perf_counter() - start
-    return _bring.unflatten(latents, len(latents) // 2), seconds
 
 
 def _are_equal(params_a: Params, params_b: Params) -> np.ndarray:

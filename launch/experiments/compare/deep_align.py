@@ -131,12 +131,6 @@ def default_config(
     Args:
       kind: of networks, "mlp", "cnn" or "siren".
       features: kind of features by matcher, where it is not the usual.
-
-    Returns:
-      The config.
-
-    Raises:
-      ValueError: an unknown kind.
     """
     if kind not in _align_population.KINDS:
         raise ValueError(
@@ -185,12 +179,7 @@ def default_config(
 
 
 def complete(config: harness.Config) -> harness.Config:
-    """Return a config with the defaults of its kinds of networks and features.
-
-    Raises:
-      ValueError: an unknown key or kind.
-      TypeError: a value of another type.
-    """
+    """Return a config with the defaults of its kinds of networks and features."""
     kinds = {
         name: config.get(name, {}).get("features", {}).get("kind", kind)
         for name, kind in _matchers.KINDS.items()
@@ -282,14 +271,7 @@ def check_output(folder: pathlib.Path) -> None:
 
 
 def shorten(config: harness.Config) -> harness.Config:
-    """Let a run end in seconds, with matchers that learn nothing; in place.
-
-    Args:
-      config: keys of `default_config`.
-
-    Returns:
-      The config.
-    """
+    """Let a run end in seconds, with matchers that learn nothing; in place."""
     config.seeds = (0,)
     config.num_pairs, config.num_points, config.num_random_starts = 2, 3, 1
     config.num_val_pairs, config.num_val_inputs = 1, 16

@@ -206,7 +206,7 @@ def _measure_encoder(
             ]
         )
         pairs = families.chosen_pairs(twins, numbers, plan.sigma, plan.seed)
-        group = _inr_paths.Group(pairs, plan.inrs.images, {})
+        group = _inr_paths.group_of(pairs, plan.inrs.images, plan.seed)
         for method in plan.methods:
             path = measure(method, name, group)
             found = dict(path.arrays)

@@ -170,7 +170,7 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
         are_twins = family in families.TWINS
         pairs = families.shifted_pairs(members, sigma, seed, are_twins=are_twins)
         images = None if inrs.images is None else inrs.images[pairs.row]
-        return _inr_paths.Group(pairs, images, {})
+        return _inr_paths.group_of(pairs, images, seed)
 
     def measure_cell(cell: Cell) -> dict[str, np.ndarray]:
         group = open_group(cell.family, cell.sigma)

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from experiments.harness import _config, _files, _tables, _workdir
 from symmerge_jax import files, plots
@@ -85,8 +85,6 @@ def run(
     """
     config = experiment.completed(config)
     plan = experiment.plan(config)
-    if isinstance(plan, Legacy):
-        return plan.module.run(plan.config, workdir)
     may_change = {*_workdir.MAY_CHANGE, *experiment.may_change}
     with _workdir.locked(workdir):
         folder = _workdir.open_workdir(workdir, config, may_change=may_change)
@@ -120,8 +118,6 @@ def evaluate(
             f"'{folder}' is a run of {experiment.name!r}, which leaves no model to"
             f" measure again: see '{folder / 'results.json'}'."
         )
-    if "module" in experiment.__dict__:
-        return _evaluate_legacy(experiment, folder, config)
     with _workdir.locked(folder):
         new = old if config is None else config
         new = _workdir.merge_config(folder, new, may_change=experiment.may_change)
@@ -160,41 +156,6 @@ def draw(
         plots.save_figure(figure, pathlib.Path(out, name))
         for name, figure in figures.items()
     ]
-
-
-class Legacy(NamedTuple):
-    """A module that has not become an `Experiment` yet."""
-
-    module: Any
-    config: _config.Config
-
-
-def legacy(module: Any) -> Experiment:
-    """Return a module with `default_config`, `run`, `table` as an experiment."""
-    found = Experiment(
-        name=module.__name__.rpartition(".")[2],
-        defaults=module.default_config,
-        plan=lambda config: Legacy(module, config),
-        run=lambda plan, folder: plan.module.run(plan.config, folder),
-        tables=lambda results: [_tables.Table(module.table(results), (), ())],
-        evaluate=getattr(module, "evaluate", None),
-        may_change=module.MAY_CHANGE,
-        check_output=getattr(module, "check_output", None),
-    )
-    found.__dict__["module"] = module
-    return found
-
-
-def _evaluate_legacy(experiment, folder, config):
-    module = experiment.__dict__["module"]
-    old = _config.load_config(folder / "config.json")
-    _workdir.update_workdir(
-        folder,
-        old if config is None else config,
-        may_change=module.MAY_CHANGE,
-        check=getattr(module, "check_config", None),
-    )
-    return module.evaluate(folder)
 
 
 def _write(experiment: Experiment, folder: pathlib.Path, results: Results) -> Results:
