@@ -90,9 +90,7 @@ def main(argv):
         if "edges" in result:
             _draw(result["edges"], out.with_suffix(""))
         if "scaling" in result:
-            figure = plots.scaling_panels(
-                alignment.panels(result["scaling"]), "seconds"
-            )
+            figure = plots.scaling(alignment.panels(result["scaling"]), "seconds")
             plots.save_figure(figure, out.with_suffix(""))
 
 
@@ -109,7 +107,8 @@ def _draw(edges, path):
     sizes = [row["num_edges"] for row in edges]
     times = [row["ms_per_network"] for row in edges]
     line = {"encoder, D = 128": (sizes, times)}
-    plots.save_figure(plots.scaling(line, "edges", "ms per network"), path)
+    figure = plots.scaling({"edges": (line, 1.0)}, "ms per network")
+    plots.save_figure(figure, path)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def test_scaling_is_drawn():
         for n in (32, 64)
     ]
     panels = benchmark.panels({"pairs": rows, "widths": widths})
-    figure = plots.scaling_panels(panels, "seconds")
+    figure = plots.scaling(panels, "seconds")
     assert [len(axis.lines) for axis in figure.axes] == [2, 3]
     assert figure.axes[1].get_xlabel() == "width of two hidden layers"
 

@@ -292,7 +292,7 @@ def scaling(inr) -> dict[str, Any]:
 
 
 def panels(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the panels of `plots.scaling_panels` for the results of `scaling`."""
+    """Return the panels of `plots.scaling` for the results of `scaling`."""
     by_pairs, by_width = result["pairs"], result["widths"]
     widths = [row["width"] for row in by_width]
     return {

@@ -1,4 +1,7 @@
-"""Losses on the paths between pairs of INRs."""
+"""Losses on the paths between pairs of INRs, by a fast renderer.
+
+A loss is the mean squared error over the pixels.
+"""
 
 import functools
 import json
@@ -10,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.compare import _paths
 from symmerge_jax import networks, zoo
 from symmerge_jax.typing import Array, Params
 
@@ -18,6 +22,9 @@ MEASURES = {
     "own": "MSE to network a (pixels in [0, 1])",
 }
 """What a network on a path is compared with."""
+
+PATH = "λ (0: network a, 1: b)"
+"""What runs along a path."""
 
 
 def loss_curves(
@@ -51,49 +58,18 @@ def loss_curves(
       By measure the mean squared errors `[N, T]` over the pixels; "image" only where
       there are images.
     """
-    program = _program(json.dumps(dict(architecture)), size, num_points, decode)
+    losses = _path_losses(json.dumps(dict(architecture)), size, num_points, decode)
+    program = _paths.lifted(losses)
     rows = {"ends": ends, "params_a": params_a}
     if images is not None:
         rows["image"] = images.reshape(len(images), -1)
-    return networks.map_batches(functools.partial(program, variables), rows, chunk_size)
-
-
-@functools.lru_cache(maxsize=8)
-def _program(architecture_json, size, num_points, decode):
-    """Return the compiled `(variables, rows) -> {measure: [N, T]}`."""
-    render = renderer(json.loads(architecture_json), *size)
-    lams = np.linspace(0, 1, num_points, dtype=np.float32)
-    # Activations of one path stay in the cache of a CPU; other devices need more.
-    batch_size = 1 if jax.default_backend() == "cpu" else 64
-
-    def between(a: Array, b: Array) -> Array:
-        lam = lams.reshape(-1, *[1] * a.ndim)
-        return (1 - lam) * a[None] + lam * b[None]
-
-    def path(variables, row):
-        points = jax.tree.map(between, *row["ends"])
-        if decode is not None:
-            points = decode(variables, points)
-        rendered = jax.vmap(render)(points)
-        targets = {"own": render(row["params_a"])}
-        if "image" in row:
-            targets["image"] = row["image"]
-        return {
-            name: jnp.mean((rendered - target[None]) ** 2, axis=1)
-            for name, target in targets.items()
-        }
-
-    def program(variables, rows):
-        step = functools.partial(path, variables)
-        return jax.lax.map(step, rows, batch_size=batch_size)
-
-    return jax.jit(program)
+    return networks.map_batches(lambda rows: program(rows, variables), rows, chunk_size)
 
 
 def renderer(
     architecture: Mapping[str, Any], height: int, width: int
 ) -> Callable[[Params], Array]:
-    """Return `params -> [height * width]`, what a SIREN renders, in a hurry.
+    """Return `params -> [height * width]`, a fast renderer for SIRENs of images.
 
     Equal to `network.apply` on the pixel grid up to the rounding of a faster sine.
 
@@ -130,3 +106,29 @@ def renderer(
         return x[:, 0] + complete["output_offset"]
 
     return render
+
+
+@functools.lru_cache(maxsize=8)
+def _path_losses(architecture_json, size, num_points, decode):
+    """Return `(row, variables) -> {measure: [T]}` for one pair."""
+    render = renderer(json.loads(architecture_json), *size)
+    lams = np.linspace(0, 1, num_points, dtype=np.float32)
+
+    def between(a: Array, b: Array) -> Array:  # of latents too
+        lam = lams.reshape(-1, *[1] * a.ndim)
+        return (1 - lam) * a[None] + lam * b[None]
+
+    def path(row, variables):
+        points = jax.tree.map(between, *row["ends"])
+        if decode is not None:
+            points = decode(variables, points)
+        rendered = jax.vmap(render)(points)
+        targets = {"own": render(row["params_a"])}
+        if "image" in row:
+            targets["image"] = row["image"]
+        return {
+            name: jnp.mean((rendered - target[None]) ** 2, axis=1)
+            for name, target in targets.items()
+        }
+
+    return path

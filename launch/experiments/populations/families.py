@@ -1,4 +1,4 @@
-"""Pairs of INRs to be merged: twins of one network with noise, or separate fits.
+"""Families of INRs with one task: twins of a network, or separate fits of an image.
 
 Boufalis et al. 2025, arXiv 2511.12601: members of an orbit are paired by a cyclic
 shift, and the second of each pair is perturbed. What is drawn depends on the seed only,
@@ -40,10 +40,15 @@ class Pairs(NamedTuple):
     row: np.ndarray
 
 
+def title(family: str) -> str:
+    """Return what tables and figures call a family."""
+    return "separate fits" if family == "fits" else f"{family} orbit"
+
+
 def make_members(
     family: str, inrs: zoo.Zoo, spec: symmetry.SymmetrySpec, num: int, seed: int
 ) -> Params:
-    """Return `[R, num]` networks: for each of `R` INRs its family.
+    """Return the family `[R, num]` of each of `R` INRs.
 
     Args:
       family: one of `FAMILIES`.
@@ -51,9 +56,6 @@ def make_members(
       spec: symmetry of the architecture.
       num: members per INR.
       seed: of twins, or of the fits.
-
-    Returns:
-      Parameters with two leading axes.
 
     Raises:
       ValueError: separate fits where the zoo does not say how it was made.
@@ -71,15 +73,15 @@ def make_members(
     return jax.device_get(jax.jit(jax.vmap(orbit))(keys, inrs.params))
 
 
-def perturbed_pairs(
+def shifted_pairs(
     members: Params, sigma: float, seed: int, *, are_twins: bool
 ) -> Pairs:
     """Pair each member with the next one of its family, the last with the first.
 
     Args:
       members: `[R, K]` networks.
-      sigma: standard deviation of the Gaussian noise on every parameter of the second
-        network of a pair, in units of the weights.
+      sigma: standard deviation of the noise on every parameter of the second network of
+        a pair, in units of the weights.
       seed: of the noise.
       are_twins: whether the members of a family are one function.
 
@@ -87,51 +89,65 @@ def perturbed_pairs(
       `R * K` pairs.
     """
     num_rows, num = jax.tree.leaves(members)[0].shape[:2]
-    random = np.random.default_rng([seed, 1])
 
     def flat(leaf):
         return np.asarray(leaf).reshape(num_rows * num, *leaf.shape[2:])
 
-    def shifted(leaf):
-        return flat(np.roll(leaf, -1, axis=1))
-
-    def noisy(leaf):
-        noise = random.standard_normal(leaf.shape, np.float32)
-        return shifted(leaf + np.float32(sigma) * noise)
+    def shifted(params):
+        return jax.tree.map(lambda leaf: flat(np.roll(leaf, -1, axis=1)), params)
 
     return Pairs(
         params_a=jax.tree.map(flat, members),
-        params_b=jax.tree.map(noisy, members),
-        clean_b=jax.tree.map(shifted, members) if are_twins else None,
+        params_b=shifted(_perturb(members, sigma, seed)),
+        clean_b=shifted(members) if are_twins else None,
         row=np.repeat(np.arange(num_rows), num),
     )
 
 
-def check_family(family: str) -> None:
-    """Refuse a family that is not known.
+def chosen_pairs(twins: Params, numbers: np.ndarray, sigma: float, seed: int) -> Pairs:
+    """Return one pair of twins of each network.
 
-    Raises:
-      ValueError: says which are.
+    Args:
+      twins: `[R, K]` networks.
+      numbers: `[R, 2]`, which two.
+      sigma: standard deviation of the noise on the second.
+      seed: of the noise.
     """
-    if family not in FAMILIES:
-        raise ValueError(
-            f"config.families has {family!r}, known are {', '.join(FAMILIES)}."
-        )
+    row = np.arange(len(numbers))
+    a, b = (jax.tree.map(lambda x, e=e: x[row, numbers[:, e]], twins) for e in (0, 1))
+    return Pairs(a, _perturb(b, sigma, seed), b, row)
 
 
-def check_source(family: str, inrs: zoo.Zoo) -> None:
-    """Refuse a family that cannot be made of these networks.
+def check_sigma(key: str, sigma: float) -> None:
+    """Raise ValueError for an invalid standard deviation; `key` is that of a config."""
+    if not 0 <= sigma < np.inf:
+        raise ValueError(f"config.{key} must be >= 0, got {sigma}.")
+
+
+def check_source(families: tuple[str, ...], inrs: zoo.Zoo) -> None:
+    """Refuse families that cannot be made of these networks.
 
     Raises:
       ValueError: separate fits of networks that were not fitted here.
     """
     made_by = inrs.provenance.get("made_by")
-    if family == "fits" and (inrs.images is None or made_by != "generate_siren_zoo"):
+    if "fits" in families and (inrs.images is None or made_by != "generate_siren_zoo"):
         raise ValueError(
             "config.families has 'fits', but the networks of the canonicalizer were"
             " imported, so that it is not known how to fit others like them. Train it"
             " on a zoo that launch/make_zoo.py or launch/train.py made."
         )
+
+
+def _perturb(params: Params, sigma: float, seed: int) -> Params:
+    """Return networks with Gaussian noise on every parameter."""
+    random = np.random.default_rng([seed, 1])
+
+    def noisy(leaf):
+        noise = random.standard_normal(leaf.shape, np.float32)
+        return leaf + np.float32(sigma) * noise
+
+    return jax.tree.map(noisy, params)
 
 
 def _fits(inrs, spec, num, seed) -> Params:

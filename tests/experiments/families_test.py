@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.populations import _inr_pairs
+from experiments.populations import families
 from symmerge_jax import networks, symmetry, testing, zoo
 
 SIREN = {"kind": "siren", "layer_sizes": [2, 5, 4, 1]}
@@ -26,7 +26,7 @@ def make_zoo(**changes):
 
 
 def members_of(family, num=3, seed=0):
-    return _inr_pairs.make_members(family, make_zoo(), NETWORK.spec, num, seed)
+    return families.make_members(family, make_zoo(), NETWORK.spec, num, seed)
 
 
 @pytest.mark.parametrize("family", ["P", "D", "PD"])
@@ -57,9 +57,9 @@ def test_families_share_their_draws():
 
 def test_pairs_are_a_cyclic_shift_with_noise_on_the_second():
     members = members_of("PD")
-    clean = _inr_pairs.perturbed_pairs(members, 0.0, 0, are_twins=True)
-    noisy = _inr_pairs.perturbed_pairs(members, 0.1, 0, are_twins=True)
-    double = _inr_pairs.perturbed_pairs(members, 0.2, 0, are_twins=True)
+    clean = families.shifted_pairs(members, 0.0, 0, are_twins=True)
+    noisy = families.shifted_pairs(members, 0.1, 0, are_twins=True)
+    double = families.shifted_pairs(members, 0.2, 0, are_twins=True)
     np.testing.assert_array_equal(clean.row, [0, 0, 0, 1, 1, 1])
     kernel = lambda params: params["dense_1"]["kernel"]  # noqa: E731
     flat = kernel(members).reshape(6, 5, 4)
@@ -73,7 +73,7 @@ def test_pairs_are_a_cyclic_shift_with_noise_on_the_second():
     np.testing.assert_allclose(
         kernel(double.params_b) - kernel(double.clean_b), 2 * noise, atol=1e-6
     )
-    fits = _inr_pairs.perturbed_pairs(members, 0.0, 0, are_twins=False)
+    fits = families.shifted_pairs(members, 0.0, 0, are_twins=False)
     assert fits.clean_b is None
 
 
@@ -98,15 +98,30 @@ def test_separate_fits_have_the_recipe_of_the_zoo_and_other_starts():
     assert (other["dense_1"]["kernel"] != fits["dense_1"]["kernel"]).all()
 
 
+def test_chosen_pairs_are_twins_with_noise_on_the_second():
+    members = members_of("PD")
+    pairs = families.chosen_pairs(members, np.array([[0, 2], [1, 0]]), 0.1, 0)
+    for r, (a, b) in enumerate([(0, 2), (1, 0)]):
+        for found, member in ((pairs.params_a, a), (pairs.clean_b, b)):
+            expected = members["dense_1"]["kernel"][r, member]
+            np.testing.assert_array_equal(found["dense_1"]["kernel"][r], expected)
+    noise = pairs.params_b["dense_1"]["kernel"] - pairs.clean_b["dense_1"]["kernel"]
+    assert 0.06 < noise.std() < 0.14
+    np.testing.assert_array_equal(pairs.row, [0, 1])
+
+
 def test_families_that_cannot_be_made_are_refused():
-    with pytest.raises(ValueError, match=r"has 'Q', known are P, D, PD, fits"):
-        _inr_pairs.check_family("Q")
     imported = make_zoo(provenance={"made_by": "import_dws"})
     with pytest.raises(ValueError, match=r"has 'fits', but .* were imported"):
-        _inr_pairs.check_source("fits", imported)
+        families.check_source(("fits",), imported)
     without = make_zoo(images=None, image_row=None)
     with pytest.raises(ValueError, match="has 'fits', but"):
-        _inr_pairs.check_source("fits", without)
-    for family in ("P", "D", "PD"):
-        _inr_pairs.check_source(family, imported)
-    _inr_pairs.check_source("fits", make_zoo())
+        families.check_source(("P", "fits"), without)
+    families.check_source(families.TWINS, imported)
+    families.check_source(("fits",), make_zoo())
+
+
+def test_families_have_one_title():
+    assert [families.title(name) for name in families.FAMILIES] == [
+        *("P orbit", "D orbit", "PD orbit", "separate fits")
+    ]

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.compare import _interpolation
+from experiments.compare import _inr_losses
 from symmerge_jax import networks, testing, zoo
 
 ARCHITECTURES = {
@@ -29,7 +29,7 @@ def random_batch(architecture, num):
 def test_the_renderer_is_the_network_on_the_pixel_grid(name):
     network, batch = random_batch(ARCHITECTURES[name], 1)
     params = jax.tree.map(lambda x: x[0], batch)
-    render = _interpolation.renderer(ARCHITECTURES[name], 4, 7)
+    render = _inr_losses.renderer(ARCHITECTURES[name], 4, 7)
     expected = network.apply(params, networks.coordinate_grid(4, 7))
     np.testing.assert_allclose(render(params), expected[:, 0], atol=1e-5)
 
@@ -37,9 +37,9 @@ def test_the_renderer_is_the_network_on_the_pixel_grid(name):
 def test_only_sirens_of_images_are_rendered():
     mlp = {"kind": "mlp", "layer_sizes": [2, 4, 1], "activation": "tanh"}
     with pytest.raises(ValueError, match="Only SIRENs"):
-        _interpolation.renderer(mlp, 4, 4)
+        _inr_losses.renderer(mlp, 4, 4)
     with pytest.raises(ValueError, match="Only SIRENs"):
-        _interpolation.renderer({"kind": "siren", "layer_sizes": [2, 4, 3]}, 4, 4)
+        _inr_losses.renderer({"kind": "siren", "layer_sizes": [2, 4, 3]}, 4, 4)
 
 
 def test_losses_along_the_path_by_hand():
@@ -47,7 +47,7 @@ def test_losses_along_the_path_by_hand():
     network, batch = random_batch(architecture, 6)
     a, b = (jax.tree.map(lambda x, i=i: x[i::2], batch) for i in range(2))
     images = np.random.default_rng(0).uniform(size=(3, 4, 5)).astype(np.float32)
-    found = _interpolation.loss_curves(
+    found = _inr_losses.loss_curves(
         architecture, (a, b), a, 3, (4, 5), images, chunk_size=2
     )
     assert {name: curve.shape for name, curve in found.items()} == {
@@ -68,7 +68,7 @@ def test_losses_along_the_path_by_hand():
                 [((y - own) ** 2).mean(), ((y - images[i].ravel()) ** 2).mean()],
                 atol=1e-5,
             )
-    without = _interpolation.loss_curves(architecture, (a, b), a, 3, (4, 5), None)
+    without = _inr_losses.loss_curves(architecture, (a, b), a, 3, (4, 5), None)
     np.testing.assert_array_equal(without["own"], found["own"])
     assert "image" not in without
 
@@ -87,10 +87,8 @@ def test_latents_are_decoded_on_the_path():
     ends = [jax.tree.map(lambda x: x[:, 0], end) for end in ends]
     images = np.zeros((2, 3, 3), np.float32)
     a = jax.tree.map(lambda x: x[:2], batch)
-    directly = _interpolation.loss_curves(
-        architecture, tuple(ends), a, 4, (3, 3), images
-    )
-    decoded = _interpolation.loss_curves(
+    directly = _inr_losses.loss_curves(architecture, tuple(ends), a, 4, (3, 3), images)
+    decoded = _inr_losses.loss_curves(
         architecture, latents, a, 4, (3, 3), images, decode=decode, variables=2.0
     )
     np.testing.assert_allclose(decoded["image"], directly["image"], rtol=1e-5)
@@ -100,7 +98,7 @@ def test_a_real_network_renders_its_image(data_dir):
     inrs = zoo.import_dws(data_dir / "mnist_inrs")
     image = zoo.load_images("mnist", "test", data_dir).images[[3665]]
     params = jax.tree.map(lambda x: x[:1], inrs.params)
-    found = _interpolation.loss_curves(
+    found = _inr_losses.loss_curves(
         inrs.architecture,
         (params, params),
         params,

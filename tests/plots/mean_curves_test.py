@@ -74,3 +74,35 @@ def test_what_cannot_be_drawn_is_refused():
         plots.mean_curves({"one": {"a": (X, X[:3], X)}}, "x", "y")
     with pytest.raises(ValueError, match="log_scale names no panel: two"):
         plots.mean_curves({"one": {"a": A}}, "x", log_scale=["two"])
+
+
+def test_many_methods_of_one_panel_stand_beside_it():
+    few = plots.mean_curves({"one": {"a": A, "b": B}}, "x", "y")
+    lines = {f"a method with a long name, {i}": A for i in range(15)}
+    many = plots.mean_curves({"one": lines}, "x", "y")
+    assert (few.get_figwidth(), many.get_figwidth()) == (3.3, 6.75)
+    many.draw_without_rendering()
+    assert many.legends[0].get_window_extent().x0 > many.axes[0].bbox.x1
+    assert many.legends[0].get_window_extent().y0 >= 0
+
+
+def test_counts_have_no_fractions_on_their_axis():
+    sizes = np.array([2.0, 3.0])
+    curve = (sizes, sizes, sizes)
+    figure = plots.mean_curves({"one": {"a": curve}}, "networks", "y")
+    assert {tick % 1 for tick in figure.axes[0].get_xticks()} == {0}
+    figure = plots.mean_curves({"one": {"a": A}}, "x", "y")
+    assert {tick % 1 for tick in figure.axes[0].get_xticks()} != {0}
+
+
+def test_logarithmic_axes_of_a_small_range_have_plain_numbers():
+    def tick_labels(*values):
+        curve = (X[:2], np.array(values), np.zeros(2))
+        figure = plots.mean_curves({"a": {"a": curve}}, "x", log_scale=["a"])
+        figure.draw_without_rendering()
+        axis = figure.axes[0].yaxis
+        return [x.get_text() for x in axis.get_ticklabels(which="both") if x.get_text()]
+
+    small, large = tick_labels(2.2, 2.3), tick_labels(1e-3, 1.0)
+    assert 2 <= len(small) <= 6 and all(float(text) for text in small)
+    assert any("10^" in text for text in large)

@@ -1,12 +1,13 @@
-"""What latents are worth, as numbers: how tight orbits are, and what can be read.
+"""Measures of latents: how tight orbits are, and what can be read from them.
 
-Distances are computed in float64 from differences, as a sum of squares minus a product
-would show rounding where twins agree.
+Distances are computed in float64 from differences: the expanded square would show
+rounding where twins agree.
 """
 
 from typing import Any
 
 import numpy as np
+from scipy.spatial import distance
 
 from experiments.train import _measures
 from symmerge_jax import learning
@@ -29,12 +30,14 @@ def orbit_numbers(
       row: `[R]` their numbers.
 
     Returns:
-      `spread`: see `learning.orbit_spread`. `within`: mean distance between
-      two twins; `between`: between two networks; `ratio` of the two. `found`: the share
-      of twins whose nearest network is their own. `two_parts`: the mean silhouette of
-      the twins when two-means divides them, 1 for two points and little for one cloud,
-      and `smaller_part`, the share of the smaller; None where twins differ by rounding
-      only. Means over the orbits, but `spread`, the worst.
+      Means over the orbits, except for `spread`, the worst:
+      - `spread`: see `learning.orbit_spread`;
+      - `within`: mean distance between two twins; `between`: between two networks;
+        `ratio` of the two;
+      - `found`: the share of twins whose nearest network is their own;
+      - `two_parts`: the silhouette of the twins when two-means divides them, 1 for two
+        points and little for one cloud, and `smaller_part`, the share of the smaller;
+        None where twins differ by rounding only.
     """
     orbits, networks = orbits.astype(np.float64), networks.astype(np.float64)
     spreads = learning.orbit_spread(orbits)
@@ -70,16 +73,12 @@ def distances(orbits: np.ndarray, networks: np.ndarray) -> np.ndarray:
     Returns:
       `[R K, R K]`.
     """
-    from scipy.spatial import distance
-
     flat = np.asarray(orbits, np.float64).reshape(-1, orbits.shape[-1])
     return distance.cdist(flat, flat) / (mean_distance(networks) or 1.0)
 
 
 def mean_distance(x: np.ndarray) -> float:
     """Return the mean Euclidean distance between two of `[N, D]` different rows."""
-    from scipy.spatial import distance
-
     return float(distance.pdist(np.asarray(x[:_MAX_ROWS], np.float64)).mean())
 
 
@@ -90,8 +89,6 @@ def farthest_pair(latents: np.ndarray) -> tuple[int, int, float]:
       Their numbers, the lower one first, and `1 - cos` of their angle, computed as half
       the squared distance of the unit vectors, which is exact for small angles too.
     """
-    from scipy.spatial import distance
-
     latents = np.asarray(latents, np.float64)
     norms = np.linalg.norm(latents, axis=1, keepdims=True)
     far = distance.pdist(latents / np.maximum(norms, np.finfo(float).tiny))
@@ -105,7 +102,7 @@ def read_labels(
     test: tuple[np.ndarray, np.ndarray],
     num_neighbors: int,
 ) -> dict[str, float]:
-    """Predict what networks are from their latents, fitted to other networks.
+    """Predict values of networks from their latents, fitted to other networks.
 
     Features are standardised. `neighbors`: by the nearest of them, Euclidean; `linear`:
     by logistic or ridge regression.
@@ -139,8 +136,6 @@ def read_labels(
 
 def _nearest(x: np.ndarray, networks: np.ndarray) -> np.ndarray:
     """Return the number of the nearest network of each row."""
-    from scipy.spatial import distance
-
     parts = np.array_split(x, -(-len(x) // 512))
     return np.concatenate(
         [distance.cdist(part, networks).argmin(axis=1) for part in parts]

@@ -1,14 +1,11 @@
-"""Means with their errors against a parameter, one panel for each setting."""
+"""Means with their errors against a parameter, one panel per setting."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from symmerge_jax.plots import _style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @_style.styled
@@ -22,20 +19,20 @@ def mean_curves(
     markers: bool = False,
     styles: Mapping[str, _style.Style] | None = None,
     log_scale: Collection[str] = (),
-) -> "Figure":
-    """Draw mean curves with bands of one error around them, a line for each method.
+) -> _style.Figure:
+    """Draw mean curves with bands of one error around them, a line per method.
 
     A method looks the same in all panels: a colour, and one of three dash patterns, so
     that lines that lie on each other can be told apart. One legend serves all panels.
 
     Args:
-      panels: by title, ``(x [T], mean [T], error [T])`` of every method by name; an
-        error that is NaN is not drawn.
+      panels: by title and method, `(x [T], mean [T], error [T])`; an error that is NaN
+        is not drawn.
       xlabel: what runs along the axis, with its unit.
       ylabel: what was measured, with its unit, in all panels, which share the axis;
         None where the titles say it and each panel has an axis of its own.
       names: all methods in the order of the legend, also ones that are not drawn here,
-        for the same colours in several figures; those of ``panels`` if None.
+        for the same colours in several figures; those of `panels` if None.
       num_columns: panels side by side, at most.
       markers: mark the points, for curves of few points.
       styles: how methods are drawn, by name; others get the colours that are left.
@@ -45,52 +42,51 @@ def mean_curves(
       The figure.
 
     Raises:
-      ValueError: for no panels, a panel without lines, arrays that do not fit, a method
-        that is not in ``names``, or an unknown title in ``log_scale``.
+      ValueError: if there is nothing to draw, arrays do not fit, a method is not in
+        `names`, or a title in `log_scale` is unknown.
     """
-    if not panels or not all(panels.values()):
-        raise ValueError("there is nothing to draw: no panels, or an empty one")
+    _style.check_panels(panels, log_scale)
     drawn = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     names = drawn if names is None else list(names)
     if unknown := [name for name in drawn if name not in names]:
-        raise ValueError(f"names has no {unknown[0]!r}, which a panel draws")
-    if unknown := set(log_scale) - set(panels):
-        raise ValueError(f"log_scale names no panel: {', '.join(sorted(unknown))}")
+        raise ValueError(f"names has no {unknown[0]!r}, which a panel draws.")
     looks = _style.assign_styles(names, styles)
-    num_columns = min(num_columns, len(panels))
-    num_rows = -(-len(panels) // num_columns)
-    width = _style.COLUMN_WIDTH if num_columns == 1 else _style.TEXT_WIDTH
-    height = max(1.65, 0.68 * width / num_columns)
-    legend_columns = _style.legend_columns(drawn, width)
-    legend_rows = -(-len(drawn) // legend_columns)
-    figure, axes = _style.new_figure(
-        width, height * num_rows + 0.15 * legend_rows, num_rows, num_columns
+    labels = [name for name in names if name in drawn]
+    num_columns, num_rows = _style.grid_shape(len(panels), num_columns)
+    width = _style.page_width(num_columns)
+    legend_columns = _style.legend_columns(labels, width)
+    below = 0.15 * -(-len(labels) // legend_columns)
+    is_beside = num_columns == 1 and below > 0.9  # higher than a legend should be
+    figure, axes = _style.new_panels(
+        len(panels), num_columns, below=0.0 if is_beside else below
     )
-    for axis in axes.flat[1:]:
-        axis.sharex(axes.flat[0])
+    if is_beside:
+        figure.set_size_inches(_style.TEXT_WIDTH, max(figure.get_figheight(), below))
+    for axis in axes[1:]:
+        axis.sharex(axes[0])
         if ylabel is not None:
-            axis.sharey(axes.flat[0])
-    for axis in axes.flat[len(panels) :]:
-        axis.remove()
+            axis.sharey(axes[0])
     handles = {}
-    for axis, (title, lines) in zip(axes.flat, panels.items(), strict=False):
+    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
         for name, curve in lines.items():
             handles[name] = _draw(axis, name, curve, looks[name], markers)
-        axis.set_title(title)
-        if title in log_scale:
-            axis.set_yscale("log")
+        axis.set_title(_style.wrapped(title, width / num_columns - 0.1))
         axis.margins(x=0.01)
-    for axis in axes.flat[max(len(panels) - num_columns, 0) : len(panels)]:
+    for axis, title in zip(axes, panels, strict=True):  # when all limits are known
+        if title in log_scale:
+            _style.log_scale(axis)
+    if all((line.get_xdata() % 1 == 0).all() for line in handles.values()):
+        axes[0].xaxis.get_major_locator().set_params(integer=True)  # counts
+    for axis in axes[-num_columns:]:
         axis.set_xlabel(xlabel)
     if ylabel is not None and num_rows == 1:
-        axes.flat[0].set_ylabel(ylabel)  # beside the axes, not beside the legend too
+        axes[0].set_ylabel(ylabel)  # beside the axes, not beside the legend too
     elif ylabel is not None:
         figure.supylabel(ylabel)
-    ordered = sorted(handles, key=names.index)
     figure.legend(
-        [handles[name] for name in ordered],
-        ordered,
-        loc="outside lower center",
+        [handles[label] for label in labels],
+        labels,
+        loc="outside right center" if is_beside else "outside lower center",
         ncols=legend_columns,
     )
     return figure
@@ -101,7 +97,7 @@ def _draw(axis, name: str, curve: tuple, style: _style.Style, markers: bool):
     if x.ndim != 1 or not x.shape == mean.shape == error.shape:
         raise ValueError(
             f"curve {name!r} must have x, mean and error of one shape [T], got"
-            f" {x.shape}, {mean.shape} and {error.shape}"
+            f" {x.shape}, {mean.shape} and {error.shape}."
         )
     color, dash, marker = style
     axis.fill_between(
