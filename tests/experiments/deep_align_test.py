@@ -107,13 +107,11 @@ def test_curves_are_losses_between_the_networks_of_pairs(finished, mlps, tmp_pat
     config, workdir, results = finished
     population = small.load(config, tmp_path)
     pairs = _align_population.draw_pairs(population, "test", 3, 0)
-    a, b = (_align_population.pick(population.params, pairs[:, i]) for i in (0, 1))
+    a, b = (symmetry.rows(population.params, pairs[:, i]) for i in (0, 1))
     midpoint = jax.tree.map(lambda x, y: (np.float64(x) + y) / 2, a, b)
     expected = [
         [
-            cross_entropy(
-                _align_population.pick(x, row), population.task.test._asdict()
-            )
+            cross_entropy(symmetry.rows(x, row), population.task.test._asdict())
             for x in (a, midpoint, b)
         ]
         for row in range(3)
@@ -334,7 +332,7 @@ def test_other_widths_are_compared_by_the_statistics_of_training(
     with pytest.raises(RuntimeError, match="deep_align"):
         solvers("deep_align", wide, np.array([[0, 1]]), 0)
     expected = trained.aligner(architecture=wide.zoo.architecture).matcher
-    few = _align_population.pick(wide.params, np.arange(2))
+    few = symmetry.rows(wide.params, np.arange(2))
     for name, found in jax.jit(seen[0].similarities)(
         trained.variables, few, few
     ).items():

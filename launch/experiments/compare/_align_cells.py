@@ -12,7 +12,7 @@ import numpy as np
 from experiments import harness, populations
 from experiments.compare import _bring, _methods, _paths
 from experiments.populations import _align_population
-from symmerge_jax import deep_align, learning, networks
+from symmerge_jax import deep_align, learning, networks, symmetry
 
 Cells = dict[Any, dict[str, np.ndarray]]
 Models = Mapping[tuple[str, int], deep_align.TrainedMatcher]
@@ -139,7 +139,7 @@ class _Solvers:
         shared, own = _align_population.data_of(population.task.train, rows[:, 0])
         return self._prepared[key](
             _bring.Crowds(
-                params=_align_population.pick(population.params, rows),
+                params=symmetry.rows(population.params, rows),
                 keys=jax.random.split(jax.random.key(seed), len(rows)),
                 data=shared,
                 own=own,
@@ -165,4 +165,4 @@ def draw_crowds(plan: Any, population: populations.Population, seed: int) -> np.
 
 
 def _pick_flat(population: populations.Population, rows: np.ndarray):
-    return _align_population.pick(population.params, rows.ravel())
+    return symmetry.rows(population.params, rows.ravel())

@@ -195,7 +195,7 @@ def together(make_solver: Callable[[Context, Any], Any]):
         make_solver(context, None)
 
         def solve(variables, key_data, params):
-            size = len(jax.tree.leaves(params)[0])
+            size = symmetry.num_rows(params)
             problem = alignment.ManyProblem(
                 params_batch=params,
                 weights=merging.check_weights(None, size).astype(np.float32),
@@ -232,7 +232,7 @@ def each(make_form: Callable[[Context], Any], *, fold: bool = False):
         form = make_form(context)
 
         def move_each(crowds: Crowds) -> Brought:
-            num = len(jax.tree.leaves(crowds.params)[0])
+            num = symmetry.num_rows(crowds.params)
             found, seconds = _timing.timed(
                 form, flatten(crowds.params), context.chunk_size
             )
@@ -282,13 +282,10 @@ def latents(*, decode: bool):
         )
 
         def read(crowds: Crowds) -> Brought:
-            num = len(jax.tree.leaves(crowds.params)[0])
+            num = symmetry.num_rows(crowds.params)
             found, seconds = crowds.latents, 0.0
             if found is None:
-                flat, seconds = _timing.timed(
-                    canonicalizer.encode, flatten(crowds.params), size
-                )
-                found = unflatten(np.asarray(flat), num)
+                found, seconds = encode(context, crowds.params)
             if decode:
                 decoded, more = _timing.timed(decode_some, flatten(found), size)
                 found, seconds = unflatten(decoded, num), seconds + more
@@ -297,6 +294,14 @@ def latents(*, decode: bool):
         return read
 
     return bring
+
+
+def encode(context: Context, params: Params) -> tuple[np.ndarray, float]:
+    """Return the latents `[R, k, D]` of crowds, and the seconds that took."""
+    assert context.canonicalizer is not None
+    flat, encode_some = flatten(params), context.canonicalizer.encode
+    found, seconds = _timing.timed(encode_some, flat, context.chunk_size)
+    return unflatten(np.asarray(found), symmetry.num_rows(params)), seconds
 
 
 def move(

@@ -179,7 +179,7 @@ def _function_error(
 ) -> np.ndarray:
     """Return by how much functions have changed, `[R]`, after requiring a proof."""
     method, params, inputs = METHODS[name], crowds.params, crowds.inputs
-    num_all = len(jax.tree.leaves(params)[0])
+    num_all = symmetry.num_rows(params)
     num = num_all if context.num_certified is None else context.num_certified
 
     def rows(tree: Any, first: int = 0) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from symmerge_jax import networks
+from symmerge_jax import networks, symmetry
 
 
 def timed(function: Callable[[Any], Any], rows: Any, size: int) -> tuple[Any, float]:
@@ -27,7 +27,7 @@ class Program:
 
     def run(self, shared: tuple, rows: tuple, size: int) -> tuple[Any, float]:
         """Return the function of all rows, and the seconds without compiling."""
-        size = min(size, len(jax.tree.leaves(rows)[0]))
+        size = min(size, symmetry.num_rows(rows))
         shared = jax.device_put(shared)
         arguments = (*shared, *jax.tree.map(lambda x: x[:size], rows))
         leaves, structure = jax.tree.flatten(arguments)

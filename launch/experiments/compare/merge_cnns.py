@@ -31,7 +31,7 @@ from experiments.compare import (
     _repair,
 )
 from experiments.populations import _cnn_data
-from symmerge_jax import learning, networks
+from symmerge_jax import learning, networks, symmetry
 from symmerge_jax.typing import Params
 
 METHODS = (
@@ -254,7 +254,7 @@ class _Lab:
             chunk_size=plan.chunk_size,
         )
         crowds = _bring.Crowds(
-            params=jax.tree.map(lambda x: x[rows], data.params),
+            params=symmetry.rows(data.params, rows),
             keys=jax.random.split(jax.random.key(plan.seed), len(rows)),
             data=data.task.train._asdict(),
             inputs=data.task.test.inputs[:64],
@@ -264,7 +264,7 @@ class _Lab:
     def _with_targets(self, params: Params) -> dict[str, Any]:
         """Return networks `[R, k, ...]`, and the moments that repairs aim at."""
         moments = _paths.alone(self._moments, _bring.flatten(params), self._data)
-        num = len(jax.tree.leaves(params)[0])
+        num = symmetry.num_rows(params)
         return {"params": params, "target": _bring.unflatten(moments, num)}
 
 

@@ -116,11 +116,6 @@ def data_of(
     return examples._asdict(), {}
 
 
-def pick(tree: Any, rows: Any) -> Any:
-    """Return these rows of every array."""
-    return jax.tree.map(lambda x: x[rows], tree)
-
-
 def _source(
     config: harness.Config,
     key: str,

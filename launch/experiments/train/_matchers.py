@@ -12,7 +12,7 @@ import numpy as np
 from experiments import harness, populations
 from experiments.populations import _align_population
 from experiments.train import _training
-from symmerge_jax import deep_align, learning, metanets
+from symmerge_jax import deep_align, learning, metanets, symmetry
 from symmerge_jax.typing import Params
 
 MODELS = ("deep_align", "ours")
@@ -152,7 +152,7 @@ def trained(
     options = dataclasses.replace(plan.options, seed=seed)
     matcher = learning.fit(job, folder, options)
     _training.draw_curves(folder, label="validation loss at midpoints", best=job.best)
-    held_out = _align_population.pick(population.params, population.parts["test"])
+    held_out = symmetry.rows(population.params, population.parts["test"])
     metadata = {
         **matcher.metadata,
         **recovered(plan, matcher.matcher, matcher.variables, held_out),
