@@ -24,7 +24,7 @@ def main(argv):
     digit = jax.tree.map(lambda leaf: leaf[2], inrs.params)
     twins = symmetry.sample_orbit(jax.random.key(0), digit, siren.spec, 3)
     canonical = symmerge_jax.canonicalize(twins, siren).params
-    first, second = (jax.tree.map(lambda leaf, i=i: leaf[i], twins) for i in range(2))
+    first, second = (symmetry.rows(twins, i) for i in range(2))
     found = symmerge_jax.align(first, second, siren)
     lams = np.linspace(0, 1, NUM_POINTS)
     pixels = networks.coordinate_grid(28, 28)

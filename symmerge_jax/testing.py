@@ -25,9 +25,6 @@ def random_params(
       template: a network, whose `init` gives the kernels while the biases, which it
         sets to zero, are drawn; or parameters or their shapes, drawn leaf by leaf.
       std: standard deviation of the drawn leaves, which are normal.
-
-    Returns:
-      Parameters of one network.
     """
     init_key, leaf_key = jax.random.split(key)
     keep_kernels = isinstance(template, networks.Network)
@@ -64,8 +61,7 @@ def assert_same_function(
     Raises:
       AssertionError: gives the largest deviation, its index and the allowed one.
     """
-    problem = _deviation(apply(params_a, x), apply(params_b, x), atol, rtol)
-    if problem:
+    if problem := _deviation(apply(params_a, x), apply(params_b, x), atol, rtol):
         raise AssertionError(f"The networks differ as functions: {problem}.")
 
 
@@ -75,9 +71,9 @@ def assert_invariant(
     params: Params,
     spec: symmetry.SymmetrySpec,
     *,
-    num_samples: int = 3,
     atol: float = 1e-5,
     rtol: float = 1e-5,
+    num_samples: int = 3,
     permute: bool = True,
     rescale: bool = True,
     scale_std: float = 1.0,
@@ -85,13 +81,13 @@ def assert_invariant(
     """Assert that `fn(g . params) = fn(params)` for random group elements `g`.
 
     Args:
+      key: random key.
       fn: map from parameters to an array or a nested mapping of arrays.
       params: parameters of one network.
       spec: their symmetry.
-      key: random key.
-      num_samples: number of group elements.
       atol: allowed deviation.
       rtol: allowed deviation, relative to the largest entry of the expected array.
+      num_samples: number of group elements.
       permute: see `symmetry.sample`.
       rescale: see `symmetry.sample`.
       scale_std: see `symmetry.sample`.
@@ -100,9 +96,10 @@ def assert_invariant(
       AssertionError: names the sample, the leaf and the largest deviation.
     """
     image = fn(params)
-    which = (num_samples, permute, rescale, scale_std)
-    for sample, _, moved in _twins(params, spec, key, *which):
-        _compare(image, fn(moved), f"Not invariant, sample {sample}", atol, rtol)
+    options = dict(permute=permute, rescale=rescale, scale_std=scale_std)
+    for sample, element in _elements(key, params, spec, num_samples, **options):
+        moved = fn(symmetry.act(element, params, spec))
+        _compare(image, moved, f"Not invariant, sample {sample}", atol, rtol)
 
 
 def assert_equivariant(
@@ -111,9 +108,9 @@ def assert_equivariant(
     params: Params,
     spec: symmetry.SymmetrySpec,
     *,
-    num_samples: int = 3,
     atol: float = 1e-5,
     rtol: float = 1e-5,
+    num_samples: int = 3,
     permute: bool = True,
     rescale: bool = True,
     scale_std: float = 1.0,
@@ -121,13 +118,13 @@ def assert_equivariant(
     """Assert that `fn(g . params) = g . fn(params)` for random group elements `g`.
 
     Args:
+      key: random key.
       fn: map from parameters to parameters of the same architecture.
       params: parameters of one network.
       spec: their symmetry, in which both sides are moved.
-      key: random key.
+      atol: see `assert_invariant`; so are the others.
+      rtol: relative to the largest entry.
       num_samples: number of group elements.
-      atol: allowed deviation.
-      rtol: allowed deviation, relative to the largest entry of the expected array.
       permute: see `symmetry.sample`.
       rescale: see `symmetry.sample`.
       scale_std: see `symmetry.sample`.
@@ -136,39 +133,30 @@ def assert_equivariant(
       AssertionError: names the sample, the parameter and the largest deviation.
     """
     image = fn(params)
-    which = (num_samples, permute, rescale, scale_std)
-    for sample, element, moved in _twins(params, spec, key, *which):
+    options = dict(permute=permute, rescale=rescale, scale_std=scale_std)
+    for sample, element in _elements(key, params, spec, num_samples, **options):
         expected = symmetry.act(element, image, spec)
-        _compare(expected, fn(moved), f"Not equivariant, sample {sample}", atol, rtol)
+        moved = fn(symmetry.act(element, params, spec))
+        _compare(expected, moved, f"Not equivariant, sample {sample}", atol, rtol)
 
 
-def _twins(params, spec, key, num_samples, permute, rescale, scale_std):
-    """Yield number, element and `g . params` of every sample."""
+def _elements(key, params, spec, num_samples, **options):
+    """Yield the number of each sample and its element."""
     sizes = spec.sizes(params)
     for sample, sample_key in enumerate(jax.random.split(key, num_samples)):
-        element = symmetry.sample(
-            sample_key,
-            spec,
-            sizes,
-            permute=permute,
-            rescale=rescale,
-            scale_std=scale_std,
-        )
-        yield sample, element, symmetry.act(element, params, spec)
+        yield sample, symmetry.sample(sample_key, spec, sizes, **options)
 
 
 def _compare(expected, got, what: str, atol: float, rtol: float) -> None:
-    paths = jax.tree_util.tree_leaves_with_path(expected)
-    leaves, structure = jax.tree.flatten(got)
+    structure = jax.tree.structure(got)
     if structure != jax.tree.structure(expected):
         raise AssertionError(
             f"{what}: result {structure}, expected {jax.tree.structure(expected)}."
         )
-    for (path, leaf), other in zip(paths, leaves, strict=True):
-        problem = _deviation(leaf, other, atol, rtol)
-        if problem:
-            names = [str(getattr(k, "key", getattr(k, "idx", k))) for k in path]
-            where = f" at '{'/'.join(names)}'" if names else ""
+    others = symmetry.flatten(got)
+    for path, leaf in symmetry.flatten(expected).items():
+        if problem := _deviation(leaf, others[path], atol, rtol):
+            where = f" at '{symmetry.name(path)}'" if path else ""
             raise AssertionError(f"{what}{where}: {problem}.")
 
 

@@ -1,5 +1,6 @@
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,12 +31,6 @@ def make_orbit(name):
 
 def pick(tree, index):
     return jax.tree.map(lambda x: x[index], tree)
-
-
-def assert_close(tree, other, rtol=0.0, atol=0.0):
-    jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), tree, other
-    )
 
 
 class Recorder:
@@ -72,7 +67,7 @@ def recorder():
 def test_a_twin_is_moved_back_and_certified():
     params, twins = make_orbit("siren")
     found = symmerge_jax.align(params, pick(twins, 0), SIREN)
-    assert_close(found.params, params)
+    chex.assert_trees_all_equal(found.params, params)
     assert found.result.converged and found.certificate.passed
     assert found.certificate.max_difference < 1e-12
 
@@ -81,7 +76,7 @@ def test_a_twin_is_moved_back_and_certified():
 def test_scales_are_those_of_the_network_that_stays():
     params, twins = make_orbit("relu")
     found = symmerge_jax.align(params, pick(twins, 0), RELU.spec)
-    assert_close(found.params, params, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(found.params, params, rtol=1e-4, atol=1e-6)
     assert found.certificate is None
 
 
@@ -90,7 +85,7 @@ def test_a_batch_is_every_pair_and_is_compiled_once(recorder):
     batch_a = jax.tree.map(lambda x: np.broadcast_to(x, (2, 3, *x.shape)), params)
     batch_b = jax.tree.map(lambda x: x.reshape(2, 3, *x.shape[1:]), twins)
     found = symmerge_jax.align(batch_a, batch_b, SIREN)
-    assert_close(found.params, batch_a)
+    chex.assert_trees_all_equal(found.params, batch_a)
     assert found.result.objective.shape[:2] == (2, 3)
     assert found.certificate.passed.shape == (2, 3)
     options = dict(aligner=recorder, apply=None)
@@ -111,7 +106,7 @@ def test_double_precision_is_kept():
     found = symmerge_jax.align(double(params), double(pick(twins, 0)), SIREN.spec)
     for leaf in jax.tree.leaves(found):
         assert isinstance(leaf, np.ndarray)
-    assert_close(found.params, double(params))
+    chex.assert_trees_all_equal(found.params, double(params))
     assert found.params["dense_0"]["bias"].dtype == np.float64
 
 
@@ -123,7 +118,7 @@ def test_low_precision_is_solved_in_float32_and_kept(recorder):
     assert {x.dtype for x in jax.tree.leaves(recorder.log[0].params_a)} == {
         np.dtype("float32")
     }
-    assert_close(found.params, b)
+    chex.assert_trees_all_equal(found.params, b)
     assert found.params["dense_1"]["kernel"].dtype == jnp.bfloat16
 
 
@@ -159,7 +154,7 @@ def test_a_solver_without_a_hash_is_compiled_at_every_call():
 def test_the_verb_works_inside_jit():
     params, twins = make_orbit("siren")
     inner = jax.jit(lambda a, b: symmerge_jax.align(a, b, SIREN.spec).params)
-    assert_close(inner(params, pick(twins, 0)), params)
+    chex.assert_trees_all_equal(inner(params, pick(twins, 0)), params)
 
 
 @pytest.mark.slow
@@ -179,7 +174,7 @@ def test_a_network_without_hidden_layers_has_nothing_to_move():
     network = networks.mlp((3, 2))
     a, b = (network.init(jax.random.key(seed)) for seed in range(2))
     found = symmerge_jax.align(a, b, network)
-    assert_close(found.params, b)
+    chex.assert_trees_all_equal(found.params, b)
     assert found.result.element == {} and found.certificate.max_difference == 0
 
 

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,10 +33,6 @@ def canonicalizer():
     return untrained(SIREN, ENCODER)
 
 
-def assert_equal(a, b):
-    jax.tree.map(np.testing.assert_array_equal, a, b)
-
-
 def row(params, index):
     return jax.tree.map(lambda x: x[index], params)
 
@@ -57,7 +54,7 @@ def test_twins_get_one_representative_with_the_same_function(key, description):
         )
     x = jax.random.normal(key, (5, description["layer_sizes"][0]))
     testing.assert_same_function(network.apply, params, row(forms, 2), x)
-    assert_equal(
+    chex.assert_trees_all_equal(
         row(forms, 1), symmerge_jax.canonicalize(row(twins, 1), network.spec).params
     )
 
@@ -69,9 +66,11 @@ def test_batch_axes_numpy_and_jit_give_the_same(key):
     flat = symmerge_jax.canonicalize(batch, network.spec).params
     two_axes = jax.tree.map(lambda x: np.asarray(x).reshape(2, 3, *x.shape[1:]), batch)
     forms = symmerge_jax.canonicalize(two_axes, network.spec).params
-    assert_equal(flat, jax.tree.map(lambda x: x.reshape(6, *x.shape[2:]), forms))
+    chex.assert_trees_all_equal(
+        flat, jax.tree.map(lambda x: x.reshape(6, *x.shape[2:]), forms)
+    )
     jitted = jax.jit(lambda p: symmerge_jax.canonicalize(p, network.spec).params)
-    assert_equal(flat, jitted(batch))
+    chex.assert_trees_all_equal(flat, jitted(batch))
 
 
 def test_double_precision_is_kept(key):
@@ -86,7 +85,9 @@ def test_double_precision_is_kept(key):
     )
     assert signless(form) == signless(double)  # not rounded to single precision
     with jax.enable_x64(True):
-        assert_equal(form, symmerge_jax.canonicalize(double, network.spec).params)
+        chex.assert_trees_all_equal(
+            form, symmerge_jax.canonicalize(double, network.spec).params
+        )
 
 
 def test_networks_of_another_spec_are_refused(key):
@@ -124,7 +125,7 @@ def test_a_canonicalizer_reconstructs(key, canonicalizer):
         np.testing.assert_allclose(
             leaf, np.broadcast_to(leaf[0], leaf.shape), atol=1e-5
         )
-    assert_equal(forms, canonicalizer.reconstruct(twins))
+    chex.assert_trees_all_equal(forms, canonicalizer.reconstruct(twins))
     closed = symmerge_jax.canonicalize(twins, spec).params
     assert not np.allclose(forms["dense_0"]["kernel"], closed["dense_0"]["kernel"])
 
@@ -221,7 +222,7 @@ def test_the_form_is_nearer_to_the_template_than_the_closed_form(template_case):
     if len(network.spec.spaces) > 2:
         assert (ours < 0.99 * others).all()
     else:
-        assert_equal(forms, twins)  # nothing can be moved
+        chex.assert_trees_all_equal(forms, twins)  # nothing can be moved
 
 
 @pytest.mark.slow
@@ -230,7 +231,7 @@ def test_the_template_form_of_one_network_is_that_of_the_batch(template_case):
     one = symmerge_jax.canonicalize(
         row(twins, 1), network.spec, canonicalizer=canonicalizer, form="template"
     ).params
-    assert_equal(row(forms, 1), one)
+    chex.assert_trees_all_equal(row(forms, 1), one)
 
 
 def test_templates_keep_double_precision(key, canonicalizer):
@@ -251,7 +252,9 @@ def test_the_closed_form_returns_its_element(key):
     params = testing.random_params(key, network)
     found = symmerge_jax.canonicalize(params, network.spec)
     folded = symmetry.fold_phases(params, network.spec)
-    assert_equal(symmetry.act(found.element, folded, network.spec), dict(found.params))
+    chex.assert_trees_all_equal(
+        symmetry.act(found.element, folded, network.spec), dict(found.params)
+    )
 
 
 def test_options_that_mean_nothing_are_refused(key, canonicalizer, unchecked):

@@ -52,12 +52,6 @@ def outputs(network, params):
         return np.asarray(network.apply(double, x))
 
 
-def assert_close(tree, other, rtol=0.0, atol=0.0):
-    jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), tree, other
-    )
-
-
 @pytest.mark.parametrize(
     "name", ["relu", pytest.param("siren", marks=pytest.mark.slow)]
 )
@@ -85,7 +79,7 @@ def test_aligned_networks_keep_their_function_and_give_the_mean():
             outputs(RELU, aligned), outputs(RELU, one), atol=1e-5
         )
     mean = jax.tree.map(lambda x: np.tensordot(weights, x, 1), found.aligned)
-    assert_close(found.params, mean, atol=1e-6)
+    chex.assert_trees_all_close(found.params, mean, atol=1e-6)
     assert found.certificate is None
     assert found.result.objective[-1] < found.result.objective[0]
 
@@ -176,7 +170,9 @@ def test_smallest_networks(sizes):
     found = symmerge_jax.merge(params, network)
     assert found.certificate.passed.all()
     if len(sizes) == 2:
-        assert_close(found.params, jax.tree.map(lambda a, b: (a + b) / 2, *params))
+        chex.assert_trees_all_equal(
+            found.params, jax.tree.map(lambda a, b: (a + b) / 2, *params)
+        )
 
 
 def test_a_wrong_spec_is_refused_before_any_work():

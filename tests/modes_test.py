@@ -151,10 +151,10 @@ def test_functions_that_compute_the_same_share_a_program():
         return len(builds)
 
     same = [lambda x, k=k: k * jnp.sin(x) for k in (2.0, 2.0, 3.0)]
-    programs = [
+    kept = [
         programs.remembered(build, 5, calls={"fn": (fn, (np.ones(3),))}) for fn in same
     ]
-    assert programs == [1, 1, 2]
+    assert kept == [1, 1, 2]
 
 
 IMPURE = {

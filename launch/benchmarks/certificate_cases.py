@@ -16,7 +16,7 @@ class Case(NamedTuple):
 
     Attributes:
       name: name of the network.
-      apply: see `alignment.certify`.
+      apply: see `certificates.certify`.
       draw: `draw(random) -> params`, as trained: no zeros, float32.
       spec: the true spec.
       inputs: `inputs(random)`, as in use.

@@ -18,7 +18,7 @@ EXPERIMENTS: dict[str, harness.Experiment] = {
     for experiment in (
         autoencode.EXPERIMENT,
         autoencode_classifiers.EXPERIMENT,
-        harness.legacy(deep_align),
+        deep_align.EXPERIMENT,
         failure_mode.EXPERIMENT,
         interpolate.EXPERIMENT,
         map_latents.EXPERIMENT,

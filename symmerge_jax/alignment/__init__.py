@@ -2,7 +2,7 @@
 
 from symmerge_jax.alignment._activation_matching import ActivationMatching
 from symmerge_jax.alignment._base import Aligner, AlignmentProblem, AlignmentResult
-from symmerge_jax.alignment._finite import check_data, check_element
+from symmerge_jax.alignment._checks import check_data, check_element
 from symmerge_jax.alignment._frank_wolfe import FrankWolfe
 from symmerge_jax.alignment._many import ManyProblem, ManyResult, element_between
 from symmerge_jax.alignment._many_solvers import ManyAligner, MergeMany, Universe

@@ -13,15 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import (
-    _base,
-    _data,
-    _finite,
-    _frame,
-    _options,
-    _projection,
-    _units,
-)
+from symmerge_jax.alignment import _base, _checks, _frame, _projection, _units
 from symmerge_jax.typing import Array, Key
 
 SIMILARITIES = ("inner_product", "correlation")
@@ -73,17 +65,17 @@ class ActivationMatching:
 
     def __post_init__(self):
         name = type(self).__name__
-        _options.check_name(name, "similarity", self.similarity, SIMILARITIES)
-        _options.check_name(name, "scales", self.scales, _options.SCALES)
-        _options.check_integer(name, "chunk_size", self.chunk_size, 1)
+        _checks.check_name(name, "similarity", self.similarity, SIMILARITIES)
+        _checks.check_name(name, "scales", self.scales, _checks.SCALES)
+        _checks.check_integer(name, "chunk_size", self.chunk_size, 1)
 
     def __call__(
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
         del key
         solver = type(self).__name__
-        _finite.check_problem(problem, solver)
-        features_fn = _data.check_features(problem, solver)
+        _checks.check_problem(problem, solver)
+        features_fn = _checks.check_features(problem, solver)
         problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
         element, scales_a, scales_b, valid = {}, {}, {}, {}
         before = after = 0.0
@@ -97,15 +89,15 @@ class ActivationMatching:
                 moments, a, b = _at_unit_power(moments)
                 scales_a[name] = a._replace(scale=a.scale * units.a)
                 scales_b[name] = b._replace(scale=b.scale * units.b)
-                units = _Units.ones(moments)
+                units = _ones(moments)
             if self.similarity == "correlation":
-                units = _Units.ones(moments)
+                units = _ones(moments)
             similarity, offset = _compare(moments, units, self.similarity)
             element[name] = _projection.project(
                 similarity, group, permute=self.permute, rescale=self.rescale
             )
             gain = _projection.gain(similarity, element[name])
-            common, of_a, of_b = units.common()
+            common, of_a, of_b = _common(units)
             parts = [
                 offset - jnp.mean(jnp.diagonal(similarity)) * of_a * of_b,
                 offset - gain / len(similarity) * of_a * of_b,
@@ -124,23 +116,17 @@ class ActivationMatching:
             num_iters=jnp.ones((), jnp.int32),
             start_objectives=objective[1:],
         )
-        return _finite.finish(result, valid, f"{solver}: features are not finite.")
+        return _checks.finish(result, valid, f"{solver}: features are not finite.")
 
 
-class _Units(NamedTuple):
-    """Powers of two, `[]`, by which the features of one space are multiplied."""
+def _ones(moments: "_Moments") -> _units.Pair:
+    return _units.Pair(*(jnp.ones((), moments.cov.dtype),) * 2)
 
-    a: Array
-    b: Array
 
-    @classmethod
-    def ones(cls, moments: "_Moments") -> "_Units":
-        return cls(*(jnp.ones((), moments.cov.dtype),) * 2)
-
-    def common(self) -> tuple[Array, Array, Array]:
-        """Return the unit that fits both, and what leads to it from that of each."""
-        both = jnp.minimum(self.a, self.b)
-        return both, both / self.a, both / self.b
+def _common(units: _units.Pair) -> tuple[Array, Array, Array]:
+    """Return the unit that fits both, and what leads to it from that of each."""
+    both = jnp.minimum(units.a, units.b)
+    return both, both / units.a, both / units.b
 
 
 class _Moments(NamedTuple):
@@ -155,7 +141,7 @@ class _Moments(NamedTuple):
 
 def _stream(
     features_fn, problem: _base.AlignmentProblem, chunk_size: int
-) -> dict[str, tuple[_Moments, _Units]]:
+) -> dict[str, tuple[_Moments, _units.Pair]]:
     """Return the moments of every movable space over all data, chunk by chunk.
 
     In units that fit the first chunk.
@@ -165,7 +151,7 @@ def _stream(
     num_chunks, rest = divmod(num_samples, chunk_size)
 
     def features(start, size):
-        chunk = _data.slice_samples(problem.task.data, start, size)
+        chunk = _slice(problem.task.data, start, size)
         return _features(features_fn, problem, chunk)
 
     def update(total, start, size):
@@ -177,7 +163,8 @@ def _stream(
 
     first = features(0, chunk_size)
     units = {
-        name: _Units(*(_units.unit(x) for x in pair)) for name, pair in first.items()
+        name: _units.Pair(*(_units.unit(x) for x in pair))
+        for name, pair in first.items()
     }
     total = {name: _moments(*pair, units[name]) for name, pair in first.items()}
     if num_chunks > 1:
@@ -210,7 +197,7 @@ def _features(
     return found
 
 
-def _moments(a: Array, b: Array, units: _Units) -> _Moments:
+def _moments(a: Array, b: Array, units: _units.Pair) -> _Moments:
     """Return the moments of features `[S, n]` in these units."""
     a, b = a * units.a, b * units.b
     mean_a, mean_b = a.mean(0), b.mean(0)
@@ -219,12 +206,19 @@ def _moments(a: Array, b: Array, units: _Units) -> _Moments:
     return _Moments(mean_a, mean_b, jnp.mean(a**2, 0), jnp.mean(b**2, 0), cov)
 
 
+def _slice(data, start: Array | int, size: int):
+    """Return the samples `start` to `start + size`."""
+    return jax.tree.map(
+        lambda leaf: jax.lax.dynamic_slice_in_dim(jnp.asarray(leaf), start, size), data
+    )
+
+
 def _refuse_features(features_fn, problem, name, chunk_size, solver) -> None:
     """Name the first sample at which the features of a space are not finite."""
     length = symmetry.num_rows(problem.task.data)
     for start in range(0, length, chunk_size):
         size = min(chunk_size, length - start)
-        chunk = _data.slice_samples(problem.task.data, start, size)
+        chunk = _slice(problem.task.data, start, size)
         for network in ("params_a", "params_b"):
             values = features_fn(getattr(problem, network), chunk)[name]
             finite = jnp.isfinite(values).reshape(size, -1).all(1)
@@ -272,7 +266,7 @@ def _at_unit_power(
     return scaled, unit_a, unit_b
 
 
-def _compare(moments: _Moments, units: _Units, kind: str) -> tuple[Array, Array]:
+def _compare(moments: _Moments, units: _units.Pair, kind: str) -> tuple[Array, Array]:
     """Return `[n, n]` similarities and the objective of neurons with similarity zero.
 
     The objective of a monomial, in the common unit, is the offset minus the mean gain
@@ -281,7 +275,7 @@ def _compare(moments: _Moments, units: _Units, kind: str) -> tuple[Array, Array]
     mean_a, mean_b, var_a, var_b, cov = moments
     if kind == "inner_product":
         product = cov + mean_a[:, None] * mean_b[None]
-        _, of_a, of_b = units.common()
+        _, of_a, of_b = _common(units)
         power_a = jnp.mean(mean_a**2 + var_a) * of_a**2
         power = power_a + jnp.mean(mean_b**2 + var_b) * of_b**2
         return 2 * product, power

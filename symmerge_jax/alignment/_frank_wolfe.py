@@ -17,9 +17,8 @@ import numpy as np
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import (
     _base,
-    _finite,
+    _checks,
     _frame,
-    _options,
     _projection,
     _similarity,
     _units,
@@ -45,8 +44,7 @@ class FrankWolfe:
     3. moves to the best point between `M` and `V`. `F` is linear in the matrix of each
        space, so along the segment it is a polynomial whose degree is the largest number
        of movable axes of one parameter: 2 for dense layers and convolutions. Value and
-       slope at `M` are known, and as many further values as are missing (one, at `V`,
-       for degree 2) give the polynomial and its maximum exactly.
+       slope at `M` and as many further values as are missing give its maximum exactly.
 
     It stops where the gap `<gradient, V - M>`, which is zero at every stationary point,
     is below the tolerance. The relaxed solution is then rounded space by space to the
@@ -55,11 +53,10 @@ class FrankWolfe:
     power 0, `|M|` stands for it, which is not linear: steps are then those of the
     polynomial through a few points, taken if they gain, and rounding is not bound.)
 
-    The objective is `||a||^2 + ||b||^2 - 2 F`: at an element, first and last entry
-    included where they are elements, the squared distance `||a - g.b||^2` of
-    `WeightMatching`, in balanced scales if there are `Group.SCALE` spaces and `rescale`
-    is set. The last entry belongs to the rounded element. Deterministic: the key is not
-    used. `WeightMatching(init=FrankWolfe())` polishes the result.
+    The objective is `||a||^2 + ||b||^2 - 2 F`: at an element the squared distance
+    `||a - g.b||^2` of `WeightMatching`, in balanced scales if there are `Group.SCALE`
+    spaces and `rescale` is set. The last entry belongs to the rounded element.
+    Deterministic: the key is not used. `WeightMatching(init=FrankWolfe())` polishes it.
 
     Attributes:
       permute: allow permutations.
@@ -85,9 +82,9 @@ class FrankWolfe:
 
     def __post_init__(self):
         name = type(self).__name__
-        _options.check_names(name, "starts", self.starts, STARTS)
-        _options.check_integer(name, "max_iters", self.max_iters, 1)
-        _options.check_number(name, "tolerance", self.tolerance)
+        _checks.check_names(name, "starts", self.starts, STARTS)
+        _checks.check_integer(name, "max_iters", self.max_iters, 1)
+        _checks.check_number(name, "tolerance", self.tolerance)
         if not self.starts:
             raise ValueError(f"{name} needs a start: name one of {STARTS} in `starts`.")
         if not self.tolerance >= 0:
@@ -97,7 +94,7 @@ class FrankWolfe:
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
         del key
-        _finite.check_problem(problem, type(self).__name__)
+        _checks.check_problem(problem, type(self).__name__)
         degree = _degree(problem.spec)
         problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
         starts = [self._start(name, problem) for name in self.starts]
@@ -120,7 +117,7 @@ class FrankWolfe:
             num_iters=best.num_steps,
             start_objectives=_units.restore(reached, unit),
         )
-        return _finite.finish(
+        return _checks.finish(
             result,
             jnp.all(jnp.isfinite(reached)),
             f"{type(self).__name__}: the distance of the networks is not finite.",

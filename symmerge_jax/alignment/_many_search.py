@@ -32,18 +32,10 @@ def solve(
     """Repeat a sweep from several starts until the spread stops falling.
 
     Positive scales are balanced first and then left alone, so that a sweep sees
-    permutations and signs only.
-
-    Args:
-      problem: the networks as given.
-      starts: tree of arrays with a leading axis `[num_starts]`.
-      sweep: `sweep(start, count, moved, problem) -> moved` for one of the starts, given
-        the number of sweeps that came before.
-      min_sweeps: number of sweeps that are done in any case.
-      max_sweeps: upper bound on the number of sweeps from each start.
-      init: moves every network onto the first one, before all sweeps, where that lowers
-        the spread; None to start from the networks as given.
-      init_key: its random key.
+    permutations and signs only. `starts` is a tree with a leading axis `[num_starts]`,
+    and `sweep(start, count, moved, problem) -> moved` is told how many sweeps came
+    before. `init` moves every network onto the first one, before all sweeps, where that
+    lowers the spread.
     """
     balanced, scales = _balance(problem)
     params, spec = balanced.params_batch, balanced.spec

@@ -7,13 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import (
-    _base,
-    _many,
-    _many_search,
-    _options,
-    _weight_matching,
-)
+from symmerge_jax.alignment import _base, _checks, _many, _many_search, _weight_matching
 from symmerge_jax.typing import Array, Key
 
 
@@ -44,11 +38,11 @@ class ManyAligner:
 
     def __post_init__(self):
         name = type(self).__name__
-        _options.check_aligner(name, "aligner", self.aligner)
+        _checks.check_aligner(name, "aligner", self.aligner)
         if self.init is not None:
-            _options.check_aligner(name, "init", self.init)
+            _checks.check_aligner(name, "init", self.init)
         for field in ("num_starts", "max_sweeps"):
-            _options.check_integer(name, field, getattr(self, field), 1)
+            _checks.check_integer(name, field, getattr(self, field), 1)
 
     def __call__(self, key: Key, problem: _many.ManyProblem) -> _many.ManyResult:
         if not isinstance(problem, _many.ManyProblem):

@@ -1,16 +1,17 @@
 """The group element that fits a similarity best."""
 
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from symmerge_jax import assignment, symmetry
 from symmerge_jax.typing import Array
 
 
 def project(
-    similarity: Array,
+    similarity: Float[Array, "n n"],
     group: symmetry.Group,
     *,
-    unsigned: Array | None = None,
+    unsigned: Float[Array, "n n"] | None = None,
     permute: bool = True,
     rescale: bool = True,
     where: Array | bool = True,
@@ -59,8 +60,10 @@ def project(
 
 
 def gain(
-    similarity: Array, monomial: symmetry.Monomial, unsigned: Array | None = None
-) -> Array:
+    similarity: Float[Array, "n n"],
+    monomial: symmetry.Monomial,
+    unsigned: Float[Array, "n n"] | None = None,
+) -> Float[Array, ""]:
     """Return what `project` maximises, `[]`, for a monomial."""
     perm, scale = monomial
     signed = jnp.sum(scale * _chosen(similarity, perm))

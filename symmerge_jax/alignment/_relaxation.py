@@ -5,13 +5,14 @@ signed permutations the set of matrices whose absolute values are dominated by o
 """
 
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from symmerge_jax import assignment, symmetry
 from symmerge_jax.typing import Array
 
 
 def relax(
-    similarity: Array,
+    similarity: Float[Array, "n n"],
     group: symmetry.Group,
     *,
     temperature: Array | float = 1.0,
@@ -19,14 +20,14 @@ def relax(
     gradient: str = "implicit",
     permute: bool = True,
     rescale: bool = True,
-) -> Array:
+) -> Float[Array, "n n"]:
     """Return the relaxed monomial matrix that fits a similarity best.
 
     Maximises `<Q, C> + temperature * entropy(Q)` over the hull of the group; a smooth
     stand-in for `project`, which is its limit for `temperature -> 0`.
 
     - Permutations: the Sinkhorn operator of `C / temperature` (Mena et al. 2018, arXiv
-      1802.08665, eq. 5).
+      1802.08665, eq. 5; Peña et al. 2023, arXiv 2212.12042).
     - Permutations and signs: `Q = Q_plus - Q_minus` with `Q_plus + Q_minus` doubly
       stochastic, and the entropy of both parts. For given potentials `u`, `v` the parts
       are `exp((+-C + u + v) / temperature)`, whose sum is a Sinkhorn operator again:
@@ -34,7 +35,7 @@ def relax(
           `S = sinkhorn(temperature * log(2 cosh(C / temperature)))`,
           `Q = S * tanh(C / temperature)`.
 
-      At `C = 0` the signs are open and `Q` is zero.
+      At `C = 0` the signs are open and `Q` is zero. This form is ours.
 
     Law: `relax(g C h^T) = g relax(C) h^T` for all `g`, `h` of the group, once the
     iterations have converged.
@@ -51,13 +52,6 @@ def relax(
 
     Returns:
       `[n, n]` matrix for `symmetry.act_dense`.
-
-    Raises:
-      ValueError: for a trivial group, or options that `assignment.sinkhorn` refuses.
-
-    References:
-      Peña et al., *Re-basin via implicit Sinkhorn differentiation*, CVPR 2023, arXiv
-      2212.12042, for permutations; the signed form is ours.
     """
     if group is symmetry.Group.TRIVIAL:
         raise ValueError("A space with the trivial group cannot be moved.")

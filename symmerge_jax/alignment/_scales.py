@@ -11,20 +11,16 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from symmerge_jax import assignment, symmetry
-from symmerge_jax.alignment import _similarity
+from symmerge_jax.alignment import _similarity, _units
 from symmerge_jax.typing import Array, Params
 
 
 class ScaledSimilarity(NamedTuple):
     """Inner products `[n, n]` of a space by the power of their use; norms; pair scales.
 
-    Attributes:
-      written: of what is written to the neurons, which scales with `s`.
-      read: of what is read from them, which scales with `1 / s`.
-      kept: of what is permuted only.
-      written_norm: `[n]` squared norms of what is written to the neurons of `b`.
-      read_norm: `[n]` squared norms of what is read from them.
-      pair_scale: scale of neuron `j` of `b` as the partner of neuron `i` of `a`.
+    What is written to the neurons scales with `s`, what is read from them with `1 / s`.
+    The squared norms `[n]` are those of `b`, and `pair_scale` is the scale of neuron
+    `j` of `b` as the partner of neuron `i` of `a`.
     """
 
     written: Array
@@ -42,7 +38,7 @@ def scaled_similarity(
 
     # One unit for both: the scale of a pair says how they differ.
     unit = jnp.minimum(*_similarity.units_of(params_a, moved_b, spec, space))
-    units = _similarity.Units(unit, unit)
+    units = _units.Pair(unit, unit)
 
     def norms(params, power):
         rows = [

@@ -5,52 +5,142 @@ about the element it is rounded to. Solvers that learn an alignment therefore lo
 *elements* from time to time, and return the best that they have seen.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _options
-from symmerge_jax.typing import Array, Key
-
-State = TypeVar("State")
+from symmerge_jax.alignment import _base, _checks, _frame, _units
+from symmerge_jax.typing import Array, Key, Params
 
 
-def keep_best(
-    key: Key,
-    state: State,
-    step: Callable[[Key, State, Array], State],
-    propose: Callable[[State], symmetry.GroupElement],
-    evaluate: Callable[[symmetry.GroupElement], Array],
-    *,
-    num_steps: int,
-    eval_every: int,
-) -> tuple[symmetry.GroupElement, Array]:
-    """Take steps and return the best of the elements proposed on the way.
+class Plan(NamedTuple):
+    """What a search does.
 
-    Args:
-      key: random key, split among the steps.
-      state: whatever the steps change.
+    Attributes:
+      state: whatever the steps change, at the start.
       step: `step(key, state, index) -> state`.
       propose: `propose(state) -> element`.
       evaluate: `evaluate(element) -> []`, to be minimised, the same for every call. An
         element that is no permutation (its similarity was not finite) or whose value
         is NaN is never the best.
-      num_steps: number of steps.
-      eval_every: steps between proposals; divides `num_steps`.
-
-    Returns:
-      The best element, and `[1 + num_steps / eval_every]` the least value so far: for
-      the first state and after each proposal.
+      unit: of weights whose squares are evaluated; None for losses.
     """
-    num_rounds = num_steps // eval_every
-    state = jax.tree.map(jnp.asarray, state)
+
+    state: Any
+    step: Callable[[Key, Any, Array], Any]
+    propose: Callable[[Any], symmetry.GroupElement]
+    evaluate: Callable[[symmetry.GroupElement], Array]
+    unit: Array | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GradientSearch:
+    """What solvers by gradient descent share: `StraightThrough`, `SinkhornRebasin`.
+
+    At the start and after every `eval_every` steps an element is proposed, and the best
+    one wins. The objective is the least value so far; losses are compared on samples
+    that stay the same, so that luck with a batch does not win. `converged` is False, as
+    all steps are taken.
+
+    Attributes:
+      permute: allow permutations.
+      rescale: allow signs, and balance positive scales.
+      num_steps: number of steps.
+      learning_rate: step size.
+      batch_size: samples per step, drawn with replacement.
+      eval_size: samples on which elements compete, drawn once; None for all data.
+      eval_every: steps between evaluations; divides `num_steps`.
+
+    Raises:
+      ValueError: an unknown name or a number out of range; when called, a task without
+        data or loss, where these are needed, or with fewer samples than are drawn.
+    """
+
+    permute: bool = True
+    rescale: bool = True
+    num_steps: int = 1000
+    learning_rate: float = 0.1
+    batch_size: int = 100
+    eval_size: int | None = None
+    eval_every: int = 10
+
+    def _check_options(self, **positive: float | int) -> None:
+        """Refuse steps that do not divide, and numbers that are not positive."""
+        name = type(self).__name__
+        positive |= {
+            "learning_rate": self.learning_rate,
+            "batch_size": self.batch_size,
+            "eval_size": 1 if self.eval_size is None else self.eval_size,
+        }
+        for option, value in positive.items():
+            _checks.check_number(name, option, value)
+            if not value > 0:
+                raise ValueError(f"{name}: {option} must be > 0, got {value}.")
+        _checks.check_integer(name, "num_steps", self.num_steps, 1)
+        _checks.check_integer(name, "eval_every", self.eval_every, 1)
+        if self.num_steps % self.eval_every:
+            raise ValueError(
+                f"{name}: num_steps must be a multiple of eval_every, got"
+                f" {self.num_steps} and {self.eval_every}."
+            )
+
+    @property
+    def _uses_loss(self) -> bool:
+        return True
+
+    def _plan(
+        self,
+        key: Key,
+        given: _base.AlignmentProblem,
+        problem: _base.AlignmentProblem,
+        eval_data: Any,
+    ) -> Plan:
+        """Return the search for a problem, as given and in balanced scales."""
+        raise NotImplementedError
+
+    def __call__(
+        self, key: Key, problem: _base.AlignmentProblem
+    ) -> _base.AlignmentResult:
+        name = type(self).__name__
+        _checks.check_problem(problem, name)
+        if self._uses_loss:
+            drawn = {"batch_size": self.batch_size, "eval_size": self.eval_size}
+            _checks.check_loss(problem, name, drawn)
+        balanced, carry_back = _frame.common_scale(problem, rescale=self.rescale)
+        init_key, eval_key, step_key = jax.random.split(key, 3)
+        eval_data = None
+        if self._uses_loss:
+            eval_data = subset(eval_key, problem.task.data, self.eval_size)
+        plan = self._plan(init_key, problem, balanced, eval_data)
+        num_rounds = self.num_steps // self.eval_every
+        element, objective = _keep_best(step_key, plan, num_rounds, self.eval_every)
+        valid = jnp.isfinite(objective[-1])
+        if plan.unit is not None:
+            objective = _units.restore(objective, plan.unit)
+        result = _base.AlignmentResult(
+            element=carry_back(element),
+            objective=objective,
+            converged=jnp.zeros((), bool),
+            num_iters=jnp.full((), self.num_steps, jnp.int32),
+            start_objectives=objective[-1:],
+        )
+        message = "the objective is not finite for any element, or similarities are not"
+        return _checks.finish(result, valid, f"{name}: {message}.")
+
+
+def _keep_best(
+    key: Key, plan: Plan, num_rounds: int, eval_every: int
+) -> tuple[symmetry.GroupElement, Array]:
+    """Return the best element, and the least values so far `[1 + num_rounds]`."""
+    state = jax.tree.map(jnp.asarray, plan.state)
 
     def judge(element):
         valid = [jnp.all(monomial.perm >= 0) for monomial in element.values()]
-        value = evaluate(element)
+        value = plan.evaluate(element)
         is_valid = ~jnp.isnan(value) & jnp.all(jnp.asarray(valid, bool))
         return jnp.where(is_valid, value, jnp.inf)
 
@@ -58,14 +148,14 @@ def keep_best(
         keys = jax.random.split(jax.random.fold_in(key, index), eval_every)
         numbers = index * eval_every + jnp.arange(eval_every)
         return jax.lax.scan(
-            lambda state, inputs: (step(inputs[0], state, inputs[1]), None),
+            lambda state, inputs: (plan.step(inputs[0], state, inputs[1]), None),
             state,
             (keys, numbers),
         )[0]
 
     def advance(carry, index):
         state, best, least = carry
-        element = propose(state)
+        element = plan.propose(state)
         value = judge(element)
         better = (value < least) | (index == 0)
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), element, best)
@@ -77,7 +167,7 @@ def keep_best(
         return (state, best, least), least
 
     nothing, value = jax.eval_shape(
-        lambda state: (propose(state), judge(propose(state))), state
+        lambda state: (plan.propose(state), judge(plan.propose(state))), state
     )
     unset = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), nothing)
     least = jnp.full((), jnp.inf, value.dtype)
@@ -87,18 +177,18 @@ def keep_best(
     return best, history
 
 
-def check_steps(
-    solver: str, num_steps: int, eval_every: int, **positive: float | int
-) -> None:
-    """Refuse numbers of steps that do not divide, and options that are not positive."""
-    for name, value in positive.items():
-        _options.check_number(solver, name, value)
-        if not value > 0:
-            raise ValueError(f"{solver}: {name} must be > 0, got {value}.")
-    _options.check_integer(solver, "num_steps", num_steps, 1)
-    _options.check_integer(solver, "eval_every", eval_every, 1)
-    if num_steps % eval_every:
-        raise ValueError(
-            f"{solver}: num_steps must be a multiple of eval_every, got {num_steps} and"
-            f" {eval_every}."
-        )
+def minibatch(key: Key, data: Any, size: int) -> Any:
+    """Return `size` samples of the data, drawn with replacement."""
+    return _take(data, jax.random.randint(key, (size,), 0, symmetry.num_rows(data)))
+
+
+def subset(key: Key, data: Any, size: int | None) -> Any:
+    """Return `size` different samples of the data in random order; None for all."""
+    if size is None:
+        return data
+    num_samples = symmetry.num_rows(data)
+    return _take(data, jax.random.choice(key, num_samples, (size,), replace=False))
+
+
+def _take(data: Params, chosen: Array) -> Any:
+    return jax.tree.map(lambda leaf: jnp.take(jnp.asarray(leaf), chosen, axis=0), data)

@@ -1,12 +1,13 @@
 """How alike the neurons of two networks are, read off their weights."""
 
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _units
+from symmerge_jax.alignment import _projection, _units
 from symmerge_jax.typing import Array, Params
 
 
@@ -16,7 +17,7 @@ def similarity(
     element: symmetry.GroupElement,
     spec: symmetry.SymmetrySpec,
     space: str,
-) -> Array:
+) -> Float[Array, "n n"]:
     """Return the inner products of the neurons of one space, all others being aligned.
 
     `C[i, j] = sum_W <row i of W_a, row j of (h.b)_W>` over every parameter `W` that
@@ -43,24 +44,15 @@ def similarity(
     return _units.divide(products, *units)
 
 
-class Units(NamedTuple):
-    """Powers of two, `[]`, by which the rows of a space are multiplied.
-
-    One for all uses of the space, so that these count as they should.
-    """
-
-    a: Array
-    b: Array
-
-
 def units_of(
     params_a: Params, params_b: Params, spec: symmetry.SymmetrySpec, space: str
-) -> Units:
+) -> _units.Pair:
     """Return units in which the rows of a space can be multiplied with each other.
 
-    They hold for moved networks, too, unless positive scales move them.
+    One for all uses of the space, so that these count as they should. They hold for
+    moved networks, too, unless positive scales move them.
     """
-    return Units(
+    return _units.Pair(
         *(
             _units.unit(*(x for _, x in rows(params, spec, space, (-1, 0, 1))))
             for params in (params_a, params_b)
@@ -84,7 +76,7 @@ def compare(
     moved_b: Params,
     spec: symmetry.SymmetrySpec,
     space: str,
-    units: Units | None = None,
+    units: _units.Pair | None = None,
 ) -> tuple[Array, Array | None]:
     """Return the inner products `[n, n]` that a sign turns, and those that it leaves.
 
@@ -97,6 +89,18 @@ def compare(
     if not any(spec.match_weight(path) for path, _, _ in spec.uses(space, 0)):
         return turned, None
     return turned, inner_products(params_a, moved_b, spec, space, (0,), units)
+
+
+def best_monomial(
+    params_a: Params,
+    moved_b: Params,
+    spec: symmetry.SymmetrySpec,
+    space: symmetry.Space,
+    **options: Any,
+) -> symmetry.Monomial:
+    """Return the monomial of one space that fits its neurons best, see `project`."""
+    signed, unsigned = compare(params_a, moved_b, spec, space.name)
+    return _projection.project(signed, space.group, unsigned=unsigned, **options)
 
 
 def rows(
@@ -114,7 +118,7 @@ def inner_products(
     spec: symmetry.SymmetrySpec,
     space: str,
     powers: tuple[int, ...],
-    units: Units,
+    units: _units.Pair,
 ) -> Array:
     """Return `[n, n]` inner products of the rows of a space, uses of these powers."""
     n = spec.sizes(params_a)[space]

@@ -8,7 +8,7 @@ loss can be minimised as well as a distance. Signs are relaxed as described in `
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +17,10 @@ import optax
 from symmerge_jax import merging, symmetry
 from symmerge_jax.alignment import (
     _base,
-    _data,
-    _finite,
-    _frame,
-    _options,
+    _checks,
     _projection,
     _relaxation,
     _search,
-    _units,
 )
 from symmerge_jax.typing import Array, Key, Params
 
@@ -35,7 +31,7 @@ EVALUATED_LAMBDAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SinkhornRebasin:
+class SinkhornRebasin(_search.GradientSearch):
     """Learn one similarity matrix per space by gradient descent through `relax`.
 
     With `M` the relaxed elements of the similarities, Adam minimises
@@ -45,22 +41,20 @@ class SinkhornRebasin:
     - "random_lambda": that of `(1 - lam) a + lam M.b`, `lam` uniform in [0, 1] and
       drawn anew in every step.
 
-    Every `eval_every` steps the similarities are projected to an element, and the best
-    element by the same cost wins, the first included; task losses are compared on
-    samples that stay the same, and "random_lambda" by its mean over five values of
-    `lam`. That is the objective: squared weights (in balanced scales, if there are
-    `Group.SCALE` spaces and `rescale` is set) or units of `loss_fn`, the least so far,
-    at the start and after every `eval_every` steps. `converged` is False, as all steps
-    are taken.
+    Proposed elements are projections of the similarities, and compete by the same cost;
+    "random_lambda" by its mean over five values of `lam`. That is the objective:
+    squared weights (in balanced scales, if there are `Group.SCALE` spaces and `rescale`
+    is set) or units of `loss_fn`.
 
     Unlike the published code the optimiser does not decay the similarities, which would
     pull towards the barycentre, and the temperature may fall, which leads from the
     inside of the hull to its vertices.
 
+    Further options are those of `GradientSearch`; the step size is in the unit of the
+    similarities.
+
     Attributes:
       cost: "l2", "midpoint" or "random_lambda".
-      permute: allow permutations.
-      rescale: allow signs, and balance positive scales.
       init: aligner whose element is relaxed as the start; "identity" for the identity
         with normal noise of standard deviation 0.1, as published.
       similarity_fn: `similarity_fn(params_a, params_b) -> {space: [n, n]}` gives the
@@ -69,83 +63,51 @@ class SinkhornRebasin:
         are passed as they are in the problem. None for the start of `init`.
       init_weight: weight that the relaxed matrix of an aligner's element has about on
         each chosen entry, in (0.5, 1).
-      num_steps: number of steps.
-      learning_rate: step size of Adam, in the unit of the similarities.
       temperature: of the relaxation, in the unit of the similarities.
       final_temperature: reached geometrically at the last step; None for a constant
         temperature.
       sinkhorn_iters: Sinkhorn iterations.
       gradient: "implicit" or "unrolled", see `assignment.sinkhorn`.
-      batch_size: samples per step, drawn with replacement.
-      eval_size: samples on which elements compete, drawn once; None for all data.
-      eval_every: steps between evaluations; divides `num_steps`.
-
-    Raises:
-      ValueError: an unknown name or a number out of range; when called, similarities
-        that do not fit the spec, or, but for "l2", a task without data or loss or
-        with fewer samples than are to be drawn.
     """
 
     cost: str = "l2"
-    permute: bool = True
-    rescale: bool = True
     init: _base.Aligner | Literal["identity"] = "identity"
     similarity_fn: Callable[[Params, Params], Mapping[str, Array]] | None = None
     init_weight: float = 0.9
-    num_steps: int = 1000
-    learning_rate: float = 0.1
     temperature: float = 1.0
     final_temperature: float | None = 0.1
     sinkhorn_iters: int = 20
     gradient: str = "implicit"
-    batch_size: int = 100
-    eval_size: int | None = None
-    eval_every: int = 10
 
     def __post_init__(self):
         name = type(self).__name__
-        _options.check_name(name, "cost", self.cost, COSTS)
-        _options.check_name(name, "gradient", self.gradient, GRADIENTS)
+        _checks.check_name(name, "cost", self.cost, COSTS)
+        _checks.check_name(name, "gradient", self.gradient, GRADIENTS)
         if not 0.5 < self.init_weight < 1:
             raise ValueError(
                 f"{name}: init_weight must be in (0.5, 1), got {self.init_weight}."
             )
         if self.init != "identity":
-            _options.check_aligner(name, "init", self.init)
+            _checks.check_aligner(name, "init", self.init)
             if self.similarity_fn is not None:
                 raise ValueError(f"{name}: give `init` or `similarity_fn`, not both.")
         last = self.final_temperature
-        _search.check_steps(
-            name,
-            self.num_steps,
-            self.eval_every,
-            learning_rate=self.learning_rate,
+        self._check_options(
             temperature=self.temperature,
             final_temperature=self.temperature if last is None else last,
             sinkhorn_iters=self.sinkhorn_iters,
-            batch_size=self.batch_size,
-            eval_size=1 if self.eval_size is None else self.eval_size,
         )
 
-    def __call__(
-        self, key: Key, problem: _base.AlignmentProblem
-    ) -> _base.AlignmentResult:
-        _finite.check_problem(problem, type(self).__name__)
-        loss_fn = None
-        if self.cost != "l2":
-            drawn = {"batch_size": self.batch_size, "eval_size": self.eval_size}
-            loss_fn = _data.check_loss(problem, type(self).__name__, drawn)
-        given = self._given(problem)
-        problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
-        init_key, eval_key, step_key = jax.random.split(key, 3)
-        eval_data = None
-        if loss_fn is not None:
-            eval_data = _data.subset(eval_key, problem.task.data, self.eval_size)
+    @property
+    def _uses_loss(self) -> bool:
+        return self.cost != "l2"
+
+    def _plan(self, key, given, problem, eval_data) -> _search.Plan:
         optimizer = optax.adam(self.learning_rate)
         spec, unit = problem.spec, _base.unit_of(problem)
+        loss_fn: Any = problem.task.loss_fn
 
         def loss_between(moved, lam, data) -> Array:
-            assert loss_fn is not None
             return loss_fn(merging.interpolate(problem.params_a, moved, lam), data)
 
         def relaxed_cost(similarities, temperature, key) -> Array:
@@ -156,7 +118,7 @@ class SinkhornRebasin:
             lam_key, batch_key = jax.random.split(key)
             draws = self.cost == "random_lambda"
             lam = jax.random.uniform(lam_key) if draws else 0.5
-            batch = _data.minibatch(batch_key, problem.task.data, self.batch_size)
+            batch = _search.minibatch(batch_key, problem.task.data, self.batch_size)
             return loss_between(moved, lam, batch)
 
         def step(key: Key, state: _State, index: Array) -> _State:
@@ -175,31 +137,13 @@ class SinkhornRebasin:
             losses = [loss_between(moved, lam, eval_data) for lam in lambdas]
             return jnp.mean(jnp.stack(losses))
 
-        similarities = given or self._start(init_key, problem)
-        element, objective = _search.keep_best(
-            step_key,
+        similarities = self._given(given) or self._start(key, problem)
+        return _search.Plan(
             _State(similarities, optimizer.init(similarities)),
             step,
             lambda state: self._project(state.similarities, spec),
             evaluate,
-            num_steps=self.num_steps,
-            eval_every=self.eval_every,
-        )
-        valid = jnp.isfinite(objective[-1])
-        if self.cost == "l2":
-            objective = _units.restore(objective, unit)
-        result = _base.AlignmentResult(
-            element=carry_back(element),
-            objective=objective,
-            converged=jnp.zeros((), bool),
-            num_iters=jnp.full((), self.num_steps, jnp.int32),
-            start_objectives=objective[-1:],
-        )
-        return _finite.finish(
-            result,
-            valid,
-            f"{type(self).__name__}: the cost '{self.cost}' is not finite for any"
-            " element, or the similarities are not.",
+            unit if self.cost == "l2" else None,
         )
 
     def _given(self, problem: _base.AlignmentProblem) -> dict[str, Array]:
@@ -221,12 +165,11 @@ class SinkhornRebasin:
 
     def _start(self, key, problem) -> dict[str, Array]:
         """Return the first similarities, from an aligner or near the identity."""
-        spaces = problem.spec.movable_spaces
         sizes = problem.spec.sizes(problem.params_a)
         dtype = jnp.result_type(*jax.tree.leaves(problem.params_a))
         similarities = {}
         if self.init == "identity":
-            for index, space in enumerate(spaces):
+            for index, space in enumerate(problem.spec.movable_spaces):
                 n = sizes[space.name]
                 space_key = jax.random.fold_in(key, index)
                 noise = 0.1 * jax.random.normal(space_key, (n, n), dtype)
@@ -234,7 +177,7 @@ class SinkhornRebasin:
             return similarities
         element = self.init(key, problem).element
         element = symmetry.unit_scales(element, problem.spec)
-        for space in spaces:
+        for space in problem.spec.movable_spaces:
             matrix = symmetry.as_matrix(element[space.name])
             odds = self.init_weight / (1 - self.init_weight)
             odds *= max(sizes[space.name] - 1, 1)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _projection, _similarity
+from symmerge_jax.alignment import _similarity
 from symmerge_jax.typing import Key, Params
 
 NAMES = ("outward", "identity")
@@ -35,7 +35,7 @@ def outward(
 
     Inputs and outputs are the same neurons in both networks, so the first hidden space
     can be matched by what it reads from the inputs alone, the next one by what it reads
-    from the first, and so on; weights to spaces that are not matched yet are left out.
+    from the first, and so on; weights to spaces that are not matched yet do not count.
     Unlike the identity, this start does not depend on the order in which the neurons
     of either network happen to be stored, and it finds every element exactly when the
     networks are twins (up to equal neurons).
@@ -47,13 +47,8 @@ def outward(
         a, b = (
             _keep(params, spec, fixed | {space.name}) for params in (params_a, moved)
         )
-        similarity, kept = _similarity.compare(a, b, spec, space.name)
-        element[space.name] = _projection.project(
-            similarity,
-            space.group,
-            unsigned=kept,
-            permute=permute,
-            rescale=rescale,
+        element[space.name] = _similarity.best_monomial(
+            a, b, spec, space, permute=permute, rescale=rescale
         )
         fixed = fixed | {space.name}
     return element

@@ -5,6 +5,8 @@ therefore compared in units: times a power of two, which rounds nothing, so that
 largest is near one. Ordinary weights are compared as they are.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -13,6 +15,13 @@ from symmerge_jax.typing import Array, Params
 
 _ORDINARY = 2.0**-8, 2.0**8
 """Sizes of the largest weight for which the unit is one."""
+
+
+class Pair(NamedTuple):
+    """Units `[]` of two networks, by which their rows or features are multiplied."""
+
+    a: Array
+    b: Array
 
 
 def unit(*arrays: Array) -> Array:

@@ -18,9 +18,8 @@ import jax.numpy as jnp
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import (
     _base,
-    _finite,
+    _checks,
     _frame,
-    _options,
     _projection,
     _scales,
     _similarity,
@@ -71,20 +70,20 @@ class WeightMatching:
     def __post_init__(self):
         hint = ", and num_random_starts adds random ones"
         name = type(self).__name__
-        _options.check_names(name, "starts", self.starts, _starts.NAMES, hint=hint)
+        _checks.check_names(name, "starts", self.starts, _starts.NAMES, hint=hint)
         for field in ("num_random_starts", "max_sweeps"):
-            _options.check_integer(name, field, getattr(self, field), 0)
+            _checks.check_integer(name, field, getattr(self, field), 0)
         if self.init is not None:
-            _options.check_aligner(name, "init", self.init)
+            _checks.check_aligner(name, "init", self.init)
         if not self.starts and not self.num_random_starts and self.init is None:
             raise ValueError("WeightMatching needs a start: name one in `starts`.")
-        _options.check_name(name, "order", self.order, ("forward", "random"))
-        _options.check_name(name, "scales", self.scales, _options.SCALES)
+        _checks.check_name(name, "order", self.order, ("forward", "random"))
+        _checks.check_name(name, "scales", self.scales, _checks.SCALES)
 
     def __call__(
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
-        _finite.check_problem(problem, type(self).__name__)
+        _checks.check_problem(problem, type(self).__name__)
         balance = self.rescale and self.scales == "balanced"
         problem, carry_back = _frame.common_scale(problem, rescale=balance)
         start_key, order_key = jax.random.split(key)
@@ -105,7 +104,7 @@ class WeightMatching:
             num_iters=best.num_sweeps,
             start_objectives=_units.restore(reached, unit),
         )
-        return _finite.finish(
+        return _checks.finish(
             result,
             jnp.all(jnp.isfinite(reached)),
             f"{type(self).__name__}: the distance of the networks is not finite.",

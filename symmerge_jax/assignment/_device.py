@@ -18,15 +18,10 @@ from symmerge_jax.typing import Array
 
 
 def solve(cost: Array, where: Array, *, maximize: bool) -> Array:
-    """Return the optimal permutations, to rounding in the data type of the costs.
+    """Return the optimal permutations `[*N, n]`, to rounding in the type of the costs.
 
-    Args:
-      cost: `[*N, n, n]` costs; at least single precision is used.
-      where: `[*N]` booleans: problems to solve, the others get the identity.
-      maximize: maximise instead.
-
-    Returns:
-      `[*N, n]` int32; -1 for problems with an entry that is not finite.
+    At least single precision is used. Problems that are not wanted (`where`) get the
+    identity; those with an entry that is not finite get -1.
     """
     shape, n = cost.shape, cost.shape[-1]
     cost = _matrices.as_float(cost).reshape(math.prod(shape[:-2]), n, n)
@@ -47,16 +42,10 @@ def solve(cost: Array, where: Array, *, maximize: bool) -> Array:
 class _Search(NamedTuple):
     """Where the search from one free row stands; -1 means not matched.
 
-    Attributes:
-      potentials: `[n]` dual values of the columns.
-      column_of: `[n]` column matched to each row.
-      row_of: `[n]` row matched to each column.
-      source: `[]` free row that the search started from; n when none is left.
-      row: `[]` row to be relaxed next.
-      low: `[]` distance of that row from the source.
-      distance: `[n]` shortest distance found to each column.
-      previous: `[n]` row before each column on its shortest path.
-      scanned: `[n]` columns whose distance is final.
+    `potentials` are dual values of the columns. The search started at row `source` (n
+    when no row is left free), relaxes `row` next, at distance `low` from the source,
+    and has reached columns at `distance`, over row `previous`; `scanned` distances are
+    final.
     """
 
     potentials: Array

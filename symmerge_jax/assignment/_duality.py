@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import core
+from jaxtyping import Float
 
 from symmerge_jax.assignment import _matrices
 from symmerge_jax.typing import Array
@@ -28,8 +29,8 @@ class Duals(NamedTuple):
       columns: `[*N, n]` potentials of the columns.
     """
 
-    rows: Array
-    columns: Array
+    rows: Float[Array, "*N n"]
+    columns: Float[Array, "*N n"]
 
 
 def dual_potentials(cost: Array, perm: Array, *, maximize: bool = False) -> Duals:
@@ -50,17 +51,18 @@ def dual_potentials(cost: Array, perm: Array, *, maximize: bool = False) -> Dual
       `solve_lap` returns for costs that are not finite) or whose costs are not finite.
 
     Raises:
-      TypeError: complex costs, or `perm` that is not of integers.
-      ValueError: shapes that do not fit or, eagerly, a `perm` that is no permutation or
-        a cost that is not finite.
+      TypeError, ValueError: types or shapes that do not fit, and eagerly what gives
+        NaN.
     """
     cost, columns, _ = _certify(cost, perm, maximize)
     rows = (cost - columns[..., None, :]).min(axis=-1, initial=jnp.inf)
     return Duals(-rows, -columns) if maximize else Duals(rows, columns)
 
 
-def optimality_gap(cost: Array, perm: Array, *, maximize: bool = False) -> Array:
-    """Return how far an assignment may be from optimal: primal minus dual objective.
+def optimality_gap(
+    cost: Array, perm: Array, *, maximize: bool = False
+) -> Float[Array, "*N"]:
+    """Return how far assignments `[*N]` may be from optimal: primal minus dual value.
 
     No permutation is better than `perm` by more than the gap, which is never negative.
     It is zero if and only if `perm` is optimal, to rounding: gaps up to `n * eps *
@@ -68,17 +70,9 @@ def optimality_gap(cost: Array, perm: Array, *, maximize: bool = False) -> Array
     solver: any potentials of `dual_potentials` give it.
 
     Args:
-      cost: `[*N, n, n]` finite costs.
-      perm: `[*N, n]` permutations, as `solve_lap` returns.
-      maximize: `cost` is a similarity and was maximised.
-
-    Returns:
-      `[*N]` gaps in units of the costs; NaN as for `dual_potentials`.
-
-    Raises:
-      TypeError: complex costs, or `perm` that is not of integers.
-      ValueError: shapes that do not fit or, eagerly, a `perm` that is no permutation or
-        a cost that is not finite.
+      cost: see `dual_potentials`.
+      perm: see `dual_potentials`.
+      maximize: see `dual_potentials`.
 
     Example:
       >>> import numpy as np

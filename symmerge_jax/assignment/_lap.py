@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import core
+from jaxtyping import Int32
 
 from symmerge_jax.assignment import _device, _host, _matrices
 from symmerge_jax.typing import Array
@@ -24,7 +25,7 @@ def solve_lap(
     maximize: bool = False,
     method: str = "auto",
     where: Array | None = None,
-) -> Array:
+) -> Int32[Array, "*N n"]:
     """Return the permutation of least total cost, for one matrix or a batch.
 
     Minimises `sum_i cost[i, perm[i]]` over all permutations, exactly. Works eagerly and
@@ -33,16 +34,13 @@ def solve_lap(
     the same input and method.
 
     Methods. "host" is scipy in double precision, with column potentials that make most
-    problems of weight matching trivial; a call from a compiled program costs about 0.1
-    ms, for the whole batch. "device" stays in the program and rounds as the data type
-    of the costs does: the optimum to rounding. "auto" is "host" on CPUs: there, on two
-    cores, it took 0.1 to 1 times the time of "device" for every `n >= 32` but single
-    matrices below 0.2 ms; of `n = 8`, the device solves thousands 2 to 5 times faster,
-    in 10 ms (`python launch/benchmark.py assignment` prints the table). On accelerators
-    "auto" was not measured; it is "device" up to `n = 128`, as copying the costs to the
-    host would stall the program in each step of a loop, and "host" above, as a large
-    problem is serial work. Eager calls are solved on the host unless "device" is asked
-    for.
+    problems of weight matching trivial. "device" stays in the program and rounds as the
+    data type of the costs does: the optimum to rounding. "auto" is "host" on CPUs,
+      where it
+    is faster for all but the smallest matrices (`python launch/benchmark.py assignment`
+    prints the table). On accelerators it is "device" up to `n = 128`, as copying the
+    costs to the host would stall the program in each step of a loop, and "host" above.
+    Eager calls are solved on the host unless "device" is asked for.
 
     Args:
       cost: `[*N, n, n]` finite costs, any real data type; an array or a list.

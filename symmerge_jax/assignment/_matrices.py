@@ -14,16 +14,7 @@ def as_array(matrix: Any) -> Array:
 
 
 def check_square(matrix: Array, name: str) -> None:
-    """Refuse what is not a square real matrix, or a batch of them.
-
-    Args:
-      matrix: what should be `[*N, n, n]`.
-      name: name of the argument, for the message.
-
-    Raises:
-      TypeError: complex numbers.
-      ValueError: not square.
-    """
+    """Refuse what should be `[*N, n, n]` real numbers and is not."""
     if jnp.issubdtype(matrix.dtype, jnp.complexfloating):
         raise TypeError(f"{name} must be real, got {matrix.dtype}.")
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:

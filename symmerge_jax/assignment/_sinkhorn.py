@@ -11,6 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
+from jaxtyping import Float
 
 from symmerge_jax.assignment import _matrices
 from symmerge_jax.typing import Array
@@ -25,7 +26,7 @@ def sinkhorn(
     num_iters: int = 20,
     tolerance: float = 0.0,
     gradient: str = "unrolled",
-) -> Array:
+) -> Float[Array, "*N n n"]:
     """Return a nearly doubly stochastic matrix `exp(similarity / temperature - f - g)`.
 
     Each iteration divides the columns, then the rows, by their sums, as in Mena et al.

@@ -1,7 +1,7 @@
 """Whether a spec is the symmetry of a network: every space is moved and looked at.
 
 A test that cannot fail is none. So every move is also made wrongly, with one parameter
-left out: if outputs do not show it, nothing is known about the space.
+that stays: if outputs do not show it, nothing is known about the space.
 """
 
 from collections.abc import Callable, Sequence
@@ -111,7 +111,7 @@ def _require_kept(runner, place: _places.Place, moves) -> None:
 
 
 def _watch_mistakes(runner, place: _places.Place, moves, seen: _Seen) -> None:
-    """Leave out every parameter of every move for which it has not shown yet."""
+    """Hold back each parameter of each move, where that has not shown yet."""
     pending = [item for item, value in seen.items() if value < _noise.POWER]
     runs = [
         _places.run(runner, place, moves[index].element, runner.paths.index(path))

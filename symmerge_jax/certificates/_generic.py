@@ -47,11 +47,9 @@ def fresh(random: np.random.Generator, leaves: Mapping[Path, np.ndarray]) -> Lea
 def noise(
     random: np.random.Generator, leaves: Mapping[Path, np.ndarray], num_samples: int
 ) -> Leaves:
-    """Return numbers of size 0.5 to 1, to be scaled and added to weights.
+    """Return numbers of size 0.5 to 1, bytes `[num_samples, *shape]` in units of 1/127.
 
-    Returns:
-      `[num_samples, *shape]` of bytes for each leaf, in units of 1 / 127; positive
-      where no weight is negative.
+    They are to be scaled and added to weights; positive where no weight is negative.
     """
     found = {}
     for path, leaf in leaves.items():
@@ -67,9 +65,7 @@ def noise(
 def draw_like(random: np.random.Generator, inputs: Any) -> Any:
     """Return other inputs of the same shapes and ranges.
 
-    Floats and integers are uniform between the least and the largest entry of their
-    leaf, floats that are all alike in a range around it; booleans are tossed. Random
-    keys and the like stay.
+    Floats that are all alike are drawn in a range around it; random keys stay.
     """
     return jax.tree.map(lambda leaf: _draw(random, leaf), inputs)
 

@@ -10,13 +10,9 @@ from symmerge_jax.typing import Path
 
 
 class Move(NamedTuple):
-    """An element that moves one space.
+    """An element that moves one space only; `what` says in words what is done to it.
 
-    Attributes:
-      space: the space.
-      what: what is done to its neurons, in words.
-      element: monomials of all movable spaces, the others at rest.
-      tested: whether the move is also made wrongly, to see that this would show.
+    If `tested`, the move is also made wrongly, to see that this would show.
     """
 
     space: symmetry.Space

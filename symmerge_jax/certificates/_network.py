@@ -17,11 +17,8 @@ _NUM_INPUTS = 16
 class Network(NamedTuple):
     """What is known of a network before it is traced.
 
-    Attributes:
-      apply: `apply(params, inputs) -> outputs`.
-      spec: the symmetry that is tried.
-      input_shape: shape of random inputs, all axes; None for `[16, I]`, with the number
-        `I` of neurons of the first space.
+    `input_shape` is the shape of random inputs, all axes; None for `[16, I]`, with the
+    number `I` of neurons of the first space.
     """
 
     apply: Callable[[Params, Any], Any]
@@ -35,12 +32,7 @@ def read(
     inputs: Any,
     input_shape: Sequence[int] | None,
 ) -> Network:
-    """Take the arguments of a certificate apart.
-
-    Raises:
-      TypeError: no network, or a spec without `apply`.
-      ValueError: arguments that exclude each other.
-    """
+    """Take the arguments of a certificate apart; refuse what excludes each other."""
     spec = symmetry.spec_of(network)
     if inputs is not None and input_shape is not None:
         raise ValueError("Pass inputs or input_shape, not both.")

@@ -44,14 +44,9 @@ def perturb(
     relative: Any,
     absolute: Any,
 ) -> dict[Path, Array]:
-    """Return weights changed at random, each leaf by an amount of its own.
+    """Return weights changed at random by numbers of the noise, see `_generic.noise`.
 
-    Args:
-      leaves: weights, and what is left alone.
-      noise: see `_generic.noise`, for all leaves that are to change, sorted.
-      sample: `[]` which of its samples.
-      relative: `[L]` size of the change relative to an entry, by leaf.
-      absolute: `[L]` its least size.
+    Leaf `l` changes by `relative[l]` of each entry, but at least by `absolute[l]`.
     """
     changed = dict(leaves)
     for index, (path, samples) in enumerate(noise.items()):
@@ -63,13 +58,7 @@ def perturb(
 
 
 def rounding(computed: float, stored: Mapping[Path, Any], sample: int) -> Change:
-    """Return the change that rounding may make.
-
-    Args:
-      computed: unit of rounding that `apply` computes with.
-      stored: types that the leaves are kept in, in the order of the noise.
-      sample: which sample of the noise.
-    """
+    """Return the change by rounding: of leaves stored in their types, then computed."""
     units = np.array(
         [max(computed, float(jnp.finfo(dtype).eps)) for dtype in stored.values()]
     )
@@ -89,11 +78,9 @@ def small(computed: float, num_leaves: int, sample: int) -> Change:
 
 
 def large(sizes: np.ndarray, chosen: np.ndarray) -> Change:
-    """Return a change as large as a mistake makes, of some leaves.
+    """Return a change as large as a mistake makes, of the chosen leaves `[L]`.
 
-    Args:
-      sizes: `[L]` size of the entries of each leaf; zeros become a tenth of it.
-      chosen: `[L]` which leaves are changed.
+    Zeros become a tenth of the size `[L]` of the entries.
     """
     return 0, 0.5 * chosen, 0.1 * sizes * chosen
 
@@ -103,11 +90,9 @@ def tolerances(
 ) -> np.ndarray:
     """Return by how much each output neuron may change, `[..., n]`.
 
-    Args:
-      noise: `[..., n]` largest change by rounding.
-      scale: `[..., n]` largest value.
-      owners: `[n]` number of the output that each neuron belongs to.
-      tolerance: relative one that was asked for; None to take the noise.
+    That is `tolerance * scale` where a tolerance was asked for. Otherwise it follows
+    from the largest change by rounding (`noise`), neuron by neuron of each output
+    (`owners`).
     """
     if tolerance is not None:
         return tolerance * scale
@@ -126,24 +111,13 @@ def tolerances(
 
 
 def follows(responses: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return which outputs answer every small change, `[n]`.
-
-    Args:
-      responses: `[k, ..., n]` their changes.
-      scale: `[..., n]` largest values.
-    """
+    """Return which outputs `[..., n]` answer every small change, by `[k, ..., n]`."""
     least = np.where(np.isfinite(responses), responses, 0).min(axis=0)
     return (least > _FOLLOWS * scale) & (least > 0)
 
 
 def effect(changes: np.ndarray, allowed: np.ndarray, smooth: np.ndarray) -> Any:
-    """Return the largest change in units of what is allowed, `[...]`.
-
-    Args:
-      changes: `[..., n]` changes of outputs; what is not finite tells nothing.
-      allowed: `[..., n]` tolerances.
-      smooth: `[..., n]` outputs that count.
-    """
+    """Return the largest change `[...]` of smooth outputs, in units of tolerance."""
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(changes > 0, changes / allowed, 0)
     return np.where(np.isfinite(changes) & smooth, share, 0).max(axis=-1, initial=0)

@@ -1,6 +1,6 @@
 """Where a spec is tried: generic weights and inputs, and what rounding does there.
 
-One compiled program runs the network moved by an element, with a parameter left out or
+One compiled program runs the network moved by an element, with a parameter held back or
 weights changed, and measures its outputs against those of the network as it stands.
 """
 
@@ -22,16 +22,10 @@ Spot = tuple[dict[Path, Any], str, Any]
 
 
 class Place(NamedTuple):
-    """Weights and inputs, and the outputs there.
+    """Weights and inputs, and the outputs there: what each of `n` neurons may do.
 
-    Attributes:
-      name: name of the inputs.
-      leaves: weights by path.
-      inputs: inputs of the network.
-      reference: its outputs.
-      allowed: `[n]` by how much each output neuron may change.
-      smooth: `[n]` whether it follows small changes of the weights.
-      scale: `[n]` its largest value.
+    `allowed` is by how much each may change, `smooth` whether it follows small changes
+    of the weights, `scale` its largest value.
     """
 
     name: str
@@ -45,16 +39,10 @@ class Place(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Runner:
-    """The network that is tried, and the program that runs it.
+    """The network that is tried, and the program that runs it, see `run`.
 
-    Attributes:
-      probe: the network.
-      spec: the spec that is tried.
-      paths: paths of the parameters, sorted.
-      noise: numbers by which they are changed.
-      rest: the element that moves nothing.
-      program: see `run`.
-      tolerance: see `certify`.
+    `paths` are those of the parameters, sorted; `noise` holds numbers by which they are
+    changed; `rest` is the element that moves nothing.
     """
 
     probe: _probe.Probe
@@ -100,18 +88,10 @@ def prepare(
 
 
 def run(runner: Runner, place: Place, element=None, skipped: int = -1, change=None):
-    """Run the network at a place.
+    """Return outputs, their largest differences `[n]` from the reference, and its size.
 
-    Args:
-      runner: the network.
-      place: the place.
-      element: what moves it; None for nothing.
-      skipped: number of a parameter that is not moved; -1 for none.
-      change: how its weights are changed, see `_noise`; None for not at all.
-
-    Returns:
-      Outputs; their largest difference `[n]` from the reference of the place; the
-      largest value `[n]` of that.
+    The network is moved by `element`, but for the parameter with the number `skipped`,
+    and its weights are changed as `_noise` says.
     """
     zeros = np.zeros(len(runner.paths))
     return runner.program(
@@ -156,8 +136,7 @@ def fold(
 ) -> tuple[np.ndarray, Place]:
     """Shift the phases of a space by up to 1.3 turns, and fold them.
 
-    Returns:
-      The differences `[n]` that folding makes, and the place as it is after the shift.
+    Returns the differences `[n]` that folding makes, and the place after the shift.
     """
     program = programs.remembered(
         functools.partial(_folder, runner.probe.call, runner.spec, space),

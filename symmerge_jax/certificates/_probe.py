@@ -23,11 +23,11 @@ REMEDY = (
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """What is known of `apply` before it is run.
+    """What is known of a network before it is run.
 
     Attributes:
       call: `call(leaves, inputs) -> outputs`, with the leaves by path, in float64 also
-        where `apply` rounds to a narrower type, if that is possible (`_widen`).
+        where the network rounds to a narrower type, if that is possible (`_widen`).
       names: name of every output neuron: the entries of the last axis of an output are
         neurons, the other axes are looked at together.
       owners: `[n]` number of the output that each belongs to.
@@ -76,12 +76,7 @@ def rounded_leaves(spec: symmetry.SymmetrySpec) -> tuple[set[Path], set[Path]]:
 
 
 def probe(network: _network.Network, params: Params, inputs: Any) -> Probe:
-    """Trace a network at inputs of this shape, in double precision.
-
-    Raises:
-      TypeError: an `apply` that is no pure function of JAX.
-      ValueError: inputs that it does not take, or outputs that are none.
-    """
+    """Trace a network at inputs of this shape, in double precision."""
     leaves = _network.moved_leaves(params, network.spec)
     # Compiled programs keep the containers, not the weights.
     frame = symmetry.rebuild(params, dict.fromkeys(leaves, np.zeros(())))

@@ -15,11 +15,9 @@ _PRECISE = 1e-4  # of an output: what rounding hides below this, no user would f
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Notes:
-    """What a certificate says in words: no leaves of the tree that it is.
+    """What a certificate says in words of each pair: no leaves of the tree that it is.
 
-    Attributes:
-      pairs: for each pair of networks, where the worst output was seen, and why nothing
-        was tested, which is empty if it was.
+    Where the worst output was seen, and why nothing was tested, empty if it was.
     """
 
     pairs: tuple[tuple[str, str], ...]
@@ -54,10 +52,7 @@ class Certificate(NamedTuple):
         return np.asarray(self._are_equal() & self.tested)
 
     def require(self, what: str) -> None:
-        """Refuse a transformation that has changed a function, or may have.
-
-        Args:
-          what: what was transformed, the subject of the error.
+        """Refuse a transformation of `what` that has changed a function, or may have.
 
         Raises:
           ValueError: the first pair that has not passed, its difference and the

@@ -2,7 +2,7 @@
 
 Models often fix their computing type (`nn.Dense(dtype=...)`), and what is rounded to
 bfloat16 in every layer hides small mistakes. A symmetry is one of the formula, not of
-its rounding: the program is therefore followed with all its casts left out.
+its rounding: the program is therefore run again without its casts.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,15 +35,10 @@ _SCATTERS = {
 
 
 def widened(call: Callable[..., Any], *arguments: Any) -> Callable[..., Any] | None:
-    """Return the same function computed in float64.
+    """Return the same function computed in float64, traced for arguments like these.
 
-    Args:
-      call: a pure function of JAX, of trees of arrays.
-      *arguments: what it will be called with, or arrays like these.
-
-    Returns:
-      The function; None if the program holds something that is not known here, as
-      kernels written by hand.
+    None if the program holds something that is not known here, as kernels written by
+    hand.
     """
     closed, shapes = jax.make_jaxpr(lambda *xs: call(*xs), return_shape=True)(
         *arguments
@@ -143,11 +138,13 @@ def _equation(equation, values: list[Any]) -> Sequence[Any]:
 
 def _scan(equation, values):
     params, body = equation.params, equation.params["jaxpr"].jaxpr
+
     # What is scanned over has one axis more outside of the body. (The parameters that
     # count the constants and the carry are not the same in all versions of JAX.)
-    count = lambda outside, inside: sum(  # noqa: E731
-        x.aval.ndim == y.aval.ndim for x, y in zip(outside, inside, strict=True)
-    )
+    def count(outside, inside):
+        pairs = zip(outside, inside, strict=True)
+        return sum(x.aval.ndim == y.aval.ndim for x, y in pairs)
+
     num_carry = count(equation.outvars, body.outvars)
     num_consts = count(equation.invars, body.invars) - num_carry
     consts, rest = values[:num_consts], values[num_consts:]

@@ -51,9 +51,6 @@ class DeepAlign:
 
         Args:
           network: the architecture; its sizes are checked with the parameters.
-
-        Raises:
-          ValueError: names both.
         """
         ours, theirs = (dict(x.activations) for x in (self.matcher.network, network))
         if set(ours.values()) != set(theirs.values()):

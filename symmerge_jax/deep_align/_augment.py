@@ -31,9 +31,6 @@ def perturb_weights(
       dropout: probability that a weight is dropped, in [0, 1).
       prune: largest share of the smallest weights that are dropped; the share is drawn
         uniformly for every tensor, in [0, 1).
-
-    Raises:
-      ValueError: a value out of range.
     """
     if noise < 0 or not 0 <= dropout < 1 or not 0 <= prune < 1:
         raise ValueError(

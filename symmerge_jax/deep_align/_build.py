@@ -32,12 +32,6 @@ def build(
         see `refined`, 0 for none; for "probes" the options of `ProbeFeatures`, for the
         others those of `metanets.build_node_encoder`.
       statistics: of the population that the matcher is trained on.
-
-    Returns:
-      The matcher.
-
-    Raises:
-      ValueError: unknown kind or option, or statistics of another architecture.
     """
     options = dict(features)
     num_rounds = options.pop("num_rounds", 0)

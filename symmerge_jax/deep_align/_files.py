@@ -51,14 +51,8 @@ class TrainedMatcher:
 
         Args:
           num_sweeps: see `DeepAlign`.
-          architecture: of the networks to be aligned, where it is not that of training:
-            the same but for the widths of hidden layers: no parameter depends on those.
-
-        Returns:
-          The solver.
-
-        Raises:
-          ValueError: an architecture that differs in more; names both.
+          architecture: of the networks to be aligned, where it is not that of training.
+            It may differ in the widths of hidden layers, on which no parameter depends.
         """
         matcher = self.matcher
         if architecture is not None:
@@ -80,34 +74,25 @@ class TrainedMatcher:
 
 
 def save_matcher(path: str | os.PathLike, trained: TrainedMatcher) -> None:
-    """Write a matcher to the folder `path`, replacing an older one.
-
-    The folder appears complete or not at all: it is written under a temporary name.
+    """Write a matcher to the folder `path`, whole or not at all; it replaces one there.
 
     Args:
-      path: the folder.
+      path: the folder; refused if it holds anything but a matcher.
       trained: what to write.
-
-    Raises:
-      ValueError: if `path` holds anything but a matcher: it would be lost; or a
-        parameter is not finite.
     """
     storage.save_model(path, FORMAT, trained)
 
 
 def load_matcher(path: str | os.PathLike) -> TrainedMatcher:
-    """Read a matcher that `save_matcher` or a training run wrote.
+    """Return the matcher that `save_matcher` or a training run wrote.
 
     Args:
       path: its folder, `models/NAME_SEED` in the workdir of `launch/train.py`.
 
-    Returns:
-      The matcher.
-
     Raises:
       FileNotFoundError: if there is none; says where training puts it.
-      ValueError: if a file is damaged, of an unknown format, or does not fit the other,
-        or a parameter is not finite.
+      ValueError: a file that is damaged, of an unknown format, or does not fit the
+        other, or a parameter that is not finite.
     """
     return storage.load_model(
         path, FORMAT, TrainedMatcher, lambda model: model.matcher.init

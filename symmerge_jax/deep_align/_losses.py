@@ -51,14 +51,11 @@ def supervised_loss(
 
 
 def alignment_loss(params_a: Params, params_b: Params) -> Array:
-    """Return the mean squared difference of weights, summed over tensors.
+    """Return the mean squared difference `[]` of weights, summed over tensors.
 
     Args:
       params_a: one network.
       params_b: the other one, moved.
-
-    Returns:
-      A scalar, in squared units of the weights.
     """
     difference = jax.tree.map(lambda a, b: jnp.mean((a - b) ** 2), params_a, params_b)
     return sum(jax.tree.leaves(difference), jnp.zeros(()))
@@ -71,7 +68,7 @@ def task_loss(
     lam: Array,
     data: Any,
 ) -> Array:
-    """Return the task loss between two networks: linear mode connectivity.
+    """Return the task loss `[]` between two networks: linear mode connectivity.
 
     Args:
       loss_fn: `loss_fn(params, data) -> []`.
@@ -79,9 +76,6 @@ def task_loss(
       params_b: the other one, moved.
       lam: place on the path `(1 - lam) a + lam b`, in [0, 1].
       data: what `loss_fn` takes.
-
-    Returns:
-      A scalar.
     """
     return loss_fn(merging.interpolate(params_a, params_b, lam), data)
 
@@ -94,7 +88,7 @@ def move_softly(
     signed: bool,
     num_iters: int = 20,
 ) -> Params:
-    """Move a network by relaxed elements, with gradients to what they come from.
+    """Return a network moved by relaxed elements, with gradients to the similarities.
 
     Args:
       similarities: `[n, n]` per space, rows for the network that stays.
@@ -102,9 +96,6 @@ def move_softly(
       spec: its symmetry.
       signed: whether negative similarities mean flipped neurons.
       num_iters: Sinkhorn iterations.
-
-    Returns:
-      Parameters, in general of another function.
     """
     matrices = {
         name: alignment.relax(

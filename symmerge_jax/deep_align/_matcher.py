@@ -45,17 +45,16 @@ def matcher(
     signed: bool,
     any_width: bool = False,
 ) -> Matcher:
-    """Join an encoder of neurons with the comparison.
+    """Return an encoder of neurons joined with the comparison.
+
+    Unless signed, it compares what is left of features when their mean over the neurons
+    is taken away: what all have in common tells none from another.
 
     Args:
       network: architecture of the networks.
       encoder: of their neurons.
       signed: whether features change their sign with their neuron.
       any_width: whether the encoder takes hidden layers of any width.
-
-    Returns:
-      The matcher. Unless signed, it compares what is left of features when their mean
-      over the neurons is taken away: what all have in common tells none from another.
     """
 
     def compared(variables: Variables, params: Params) -> dict[str, Array]:

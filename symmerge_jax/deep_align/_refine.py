@@ -1,7 +1,7 @@
 """Rounds of learned weight matching, which refine what a matcher has found.
 
 Weight matching compares neurons by their weights, and for that has to know which of the
-neurons around them belong together: it starts from some assignment and goes on in turns
+neurons around them belong together: it starts from some assignment and works in turns
 (Ainsworth et al. 2023, arXiv 2209.04836). Here the turns are part of the model. Every
 round relaxes the similarities so far, compares the weights in the light of them, and
 adds what it sees with learned weights, a few numbers per layer of any width:
@@ -33,17 +33,12 @@ time for them."""
 def refined(matcher: _matcher.Matcher, num_rounds: int) -> _matcher.Matcher:
     """Return a matcher whose similarities are refined by rounds of matching.
 
-    Equivariant as before. Positive scales are normalised away first.
+    Equivariant as before. Positive scales are normalised away first. Its variables have
+    one more entry "gains", `{space: [rounds, 4]}`.
 
     Args:
       matcher: gives the first similarities `Q_0`.
       num_rounds: number of rounds, at least 1.
-
-    Returns:
-      A matcher with one more entry "gains" in its variables, `{space: [rounds, 4]}`.
-
-    Raises:
-      ValueError: no round.
     """
     if num_rounds < 1:
         raise ValueError(f"num_rounds must be >= 1, got {num_rounds}.")

@@ -12,15 +12,11 @@ from symmerge_jax.typing import Array, Params
 
 
 def average(params_batch: Params, weights: Array) -> Params:
-    """Return the weighted mean of networks, weight by weight.
+    """Return the weighted mean of networks, weight by weight, in their data types.
 
     Args:
       params_batch: parameters with a leading axis `[N]`, in a common frame.
-      weights: `[N]`, which sum to 1.
-
-    Returns:
-      Parameters of one network, in the data types of `params_batch`; sums are at least
-      float32.
+      weights: `[N]`, which sum to 1; sums are at least float32.
     """
 
     def mean(leaf: Array) -> Array:
@@ -34,18 +30,11 @@ def average(params_batch: Params, weights: Array) -> Params:
 
 
 def check_weights(weights: Sequence[float] | Array | None, num_networks: int) -> Array:
-    """Return the weights of a mean, `[num_networks]`, float64.
+    """Return the weights of a mean, `[num_networks]`, float64, or refuse them.
 
     Args:
-      weights: one number per network, or None for equal ones.
+      weights: one number per network, above zero, sum 1 to 1e-6; None for equal ones.
       num_networks: number of networks.
-
-    Returns:
-      The weights.
-
-    Raises:
-      ValueError: another number of weights, a weight that is not finite or not above
-        zero, or a sum that differs from 1 by more than 1e-6.
     """
     if weights is None:
         return np.full(num_networks, 1 / num_networks)

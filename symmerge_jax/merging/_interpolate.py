@@ -23,9 +23,9 @@ def interpolate(
         `sin((1 - lam) omega) / sin(omega) a + sin(lam omega) / sin(omega) b`.
 
     The weights are computed as `(1 - lam) sinc((1 - lam) omega) / sinc(omega)` with
-    `sinc(x) = sin(x) / x`, so that parallel vectors (`omega = 0`) need no special case:
-    there both formulas agree. The angle with a network of zeros is taken as 0. Opposite
-    vectors (`a = -c b`, `c > 0`) have no unique path between them: the result is NaN.
+    `sinc(x) = sin(x) / x`, so that parallel vectors (`omega = 0`) need no special case.
+    The angle with a network of zeros is taken as 0. Opposite vectors (`a = -c b`, `c >
+    0`) have no unique path between them: the result is NaN.
 
     Law: at `lam = 0` the result is `params_a`, at `lam = 1` it is `params_b`.
 
@@ -42,9 +42,8 @@ def interpolate(
       parameter if `lam` has one. What is no parameter is that of `params_a`.
 
     Raises:
-      TypeError: a leaf that is no array.
-      ValueError: networks of another tree, shape or type, an unknown method, or a `lam`
-        with more than one axis.
+      TypeError, ValueError: networks of another tree, shape or type, or a leaf that is
+        no array.
 
     Example:
       >>> path = interpolate({"w": jnp.zeros(2)}, {"w": jnp.ones(2)}, jnp.array([0, 1]))

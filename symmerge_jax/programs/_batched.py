@@ -16,9 +16,6 @@ def batched(
       function: a pure function of JAX, for one network.
       num_batch_axes: number of leading axes.
       in_axes: as for `jax.vmap`.
-
-    Returns:
-      The compiled function.
     """
     for _ in range(num_batch_axes):
         function = jax.vmap(function, in_axes)
@@ -26,16 +23,13 @@ def batched(
 
 
 def call(program: Callable[..., Any], params: Any, *arguments: Any) -> Any:
-    """Call a compiled program in the precision of some parameters.
+    """Return what a compiled program returns, run in the precision of some parameters.
 
     Args:
       program: the program.
       params: if any of them is float64, that type is switched on for the call where JAX
         has it switched off, and the results are arrays of numpy.
       *arguments: of the program.
-
-    Returns:
-      What the program returns.
     """
     double = any(leaf.dtype == np.float64 for leaf in jax.tree.leaves(params))
     if not double or jax.config.jax_enable_x64:  # pyright: ignore

@@ -49,9 +49,6 @@ def remembered(
         (arrays or their shapes) that it will be called with, or similar ones.
       remedy: what to do about a function that is not pure, for the message.
 
-    Returns:
-      The program.
-
     Raises:
       TypeError: a function that needs the values of traced arrays.
     """
@@ -81,7 +78,7 @@ def remembered(
 
 
 def not_pure(name: str, error: Exception, remedy: str) -> TypeError:
-    """Return the error of a function that cannot be compiled.
+    """Return the error to be raised of a function that cannot be compiled.
 
     Args:
       name: of the argument that holds it.

@@ -13,7 +13,7 @@ from symmerge_jax.typing import Array, Params
 def act(
     element: _element.GroupElement, params: Params, spec: _spec.SymmetrySpec
 ) -> Params:
-    """Move `params` along its orbit: the function of the network does not change.
+    """Return the twin that an element moves `params` to: the function does not change.
 
     Every axis over a space with monomial `(perm, scale)` is gathered by `perm` and
     multiplied by `scale ** power`.
@@ -22,9 +22,6 @@ def act(
       element: one monomial per space to be moved.
       params: parameters of one network.
       spec: names the axes.
-
-    Returns:
-      The parameters of the twin.
 
     Raises:
       ValueError: if `params` does not fit `spec`, or `element` names an unknown space,
@@ -61,15 +58,12 @@ def act(
 def act_each(
     elements: _element.GroupElement, params_batch: Params, spec: _spec.SymmetrySpec
 ) -> Params:
-    """Move every network of a batch by an element of its own.
+    """Return a batch of networks, each moved by an element of its own.
 
     Args:
       elements: monomials with a leading axis `[N]`.
       params_batch: networks with the same leading axis.
       spec: names the axes.
-
-    Returns:
-      The batch of twins.
     """
     return jax.vmap(lambda element, params: act(element, params, spec))(
         elements, params_batch
@@ -79,7 +73,7 @@ def act_each(
 def act_dense(
     matrices: Mapping[str, Array], params: Params, spec: _spec.SymmetrySpec
 ) -> Params:
-    """Apply relaxed group elements: any matrix in the place of a monomial one.
+    """Return what relaxed elements, any matrices, make of a network.
 
     Axes that are written or read (power `+1`, `-1`) are multiplied by the matrix,
     axes of power `0` by its absolute values. For permutations and signs, which are
@@ -92,12 +86,8 @@ def act_dense(
       params: parameters of one network.
       spec: names the axes.
 
-    Returns:
-      Parameters, in general of another function.
-
     Raises:
-      ValueError: if `params` does not fit `spec`, or a matrix belongs to an unknown
-        space, one whose group is trivial, or one with another number of neurons.
+      ValueError: as `act`.
     """
     sizes = spec.sizes(params)
     for name, matrix in matrices.items():
@@ -144,9 +134,6 @@ def move_carried(
       params: arrays, of which integers and the like are permuted with their neurons.
       spec: names the axes.
       num_batch_axes: number of leading axes.
-
-    Returns:
-      The tree of `params`; its parameters stay as they are.
     """
     leaves = _tree.flatten(params)
     moved = {}

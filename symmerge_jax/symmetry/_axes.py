@@ -42,10 +42,6 @@ class Axis:
       repeat: number of entries per neuron, for example `height * width` on the input
         axis of a dense layer behind a flattened convolution. Neurons run fastest, as in
         a flattened `[height, width, channel]` array: entry `r * n + i` is neuron `i`.
-
-    Raises:
-      TypeError: a space that is no name, or a number that is no integer.
-      ValueError: a power or repeat out of range.
     """
 
     space: str
@@ -83,10 +79,6 @@ class Space:
       group: the group of the space, or its name: `Group.SIGN` or "sign".
       frequency: the factor `w0` of an activation `sin(w0 * z)`, which makes the bias
         periodic with period `2 pi / w0`; None for every other activation.
-
-    Raises:
-      TypeError: a name that is no string, a frequency that is no number.
-      ValueError: an unknown group, or a frequency where there is no sine.
     """
 
     name: str

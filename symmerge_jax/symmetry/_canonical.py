@@ -41,12 +41,6 @@ def canonical_form(params: Params, spec: _spec.SymmetrySpec) -> Params:
     Args:
       params: parameters of one network; lift with `jax.vmap`.
       spec: symmetry of the architecture.
-
-    Returns:
-      Parameters with the same tree and shapes.
-
-    Raises:
-      ValueError: if `params` does not fit `spec`.
     """
     params = fold_phases(params, spec)
     return _action.act(canonical_element(params, spec), params, spec)
@@ -55,16 +49,11 @@ def canonical_form(params: Params, spec: _spec.SymmetrySpec) -> Params:
 def canonical_element(
     params: Params, spec: _spec.SymmetrySpec
 ) -> _element.GroupElement:
-    """Return the group element that maps `params` to its canonical form.
-
-    Phases are not folded here (that is no group element): apply `fold_phases` before.
+    """Return the element that maps a network with folded phases to its canonical form.
 
     Args:
-      params: parameters of one network.
+      params: parameters of one network; apply `fold_phases`, no group element, before.
       spec: symmetry of the architecture.
-
-    Returns:
-      One monomial per space whose group is not trivial.
     """
     element = balance_scales(params, spec)
     params = _action.act(element, params, spec)
@@ -93,7 +82,7 @@ def balance_scales(
     tolerance: float | None = None,
     max_sweeps: int = 200,
 ) -> _element.GroupElement:
-    """Return the scales that balance every `Group.SCALE` space.
+    """Return the scales that balance every `Group.SCALE` space; nothing is permuted.
 
     Each sweep sets `scale_i = sqrt(||outgoing_i|| / ||incoming_i, bias_i||)` space by
     space; this is coordinate descent on a function that is convex in the logarithms of
@@ -106,9 +95,6 @@ def balance_scales(
       tolerance: stop when no logarithm of a scale changes by more than this in a
         sweep; None for 16 units of rounding of the data type.
       max_sweeps: upper bound on the number of sweeps.
-
-    Returns:
-      An element with identity permutations, on the `Group.SCALE` spaces only.
     """
     spaces = [space for space in spec.spaces if space.group is _axes.Group.SCALE]
     sizes = spec.sizes(params)
@@ -177,25 +163,33 @@ def _balanced_jvp(spec, dtype, tolerance, max_sweeps, primals, tangents):
             for name, scale in scales.items()
         }
         moved = _action.act(element, params, spec)
-        squares = lambda name, power: sum(  # noqa: E731
-            jnp.sum(rows**2, axis=1)
-            for rows in _unfold.unfold_uses(moved, spec, name, power)
-        )
+
+        def squares(name, power):
+            uses = _unfold.unfold_uses(moved, spec, name, power)
+            return sum(jnp.sum(rows**2, axis=1) for rows in uses)
+
         return {name: squares(name, 1) - squares(name, -1) for name in logs}
 
     zeros = jax.tree.map(jnp.zeros_like, scales)
     _, change = jax.jvp(functools.partial(excess, zeros), primals, tangents)
-    hessian = lambda v: jax.jvp(lambda x: excess(x, *primals), (zeros,), (v,))[1]  # noqa: E731
+
+    def hessian(v):
+        return jax.jvp(lambda x: excess(x, *primals), (zeros,), (v,))[1]
+
     total = sum(len(scale) for scale in scales.values())
     options = dict(tol=4 * float(jnp.finfo(dtype).eps), maxiter=4 * total + 20)
     # `cg` alone would make its first guess depend on `change`: not in reverse mode.
-    solve = lambda matvec, b: cg(matvec, b, **options)[0]  # noqa: E731
-    steps = jax.lax.custom_linear_solve(hessian, change, solve, symmetric=True)
+    steps = jax.lax.custom_linear_solve(
+        hessian,
+        change,
+        lambda matvec, b: cg(matvec, b, **options)[0],
+        symmetric=True,
+    )
     return scales, {name: -scale * steps[name] for name, scale in scales.items()}
 
 
 def fold_phases(params: Params, spec: _spec.SymmetrySpec) -> Params:
-    """Fold the phase `w0 * bias` of every sine neuron into [-pi/2, pi/2].
+    """Return the same function (to rounding) with every sine's phase in [-pi/2, pi/2].
 
     `sin(w0 (W x + b))` is unchanged by `b -> b + 2 pi k / w0` and by the half-period
     flip `(W, b) -> (-W, pi / w0 - b)`; only spaces with a `frequency` are folded, never
@@ -204,9 +198,6 @@ def fold_phases(params: Params, spec: _spec.SymmetrySpec) -> Params:
     Args:
       params: parameters of one network.
       spec: symmetry of the architecture.
-
-    Returns:
-      Parameters of the same function (to rounding).
     """
     leaves = _tree.flatten(params)
     for space in spec.spaces:

@@ -1,7 +1,7 @@
 """The door of every verb: what must hold before networks are compared or moved.
 
 Networks come as any pytrees. Their parameters are compared by name; everything else
-(counters, random keys, functions) is carried along. What goes on to the solvers has
+(counters, random keys, functions) is carried along. What the solvers get has
 the containers of the first network and None in the place of what is no parameter.
 """
 
@@ -56,7 +56,7 @@ def spec_of(network: Any) -> _spec.SymmetrySpec:
 def open_networks(
     named_params: Mapping[str, Params], spec: _spec.SymmetrySpec
 ) -> Networks:
-    """Check networks and take them apart.
+    """Check networks as `check_networks` does, and take them apart for the solvers.
 
     Args:
       named_params: networks by the name that an error is to use for them.
@@ -64,9 +64,6 @@ def open_networks(
 
     Returns:
       What the solvers work on.
-
-    Raises:
-      TypeError, ValueError: as `check_networks`.
     """
     batch_shape = check_networks(named_params, spec)
     first, *others = named_params.values()
@@ -81,10 +78,8 @@ def with_carried(function: Callable[..., Any] | None, carried: Params) -> Any:
 
     Args:
       function: `function(params, ...)`, or None.
-      carried: what `split` has put aside.
-
-    Returns:
-      The same function where nothing was put aside.
+      carried: what `split` has put aside; if nothing, the function is returned as it
+        is.
     """
     if function is None or not jax.tree.leaves(carried):
         return function
@@ -138,19 +133,15 @@ def check_same_architecture(named_params: Mapping[str, Params]) -> None:
 def check_networks(
     named_params: Mapping[str, Params], spec: _spec.SymmetrySpec
 ) -> tuple[int, ...]:
-    """Refuse networks that a solver cannot work on, before any work starts.
+    """Return the leading axes of networks, or refuse what no solver can work on.
 
     Args:
       named_params: as for `check_same_architecture`.
       spec: the symmetry that all are to have.
 
-    Returns:
-      The batch axes that all share, `()` for one network each.
-
     Raises:
-      TypeError: as `check_same_architecture`.
-      ValueError: as `check_same_architecture`; parameters that do not fit the spec, an
-        empty batch or layer, and, where values are known, NaN or infinite entries.
+      TypeError, ValueError: as `check_same_architecture`; parameters that do not fit
+        the spec, an empty batch or layer, and, where values are known, NaN or infinity.
     """
     check_same_architecture(named_params)
     for name, params in named_params.items():
@@ -168,7 +159,7 @@ def check_networks(
         if any(axes) and 0 in leaves[path].shape:
             raise ValueError(
                 f"Parameter '{_tree.name(path)}' has shape {leaves[path].shape}: a"
-                " layer without neurons cannot be aligned; leave it out."
+                " layer without neurons cannot be aligned: omit it."
             )
     for name, params in named_params.items():
         if not _tree.is_traced(params):
@@ -235,10 +226,7 @@ def on_devices_of(first: Params, params: Params) -> Params:
 
     Args:
       first: parameters that stay where they are.
-      params: parameters of the same names.
-
-    Returns:
-      The tree of `params`; what is traced, or no array of JAX, is left as it is.
+      params: parameters of the same names; what is traced, or no array of JAX, stays.
     """
     homes = _tree.flatten(first)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Shaped
 
 from symmerge_jax.symmetry import _axes, _spec
 from symmerge_jax.typing import Array, Key
@@ -27,18 +28,15 @@ class Monomial(NamedTuple):
 
 
 GroupElement = dict[str, Monomial]
-"""One `Monomial` per space; spaces that are left out are not moved."""
+"""One `Monomial` per space; spaces that it omits are not moved."""
 
 
 def identity(sizes: Mapping[str, int], dtype=jnp.float32) -> GroupElement:
-    """Return the neutral element for spaces of these sizes.
+    """Return the element that moves nothing, on spaces of these sizes.
 
     Args:
       sizes: number of neurons per space that is to be part of the element.
       dtype: data type of the scales.
-
-    Returns:
-      The element that moves nothing.
     """
     return {
         name: Monomial(jnp.arange(size), jnp.ones(size, dtype))
@@ -53,10 +51,7 @@ def compose(second: GroupElement, first: GroupElement) -> GroupElement:
 
     Args:
       second: element applied last.
-      first: element applied first; both may leave out spaces.
-
-    Returns:
-      The product, on the union of the spaces.
+      first: element applied first; both may omit spaces.
 
     Raises:
       ValueError: if the elements disagree on the number of neurons of a space.
@@ -83,14 +78,11 @@ def inverse(element: GroupElement) -> GroupElement:
 
 
 def unit_scales(element: GroupElement, spec: _spec.SymmetrySpec) -> GroupElement:
-    """Return the element with all positive scales set to one; signs stay.
+    """Return the element with all positive scales set to one, permutations as int32.
 
     Args:
-      element: any element; a scale that is not finite means nothing, and stays.
+      element: any element; signs stay, and so does a scale that is not finite.
       spec: gives the group of every space.
-
-    Returns:
-      The element, its permutations as int32.
     """
     return {
         name: Monomial(
@@ -103,7 +95,7 @@ def unit_scales(element: GroupElement, spec: _spec.SymmetrySpec) -> GroupElement
     }
 
 
-def as_matrix(monomial: Monomial) -> Array:
+def as_matrix(monomial: Monomial) -> Shaped[Array, "n n"]:
     """Return the matrix `[n, n]` of a monomial, `diag(scale) @ eye[perm]`."""
     return (
         monomial.scale[:, None]
@@ -120,20 +112,17 @@ def sample(
     rescale: bool = True,
     scale_std: float = 1.0,
 ) -> GroupElement:
-    """Draw a random element: uniform permutations and signs, log-normal scales.
+    """Return a random element: uniform permutations and signs, log-normal scales.
 
     The published orbits are `permute` only (P), `rescale` only (D) and both (PD).
 
     Args:
       key: random key.
-      spec: gives the group of every space.
+      spec: gives the group of every space; trivial ones are not moved.
       sizes: number of neurons per space, as `spec.sizes(params)` returns.
-      permute: permute the neurons of every space whose group is not trivial.
+      permute: permute the neurons.
       rescale: draw the signs of `Group.SIGN` and the scales of `Group.SCALE` spaces.
       scale_std: standard deviation of the logarithm of positive scales.
-
-    Returns:
-      An element with one monomial per space that the group moves.
     """
     element = {}
     for index, space in enumerate(spec.spaces):

@@ -23,13 +23,10 @@ def sample_orbit(
       key: random key.
       params: parameters of one network.
       spec: symmetry of the architecture.
-      num_twins: number of twins.
+      num_twins: length of the new leading axis of every array.
       permute: see `sample`.
       rescale: see `sample`.
       scale_std: see `sample`.
-
-    Returns:
-      The tree of `params` with a leading axis `[num_twins]` on every array.
     """
     sizes = spec.sizes(params)
     leaves = _tree.flatten(params)
@@ -47,14 +44,11 @@ def sample_orbit(
 
 
 def distance(params_a: Params, params_b: Params) -> Array:
-    """Return the Euclidean distance between two networks, weight by weight.
+    """Return the Euclidean distance `[]` between two networks, in units of the weights.
 
     Args:
       params_a: parameters of one network.
       params_b: parameters of another network of the same architecture.
-
-    Returns:
-      A scalar, in units of the weights.
     """
     leaves_b = _tree.flatten(params_b)
     squares = [
@@ -68,21 +62,17 @@ def distance(params_a: Params, params_b: Params) -> Array:
 def canonical_distance(
     params_a: Params, params_b: Params, spec: _spec.SymmetrySpec
 ) -> Array:
-    """Return the distance between the canonical forms of two networks.
+    """Return the distance `[]` between the canonical forms of two networks.
 
     Invariant: moving either network along its orbit does not change it. Zero on orbits
-    (to rounding, where scales or phases had to be moved) and only there. It is the
-    distance between two points of the orbits, hence an upper bound on the distance
-    between the orbits of the two networks *in canonical scale and phase*; the true
+    (to rounding, where scales or phases had to be moved) and only there. It bounds the
+    distance between the orbits *in canonical scale and phase* from above; the true
     minimum over pairs needs an alignment.
 
     Args:
       params_a: parameters of one network.
       params_b: parameters of another network of the same architecture.
       spec: their symmetry.
-
-    Returns:
-      A scalar, in units of the weights.
     """
     return distance(
         _canonical.canonical_form(params_a, spec),

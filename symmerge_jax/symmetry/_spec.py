@@ -38,15 +38,12 @@ class SymmetrySpec:
         and variances. They move with their neurons, but say little about which neurons
         do the same.
       statistics_weight: how much squared differences of statistics count where networks
-        are matched by their weights; 0 leaves them out, 1 makes them weights.
+        are matched by their weights; 0 ignores them, 1 makes them weights.
 
     Raises:
-      TypeError: a leaf that is no tuple of `Axis` and None, or a space that is no
-        `Space`.
-      ValueError: a duplicate path, a duplicate or unknown space, a space without
-        parameters, one space twice on one array, a space written from later ones only,
-        a periodic space with no bias or with two, an unknown statistic, or a weight
-        below zero.
+      TypeError, ValueError: names what is wrong: duplicate or unknown names, one space
+        twice on one array, a space without parameters or written from later ones only,
+        a periodic space with no bias or with two.
     """
 
     axes: tuple[tuple[Path, LeafAxes], ...]
@@ -63,24 +60,18 @@ class SymmetrySpec:
         statistics: Sequence[str] | None = None,
         statistics_weight: float | int = 0.0,
     ) -> "SymmetrySpec":
-        """Build a spec from a tree with the structure of the parameters.
+        """Return the spec of a tree with the structure of the parameters.
 
         Args:
           axes: a tree like the parameters, or nested dicts with the same names, whose
             leaves are tuples with one `Axis` or None per array axis, for example
             `{"kernel": (Axis("in", -1), Axis("out")), "bias": ...}`. What is no
-            parameter (integers, random keys, None) may be left out.
+            parameter (integers, random keys, None) may be omitted.
           spaces: all spaces, inputs first, outputs last.
           statistics: names of the parameters that are statistics, or of the trees that
             hold them, "batch_stats" or "norm/mean"; None for what goes by the names of
             Flax and PyTorch: "batch_stats", "running_mean" and "running_var".
           statistics_weight: see the class.
-
-        Returns:
-          The validated spec.
-
-        Raises:
-          TypeError, ValueError: as listed in the class.
 
         Example:
           >>> spec = SymmetrySpec.create(
@@ -94,7 +85,7 @@ class SymmetrySpec:
         for path, leaf in leaves:
             if not is_axes(leaf):
                 hint = f": write ({leaf!r},)" if isinstance(leaf, Axis) else ""
-                hint = ": leave out what is no parameter" if leaf is None else hint
+                hint = ": omit what is no parameter" if leaf is None else hint
                 raise TypeError(
                     f"SymmetrySpec: '{_tree.name(path)}' must be a tuple with one Axis"
                     f" or None per array axis, got {leaf!r}{hint}."
@@ -266,9 +257,6 @@ class SymmetrySpec:
         Args:
           params: parameters of one network, or anything with the same tree and shapes.
 
-        Returns:
-          Mapping from space name to its number of neurons.
-
         Raises:
           ValueError: missing or unknown parameter, wrong number of axes, or sizes that
             disagree; the message names the parameter.
@@ -292,7 +280,7 @@ class SymmetrySpec:
 
     def _sizes(self, params: Params, num_batch_axes: int) -> dict[str, int]:
         leaves = _tree.flatten(params)
-        # What is no parameter may be left out of the spec: it is carried along.
+        # What is no parameter may be missing in the spec: it is carried along.
         missing = [path for path, axes in self.axes if axes and path not in leaves]
         unknown = leaves.keys() - set(self.paths)
         if missing or any(_tree.is_parameter(leaves[path]) for path in unknown):

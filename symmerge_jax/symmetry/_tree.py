@@ -18,14 +18,11 @@ from symmerge_jax.typing import Params, Path
 def flatten(
     params: Params, is_leaf: Callable[[Any], bool] | None = None
 ) -> dict[Path, Any]:
-    """Return the leaves of a tree by path.
+    """Return the leaves of a tree by the names that lead to each, in its order.
 
     Args:
       params: any pytree; None and empty sub-trees have no leaves.
       is_leaf: nodes that are to be taken as leaves; None for what JAX calls so.
-
-    Returns:
-      The leaves, by the tuple of names that leads to each, in the order of the tree.
 
     Raises:
       ValueError: two leaves of one name, such as under the keys `1` and `"1"`.
@@ -42,14 +39,7 @@ def flatten(
 
 
 def unflatten(leaves: Mapping[Path, Any]) -> dict[str, Any]:
-    """Return the nested dict with these leaves: `flatten` undone, for nested dicts.
-
-    Args:
-      leaves: leaves by path.
-
-    Returns:
-      Nested dict.
-    """
+    """Return the nested dict with these leaves: `flatten` undone, for nested dicts."""
     tree: dict[str, Any] = {}
     for path, leaf in leaves.items():
         node = tree
@@ -64,10 +54,7 @@ def rebuild(params: Params, leaves: Mapping[Path, Any]) -> Params:
 
     Args:
       params: any pytree.
-      leaves: new leaves by path; one that is left out stays as it is.
-
-    Returns:
-      The tree.
+      leaves: new leaves by path; one that is omitted stays as it is.
     """
     return _rebuild(params, leaves, ())
 
@@ -97,14 +84,11 @@ def is_traced(*trees: Any) -> bool:
 
 
 def rows(params_batch: Params, index: Any) -> Params:
-    """Return one network of a batch, or some of them.
+    """Return one network of a batch, or some of them: `leaf[index]` for every leaf.
 
     Args:
       params_batch: any tree of arrays that share a leading axis `[N]`.
       index: number of the network; a slice or an array of numbers gives a batch.
-
-    Returns:
-      The tree with `leaf[index]` for every leaf.
     """
     return jax.tree.map(lambda leaf: leaf[index], params_batch)
 
@@ -117,9 +101,7 @@ def num_rows(params_batch: Params) -> int:
 def computing_dtype(tree: Any) -> np.dtype:
     """Return the type that parameters are computed with: float32, or float64.
 
-    Args:
-      tree: parameters, or one of them. Types below float32 are widened; float64 counts
-        only where JAX has it switched on.
+    Types below float32 are widened; float64 counts only where JAX has it switched on.
     """
     double = any(
         leaf.dtype == np.float64 for leaf in jax.tree.leaves(tree) if is_parameter(leaf)
@@ -130,11 +112,7 @@ def computing_dtype(tree: Any) -> np.dtype:
 def split(params: Params) -> tuple[Params, Params]:
     """Return the parameters of a tree, and what is carried along.
 
-    Args:
-      params: any pytree.
-
-    Returns:
-      Two trees of the same containers, in which what belongs to the other is None.
+    Both have the containers of the tree, and None for what belongs to the other.
     """
     leaves = flatten(params)
     kept, carried = (
@@ -150,9 +128,6 @@ def join(params: Params, carried: Params) -> Params:
     Args:
       params: the parameters, changed or not.
       carried: what was put aside.
-
-    Returns:
-      One tree of the same containers.
     """
     return jax.tree.map(
         lambda x, y: y if x is None else x,
@@ -163,14 +138,7 @@ def join(params: Params, carried: Params) -> Params:
 
 
 def tensor_shapes(params: Params) -> tuple[tuple[Path, tuple[int, ...]], ...]:
-    """Return path and shape of every tensor of one network, sorted by path.
-
-    Args:
-      params: parameters of one network, or their shapes (`jax.eval_shape`).
-
-    Returns:
-      Pairs of path and shape, hashable.
-    """
+    """Return path and shape of every tensor of one network, sorted and hashable."""
     leaves = flatten(params)
     return tuple((path, tuple(np.shape(leaves[path]))) for path in sorted(leaves))
 

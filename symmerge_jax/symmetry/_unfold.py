@@ -7,7 +7,7 @@ from symmerge_jax.typing import Array, Params
 
 
 def unfold(params: Params, spec: _spec.SymmetrySpec, space: str, *powers: int) -> Array:
-    """Return the weights of a space as a matrix with one row per neuron.
+    """Return the weights of a space as a matrix `[n, m]` with one row per neuron.
 
     Row `i` holds, side by side, everything that the network writes to neuron `i`
     (power `+1`: kernels in front of it, bias), reads from it (power `-1`) or keeps
@@ -18,13 +18,7 @@ def unfold(params: Params, spec: _spec.SymmetrySpec, space: str, *powers: int) -
       params: parameters of one network.
       spec: names the axes.
       space: name of the space, with `n` neurons.
-      *powers: the uses to include, of `+1`, `0` and `-1`.
-
-    Returns:
-      `[n, m]` array; `[n, 0]` if the space has no such uses.
-
-    Raises:
-      ValueError: if `params` does not fit `spec`.
+      *powers: the uses to include, of `+1`, `0` and `-1`; `m` is 0 if there are none.
     """
     matrices = unfold_uses(params, spec, space, *powers)
     if not matrices:

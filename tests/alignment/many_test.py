@@ -1,5 +1,6 @@
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,7 +137,7 @@ def test_cycles_close_bit_for_bit(solver, key):
         )
 
     for cycle in [(0, 1, 2), (3, 1, 0), (2, 3, 2)]:
-        jax.tree.map(np.testing.assert_array_equal, *both_ways(*cycle))
+        chex.assert_trees_all_equal(*both_ways(*cycle))
 
 
 @pytest.mark.slow
@@ -231,7 +232,7 @@ def test_the_best_start_wins_and_the_key_decides(solver, key):
     assert result.start_objectives[0] != result.start_objectives[1]
     assert result.objective[-1] == result.start_objectives.min()
     again = solve(key, params, jnp.full(4, 0.25))
-    jax.tree.map(np.testing.assert_array_equal, again, result)
+    chex.assert_trees_all_equal(again, result)
 
 
 @pytest.mark.parametrize("solver", EACH)

@@ -1,5 +1,6 @@
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,7 +105,7 @@ def test_published_start_misses_some_twins_that_restarts_find(key):
     best, element = solve_many(WeightMatching(), network, keys)
     assert np.mean(alone.objective[:, -1] < 1e-6) < 0.5
     assert np.all(best.objective[:, -1] < 1e-6)
-    jax.tree.map(np.testing.assert_array_equal, best.element, element)
+    chex.assert_trees_all_equal(best.element, element)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -148,7 +149,7 @@ def test_hidden_widths_may_be_others(saved):
     twin = symmetry.act(element, one, spec)
     aligner = trained.aligner(architecture=wide, num_sweeps=0)
     found = symmerge_jax.align(one, twin, spec, aligner=aligner)
-    jax.tree.map(np.testing.assert_array_equal, found.params, one)
+    chex.assert_trees_all_equal(found.params, one)
 
 
 @pytest.mark.parametrize(
@@ -253,4 +254,4 @@ def test_every_pair_of_a_batch_gets_its_own_element():
     inverse = jax.vmap(symmetry.inverse)(element)
     for name, (perm, _) in found.result.element.items():
         np.testing.assert_array_equal(perm, inverse[name].perm)
-    jax.tree.map(np.testing.assert_array_equal, found.params, params)
+    chex.assert_trees_all_equal(found.params, params)

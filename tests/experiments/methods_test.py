@@ -6,7 +6,7 @@ import pytest
 
 import symmerge_jax
 from experiments.compare import _bring, _methods
-from symmerge_jax import alignment, networks, symmetry, testing
+from symmerge_jax import certificates, networks, symmetry, testing
 from tests.experiments import cnns
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (6, 8, 8, 1)).astype(np.float32)
@@ -113,10 +113,12 @@ def test_the_mean_of_twins_is_each_of_them(name):
 def test_a_method_that_changes_a_function_is_refused(monkeypatch):
     context = context_of("relu")
 
-    def broken(context, params):
-        moved, elements = _bring.balanced(context, params)
-        scale = {k: e._replace(scale=-e.scale) for k, e in elements.items()}
-        return moved, scale
+    def broken(context):
+        def form(params):
+            moved, elements = _bring.balanced(context)(params)
+            return moved, {k: e._replace(scale=-e.scale) for k, e in elements.items()}
+
+        return form
 
     method = _methods.METHODS["balanced"]
     wrong = method.__class__(
@@ -180,13 +182,13 @@ def test_labels_tell_the_group(activation, group):
 
 def test_certificates_can_be_of_some(monkeypatch):
     seen = []
-    certify = alignment.certify
+    certify = certificates.certify
 
-    def counted(apply, params, *args, **options):
-        seen.append(len(jax.tree.leaves(params)[0]))
-        return certify(apply, params, *args, **options)
+    def counted(params, *args, **options):
+        seen.append(symmetry.num_rows(params))
+        return certify(params, *args, **options)
 
-    monkeypatch.setattr(alignment, "certify", counted)
+    monkeypatch.setattr(certificates, "certify", counted)
     context = context_of("relu", num_certified=1)
     found = _methods.prepare("balanced", context)(crowds_of(context, 3, 2, twins=False))
     assert seen == [2] and found.function_error.shape == (1,)
@@ -211,8 +213,8 @@ def test_the_frame_of_a_mean_does_not_matter():
     aligned = symmerge_jax.align(a, b, network.spec).params
     in_frame_of_a = jax.tree.map(lambda x, y: (x + y) / 2, a, aligned)
     balanced = symmerge_jax.merge([a, b], network.spec).params
-    proof = alignment.compare(
-        network.apply, in_frame_of_a, balanced, network.spec, inputs=IMAGES
+    proof = certificates.compare_functions(
+        in_frame_of_a, balanced, network, inputs=IMAGES
     )
     assert proof.max_difference < 1e-5 * proof.output_scale
     apart = jax.tree.map(lambda x, y: np.abs(x - y).max(), in_frame_of_a, balanced)

@@ -178,9 +178,8 @@ def test_a_run_with_a_damaged_model_goes_on(stub, tmp_path, capfd, monkeypatch):
 
     stub.work = work
     experiment = dataclasses.replace(
-        harness.legacy(stub), check_output=autoencode.check_output
+        stub.EXPERIMENT, check_output=autoencode.EXPERIMENT.check_output
     )
-    experiment.__dict__["module"] = stub
     monkeypatch.setitem(registry.EXPERIMENTS, "stub", experiment)
     run(tmp_path)
     weights = tmp_path / "w/runs/first/canonicalizer/weights.safetensors"

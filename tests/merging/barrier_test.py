@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,16 +76,12 @@ def test_data_trees_of_losses_and_the_spherical_path():
 
 
 def test_the_program_is_compiled_once_and_works_inside_jit():
-    traces = []
-
-    def counted(params):
-        traces.append(1)
-        return hill(params)
-
+    # Each call traces it to see what it computes, and the first one to compile it.
+    counted = chex.assert_max_traces(hill, n=3)
     first = merging.loss_barrier(A, B, counted, num_points=5)
-    count = len(traces)
     merging.loss_barrier(B, A, counted, num_points=5)
-    assert len(traces) == count + 1, "traced once to see what it computes"
+    with pytest.raises(AssertionError, match="traced > 3 times"):
+        merging.loss_barrier(B, A, counted, num_points=5)
 
     @jax.jit
     def outer(a, b):

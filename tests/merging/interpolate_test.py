@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,8 +27,8 @@ def vector(tree):
 def test_ends_are_the_networks_bit_for_bit(method):
     a, b = single(draw(0)), single(draw(1))
     path = merging.interpolate(a, b, jnp.array([0.0, 1.0]), method=method)
-    jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda x: x[0], path), a)
-    jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda x: x[1], path), b)
+    chex.assert_trees_all_equal(jax.tree.map(lambda x: x[0], path), a)
+    chex.assert_trees_all_equal(jax.tree.map(lambda x: x[1], path), b)
 
 
 def test_linear_path():

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,9 +134,7 @@ def test_dense_matrices_of_an_element_act_like_it(case, key):
     matrices = {name: symmetry.as_matrix(m) for name, m in element.items()}
     expected = symmetry.act(element, case.params, case.spec)
     dense = symmetry.act_dense(matrices, case.params, case.spec)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), expected, dense
-    )
+    chex.assert_trees_all_close(expected, dense, rtol=1e-6, atol=1e-6)
 
 
 def test_dense_matrices_permute_repeated_and_unscaled_axes(get_case, key):
@@ -144,9 +143,7 @@ def test_dense_matrices_permute_repeated_and_unscaled_axes(get_case, key):
     matrices = {name: symmetry.as_matrix(m) for name, m in element.items()}
     expected = symmetry.act(element, case.params, case.spec)
     dense = symmetry.act_dense(matrices, case.params, case.spec)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), expected, dense
-    )
+    chex.assert_trees_all_close(expected, dense, rtol=1e-6, atol=1e-6)
 
 
 def test_dense_matrices_have_the_size_of_their_space(get_case):

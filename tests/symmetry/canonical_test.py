@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -196,7 +197,7 @@ def test_balance_stops_early_for_a_loose_tolerance_or_few_sweeps(get_case):
         symmetry.balance_scales(case.params, case.spec, **options)
         for options in ({"tolerance": 1e3}, {"max_sweeps": 1})
     )
-    jax.tree.map(np.testing.assert_array_equal, loose, short)
+    chex.assert_trees_all_equal(loose, short)
     incoming, outgoing = norms(symmetry.act(short, case.params, case.spec))
     assert np.abs(incoming / outgoing - 1).max() > 1e-2
 
@@ -259,7 +260,7 @@ def test_fold_is_idempotent_and_ignores_networks_without_frequency(get_case):
     fold = jax.jit(lambda params: symmetry.fold_phases(params, case.spec))
     params = jax.tree.map(lambda leaf: 30 * leaf, case.params)
     once = fold(params)
-    jax.tree.map(np.testing.assert_array_equal, fold(once), once)
+    chex.assert_trees_all_equal(fold(once), once)
     tanh = get_case("mlp_tanh")
     jax.tree.map(
         np.testing.assert_array_equal, symmetry.fold_phases(params, tanh.spec), params

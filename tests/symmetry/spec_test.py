@@ -1,5 +1,8 @@
 """Refusals: every message names the path, what came and what was expected."""
 
+import functools
+
+import chex
 import jax
 import jaxtyping
 import numpy as np
@@ -31,15 +34,13 @@ def replaced(tree, layer, **leaves):
 def test_spec_is_hashable_equal_and_static_under_jit():
     again = SymmetrySpec.create(AXES, [IN, HIDDEN, OUT])
     assert again == SPEC and hash(again) == hash(SPEC)
-    traces = []
 
+    @functools.partial(jax.jit, static_argnames="spec")
+    @chex.assert_max_traces(n=1)
     def function(x, spec):
-        traces.append(spec)
         return x
 
-    compiled = jax.jit(function, static_argnames="spec")
-    compiled(1.0, spec=SPEC), compiled(1.0, spec=again)
-    assert len(traces) == 1
+    function(1.0, spec=SPEC), function(1.0, spec=again)
 
 
 def test_spec_does_not_depend_on_the_order_of_the_tree():

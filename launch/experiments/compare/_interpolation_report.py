@@ -94,7 +94,7 @@ def tables(results: harness.Results) -> list[harness.Table]:
                     *_inr_paths.cells_of(cell),
                     Number(cell.get("image", cell["own"])["auc"]),
                     Number(cell["own"]["largest"], ".2g"),
-                    Number(cell["seconds"], ".1f"),
+                    harness.seconds(cell["seconds"]),
                 )
                 for cell in cells
             ],

@@ -102,7 +102,7 @@ def plan(config: harness.Config) -> Plan:
         )
     harness.at_least(config, num_networks=1)
     options = _inr_paths.options_of(config)
-    compared = _trained.open_encoders(config.canonicalizers.to_dict())
+    compared = _trained.open_runs(config.canonicalizers.to_dict())
     if compared.experiment != "autoencode":
         raise ValueError(
             "config.canonicalizers are autoencoders of classifiers, but the paths are"

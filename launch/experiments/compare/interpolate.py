@@ -216,7 +216,7 @@ def _open_others(config: harness.Config) -> dict[str, autoencoders.Canonicalizer
             " config.canonicalizer holds out: give it too."
         )
     named = {"canonicalizer": config.canonicalizer, **config.canonicalizers.to_dict()}
-    opened = _trained.open_encoders(named).encoders
+    opened = _trained.open_runs(named).encoders
     found = {encoder.name: encoder.canonicalizer for encoder in opened}
     return {name: found[name] for name in config.canonicalizers}
 

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from experiments.harness import _config, _files, _tables, _workdir
 from symmerge_jax import files, plots
@@ -27,6 +27,8 @@ class Experiment:
     Attributes:
       name: `config.experiment`.
       defaults: returns every config key that exists, with a value of its type.
+      complete: returns a config with all its keys, or raises what is wrong with one;
+        None to add those of `defaults`, where keys do not depend on values.
       plan: takes a checked config apart, and raises what is wrong with it: unused keys,
         values that do not fit, missing files. It computes and writes nothing.
       run: does the work of a plan in a folder, resumes what an earlier start left
@@ -45,6 +47,7 @@ class Experiment:
 
     name: str
     defaults: Callable[[], _config.Config]
+    complete: Callable[[_config.Config], _config.Config] | None = None
     plan: Callable[[_config.Config], Any]
     run: Callable[[Any, pathlib.Path], Results]
     tables: Callable[[Results], Sequence[_tables.Table]]
@@ -52,6 +55,12 @@ class Experiment:
     may_change: tuple[str, ...] = ()
     check_output: Callable[[pathlib.Path], Any] | None = None
     draw: Callable[[Results, _files.Arrays], Mapping[str, "Figure"]] | None = None
+
+    def completed(self, config: _config.Config) -> _config.Config:
+        """Return a config with all its keys, as `complete` does."""
+        if self.complete is not None:
+            return self.complete(config)
+        return _config.check_config(config, self.defaults())
 
 
 def run(
@@ -74,10 +83,8 @@ def run(
       FileNotFoundError: missing data.
       FloatingPointError: a loss that is not finite; names the step.
     """
-    config = _config.check_config(config, experiment.defaults())
+    config = experiment.completed(config)
     plan = experiment.plan(config)
-    if isinstance(plan, Legacy):
-        return plan.module.run(plan.config, workdir)
     may_change = {*_workdir.MAY_CHANGE, *experiment.may_change}
     with _workdir.locked(workdir):
         folder = _workdir.open_workdir(workdir, config, may_change=may_change)
@@ -111,12 +118,10 @@ def evaluate(
             f"'{folder}' is a run of {experiment.name!r}, which leaves no model to"
             f" measure again: see '{folder / 'results.json'}'."
         )
-    if "module" in experiment.__dict__:
-        return _evaluate_legacy(experiment, folder, config)
     with _workdir.locked(folder):
         new = old if config is None else config
         new = _workdir.merge_config(folder, new, may_change=experiment.may_change)
-        new = _config.check_config(new, experiment.defaults())
+        new = experiment.completed(new)
         plan = experiment.plan(new)
         _config.save_config(folder / "config.json", new)
         return _write(experiment, folder, experiment.evaluate(plan, folder))
@@ -151,41 +156,6 @@ def draw(
         plots.save_figure(figure, pathlib.Path(out, name))
         for name, figure in figures.items()
     ]
-
-
-class Legacy(NamedTuple):
-    """A module that has not become an `Experiment` yet."""
-
-    module: Any
-    config: _config.Config
-
-
-def legacy(module: Any) -> Experiment:
-    """Return a module with `default_config`, `run`, `table` as an experiment."""
-    found = Experiment(
-        name=module.__name__.rpartition(".")[2],
-        defaults=module.default_config,
-        plan=lambda config: Legacy(module, config),
-        run=lambda plan, folder: plan.module.run(plan.config, folder),
-        tables=lambda results: [_tables.Table(module.table(results), (), ())],
-        evaluate=getattr(module, "evaluate", None),
-        may_change=module.MAY_CHANGE,
-        check_output=getattr(module, "check_output", None),
-    )
-    found.__dict__["module"] = module
-    return found
-
-
-def _evaluate_legacy(experiment, folder, config):
-    module = experiment.__dict__["module"]
-    old = _config.load_config(folder / "config.json")
-    _workdir.update_workdir(
-        folder,
-        old if config is None else config,
-        may_change=module.MAY_CHANGE,
-        check=getattr(module, "check_config", None),
-    )
-    return module.evaluate(folder)
 
 
 def _write(experiment: Experiment, folder: pathlib.Path, results: Results) -> Results:

@@ -104,9 +104,7 @@ def plan(config: harness.Config) -> Plan:
         raise ValueError(
             f"config.num_twins must lie in 3..4096, got {config.num_twins}."
         )
-    compared = _trained.open_encoders(
-        config.canonicalizers.to_dict(), reserved=BASELINES
-    )
+    compared = _trained.open_runs(config.canonicalizers.to_dict(), reserved=BASELINES)
     held_out = compared.parts["test"]
     least, most = max(4, config.num_orbits), len(held_out)
     count = most if config.num_networks is None else config.num_networks

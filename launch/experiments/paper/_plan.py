@@ -225,7 +225,7 @@ def _read_stage(config, name: str, plan: dict[str, Stage], workdir) -> Stage:
         full = harness.check_config(given, make_zoo.default_config())
     else:
         experiment = registry.find_experiment(name_of)
-        full = harness.check_config(given, experiment.defaults())
+        full = experiment.completed(given)
     return Stage(
         name=name,
         label=values.label,

@@ -7,6 +7,7 @@ versions and hardware.
 """
 
 import datetime
+import functools
 import os
 import pathlib
 import shutil
@@ -29,8 +30,8 @@ class Status(NamedTuple):
     Attributes:
       state: one of `STATES`.
       reason: why it is not "done", in a few words.
-      continues: whether a stale stage keeps what it has: only keys changed that add
-        something.
+      continues: whether what is there of a stale or corrupt stage is of use: only keys
+        changed that add something, or only results are damaged.
     """
 
     state: str
@@ -94,6 +95,7 @@ def status(
 
 def _complete(stage: Stage) -> Status:
     """Return whether the output of a stage is all there."""
+    corrupt = functools.partial(Status, "corrupt", continues=not stage.is_zoo)
     try:
         if stage.is_zoo:
             zoo.load(stage.output)
@@ -101,12 +103,12 @@ def _complete(stage: Stage) -> Status:
         if not stage.results.exists():
             return Status("unfinished", "has no results.json")
         if not isinstance(harness.read_json(stage.results), dict):
-            return Status("corrupt", f"{stage.results} is not a JSON object")
+            return corrupt(f"{stage.results} is not a JSON object")
         if stage.experiment is not None and stage.experiment.check_output is not None:
             stage.experiment.check_output(stage.output)
         return Status("done")
     except (ValueError, TypeError, OSError) as error:
-        return Status("corrupt", str(error))
+        return corrupt(str(error))
 
 
 def _changes(made: Mapping[str, Any], stage: Stage) -> Iterator[tuple[str, str]]:
@@ -138,7 +140,7 @@ def _made_with(stage: Stage) -> dict[str, Any]:
     """Return the config of a run, with defaults for keys that did not exist then."""
     assert stage.experiment is not None
     saved = harness.load_config(stage.output / "config.json")
-    full = harness.check_config(saved, stage.experiment.defaults())
+    full = stage.experiment.completed(saved)
     return harness.plain_config(full)
 
 

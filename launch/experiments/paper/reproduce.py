@@ -55,7 +55,6 @@ class Outcome(NamedTuple):
     report: pathlib.Path
 
 
-@harness.locking
 def run(
     config: harness.Config,
     workdir: str | os.PathLike,
@@ -89,6 +88,18 @@ def run(
       StageError: a stage failed.
     """
     folder = pathlib.Path(workdir).expanduser().absolute()
+    with harness.locked(folder):
+        return _run(config, folder, tuple(only), tuple(redo), time_limit, command)
+
+
+def _run(
+    config: harness.Config,
+    folder: pathlib.Path,
+    only: tuple[str, ...],
+    redo: tuple[str, ...],
+    time_limit: str | None,
+    command: str,
+) -> Outcome:
     plan = _plan.read(config, folder)
     _check_names(plan, {"only": only, "redo": redo})
     seconds = None if time_limit is None else _time_limit.parse(time_limit)
@@ -96,7 +107,7 @@ def run(
     wanted = [name for name in plan if not only or name in only]
     for one in plan.values():
         _state.relocate(one)
-    found = _state.statuses(plan, folder, redo=tuple(redo))
+    found = _state.statuses(plan, folder, redo=redo)
     if only:
         _check_needs(plan, found, wanted)
     folder.mkdir(parents=True, exist_ok=True)
@@ -180,7 +191,7 @@ def _finish(
         _adopt(stage, folder)
         _say(f"{title}: done")
         return
-    if not _keeps(stage, found):
+    if found.state in ("stale", "corrupt") and not found.continues:
         _say(f"{title}: {found.reason}; it is made again")
         _state.remove(stage, folder)
     elif found.state == "missing":
@@ -201,22 +212,6 @@ def _finish(
         seconds = time.monotonic() - start
         _state.add_session(stage, folder, seconds=seconds, ended=ended, error=message)
         jax.clear_caches()
-
-
-def _keeps(stage: _plan.Stage, found: _state.Status) -> bool:
-    """Whether what is there of a stage is of use for what is to be made."""
-    if found.state in ("missing", "unfinished") or found.continues:
-        return True
-    has_config = not stage.is_zoo and (stage.output / "config.json").exists()
-    return found.state == "corrupt" and has_config and _parses(stage)
-
-
-def _parses(stage: _plan.Stage) -> bool:
-    try:
-        harness.load_config(stage.output / "config.json")
-    except ValueError:
-        return False
-    return True
 
 
 def _adopt(stage: _plan.Stage, folder: pathlib.Path) -> None:

@@ -9,7 +9,7 @@ CNN is. Everything a run leaves is in its workdir:
     metrics.jsonl                losses and held-out measures by step
     checkpoints/{latest,best}    for resuming; best by accuracy or tau on validation
     predictor/                   the trained predictor, for `learning.load_predictor`
-    results.json                 measures on held-out networks
+    results.json, results.npz    measures on held-out networks, arrays of the figures
     confusion or accuracies, curves: figures as .png and .pdf
 """
 
@@ -21,11 +21,10 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
-import symmerge_jax
 from experiments import harness, populations
 from experiments.populations import make_zoo
 from experiments.train import _classifier_measures, _measures, _training
-from symmerge_jax import autoencoders, learning, plots, zoo
+from symmerge_jax import autoencoders, learning, plots
 
 _METRIC = "test_accuracy"
 """What the task "accuracy" predicts."""
@@ -183,13 +182,12 @@ def _save(folder: pathlib.Path, trained: learning.TrainedPredictor) -> None:
 def _measure(
     trained: learning.TrainedPredictor,
     population: populations.Population,
-    folder: pathlib.Path,
     *,
     make_goal: Any,
     task: str,
     num_probe_networks: int,
     seed: int,
-) -> harness.Results:
+) -> tuple[harness.Results, harness.Arrays]:
     """Measure held-out and training networks, and twins and baselines beside them."""
     targets, goal = make_goal(population)
     test, train = population.part("test"), population.part("train", num_probe_networks)
@@ -201,50 +199,43 @@ def _measure(
     of_twins = trained(twin(jax.random.key(seed), test.params))
     first, value = next(iter(goal.measures(of_twins, wanted).items()))
     change = np.abs(of_twins - outputs).max() / max(float(outputs.std()), 1e-12)
+    if task == "accuracy":
+        baselines = _classifier_measures.accuracy_baselines(train, test)
+    else:
+        baselines = _measures.probes(train, test, spec)
     results = {
         "task": task,
         **goal.measures(outputs, wanted),
         **{f"train_{name}": measure for name, measure in of_train.items()},
         f"{first}_of_twins": value,
         "twin_change": float(change),
-        **_baselines(task, train, test, spec),
+        **baselines,
         "num_train": len(population.parts["train"]),
         "num_test": len(test),
         "num_parameters": _training.num_parameters(trained.variables),
         **trained.metadata,
     }
     predicted = goal.predictions(outputs)
-    if task == "label":
-        counts = np.zeros((goal.num_outputs, goal.num_outputs), int)
-        np.add.at(counts, (wanted, predicted), 1)
-        results["confusion"] = counts.tolist()
-        plots.save_figure(plots.confusion_matrix(counts), folder / "confusion")
-    else:
-        pairs = {"held-out networks": (wanted, predicted)}
-        figure = plots.versus(pairs, "test accuracy", "predicted from the weights")
-        plots.save_figure(figure, folder / "accuracies")
-    label = {"label": "validation accuracy", "accuracy": "validation tau"}[task]
-    _training.draw_curves(folder, label=label, best=goal.best, log_scale=False)
-    return results
-
-
-def _baselines(task: str, train: zoo.Zoo, test: zoo.Zoo, spec) -> dict[str, float]:
-    """Predict without a network that reads weights."""
     if task == "accuracy":
-        return _classifier_measures.accuracy_baselines(train, test)
+        return results, {"accuracies": np.stack([wanted, predicted])}
+    counts = np.zeros((goal.num_outputs, goal.num_outputs), int)
+    np.add.at(counts, (wanted, predicted), 1)
+    return results | {"confusion": counts.tolist()}, {}
 
-    def closed_form(params):
-        return symmerge_jax.canonicalize(params, spec).params
 
-    found = {}
-    for name, form in (("canonical", closed_form), ("weights", lambda params: params)):
-        found[f"probe_{name}"] = _measures.linear_probe(
-            _measures.flat(form(train.params)),
-            np.asarray(train.labels),
-            _measures.flat(form(test.params)),
-            np.asarray(test.labels),
-        )
-    return found
+def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
+    """Draw what is predicted against what is true, and the training."""
+    if results["task"] == "label":
+        best, label = "val/accuracy", "validation accuracy"
+        counts = np.array(results["confusion"])
+        figures = {"confusion": plots.confusion_matrix(counts)}
+    else:
+        best, label, figures = "val/tau", "validation tau", {}
+        if "accuracies" in arrays:
+            pairs = {"held-out networks": (*arrays["accuracies"],)}
+            labels = ("test accuracy", "predicted from the weights")
+            figures["accuracies"] = plots.versus(pairs, *labels)
+    return figures | _training.curves(arrays, label=label, best=best, log_scale=False)
 
 
 def tables(results: harness.Results) -> list[harness.Table]:
@@ -260,5 +251,6 @@ EXPERIMENT = harness.Experiment(
     run=_training.run,
     evaluate=_training.evaluate,
     tables=tables,
+    draw=draw,
     check_output=learning.load_predictor,
 )

@@ -1,0 +1,267 @@
+"""What solvers refuse: options of another kind, data that do not fit, NaN.
+
+Called eagerly, every solver raises. A compiled program cannot: there an element that
+means nothing has the permutation -1 and NaN scales, and the result has not converged.
+`check_element` finds it when the program has ended. Shapes are checked before any work,
+also under `jax.jit`.
+"""
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symmerge_jax import symmetry
+from symmerge_jax.alignment import _base
+from symmerge_jax.typing import Array, Params
+
+SCALES = ("balanced", "matched")
+"""Where positive scales come from: from balance alone, or from the partner."""
+
+
+def check_integer(solver: str, name: str, value: Any, least: int) -> None:
+    """Refuse what is no integer of at least this size."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f"{solver}: {name} must be an integer, got {value!r}.")
+    if number < least:
+        raise ValueError(f"{solver}: {name} must be >= {least}, got {number}.")
+
+
+def check_number(solver: str, name: str, value: Any) -> None:
+    """Refuse what is no number."""
+    if isinstance(value, str | bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"{solver}: {name} must be a number, got {value!r}.")
+
+
+def check_name(solver: str, name: str, value: Any, known: Sequence[str]) -> None:
+    """Refuse what is no known name."""
+    if value not in known:
+        raise ValueError(
+            f"{solver}: {name} must be one of {tuple(known)}, got {value!r}."
+        )
+
+
+def check_names(
+    solver: str, name: str, value: Any, known: Sequence[str], *, hint: str = ""
+) -> None:
+    """Refuse what is no tuple of known names."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TypeError(
+            f"{solver}: {name} must be a tuple of names of {tuple(known)}, got"
+            f" {value!r}."
+        )
+    for item in value:
+        if item not in known:
+            raise ValueError(
+                f"{solver}: {name} has the unknown name {item!r}; known are"
+                f" {tuple(known)}{hint}."
+            )
+
+
+def check_aligner(solver: str, name: str, value: Any) -> None:
+    """Refuse what is no solver for two networks."""
+    if isinstance(value, type) or not callable(value):
+        hint = f": write {value.__name__}()" if isinstance(value, type) else ""
+        raise TypeError(
+            f"{solver}: {name} must be a solver for two networks, got {value!r}{hint}."
+        )
+    if hasattr(value, "aligner") and hasattr(value, "max_sweeps"):
+        raise TypeError(
+            f"{solver}: {name} must be a solver for two networks, but"
+            f" {type(value).__name__} brings many together."
+        )
+
+
+def count_samples(problem: _base.AlignmentProblem, solver: str) -> int:
+    """Return the number of samples `S` of the data, or refuse data without samples."""
+    data = problem.task.data
+    if data is None:
+        raise ValueError(f"{solver} needs data: give the task `data`.")
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(data)]
+    lengths = {shape[0] if shape else None for shape in shapes}
+    if len(lengths) != 1 or None in lengths or 0 in lengths:
+        raise ValueError(
+            f"{solver}: the arrays of `data` must share a leading axis of at least one"
+            f" sample, got the shapes {shapes}."
+        )
+    check_data(data, solver)
+    return shapes[0][0]
+
+
+def check_loss(
+    problem: _base.AlignmentProblem, solver: str, num_drawn: Mapping[str, int | None]
+) -> Callable[[Params, Any], Array]:
+    """Return the task loss of a problem, or refuse an invalid one.
+
+    `num_drawn` are samples to be drawn at once, by the name of the option that says so.
+    """
+    loss_fn = problem.task.loss_fn
+    if loss_fn is None:
+        raise ValueError(f"{solver} needs a loss: give the task `loss_fn`.")
+    num_samples = count_samples(problem, solver)
+    for option, size in num_drawn.items():
+        if size is not None and size > num_samples:
+            raise ValueError(
+                f"{solver}: {option}={size} is more than the {num_samples} samples of"
+                " `data`; lower it or give more data."
+            )
+    loss = jax.eval_shape(loss_fn, problem.params_a, problem.task.data)
+    if getattr(loss, "shape", None) != ():
+        raise ValueError(
+            f"{solver}: loss_fn must return one number, the mean loss, got {loss}."
+        )
+    return loss_fn
+
+
+def check_features(
+    problem: _base.AlignmentProblem, solver: str
+) -> Callable[[Params, Any], Mapping[str, Array]]:
+    """Return the features of a problem, or refuse ones that do not fit the spec."""
+    features_fn = problem.task.features_fn
+    if features_fn is None:
+        raise ValueError(
+            f"{solver} needs the values of the neurons: give the task `features_fn`,"
+            " for example the `features` of a `networks.Network`."
+        )
+    num_samples = count_samples(problem, solver)
+    features = jax.eval_shape(features_fn, problem.params_a, problem.task.data)
+    known = {space.name for space in problem.spec.spaces}
+    needed = {space.name for space in problem.spec.movable_spaces}
+    if not needed <= features.keys() <= known:
+        raise ValueError(
+            f"{solver}: features_fn returns the spaces {sorted(features)}, but the spec"
+            f" needs {sorted(needed)} and knows {sorted(known)}."
+        )
+    sizes = problem.spec.sizes(problem.params_a)
+    for name in sorted(needed):
+        shape = features[name].shape
+        if len(shape) < 2 or shape[0] != num_samples or shape[-1] != sizes[name]:
+            raise ValueError(
+                f"{solver}: features of space '{name}' have shape {shape}, expected"
+                f" ({num_samples}, ..., {sizes[name]}): samples first, neurons last."
+            )
+    return features_fn
+
+
+def check_data(data: Any, where: str = "data") -> None:
+    """Refuse data with NaN or infinite entries, by array and sample.
+
+    Args:
+      data: tree of arrays with a leading axis of samples; traced ones, integers and
+        what is no array pass.
+      where: who needs the data, for the message.
+    """
+    for path, leaf in symmetry.flatten(data).items():
+        if symmetry.is_traced(leaf) or not symmetry.is_parameter(leaf):
+            continue
+        finite = np.isfinite(np.asarray(jnp.asarray(leaf)))
+        if not finite.all():
+            array = f" '{symmetry.name(path)}'" if path else ""
+            index = tuple(int(i) for i in np.argwhere(~finite)[0])
+            raise ValueError(
+                f"{where}: array{array} of the data is not finite: {leaf[index]} at"
+                f" sample {index[0] if index else 0}"
+                f" ({int((~finite).sum())} such entries). Repair or drop these samples."
+            )
+
+
+def check_problem(problem: _base.AlignmentProblem, solver: str) -> None:
+    """Refuse many networks, and NaN or infinite weights where values are known."""
+    if not isinstance(problem, _base.AlignmentProblem):
+        raise TypeError(
+            f"{solver} aligns two networks: it takes an AlignmentProblem, got"
+            f" {type(problem).__name__}."
+        )
+    for name in ("params_a", "params_b"):
+        params = getattr(problem, name)
+        if not symmetry.is_traced(params):
+            symmetry.check_finite(params, f"{solver}: {name}: ")
+
+
+def finish(
+    result: _base.AlignmentResult,
+    valid: Array | Mapping[str, Array],
+    message: str,
+) -> _base.AlignmentResult:
+    """Refuse a result that means nothing, or mark it under `jax.jit`.
+
+    `valid` says whether it means something, `[]` for all spaces or for each.
+    """
+    by_space = isinstance(valid, Mapping)
+    every = jnp.asarray(list(valid.values()) if by_space else valid, bool).all()
+    if not symmetry.is_traced(every) and not every:
+        raise ValueError(message)
+    element = {}
+    for name, (perm, scale) in result.element.items():
+        keep = valid[name] if by_space else every
+        element[name] = symmetry.Monomial(
+            jnp.where(keep, perm, -1), jnp.where(keep, scale, jnp.nan)
+        )
+    return result._replace(element=element, converged=result.converged & every)
+
+
+def check_element(
+    element: symmetry.GroupElement,
+    spec: symmetry.SymmetrySpec,
+    sizes: Mapping[str, int],
+    solver: str = "The solver",
+    *,
+    factors: bool = True,
+) -> None:
+    """Refuse what a solver returned if it is no element of the symmetry group.
+
+    Args:
+      element: concrete arrays, with or without leading axes `*N`.
+      spec: the symmetry.
+      sizes: number of neurons per space, as `spec.sizes(params)` returns.
+      solver: name of the solver, for messages.
+      factors: False leaves it to a certificate whether the group has these factors.
+    """
+    groups = {space.name: space.group for space in spec.movable_spaces}
+    for name, (perm, scale) in element.items():
+        where = f"{solver} returned for space '{name}'"
+        if name not in groups:
+            raise ValueError(f"{where} an element, but only {list(groups)} can move.")
+        perm, scale = np.asarray(perm), np.asarray(scale)
+        if perm.shape != scale.shape or perm.shape[-1:] != (sizes[name],):
+            raise ValueError(
+                f"{where} a permutation of shape {perm.shape} and scales of shape"
+                f" {scale.shape}, expected {sizes[name]} neurons."
+            )
+        scale = scale.astype(np.float64)
+        right = (np.sort(perm, axis=-1) == np.arange(sizes[name])).all(axis=-1)
+        right &= np.isfinite(scale).all(axis=-1)
+        if not right.all():
+            raise ValueError(
+                f"{where} no permutation with finite scales{_which(right)}: something"
+                " that it compared was not finite. Look for NaN in the data, in the"
+                " features or in the loss of this network."
+            )
+        if not factors:
+            continue
+        group = groups[name]
+        if group is symmetry.Group.SCALE:
+            right, allowed = scale > 0, "positive scales"
+        elif group is symmetry.Group.SIGN:
+            right, allowed = np.abs(scale) == 1, "the signs +1 and -1"
+        else:
+            right, allowed = scale == 1, "the scale 1"
+        if not (right := right.all(axis=-1)).all():
+            raise ValueError(
+                f"{where} the factors {scale[~right][0].tolist()}{_which(right)}, but"
+                f" its group '{group.value}' has {allowed} only."
+            )
+
+
+def _which(right: np.ndarray | np.bool_) -> str:
+    """Return which problem of a batch is not right, in words."""
+    if not right.ndim:
+        return ""
+    return f" (problem {tuple(int(i) for i in np.argwhere(~right)[0])} of the batch)"
