@@ -2,8 +2,9 @@
 
 python launch/benchmark.py NAME [--out=launch/results/FILE.json]
 
-Each also measures the float32 products of the machine: `matmul_gflops` at the size of
-an encoder, `peak_gflops` at a large one. With `--out`, `encode` and `alignment` also
+Each record says when, from which commit, on what and by which command it was made. It
+also has the float32 products of the machine: `matmul_gflops` at the size of an encoder,
+`peak_gflops` at a large one. With `--out`, `encode` and `alignment` also
 draw time against size beside the file.
 
 zoo         fitting SIRENs to MNIST and digits, against one network at a time
@@ -22,6 +23,7 @@ import      what `import symmerge_jax` adds to importing JAX and Flax
 
 import json
 import pathlib
+import sys
 
 from absl import flags
 
@@ -68,12 +70,14 @@ def main(argv):
     result = BENCHMARKS[argv[1]]()
     after = machine.matmul_rates()
     rates = {name: max(before[name], now) for name, now in after.items()}
-    record = {"benchmark": argv[1], **result, **rates}
+    versions = harness.versions()
+    record = {"made": machine.made(sys.argv, versions), "benchmark": argv[1]}
+    record |= {**result, **rates}
     if reached := [name for name in result if name.endswith("gflops")]:
         record["share_of_peak"] = {
             name: result[name] / rates["peak_gflops"] for name in reached
         }
-    record["versions"] = harness.versions()
+    record["versions"] = versions
     text = json.dumps(record, indent=2)
     print(text)  # noqa: T201
     if "table" in result:
@@ -86,9 +90,7 @@ def main(argv):
         if "edges" in result:
             _draw(result["edges"], out.with_suffix(""))
         if "scaling" in result:
-            figure = plots.scaling_panels(
-                alignment.panels(result["scaling"]), "seconds"
-            )
+            figure = plots.scaling(alignment.panels(result["scaling"]), "seconds")
             plots.save_figure(figure, out.with_suffix(""))
 
 
@@ -105,7 +107,8 @@ def _draw(edges, path):
     sizes = [row["num_edges"] for row in edges]
     times = [row["ms_per_network"] for row in edges]
     line = {"encoder, D = 128": (sizes, times)}
-    plots.save_figure(plots.scaling(line, "edges", "ms per network"), path)
+    figure = plots.scaling({"edges": (line, 1.0)}, "ms per network")
+    plots.save_figure(figure, path)
 
 
 if __name__ == "__main__":

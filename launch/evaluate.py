@@ -16,7 +16,7 @@ from absl import flags
 
 from experiments import harness, registry
 
-CONFIG = harness.define_config_flag()
+CONFIG = harness.ConfigFlag()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of a finished run; by default that of the config."
 )

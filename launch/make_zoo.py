@@ -16,7 +16,7 @@ from absl import flags
 from experiments import harness, registry
 from experiments.populations import make_classifier_zoo, make_zoo
 
-CONFIG = harness.define_config_flag()
+CONFIG = harness.ConfigFlag()
 OUT = flags.DEFINE_string("out", None, "Zoo file to make.")
 INSPECT = flags.DEFINE_string("inspect", None, "Zoo file to describe.")
 IMPORT_DWS = flags.DEFINE_string("import_dws", None, "Folder of INRs to import.")

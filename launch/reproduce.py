@@ -18,7 +18,7 @@ from absl import flags
 from experiments import harness, registry
 from experiments.paper import reproduce
 
-CONFIG = harness.define_config_flag()
+CONFIG = harness.ConfigFlag()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the reproduction.")
 ONLY = flags.DEFINE_list("only", [], "Stages to run alone: a,b.")
 REDO = flags.DEFINE_list("redo", [], "Stages to make again.")

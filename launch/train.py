@@ -11,7 +11,7 @@ from absl import flags
 
 from experiments import harness, registry
 
-CONFIG = harness.define_config_flag("launch/configs/digits_inr.py")
+CONFIG = harness.ConfigFlag("launch/configs/digits_inr.py")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; by default runs/ and the config's name."
 )

@@ -4,7 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import alignment as benchmark, reference_matching as reference
+from benchmarks import (
+    alignment as benchmark,
+    alignment_cases,
+    reference_matching as reference,
+)
 from symmerge_jax import alignment, networks, plots, symmetry
 
 NETWORK = networks.mlp((3, 6, 5, 2), "tanh")
@@ -80,7 +84,7 @@ def test_scaling_is_drawn():
         for n in (32, 64)
     ]
     panels = benchmark.panels({"pairs": rows, "widths": widths})
-    figure = plots.scaling_panels(panels, "seconds")
+    figure = plots.scaling(panels, "seconds")
     assert [len(axis.lines) for axis in figure.axes] == [2, 3]
     assert figure.axes[1].get_xlabel() == "width of two hidden layers"
 
@@ -88,7 +92,7 @@ def test_scaling_is_drawn():
 @pytest.mark.slow
 def test_recovery_and_speed_on_real_inrs(data_dir, monkeypatch):
     monkeypatch.setattr(benchmark, "ORBITS", {"PD": (True, True)})
-    inr, others = benchmark._real_inrs()
+    inr, others = alignment_cases.real_inrs()
     found = benchmark.recovery(inr, jax.tree.map(lambda x: x[:2], others), 4)
     assert found["PD"]["best_of_10"] == {
         "published_inr": 1, "zoo_mean": 1, "zoo_least": 1

@@ -94,6 +94,11 @@ ERRORS = [
         "is now 5. What was trained is measured: omit these keys",
     ),
     (["evaluate", "--workdir={}/trained", "--config.num_point=5"], "did you mean"),
+    (["plot"], "--workdir=FOLDER or --results=FILE.json"),
+    (["plot", "--workdir={}/nowhere"], "no config in"),
+    (["plot", "--workdir={}/trained", "more"], "Unknown argument 'more'"),
+    (["plot", "--workdir=a", "--experiment=predict"], "goes with --results"),
+    (["plot", "--results={}/a.json"], "needs --experiment=NAME and --out=FOLDER"),
     (["canonicalize", "--weights=a.npz"], "--out is missing: give --out=..."),
     (["canonicalize", "--weights=a.npz", "--out={}/b.npz"], "No such file: 'a.npz'"),
     (
@@ -121,7 +126,15 @@ ERRORS = [
         "train.py.",
     ),
 ]
-SCRIPTS = ["train", "evaluate", "canonicalize", "merge", "make_zoo", "reproduce"]
+SCRIPTS = [
+    "train",
+    "evaluate",
+    "plot",
+    "canonicalize",
+    "merge",
+    "make_zoo",
+    "reproduce",
+]
 
 
 @pytest.mark.slow
@@ -141,7 +154,9 @@ def test_help_works_and_errors_are_one_line(tmp_path):
     for name, (code, stdout, stderr) in zip(SCRIPTS, helps[:-1], strict=True):
         assert (code, stderr) == (0, "")
         assert f"launch/{name}.py" in stdout and "--[no]debug" in stdout
-        assert ("--config.help" in stdout) == (name not in ("canonicalize", "merge"))
+        assert ("--config.help" in stdout) == (
+            name not in ("canonicalize", "merge", "plot")
+        )
     code, stdout, stderr = helps[-1]
     assert (code, stderr) == (0, "")
     assert "--config.seed=0\n" in stdout and "--config.encoder.num_layers=" in stdout
@@ -207,7 +222,7 @@ def test_reproduce_stops_goes_on_and_reports(tmp_path):
     assert report in made and report in reported
     command = f"python launch/reproduce.py {' '.join(reproduce[1:])}"
     assert f"the time is up; left are small: {command} --only=inrs,small" in stopped
-    states = dict(line.split()[:2] for line in listed.splitlines())
+    states = dict(line.split()[:2] for line in listed.splitlines()[2:])
     assert states["inrs"] == "done" and states["latent_maps"] == "missing"
     assert states["small"] in ("missing", "unfinished")
     text = (tmp_path / "run/report.md").read_text()

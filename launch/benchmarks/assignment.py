@@ -6,8 +6,6 @@ in weight matching). All solvers run in turn in one process; times are medians.
 """
 
 import functools
-import statistics
-import time
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +13,7 @@ import numpy as np
 import optax
 from scipy import optimize
 
+from benchmarks import timing
 from symmerge_jax import assignment
 
 SIZES = (8, 32, 128, 256, 512, 1024)
@@ -123,14 +122,9 @@ def _scipy_loop(cost, maximize=False):
 
 def _milliseconds(solvers, argument, num_repeats=NUM_REPEATS):
     """Return the median time of each function, all taking turns."""
-    times = {name: [] for name in solvers}
-    for repeat in range(num_repeats + 1):
-        for name, solver in solvers.items():
-            start = time.perf_counter()
-            jax.block_until_ready(solver(argument))
-            if repeat > 0:  # the first compiles
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
+    calls = {name: functools.partial(s, argument) for name, s in solvers.items()}
+    times = timing.side_by_side(calls, repeats=num_repeats)
+    return {name: 1e3 * seconds for name, seconds in times.items()}
 
 
 def _costs(kind, batch, size):

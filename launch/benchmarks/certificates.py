@@ -6,14 +6,13 @@ Right specs come with networks as they are met: dead neurons, zero biases, weigh
 any size and type, and models that compute in float32 or bfloat16.
 """
 
-import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import certificate_cases, certificate_mistakes
+from benchmarks import certificate_cases, certificate_mistakes, timing
 from symmerge_jax import certificates, networks, symmetry
 
 
@@ -118,9 +117,7 @@ def times() -> dict[str, float]:
     found = {}
     for name, call in calls.items():
         for kind in ("first", "second"):
-            start = time.perf_counter()
-            call()
-            found[f"{name}_{kind}_seconds"] = time.perf_counter() - start
+            found[f"{name}_{kind}_seconds"] = timing.once(call)
     return found
 
 

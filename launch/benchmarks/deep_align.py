@@ -6,12 +6,12 @@ after compilation, of calls of the compiled solver on a batch of pairs.
 """
 
 import functools
-import statistics
-import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
+from benchmarks import timing
 from symmerge_jax import alignment, deep_align, networks, symmetry
 
 NETWORKS = {
@@ -35,16 +35,19 @@ def run() -> dict[str, Any]:
     """Return a table with one row per network, solver and size of the batch."""
     rows = []
     for name, sizes in NETWORKS.items():
-        for solver, aligner in solvers(sizes).items():
-            for batch_size in BATCH_SIZES:
-                rate, parameters = pairs_per_second(sizes, aligner, batch_size)
+        aligners = solvers(sizes)
+        for batch_size in BATCH_SIZES:
+            calls = {s: _call(sizes, a, batch_size) for s, a in aligners.items()}
+            times = timing.side_by_side(calls, repeats=3, budget=4.0 * len(calls))
+            for solver, aligner in aligners.items():
+                variables = jax.tree.leaves(getattr(aligner, "variables", {}))
                 rows.append(
                     {
                         "network": name,
                         "solver": solver,
                         "batch": batch_size,
-                        "pairs/s": rate,
-                        "parameters": parameters,
+                        "pairs/s": batch_size / times[solver],
+                        "parameters": sum(x.size for x in variables),
                     }
                 )
     return {"table": rows}
@@ -69,16 +72,10 @@ def solvers(sizes: tuple[int, ...]) -> dict[str, alignment.Aligner]:
     return found
 
 
-def pairs_per_second(
+def _call(
     sizes: tuple[int, ...], aligner: alignment.Aligner, batch_size: int
-) -> tuple[float, int]:
-    """Return pairs per second, and the number of parameters of the solver.
-
-    Args:
-      sizes: of the layers of the MLPs.
-      aligner: the solver.
-      batch_size: pairs in one call.
-    """
+) -> Callable[[], Any]:
+    """Return the call of a compiled solver on a batch of pairs of MLPs."""
     network = networks.mlp(sizes)
     draw = jax.jit(jax.vmap(network.init))
     pair = [draw(jax.random.split(jax.random.key(i), batch_size)) for i in range(2)]
@@ -90,18 +87,4 @@ def pairs_per_second(
         return aligner(key, problem).element
 
     keys = jax.random.split(jax.random.key(2), batch_size)
-    call = functools.partial(jax.jit(jax.vmap(solve)), keys, *pair)
-    variables = getattr(aligner, "variables", {})
-    num_parameters = sum(x.size for x in jax.tree.leaves(variables))
-    return batch_size / _median(call), num_parameters
-
-
-def _median(call, *, budget: float = 4.0) -> float:
-    """Return the median seconds of as many runs as fit in the budget, at least 3."""
-    jax.block_until_ready(call())
-    times: list[float] = []
-    while len(times) < 3 or (sum(times) < budget and len(times) < 100):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return functools.partial(jax.jit(jax.vmap(solve)), keys, *pair)

@@ -1,11 +1,10 @@
 """Speed and memory of the encoders (SIREN 2-32-32-1, D = 128, float32).
 
-Rates are best of several runs. `flops` are XLA's own count of the compiled program.
+Times are medians of several runs. `flops` are XLA's own count of the compiled program.
 """
 
 import pathlib
 import runpy
-import time
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 from flax import linen as nn
 
+from benchmarks import timing
 from symmerge_jax import (
     autoencoders,
     graphs,
@@ -33,8 +33,6 @@ ENCODERS = {
     "neural_graphs": {"kind": "neural_graphs"},
     "relational_transformer": {"kind": "relational_transformer"},
 }
-PUBLISHED_ENCODE = 16.0
-PUBLISHED_TRAIN = 6.2
 
 
 class _Decoder(nn.Module):
@@ -63,7 +61,7 @@ def encode(num_networks: int = 32) -> dict:
         return jax.jit(fn).lower(variables, graph.nodes, graph.edges).compile()
 
     program = run(ENCODE_CHUNK)
-    seconds = _best(program, variables, graph.nodes, graph.edges)
+    seconds = timing.median(program, variables, graph.nodes, graph.edges)
     flops = _flops(
         lambda v, n, e: encoder.apply(v, graph._replace(nodes=n, edges=e)),
         variables,
@@ -73,7 +71,6 @@ def encode(num_networks: int = 32) -> dict:
     rate = num_networks / seconds
     return {
         "networks_per_s": rate,
-        "times_published": rate / PUBLISHED_ENCODE,
         "gflop_per_network": flops / 1e9,
         "gflops": rate * flops / 1e9,
         "chunk": ENCODE_CHUNK,
@@ -129,13 +126,12 @@ def train(batch_size: int = 64, with_oracle: bool = True) -> dict:
 
     batch = (graph.nodes, graph.edges, targets)
     program = step(loss_from(dense), TRAIN_CHUNK).lower(state, *batch).compile()
-    seconds = _best(program, state, *batch)
+    seconds = timing.median(program, state, *batch)
     flops = _flops(jax.grad(loss_from(dense)), state, *(x[:TRAIN_CHUNK] for x in batch))
     flops /= TRAIN_CHUNK
     rate = batch_size / seconds
     result: dict[str, Any] = {
         "networks_per_s": rate,
-        "times_published": rate / PUBLISHED_TRAIN,
         "gflop_per_network": flops / 1e9,
         "gflops": rate * flops / 1e9,
         "batch_size": batch_size,
@@ -146,8 +142,8 @@ def train(batch_size: int = 64, with_oracle: bool = True) -> dict:
             for n in BATCHES
         ],
     }
-    step_once = _whole_step(params, targets, {"kind": "scale_gmn", "width": WIDTH})
-    seconds = sorted(step_once() for _ in range(4))[1]
+    whole_step = _whole_step(params, targets, {"kind": "scale_gmn", "width": WIDTH})
+    seconds = timing.median(whole_step)
     result["whole_step_networks_per_s"] = batch_size / seconds
     if with_oracle:
         oracle = _oracle()
@@ -178,19 +174,15 @@ def encoders(batch_size: int = 32) -> dict:
         name: _whole_step(params, targets, {"width": WIDTH, **encoder})
         for name, encoder in ENCODERS.items()
     }
-    seconds = {name: [] for name in steps}
-    for _ in range(5):  # one after the other, so that all see the same machine
-        for name, step in steps.items():
-            seconds[name].append(step())
-    middle = {name: sorted(times)[2] for name, times in seconds.items()}
+    seconds = timing.side_by_side(steps)
     return {
         "batch_size": batch_size,
         "width": WIDTH,
         "table": [
             {
                 "encoder": name,
-                "networks/s": batch_size / middle[name],
-                "x scale_gmn": middle[name] / middle["scale_gmn"],
+                "networks/s": batch_size / seconds[name],
+                "x scale_gmn": seconds[name] / seconds["scale_gmn"],
             }
             for name in steps
         ],
@@ -212,7 +204,10 @@ def _edges(size):
     """Return the seconds to encode one network with about `size**2` edges."""
     num_networks = max(1, 4000 // size**2)
     encoder, graph, variables, _ = _setup(num_networks, (2, size, size, 1))
-    seconds = _best(jax.jit(encoder.apply), variables, graph, repeats=3) / num_networks
+    seconds = (
+        timing.median(jax.jit(encoder.apply), variables, graph, repeats=3)
+        / num_networks
+    )
     num_edges = encoder.topology.num_edges
     return {
         "num_edges": num_edges,
@@ -222,7 +217,7 @@ def _edges(size):
 
 
 def _whole_step(params, targets, encoder):
-    """Return a function that takes one training step of a run and returns its seconds.
+    """Return a function that takes one training step of a run.
 
     That is `training.make_train_step` with AdamW and clipping, on the autoencoder with
     the published decoder, in micro-batches of `TRAIN_CHUNK` networks.
@@ -247,15 +242,12 @@ def _whole_step(params, targets, encoder):
     state = training.init_state(jax.random.key(1), variables, optimizer)
     batch = {"params": params, "targets": targets}
 
-    def timed() -> float:
+    def take_step() -> Any:
         nonlocal state
-        start = time.perf_counter()
         state, metrics = step(state, batch)
-        jax.block_until_ready(metrics)
-        return time.perf_counter() - start
+        return metrics
 
-    timed()  # compiles
-    return timed
+    return take_step
 
 
 def _batch(step, state, batch, size):
@@ -264,23 +256,13 @@ def _batch(step, state, batch, size):
     program = step.lower(state, *part).compile()
     return {
         "batch_size": size,
-        "seconds": _best(program, state, *part, repeats=3),
+        "seconds": timing.median(program, state, *part, repeats=3),
         "temporary_mib": _memory(program),
     }
 
 
 def _apply(decoder, variables, latents) -> Any:
     return decoder.apply(variables, latents)
-
-
-def _best(fn, *args, repeats=5):
-    jax.block_until_ready(fn(*args))
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(fn(*args))
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def _flops(fn, *args):

@@ -34,7 +34,7 @@ SMALL = {  # by stage that compares encoders
     ),
     "orbit_interpolation": (
         *("families=('PD',)", "sweep=()", "num_networks=3", "num_members=4"),
-        "methods=('naive', 'matching_p', 'matching_pd', 'reconstruct', 'latent')",
+        "methods=('naive', 'matching_p', 'matching', 'reconstruct', 'latent')",
         *("chunk_size=16", *FEW),
     ),
     "independent_inrs": (

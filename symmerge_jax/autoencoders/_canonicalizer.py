@@ -82,13 +82,10 @@ class Canonicalizer:
 
         Args:
           params: one network, or a batch with one leading axis.
-          batch_size: networks that are processed at once, which bounds memory.
+          batch_size: see `encode`, as all errors.
 
         Returns:
           Parameters with the shapes of `params`.
-
-        Raises:
-          ValueError: if the parameters are of another architecture or not finite.
         """
         return self._run(self._reconstruct, params, batch_size)
 
@@ -123,8 +120,9 @@ def check_fits(
         raise ValueError(f"Expected one network or one batch axis, got axes {shape}.")
     if 0 in shape:
         raise ValueError("There are zero networks in the batch.")
-    one = jax.tree.map(lambda x: np.empty(x.shape[len(shape) :], np.bool_), params)
-    sizes = spec.sizes(one)
+    sizes = spec.sizes(
+        jax.tree.map(lambda x: np.empty(x.shape[len(shape) :], np.bool_), params)
+    )
     expected = {space.name: space.size for space in autoencoder.topology.spaces}
     if sizes != expected:
         raise ValueError(
@@ -136,12 +134,10 @@ def check_fits(
 
 
 def save_canonicalizer(path: str | os.PathLike, canonicalizer: Canonicalizer) -> None:
-    """Write a canonicaliser to the folder `path`, replacing an older one.
-
-    The folder appears complete or not at all: it is written under a temporary name.
+    """Write a canonicaliser to the folder `path`, as a whole or not at all.
 
     Args:
-      path: the folder.
+      path: the folder; an older canonicaliser is replaced.
       canonicalizer: what to write.
 
     Raises:

@@ -9,7 +9,7 @@ from symmerge_jax.files._json import (
 )
 from symmerge_jax.files._lock import lock, making
 from symmerge_jax.files._npz import has_member, read_npz, write_npz
-from symmerge_jax.files._replace import naming, replacing
+from symmerge_jax.files._replace import naming, replacing, replacing_folder
 from symmerge_jax.files._safetensors import (
     METADATA,
     Header,
@@ -37,6 +37,7 @@ __all__ = [
     "read_npz",
     "read_safetensors",
     "replacing",
+    "replacing_folder",
     "seal",
     "write_npz",
     "write_safetensors",

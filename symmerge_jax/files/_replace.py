@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import tempfile
 import threading
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -37,6 +38,37 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Make a folder that gets its name, and replaces an older one, at the block's end.
+
+    An error in the block leaves what was there before. Folders above it are made.
+
+    Args:
+      path: the folder.
+
+    Yields:
+      An empty folder under a temporary name.
+
+    Raises:
+      OSError: something cannot be written; names the folder.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as temporary:
+        new, old = (pathlib.Path(temporary, name) for name in ("new", "old"))
+        new.mkdir()
+        with naming(path):
+            yield new
+        try:
+            if path.exists():
+                path.rename(old)
+            new.rename(path)
+        finally:
+            if old.exists() and not path.exists():
+                old.rename(path)
 
 
 @contextlib.contextmanager

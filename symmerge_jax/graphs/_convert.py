@@ -1,6 +1,7 @@
 """Parameters to `jraph.GraphsTuple` and back, exactly."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 
 from symmerge_jax import symmetry
 from symmerge_jax.graphs import _topology
-from symmerge_jax.typing import Array, Params
+from symmerge_jax.typing import Array, Params, Path
 
 
 def params_to_graph(
@@ -43,10 +44,10 @@ def params_to_graph(
         else leaves[space.bias]
         for space in topology.spaces
     ]
-    edges = []
-    for block in topology.blocks:
-        leaf = _to_block(leaves[block.path], block, topology, len(batch))
-        edges.append(_pad(leaf, block, topology))
+    edges = [
+        _to_edges(leaves[block.path], block, topology, len(batch))
+        for block in topology.blocks
+    ]
     fields: dict[str, Any] = dict(
         nodes=jnp.concatenate(nodes, axis=-1)[..., None],
         edges=jnp.concatenate(edges, axis=-2),
@@ -88,102 +89,76 @@ def graph_to_params(graph: jraph.GraphsTuple, topology: _topology.Topology) -> P
         if space.bias is not None:
             leaves[space.bias] = nodes[..., where, 0]
     for block, where in zip(topology.blocks, topology.edge_slices, strict=True):
-        features = _unpad(edges[..., where, :], block, topology)
-        leaves[block.path] = _from_block(features, block, topology)
+        leaves[block.path] = _from_edges(edges[..., where, :], block, topology)
     return symmetry.unflatten(leaves)
 
 
-def _to_block(
+def _to_edges(
     leaf: Array, block: _topology.EdgeBlock, topology: _topology.Topology, rank: int
 ) -> Array:
-    """Return a weight tensor as edges `[*N, sources * targets, num_features]`."""
-    batch = leaf.shape[:rank]
-    source = topology.spaces[block.source].size
-    target = topology.spaces[block.target].size
-    leaf = jnp.moveaxis(
-        leaf, (rank + block.source_axis, rank + block.target_axis), (rank, rank + 1)
-    )
-    size = math.prod(block.kernel_shape)
-    leaf = leaf.reshape(*batch, block.repeat, source, target, size)
-    leaf = jnp.moveaxis(leaf, rank, -2)
-    return leaf.reshape(*batch, source * target, block.num_features)
+    """Return a weight tensor as edges `[*N, S * T, F]`, padded with zeros."""
+    batch, (source, target) = leaf.shape[:rank], topology.block_shape(block)
+    ends = (rank + block.source_axis, rank + block.target_axis)
+    leaf = jnp.moveaxis(leaf, ends, (rank, rank + 1))
+    leaf = leaf.reshape(*batch, block.repeat, source, target, -1)
+    kernel, margins = _on_grid(block, topology)
+    edges = jnp.moveaxis(leaf, rank, -2).reshape(*batch, source * target, *kernel)
+    edges = jnp.pad(edges, [(0, 0)] * (rank + 1) + margins)
+    edges = edges.reshape(*batch, source * target, -1)
+    free = topology.num_edge_features - edges.shape[-1]
+    return jnp.pad(edges, [(0, 0)] * (rank + 1) + [(0, free)])
 
 
-def _from_block(
-    features: Array, block: _topology.EdgeBlock, topology: _topology.Topology
+def _from_edges(
+    edges: Array, block: _topology.EdgeBlock, topology: _topology.Topology
 ) -> Array:
-    batch = features.shape[:-2]
-    source = topology.spaces[block.source].size
-    target = topology.spaces[block.target].size
-    kernel = block.kernel_shape
-    rank = len(batch)
-    leaf = features.reshape(*batch, source, target, block.repeat, *kernel)
+    """Return the weight tensor of edges: `_to_edges` undone."""
+    *batch, num_edges, _ = edges.shape
+    rank, (source, target) = len(batch), topology.block_shape(block)
+    kernel, margins = _on_grid(block, topology)
+    sizes = [a + n + b for n, (a, b) in zip(kernel, margins, strict=True)]
+    edges = edges[..., : math.prod(sizes)].reshape(*batch, num_edges, *sizes)
+    middle = (slice(a, a + n) for n, (a, _) in zip(kernel, margins, strict=True))
+    leaf = edges[(..., *middle)] if kernel else edges
+    leaf = leaf.reshape(*batch, source, target, block.repeat, *block.kernel_shape)
     leaf = jnp.moveaxis(leaf, rank + 2, rank)
-    leaf = leaf.reshape(*batch, block.repeat * source, target, *kernel)
-    return jnp.moveaxis(
-        leaf, (rank, rank + 1), (rank + block.source_axis, rank + block.target_axis)
-    )
+    leaf = leaf.reshape(*batch, block.repeat * source, target, *block.kernel_shape)
+    ends = (rank + block.source_axis, rank + block.target_axis)
+    return jnp.moveaxis(leaf, (rank, rank + 1), ends)
 
 
-def _pad(
-    features: Array, block: _topology.EdgeBlock, topology: _topology.Topology
-) -> Array:
-    """Return `[*N, E, num_features]` padded with zeros to `[*N, E, F]`."""
-    edges = features.shape[:-1]
-    if (kernel := _kernel_on_grid(block, topology)) is not None:
-        before = [
-            (big - n) // 2 for big, n in zip(topology.kernel_grid, kernel, strict=True)
-        ]
-        after = [
-            big - n - free
-            for big, n, free in zip(topology.kernel_grid, kernel, before, strict=True)
-        ]
-        width = [(0, 0)] * len(edges) + list(zip(before, after, strict=True))
-        features = jnp.pad(features.reshape(*edges, *kernel), width)
-        features = features.reshape(*edges, math.prod(topology.kernel_grid))
-    free = topology.num_edge_features - features.shape[-1]
-    return jnp.pad(features, [(0, 0)] * len(edges) + [(0, free)])
-
-
-def _unpad(
-    features: Array, block: _topology.EdgeBlock, topology: _topology.Topology
-) -> Array:
-    """Return `[*N, E, F]` without the zeros of `_pad`."""
-    edges = features.shape[:-1]
-    if (kernel := _kernel_on_grid(block, topology)) is None:
-        return features[..., : block.num_features]
-    grid = topology.kernel_grid
-    features = features[..., : math.prod(grid)].reshape(*edges, *grid)
-    middle = (
-        slice((big - n) // 2, (big - n) // 2 + n)
-        for big, n in zip(grid, kernel, strict=True)
-    )
-    return features[(..., *middle)].reshape(*edges, block.num_features)
-
-
-def _kernel_on_grid(
+def _on_grid(
     block: _topology.EdgeBlock, topology: _topology.Topology
-) -> tuple[int, ...] | None:
-    """Return the kernel's lengths along the axes of the grid; None if it is not there.
+) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
+    """Return lengths of the features' axes, and zeros before and behind on each.
 
-    Behind a flattened image the weights are features from the first on: their positions
-    are those of the image, not of a kernel.
+    A kernel lies in the middle of the grid. Behind a flattened image the weights are
+    features from the first on: their positions are those of the image.
     """
-    kernel = block.kernel_shape
+    kernel, grid = block.kernel_shape, topology.kernel_grid
     if block.repeat > 1 or not (kernel or topology.linear_as_conv):
-        return None
-    return (1,) * (len(topology.kernel_grid) - len(kernel)) + kernel
+        return (block.num_features,), [(0, 0)]
+    kernel = (1,) * (len(grid) - len(kernel)) + kernel
+    free = [big - n for big, n in zip(grid, kernel, strict=True)]
+    return kernel, [(n // 2, n - n // 2) for n in free]
 
 
-def _check(leaves, topology: _topology.Topology) -> tuple[int, ...]:
+def _check(
+    leaves: Mapping[Path, Array], topology: _topology.Topology
+) -> tuple[int, ...]:
+    """Return the batch axes of parameters that fit; refuse others."""
     expected = {b.path: b.shape for b in topology.blocks}
     expected |= {s.bias: (s.size,) for s in topology.spaces if s.bias is not None}
     if set(leaves) != set(expected):
-        show = lambda paths: sorted("/".join(p) for p in paths)  # noqa: E731
+        missing, unknown = (
+            sorted(map(symmetry.name, paths))
+            for paths in (
+                expected.keys() - leaves.keys(),
+                leaves.keys() - expected.keys(),
+            )
+        )
         raise ValueError(
-            "Parameters do not fit the topology: missing"
-            f" {show(expected.keys() - leaves.keys())}, unknown"
-            f" {show(leaves.keys() - expected.keys())}."
+            f"Parameters do not fit the topology: missing {missing}, unknown {unknown}."
         )
     path = topology.blocks[0].path
     rank = leaves[path].ndim - len(expected[path])
@@ -191,7 +166,8 @@ def _check(leaves, topology: _topology.Topology) -> tuple[int, ...]:
     for path, shape in expected.items():
         if tuple(leaves[path].shape) != (*batch, *shape):
             raise ValueError(
-                f"Parameter '{'/'.join(path)}' has shape {tuple(leaves[path].shape)},"
-                f" the topology expects {(*batch, *shape)}."
+                f"Parameter '{symmetry.name(path)}' has shape"
+                f" {tuple(leaves[path].shape)}, the topology expects"
+                f" {(*batch, *shape)}."
             )
     return batch

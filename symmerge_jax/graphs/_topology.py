@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -50,21 +51,20 @@ class EdgeBlock:
     Attributes:
       source: index of the space that is read.
       target: index of the space that is written.
-      num_features: numbers per edge: 1 for a dense kernel, height * width for a
-        convolution, times `repeat` behind a flattened one.
       path: path of the weight tensor.
       source_axis: its axis over the read neurons.
       target_axis: its axis over the written neurons.
       shape: shape of the tensor.
+      repeat: entries of the read axis per neuron: positions of a flattened image.
     """
 
     source: int
     target: int
-    num_features: int
     path: Path
     source_axis: int
     target_axis: int
     shape: tuple[int, ...]
+    repeat: int = 1
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
@@ -73,9 +73,9 @@ class EdgeBlock:
         return tuple(n for i, n in enumerate(self.shape) if i not in ends)
 
     @property
-    def repeat(self) -> int:
-        """Entries of the read axis per neuron: positions of a flattened image."""
-        return self.num_features // math.prod(self.kernel_shape)
+    def num_features(self) -> int:
+        """Numbers per edge: 1 for a dense kernel, height * width for a convolution."""
+        return math.prod(self.kernel_shape) * self.repeat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Topology:
     @property
     def num_edges(self) -> int:
         """Number of edges `E`."""
-        return sum(self._block_size(block) for block in self.blocks)
+        return sum(math.prod(self.block_shape(block)) for block in self.blocks)
 
     @property
     def num_edge_features(self) -> int:
@@ -125,7 +125,7 @@ class Topology:
     @functools.cached_property
     def edge_slices(self) -> tuple[slice, ...]:
         """Where each block lies on the edge axis."""
-        return _slices([self._block_size(block) for block in self.blocks])
+        return _slices([math.prod(self.block_shape(block)) for block in self.blocks])
 
     @functools.cached_property
     def senders(self) -> np.ndarray:
@@ -179,28 +179,17 @@ class Topology:
         """Number of edge types."""
         return int(self.edge_types.max()) + 1
 
-    @property
-    def input_mask(self) -> np.ndarray:
-        """`[V]` bool: the input neurons."""
-        return self._mask("input")
-
-    @property
-    def hidden_mask(self) -> np.ndarray:
-        """`[V]` bool: the neurons that a group acts on."""
-        return self._mask("hidden")
-
-    @property
-    def output_mask(self) -> np.ndarray:
-        """`[V]` bool: the output neurons."""
-        return self._mask("output")
-
-    def _block_size(self, block: EdgeBlock) -> int:
-        return self.spaces[block.source].size * self.spaces[block.target].size
-
-    def _mask(self, role: Role) -> np.ndarray:
+    def mask(self, role: Role) -> np.ndarray:
+        """Return which neurons have a role, `[V]` bool."""
         return np.concatenate([np.full(s.size, s.role == role) for s in self.spaces])
 
-    def _ends(self, pairs) -> np.ndarray:
+    def block_shape(self, block: EdgeBlock) -> tuple[int, int]:
+        """Return the numbers of read and written neurons of a block, `(S, T)`."""
+        return self.spaces[block.source].size, self.spaces[block.target].size
+
+    def _ends(
+        self, pairs: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
         nodes = np.arange(self.num_nodes, dtype=np.int32)
         ends = [
             pairs(nodes[self.node_slices[b.source]], nodes[self.node_slices[b.target]])
@@ -236,42 +225,38 @@ def topology(
     biases: dict[str, Path] = {}
     blocks = []
     for path, axes in spec.axes:
+        name = symmetry.name(path)
         written = [(i, a) for i, a in enumerate(axes) if a is not None and a.power == 1]
         read = [(i, a) for i, a in enumerate(axes) if a is not None and a.power == -1]
         labelled = len(written) + len(read)
         if any(a.repeat > 1 for _, a in written):
             raise ValueError(
-                f"Parameter '{'/'.join(path)}': repeat={written[0][1].repeat} on the"
+                f"Parameter '{name}': repeat={written[0][1].repeat} on the"
                 " written axis has no place in the weight graph."
             )
         if len(written) == 1 and len(read) == 1:
             (target_axis, target), (source_axis, source) = written[0], read[0]
-            others = [
-                n
-                for i, n in enumerate(shapes[path])
-                if i not in (target_axis, source_axis)
-            ]
             blocks.append(
                 EdgeBlock(
                     source=order[source.space],
                     target=order[target.space],
-                    num_features=math.prod(others) * source.repeat,
                     path=path,
                     source_axis=source_axis,
                     target_axis=target_axis,
                     shape=shapes[path],
+                    repeat=source.repeat,
                 )
             )
         elif labelled == len(written) == 1 and len(axes) == 1:
-            if (name := written[0][1].space) in biases:
+            if (space := written[0][1].space) in biases:
                 raise ValueError(
-                    f"Space '{name}' has two biases: '{'/'.join(biases[name])}' and"
-                    f" '{'/'.join(path)}'; the weight graph has room for one."
+                    f"Space '{space}' has two biases: '{symmetry.name(biases[space])}'"
+                    f" and '{name}'; the weight graph has room for one."
                 )
-            biases[name] = path
+            biases[space] = path
         else:
             raise ValueError(
-                f"Parameter '{'/'.join(path)}' with axes {axes} is neither a weight"
+                f"Parameter '{name}' with axes {axes} is neither a weight"
                 " tensor (one read, one written axis) nor a bias (one written axis)."
             )
     targets = {block.target for block in blocks}

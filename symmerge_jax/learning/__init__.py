@@ -11,9 +11,13 @@ from symmerge_jax.learning._goals import Goal, classes, fractions, kendall_tau
 from symmerge_jax.learning._matcher import (
     FEATURES,
     LossWeights,
-    Pairable,
     fit_matcher,
     matcher_job,
+)
+from symmerge_jax.learning._pairs import (
+    Pairable,
+    image_groups,
+    inr_targets,
     task_losses,
 )
 from symmerge_jax.learning._predictor import (
@@ -57,6 +61,8 @@ __all__ = [
     "fit_matcher",
     "fit_predictor",
     "fractions",
+    "image_groups",
+    "inr_targets",
     "kendall_tau",
     "load_predictor",
     "matcher_job",

@@ -58,14 +58,17 @@ def distillation_job(
             f"images_per_step must lie in 1..{len(images)}, the images that are"
             f" distilled on, or be 0 for all of them, got {images_per_step}."
         )
-    ready = _autoencoder.untrained(classifiers, parts, encoder, decoder, augment)
-    network, points = ready.model.network, jnp.asarray(images)
+    train, val = _autoencoder.select(classifiers, parts)
+    untrained = _autoencoder.untrained(train, encoder, decoder)
+    model, points = untrained.autoencoder, jnp.asarray(images)
+    network = model.network
 
     def loss_fn(variables, batch, key):
-        decoded = ready.decode(
+        decoded = _autoencoder.decode(
+            model,
             variables,
             batch["params"],
-            twin_key=jax.random.fold_in(key, 2),
+            twin_key=jax.random.fold_in(key, 2) if augment else None,
             dropout_key=key,
         )
         logits = networks.population_logits(network, decoded, points[batch["rows"][0]])
@@ -75,50 +78,41 @@ def distillation_job(
         return jnp.mean(losses), {}
 
     def batches(seed: int, batch_size: int):
-        params = ready.train.params
-        logits = _logits(network, params, images)
-        num_networks, size = len(ready.train), images_per_step or len(images)
+        logits = _logits(network, train.params, images)
+        size = images_per_step or len(images)
 
         def batch_fn(step: int):
-            rows = zoo.batch_indices(seed, step, batch_size, num_networks)
+            rows = zoo.batch_indices(seed, step, batch_size, len(train))
             generator = np.random.Generator(np.random.PCG64((seed, step)))
             seen = generator.choice(len(images), size, replace=False)
             return {
-                "params": jax.tree.map(lambda x: x[rows], params),
+                "params": jax.tree.map(lambda x: x[rows], train.params),
                 "rows": np.broadcast_to(seen.astype(np.int32), (len(rows), size)),
                 "logits": logits[rows[:, None], seen[None]],
             }
 
         return batch_fn
 
+    seen = images if val_images is None else val_images
     return _fit.Job(
-        model=ready.model,
+        untrained=untrained,
+        model=model,
         loss_fn=loss_fn,
-        num_examples=len(ready.train),
+        num_examples=len(train),
         batches=batches,
         evaluator=functools.partial(
-            _evaluator,
-            ready,
-            images if val_images is None else val_images,
-            val_labels,
-            temperature,
+            _evaluator, model, val.params, seen, val_labels, temperature
         ),
         best="val/kl",
-        mode="min",
-        make=ready.make,
-        description={
-            **ready.description,
-            "images": [*images.shape],
+        settings={
             "images_per_step": images_per_step,
             "temperature": temperature,
+            "augment": augment,
         },
     )
 
 
-def _evaluator(
-    ready: _autoencoder.Untrained, images, labels, temperature
-) -> _fit.Evaluator:
-    model, params = ready.model, ready.val.params
+def _evaluator(model, params, images, labels, temperature) -> _fit.Evaluator:
     logits = _logits(model.network, params, images)
 
     @jax.jit

@@ -84,9 +84,11 @@ _SCHEDULING = ("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoi
 
 
 class Job(NamedTuple):
-    """A training: what is trained, on what, and what it gives.
+    """A training: what is trained, and on what.
 
     Attributes:
+      untrained: a dataclass with the fields `variables` and `metadata`, which training
+        fills in. A folder where its other fields were different is refused.
       model: has `init(key) -> variables`.
       loss_fn: `loss_fn(variables, batch, key) -> (loss, metrics)`, means over a batch.
       num_examples: training networks.
@@ -95,21 +97,19 @@ class Job(NamedTuple):
       evaluator: returns the measures of a state on validation networks. It is called
         when training starts and may compute.
       best: the measure by which the best state is kept, as "val/mse".
-      mode: whether its smallest or its largest value is the best.
-      make: `make(variables, metadata)` returns the trained model as a value.
-      description: JSON values that say what is trained; a folder of another
-        description is refused.
+      mode: whether its smallest ("min") or its largest value ("max") is the best.
+      settings: further JSON values that a folder to resume from must agree with.
     """
 
+    untrained: Any
     model: Any
     loss_fn: Callable[..., tuple[Any, dict[str, Any]]]
     num_examples: int
     batches: Callable[[int, int], BatchFn]
     evaluator: Callable[[], Evaluator]
     best: str
-    mode: Literal["min", "max"]
-    make: Callable[[Variables, Mapping[str, Any]], Any]
-    description: Mapping[str, Any]
+    mode: Literal["min", "max"] = "min"
+    settings: Mapping[str, Any] = {}
 
 
 def check(job: Job, options: FitOptions, *, mesh: Mesh | None = None) -> None:
@@ -151,9 +151,8 @@ def fit(
       mesh: devices; None for all.
 
     Returns:
-      What `job.make` returns for the best variables and what is known of them:
-      `num_steps`, `best_step`, the best measure, as `val_mse`, and the median
-      `seconds_per_step`.
+      `job.untrained` with the best variables and, as metadata, `num_steps`,
+      `best_step`, the best measure, as `val_mse`, and the median `seconds_per_step`.
 
     Raises:
       ValueError: as `check`; a folder of another training, or one that another process
@@ -168,7 +167,8 @@ def fit(
     checkpoints.mkdir(parents=True, exist_ok=True)
     with files.lock(checkpoints / ".lock", folder):
         _train(job, folder, options, mesh)
-        return job.make(*_load_best(job, folder, options))
+        variables, metadata = _load_best(job, folder, options)
+    return dataclasses.replace(job.untrained, variables=variables, metadata=metadata)
 
 
 def _make_step(job: Job, options: FitOptions, mesh: Mesh):
@@ -196,7 +196,7 @@ def _make_step(job: Job, options: FitOptions, mesh: Mesh):
 
 def _train(job: Job, folder: pathlib.Path, options: FitOptions, mesh: Mesh) -> None:
     latest, log = folder / "checkpoints/latest", folder / "metrics.jsonl"
-    record = {"job": dict(job.description), "options": dataclasses.asdict(options)}
+    record = _record(job, options)
     if training.checkpoint_steps(latest):
         _check_same(folder, training.load_metadata(latest), record)
     optimizer, step_fn = _make_step(job, options, mesh)
@@ -258,26 +258,35 @@ def _load_best(
     }
 
 
+def _record(job: Job, options: FitOptions) -> dict[str, Any]:
+    """Return what decides a training, as JSON gives it back."""
+    given = dataclasses.asdict(options)
+    decided = {key: given[key] for key in given if key not in _SCHEDULING}
+    decided |= {**job.settings, "num_train": job.num_examples}
+    for field in dataclasses.fields(job.untrained):
+        if field.name not in ("variables", "metadata"):
+            decided[field.name] = getattr(job.untrained, field.name)
+    return {"training": _plain(decided)}
+
+
 def _check_same(folder: pathlib.Path, old: Mapping[str, Any], new: Any) -> None:
     """Refuse a folder of another training; one that recorded nothing is trusted."""
-    for name in ("options", "job"):
-        before, now = old.get(name, {}), _plain(new[name])
-        for key in before:
-            if key not in _SCHEDULING and not _equal(before[key], now.get(key)):
-                raise ValueError(
-                    f"'{folder}' belongs to another training: {key} was"
-                    f" {before[key]!r} and is now {now.get(key)!r}. Choose another"
-                    " folder, or give the earlier value to resume."
-                )
+    now = new["training"]
+    for key, before in old.get("training", {}).items():
+        if not _equal(before, now.get(key)):
+            values = f" was {before!r} and is now {now.get(key)!r}"
+            raise ValueError(
+                f"'{folder}' belongs to another training:"
+                f" {key}{values if len(values) < 300 else ' differs'}. Choose another"
+                " folder, or give the earlier value to resume."
+            )
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON gives it back."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return value
+        paths = ("/".join(k) if isinstance(k, tuple) else str(k) for k in value)
+        return dict(zip(paths, map(_plain, value.values()), strict=True))
+    return [*map(_plain, value)] if isinstance(value, list | tuple) else value
 
 
 def _equal(a: Any, b: Any) -> bool:

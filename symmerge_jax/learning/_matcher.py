@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import deep_align, networks, symmetry, training, zoo
-from symmerge_jax.learning import _autoencoder, _canonicalizer, _fit, _twins
-from symmerge_jax.typing import Array, Params
+from symmerge_jax.learning import _canonicalizer, _fit, _pairs, _twins
+from symmerge_jax.typing import Array
 
 FEATURES: Mapping[str, Any] = {
     "kind": "probes",
@@ -38,61 +38,8 @@ class LossWeights(NamedTuple):
     task: float = 1.0
 
 
-class Pairable(NamedTuple):
-    """Networks to be paired, and what they are to do.
-
-    Attributes:
-      params: `[N]` networks.
-      parts: rows of those to train and to validate on, "train" and "val".
-      group: `[N]`, networks of one number may be paired; None if all may.
-      inputs: `[S, ...]` inputs of the task.
-      targets: `[S]` classes, or `[N, S, O]` values of each network.
-    """
-
-    params: Params
-    parts: _autoencoder.Parts
-    group: np.ndarray | None
-    inputs: np.ndarray
-    targets: np.ndarray
-
-    def examples(
-        self, rows: np.ndarray, num: int, random: np.random.Generator
-    ) -> dict[str, np.ndarray]:
-        """Return random inputs and targets `[N, num, ...]` of the networks in rows."""
-        num_all = len(self.inputs)
-        chosen = random.integers(num_all, size=(len(rows), min(num, num_all)))
-        own = self.targets.ndim > 1
-        where = (rows[:, None], chosen) if own else chosen
-        return {"inputs": self.inputs[chosen], "targets": self.targets[where]}
-
-    def pairs(self, part: str, num: int, seed: Sequence[int]) -> np.ndarray:
-        """Return random pairs `[num, 2]` of rows of a part that may be paired.
-
-        No pair is drawn twice, in either order, unless there are fewer than `num`: then
-        each comes once.
-        """
-        rows = self.parts[part]
-        if self.group is None:
-            first, second = np.triu_indices(len(rows), 1)
-        else:
-            group = self.group[rows]
-            first, second = np.nonzero(np.triu(group[:, None] == group[None], 1))
-        pairs = np.stack([rows[first], rows[second]], axis=1)
-        random = np.random.default_rng(seed)
-        pairs = pairs[random.permutation(len(pairs))[:num]]
-        return random.permuted(pairs, axis=1)
-
-    def partner(self, random: np.random.Generator, row: Any) -> Any:
-        """Return a random training network that a row may be paired with."""
-        others = self.parts["train"]
-        if self.group is not None:
-            others = others[self.group[others] == self.group[row]]
-        others = others[others != row]
-        return random.choice(others) if len(others) else row
-
-
 def matcher_job(
-    data: Pairable,
+    data: _pairs.Pairable,
     untrained: deep_align.TrainedMatcher,
     *,
     weights: LossWeights | None = None,
@@ -144,8 +91,8 @@ def matcher_job(
             random = np.random.default_rng([seed, step])
             second = np.array([data.partner(random, row) for row in first])
             return {
-                "a": _pick(data.params, first),
-                "b": _pick(data.params, second),
+                "a": _pairs.pick(data.params, first),
+                "b": _pairs.pick(data.params, second),
                 "data": data.examples(first, inputs_per_pair, random),
             }
 
@@ -155,10 +102,8 @@ def matcher_job(
     variables = jax.eval_shape(matcher.init, jax.random.key(0))
     jax.eval_shape(loss_fn, variables, batch, jax.random.key(0))
 
-    def make(variables, metadata) -> deep_align.TrainedMatcher:
-        return dataclasses.replace(untrained, variables=variables, metadata=metadata)
-
     return _fit.Job(
+        untrained=untrained,
         model=matcher,
         loss_fn=loss_fn,
         num_examples=len(data.parts["train"]),
@@ -167,15 +112,10 @@ def matcher_job(
             _evaluator, data, matcher, num_val_pairs, num_val_inputs
         ),
         best="val/loss",
-        mode="min",
-        make=make,
-        description={
-            "architecture": dict(untrained.architecture),
-            "features": dict(untrained.features),
+        settings={
             "losses": weights._asdict(),
             "copies": dataclasses.asdict(copies),
             "inputs_per_pair": inputs_per_pair,
-            "num_train": len(data.parts["train"]),
         },
     )
 
@@ -243,9 +183,8 @@ def fit_matcher(
         # Phases are no part of the group: separate fits need not agree on them.
         fold = jax.jit(jax.vmap(lambda p: symmetry.fold_phases(p, network.spec)))
         params = jax.device_get(fold(params))
-        identity = [networks_zoo.subset_index, networks_zoo.image_index]
-        unique = np.unique(np.stack(identity, 1), axis=0, return_inverse=True)
-        group, (inputs, labels) = unique[1], _own_pixels(networks_zoo)
+        group = _pairs.image_groups(networks_zoo)
+        inputs, labels = _pairs.inr_targets(networks_zoo)
     elif inputs is None or labels is None:
         raise ValueError("Classifiers need images as inputs, and their labels.")
     else:
@@ -256,7 +195,7 @@ def fit_matcher(
         statistics=zoo.statistics(zoo.select(networks_zoo, parts["train"])),
         variables=None,
     )
-    data = Pairable(params, parts, group, inputs, labels)
+    data = _pairs.Pairable(params, parts, group, inputs, labels)
     if not len(data.pairs("val", 1, [0])):
         raise ValueError(
             "There are no two validation networks to pair: use more networks, a larger"
@@ -266,27 +205,6 @@ def fit_matcher(
     matcher = _fit.fit(job, folder, options)
     deep_align.save_matcher(pathlib.Path(folder).expanduser() / "matcher", matcher)
     return matcher
-
-
-def task_losses(network: networks.Network, params: Params, data: Any) -> dict:
-    """Return the losses of one network on examples, as scalars.
-
-    Args:
-      network: its architecture.
-      params: its parameters.
-      data: `inputs` `[S, ...]` and `targets`: `[S]` classes, or `[S, O]` values.
-
-    Returns:
-      Of classes `loss`, the cross-entropy in nats, and `error`, the rate of errors; of
-      values `loss`, the mean squared error.
-    """
-    inputs, targets = data["inputs"], data["targets"]
-    if targets.ndim > 1:
-        return {"loss": jnp.mean((network.apply(params, inputs) - targets) ** 2)}
-    found = networks.evaluate_classifier(
-        network.apply, params, inputs, targets, batch_size=250
-    )
-    return {"loss": found["loss"], "error": 1 - found["accuracy"]}
 
 
 def _loss(matcher: deep_align.Matcher, weights: LossWeights, copies):
@@ -300,7 +218,7 @@ def _loss(matcher: deep_align.Matcher, weights: LossWeights, copies):
         return jnp.mean(jax.vmap(one)(found, elements))
 
     def task(params, data) -> Array:
-        return task_losses(matcher.network, params, data)["loss"]
+        return _pairs.task_losses(matcher.network, params, data)["loss"]
 
     def between(variables, batch, key) -> dict[str, Array]:
         found = matcher.similarities(variables, batch["a"], batch["b"])
@@ -330,12 +248,12 @@ def _loss(matcher: deep_align.Matcher, weights: LossWeights, copies):
 
 
 def _evaluator(
-    data: Pairable, matcher: deep_align.Matcher, num_pairs: int, num_inputs: int
+    data: _pairs.Pairable, matcher: deep_align.Matcher, num_pairs: int, num_inputs: int
 ) -> _fit.Evaluator:
     spec = matcher.network.spec
     pairs = data.pairs("val", num_pairs, [0, *b"val"])
     random = np.random.default_rng(0)
-    a, b = (_pick(data.params, pairs[:, i]) for i in (0, 1))
+    a, b = (_pairs.pick(data.params, pairs[:, i]) for i in (0, 1))
     rows = a, b, data.examples(pairs[:, 0], num_inputs, random)
 
     @jax.jit
@@ -349,7 +267,7 @@ def _evaluator(
             )
             moved = symmetry.act(element, b, spec)
             mean = jax.tree.map(lambda x, y: (x + y) / 2, a, moved)
-            return task_losses(matcher.network, mean, examples)
+            return _pairs.task_losses(matcher.network, mean, examples)
 
         return jax.vmap(midpoint)(found, a, b, examples)
 
@@ -359,19 +277,3 @@ def _evaluator(
             yield name, float(np.mean(values))
 
     return evaluator
-
-
-def _own_pixels(inrs: zoo.Zoo) -> tuple[np.ndarray, np.ndarray]:
-    """Return the grid `[S, I]`, and the pixels `[N, S, 1]` of each network's image."""
-    if inrs.images is None or inrs.image_row is None:
-        raise ValueError(
-            "The zoo has no images, so that it is not known what its networks should"
-            " draw."
-        )
-    images = networks.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
-    grid = networks.coordinate_grid(*images.shape[1:])
-    return grid, images.reshape(len(images), len(grid), 1)
-
-
-def _pick(tree: Any, rows: np.ndarray) -> Any:
-    return jax.tree.map(lambda x: x[rows], tree)

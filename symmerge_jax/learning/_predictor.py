@@ -145,7 +145,7 @@ def predictor_job(
         raise ValueError("Give either an encoder or a pretrained autoencoder.")
     warp = _twins.Warp() if warp is None else warp
     warp.check(networks_zoo.architecture)
-    train, val = (zoo.select(networks_zoo, parts[name]) for name in ("train", "val"))
+    train, val = _autoencoder.select(networks_zoo, parts)
     statistics = zoo.statistics(train)
     if pretrained is not None:
         zoo.require_architecture(networks_zoo, pretrained.architecture)
@@ -183,10 +183,8 @@ def predictor_job(
 
         return evaluate
 
-    def make(variables, metadata) -> TrainedPredictor:
-        return dataclasses.replace(untrained, variables=variables, metadata=metadata)
-
     return _fit.Job(
+        untrained=untrained,
         model=model,
         loss_fn=loss_fn,
         num_examples=len(train),
@@ -194,15 +192,10 @@ def predictor_job(
         evaluator=evaluator,
         best=goal.best,
         mode="max",
-        make=make,
-        description={
-            "architecture": untrained.architecture,
-            "encoder": untrained.encoder,
-            "head": untrained.head,
+        settings={
             "goal": [*goal],
             "warp": dataclasses.asdict(warp),
             "augment": augment,
-            "num_train": len(train),
         },
     )
 

@@ -66,18 +66,21 @@ def rendering_job(
             f"num_points is {num_points}, it must lie in 1..{len(points)}, the number"
             " of points, or be None for all of them."
         )
-    ready = _autoencoder.untrained(inrs, parts, encoder, decoder, augment)
-    model = ready.model
+    train, val = _autoencoder.select(inrs, parts)
+    untrained = _autoencoder.untrained(train, encoder, decoder)
+    model, grid = untrained.autoencoder, jnp.asarray(points)
     stds = symmetry.unflatten(
-        {path: std or 1.0 for path, (_, std) in ready.statistics.items()}
+        {path: std or 1.0 for path, (_, std) in untrained.statistics.items()}
     )
-    grid = jnp.asarray(points)
 
     def loss_fn(variables, batch, key):
         dropout_key, point_key = jax.random.split(key)
-        twin_key = jax.random.fold_in(key, 2)
-        decoded = ready.decode(
-            variables, batch["params"], twin_key=twin_key, dropout_key=dropout_key
+        decoded = _autoencoder.decode(
+            model,
+            variables,
+            batch["params"],
+            twin_key=jax.random.fold_in(key, 2) if augment else None,
+            dropout_key=dropout_key,
         )
         if loss == "weights":
             losses = autoencoders.weight_loss(
@@ -94,32 +97,21 @@ def rendering_job(
         return jnp.mean(autoencoders.functional_loss(outputs, targets)), {}
 
     def batches(seed: int, batch_size: int):
-        examples: dict[str, Any] = {"params": ready.train.params}
+        examples: dict[str, Any] = {"params": train.params}
         if loss == "function":
-            examples["targets"] = _render(model, ready.train.params, points)
+            examples["targets"] = _render(model, train.params, points)
         return _autoencoder.rows_of(examples, seed, batch_size)
 
+    where = points if val_points is None else val_points
     return _fit.Job(
+        untrained=untrained,
         model=model,
         loss_fn=loss_fn,
-        num_examples=len(ready.train),
+        num_examples=len(train),
         batches=batches,
-        evaluator=functools.partial(
-            _evaluator,
-            model,
-            ready.val,
-            points if val_points is None else val_points,
-            on_renderings,
-        ),
+        evaluator=functools.partial(_evaluator, model, val, where, on_renderings),
         best="val/mse",
-        mode="min",
-        make=ready.make,
-        description={
-            **ready.description,
-            "loss": loss,
-            "num_points": num_points,
-            "points": [*points.shape],
-        },
+        settings={"loss": loss, "num_points": num_points, "augment": augment},
     )
 
 

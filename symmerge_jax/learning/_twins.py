@@ -56,7 +56,7 @@ class Warp:
         changes = sorted(k for k, v in dataclasses.asdict(self).items() if v)
         if architecture["kind"] != "siren":
             raise ValueError(
-                f"{', '.join(changes)} of a warp change the coordinates of images or"
+                f"A warp ({', '.join(changes)}) changes the coordinates of images or"
                 f" signals, which networks of kind {architecture['kind']!r} do not"
                 " read."
             )
@@ -241,8 +241,8 @@ def transform_coordinates(params_batch: Params, matrix: Array, offset: Array) ->
 def _check_rotation(warp: Warp, num_inputs: int) -> None:
     if warp.rotation and num_inputs != 2:
         raise ValueError(
-            "rotation of a warp turns images, whose networks read 2 coordinates; these"
-            f" read {num_inputs}. Set rotation=0."
+            "A warp with rotation turns images, whose networks read 2 coordinates;"
+            f" these read {num_inputs}. Set rotation=0."
         )
 
 

@@ -12,16 +12,20 @@ from symmerge_jax.metanets._deep_weight_space import DeepWeightSpace
 from symmerge_jax.metanets._encoder import (
     Encoder,
     NodeEncoder,
+    ProbeEncoder,
     Variables,
     make_encoder,
     make_node_encoder,
 )
 from symmerge_jax.metanets._equivariant import inverse_norm
-from symmerge_jax.metanets._fourier_features import InputMoments, input_moments
-from symmerge_jax.metanets._input_scale import InputScale, input_scale
+from symmerge_jax.metanets._inputs import (
+    InputMoments,
+    InputScale,
+    input_moments,
+    input_scale,
+)
 from symmerge_jax.metanets._neural_graphs import NeuralGraphs, RelationalTransformer
 from symmerge_jax.metanets._predictor import MLPHead, Predictor, make_predictor
-from symmerge_jax.metanets._probe import ProbeEncoder
 from symmerge_jax.metanets._scale_gmn import ScaleGMN
 
 __all__ = [

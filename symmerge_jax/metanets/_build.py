@@ -11,10 +11,8 @@ from symmerge_jax import graphs, networks, symmetry
 from symmerge_jax.metanets import (
     _deep_weight_space,
     _encoder,
-    _fourier_features,
-    _input_scale,
+    _inputs,
     _neural_graphs,
-    _probe,
     _scale_gmn,
 )
 from symmerge_jax.typing import Path
@@ -66,13 +64,14 @@ def build_encoder(
     join = functools.partial(
         _encoder.make_encoder, read.network, read.topology, input_value=read.input_value
     )
-    probe, latent_size = None, read.latent_size
-    if read.num_probes:
-        if not latent_size:
-            alone = read.module is None
-            latent_size = read.width if alone else join(read.module, None).latent_size
-        shape = read.network.input_shape
-        probe = _probe.ProbeEncoder(read.num_probes, shape, latent_size)
+    if not read.num_probes:
+        return join(read.module, None)
+    latent_size = read.latent_size
+    if not latent_size:
+        alone = read.module is None
+        latent_size = read.width if alone else join(read.module, None).latent_size
+    shape = read.network.input_shape
+    probe = _encoder.ProbeEncoder(read.num_probes, shape, latent_size)
     return join(read.module, probe)
 
 
@@ -85,8 +84,8 @@ def build_node_encoder(
 
     Args:
       architecture: of the networks to be encoded, see `networks.build`.
-      options: as for `build_encoder`, without what describes latents and probes; of a
-        kind that has features of neurons.
+      options: as for `build_encoder`, without `latent_size` and `num_probes`; of a kind
+        that has features of neurons.
       statistics: of the population that the encoder is trained on.
 
     Returns:
@@ -106,47 +105,6 @@ def build_node_encoder(
     return _encoder.make_node_encoder(
         read.network, read.topology, read.module, input_value=read.input_value
     )
-
-
-class _Read(NamedTuple):
-    """What the description of an encoder says."""
-
-    network: networks.Network
-    topology: graphs.Topology
-    module: Any
-    width: int
-    latent_size: int | None
-    num_probes: int
-    input_value: float
-
-
-def _read(architecture, encoder_options, statistics: Statistics) -> _Read:
-    network = networks.build(architecture)
-    shapes = jax.eval_shape(network.init, jax.random.key(0))
-    _check_statistics(statistics, [path for path, _ in symmetry.tensor_shapes(shapes)])
-    options = dict(encoder_options)
-    kind = options.pop("kind", None)
-    module_class = _module_class(kind)
-    is_scale_gmn = issubclass(module_class or object, _scale_gmn.ScaleGMN)
-    topology = graphs.topology(network.spec, shapes, linear_as_conv=not is_scale_gmn)
-    width = options.pop("width", WIDTH)
-    latent_size = options.pop("latent_size", None)
-    num_probes = options.pop("num_probes", 0)
-    input_value = options.pop("input_value", 1.0)
-    module = None
-    if module_class is not None:
-        if options.pop("scale_inputs", False):
-            if is_scale_gmn:
-                options["input_scale"] = _input_scale.input_scale(topology, statistics)
-            else:
-                options["input_moments"] = _fourier_features.input_moments(
-                    topology, statistics
-                )
-        options |= {"topology": topology, "width": width, "latent_size": latent_size}
-        module = _construct(f"Encoder of kind {kind!r}", module_class, options)
-    elif options:
-        raise ValueError(f"Encoder of kind {kind!r} takes no {sorted(options)}.")
-    return _Read(network, topology, module, width, latent_size, num_probes, input_value)
 
 
 def encoder_keys(kind: str) -> tuple[str, ...]:
@@ -169,6 +127,49 @@ def encoder_keys(kind: str) -> tuple[str, ...]:
     return tuple(key for key in keys if key not in _FILLED_IN)
 
 
+class _Read(NamedTuple):
+    """What the description of an encoder says."""
+
+    network: networks.Network
+    topology: graphs.Topology
+    module: Any
+    width: int
+    latent_size: int | None
+    num_probes: int
+    input_value: float
+
+
+def _read(
+    architecture: Mapping[str, Any], options: Mapping[str, Any], statistics: Statistics
+) -> _Read:
+    network = networks.build(architecture)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    _check_statistics(statistics, [path for path, _ in symmetry.tensor_shapes(shapes)])
+    options = dict(options)
+    kind = options.pop("kind", None)
+    module_class, module = _module_class(kind), None
+    is_scale_gmn = issubclass(module_class or object, _scale_gmn.ScaleGMN)
+    topology = graphs.topology(network.spec, shapes, linear_as_conv=not is_scale_gmn)
+    width = options.pop("width", WIDTH)
+    latent_size = options.pop("latent_size", None)
+    num_probes = options.pop("num_probes", 0)
+    input_value = options.pop("input_value", 1.0)
+    if module_class is not None:
+        if options.pop("scale_inputs", False):
+            if is_scale_gmn:
+                options["input_scale"] = _inputs.input_scale(topology, statistics)
+            else:
+                options["input_moments"] = _inputs.input_moments(topology, statistics)
+        options |= {"topology": topology, "width": width, "latent_size": latent_size}
+        try:
+            module = module_class(**options)
+        except TypeError as error:
+            raise ValueError(f"Encoder of kind {kind!r}: {error}") from error
+    elif options:
+        raise ValueError(f"Encoder of kind {kind!r} takes no {sorted(options)}.")
+    return _Read(network, topology, module, width, latent_size, num_probes, input_value)
+
+
 def _module_class(kind: str | None) -> Any:
     if kind not in ENCODERS:
         raise ValueError(
@@ -177,17 +178,11 @@ def _module_class(kind: str | None) -> Any:
     return ENCODERS[kind]
 
 
-def _construct(name: str, module, options: Mapping[str, Any]):
-    try:
-        return module(**options)
-    except TypeError as error:
-        raise ValueError(f"{name}: {error}") from error
-
-
 def _check_statistics(statistics: Statistics, paths: list[Path]) -> None:
     if set(statistics) != set(paths):
-        show = lambda paths: sorted("/".join(p) for p in paths)  # noqa: E731
+        found, expected = (
+            sorted(map(symmetry.name, some)) for some in (statistics, paths)
+        )
         raise ValueError(
-            f"Statistics are for the tensors {show(statistics)}, the architecture has"
-            f" {show(paths)}."
+            f"Statistics are for the tensors {found}, the architecture has {expected}."
         )

@@ -13,40 +13,36 @@ import jax.numpy as jnp
 import jraph
 from flax import linen as nn
 
-from symmerge_jax import graphs
 from symmerge_jax.metanets import (
-    _affine,
-    _dropout,
-    _dws,
+    _dws_layers,
     _dws_published,
-    _fourier_features,
-    _options,
-    _weight_tensors,
+    _graph_encoder,
+    _inputs,
 )
 from symmerge_jax.typing import Array, Params
 
 _Values = tuple[Array, ...]
-_Layer = tuple[Callable[..., Params], Callable[[Params, _Values], _Values]]
-"""Init and application of a layer."""
 
 
-class DeepWeightSpace(nn.Module):
+class DeepWeightSpace(_graph_encoder.GraphEncoder):
     """Encoder of weight graphs by deep weight space layers.
 
     Invariant to permutations of hidden neurons; knows nothing of signs and scales. Its
     number of parameters grows with that of weight tensors, and of inputs and outputs.
+    Its node features are zero for input and output neurons, which nothing moves.
 
     With `faithful=True` and the other options at their defaults it has the layers of
     Deep-Align's code. For an MLP 784-128-128-128-10 these have 31,873,904 parameters
     (published: 31,873,905, with the scale of the similarities). The 12,789,656 of the
-    last layer that make features of weights, which nothing reads, are left out here:
+    last layer that make features of weights, which nothing reads, are omitted here:
     19,084,248 remain. Our own are the norm, which sees one network instead of a batch
     (see `_dws_published`), and the readout of latents.
 
+    Besides the attributes of `GraphEncoder`, with `latent_size` by default
+    `feature_size`; with `faithful`, `remat` takes one network after the other:
+
     Attributes:
-      topology: nodes and edges of the architecture (static).
       width: channels per tensor, times its fixed neurons (published: 64).
-      latent_size: size of the latent; None for `feature_size`.
       feature_size: channels of the neurons after the last layer; None for `2 * width`.
       num_layers: number of layers, >= 1 (published: 5).
       pool: how axes are summed up: "mean", "max" (published) or "attention", the last
@@ -58,126 +54,25 @@ class DeepWeightSpace(nn.Module):
         BatchNorm-like norms, instead of linear maps and LayerNorms.
       num_heads: attention heads with `faithful`, divides `width`; the last layer has
         one (published: 8).
-      dropout: probability to drop a channel after every layer but the last.
       input_moments: what raw weights and biases are standardised by, see
         `input_moments`; None to leave them as they are (published).
-      remat: whether the backward pass computes each layer again instead of storing it;
-        with `faithful`, whose layers are large, one network after the other.
     """
 
-    topology: graphs.Topology
     width: int = 64
-    latent_size: int | None = None
-    feature_size: int | None = None
     num_layers: int = 5
+    feature_size: int | None = None
     pool: str = "max"
     max_fixed: int = 8
     faithful: bool = False
     num_heads: int = 8
-    dropout: float = 0.0
-    input_moments: _fourier_features.InputMoments | None = None
-    remat: bool = False
+    input_moments: _inputs.InputMoments | None = None
 
     @nn.compact
-    def __call__(
-        self, graph: jraph.GraphsTuple, *, deterministic: bool = True
-    ) -> Array:
-        """Return the latents `[*N, latent_size]` of a batch of networks.
-
-        Args:
-          graph: nodes `[*N, V, 1]`, edges `[*N, E, F]`, from `graphs.params_to_graph`.
-          deterministic: False to drop channels, with a key named "dropout".
-
-        Raises:
-          ValueError: if the graph does not fit the topology, or an option is unknown.
-        """
-        values = self._features(graph, deterministic)
-        pooled = [
-            jnp.mean(x, axis=1) if x.ndim == 3 else x  # hidden neurons, output neurons
-            for x in values
-        ]
-        x = jnp.concatenate(pooled, axis=-1)
-        size = self._feature_size()
-        hidden = self.param(
-            "readout_0",
-            functools.partial(
-                _affine.init_affine, size=x.shape[-1], output_size=2 * size
-            ),
-        )
-        out = self.param(
-            "readout_1",
-            functools.partial(
-                _affine.init_affine, size=2 * size, output_size=self.latent_size or size
-            ),
-        )
-        x = _affine.affine(out, jax.nn.relu(_affine.affine(hidden, x)))
-        raw: Any = graph.nodes
-        return x.reshape(*raw.shape[:-2], -1)
-
-    def node_features(
-        self, graph: jraph.GraphsTuple, *, deterministic: bool = True
-    ) -> Array:
-        """Return features of all neurons, `[*N, V, feature_size]`.
-
-        Permuted with the hidden neurons; zeros for input and output neurons, which
-        nothing moves. Called as `encoder.apply(variables, graph,
-        method="node_features")`.
-        """
-        values = iter(self._features(graph, deterministic))
-        raw: Any = graph.nodes
-        batch, size = raw.shape[:-2], self._feature_size()
-        features = []
-        for space in self.topology.spaces:
-            x = None if space.role == "input" else next(values)
-            if space.role != "hidden":
-                x = jnp.zeros((raw[..., 0, 0].size, space.size, size), raw.dtype)
-            features.append(x)
-        nodes = jnp.concatenate(features, axis=1)
-        return nodes.reshape(*batch, *nodes.shape[1:])
-
-    @nn.nowrap
-    def _feature_size(self) -> int:
-        return self.feature_size or 2 * self.width
-
-    @nn.compact
-    def _features(
-        self, graph: jraph.GraphsTuple, deterministic: bool
-    ) -> tuple[Array, ...]:
+    def _features(self, graph: jraph.GraphsTuple, deterministic: bool) -> _Values:
         """Return the values of every space that is written, after the last layer."""
-        self._check()
-        nodes, edges = _options.features(self.topology, graph)
-        nodes_by_space, edges_by_block = _fourier_features.standardised(
-            self.topology,
-            self.input_moments,
-            nodes.reshape(-1, *nodes.shape[-2:]),
-            edges.reshape(-1, *edges.shape[-2:]),
-        )
-        tensors = _weight_tensors.weight_tensors(self.topology)
-        values = _weight_tensors.split(self.topology, nodes_by_space, edges_by_block)
-        make_layers = self._linear_layers
-        if self.faithful:
-            make_layers = self._published_layers
-            values = tuple(
-                x.reshape(*x.shape[:-1], tensor.fixed, -1)
-                for x, tensor in zip(values, tensors, strict=True)
-            )
-        layers = make_layers(tensors, tuple(x.shape[-1] for x in values))
-        for k, (init, step) in enumerate(layers):
-            params = self.param(f"layer_{k}", init)
-            if self.remat:
-                step = _one_by_one(step) if self.faithful else jax.checkpoint(step)
-            values = step(params, values)
-            if self.dropout and k + 1 < self.num_layers and not deterministic:
-                key = self.make_rng("dropout")
-                values = _dropout.drop(key, values, self.dropout)
-        if self.faithful:
-            values = tuple(x.reshape(*x.shape[:-2], -1) for x in values)
-        return values
-
-    @nn.nowrap
-    def _check(self) -> None:
-        _options.check_sizes(self)
-        if self.pool not in (pools := _pools(self.faithful)):
+        nodes, edges = self._read(graph)
+        pools = (_dws_published if self.faithful else _dws_layers).POOLS
+        if self.pool not in pools:
             raise ValueError(
                 f"pool must be one of {pools} with faithful={self.faithful}, got"
                 f" {self.pool!r}."
@@ -186,78 +81,103 @@ class DeepWeightSpace(nn.Module):
             raise ValueError(
                 f"width={self.width} must be a multiple of num_heads={self.num_heads}."
             )
+        topology = self.topology
+        tensors = _dws_layers.weight_tensors(topology)
+        values = _dws_layers.split(
+            topology,
+            *_inputs.standardised(topology, self.input_moments, nodes, edges),
+        )
+        if self.faithful:
+            values = tuple(
+                x.reshape(*x.shape[:-1], tensor.fixed, -1)
+                for x, tensor in zip(values, tensors, strict=True)
+            )
+        layers = self._layers(tensors, tuple(x.shape[-1] for x in values))
+        (values,) = self._run(layers, (values,), deterministic)
+        if self.faithful:
+            values = tuple(x.reshape(*x.shape[:-2], -1) for x in values)
+        return values
 
     @nn.nowrap
-    def _targets(self, tensors: _dws.Tensors) -> Iterator[tuple[int, ...]]:
-        """Yield what every layer makes: all tensors, the last one only biases."""
-        everything = tuple(range(len(tensors)))
-        for k in range(self.num_layers):
-            last = k + 1 == self.num_layers
-            yield everything[len(self.topology.blocks) :] if last else everything
+    def _latents(self, features: _Values, graph: jraph.GraphsTuple) -> Array:
+        del graph
+        pooled = [
+            jnp.mean(x, axis=1) if x.ndim == 3 else x  # hidden neurons, output neurons
+            for x in features
+        ]
+        size = self._feature_size()
+        x = self._affine("readout_0", jnp.concatenate(pooled, axis=-1), 2 * size)
+        return self._affine("readout_1", jax.nn.relu(x), self.latent_size or size)
 
     @nn.nowrap
-    def _linear_layers(
-        self, tensors: _dws.Tensors, sizes: tuple[int, ...]
-    ) -> Iterator[_Layer]:
-        for targets in self._targets(tensors):
-            last = len(targets) < len(tensors)
+    def _nodes(self, features: _Values) -> Array:
+        values, size = iter(features), self._feature_size()
+        nodes = []
+        for space in self.topology.spaces:
+            x = features[0] if space.role == "input" else next(values)
+            if space.role != "hidden":
+                x = jnp.zeros((len(x), space.size, size), x.dtype)
+            nodes.append(x)
+        return jnp.concatenate(nodes, axis=1)
+
+    @nn.nowrap
+    def _feature_size(self) -> int:
+        return self.feature_size or 2 * self.width
+
+    @nn.nowrap
+    def _layers(
+        self, tensors: _dws_layers.Tensors, sizes: tuple[int, ...]
+    ) -> Iterator[_graph_encoder.Layer]:
+        """Yield all layers, for values of these sizes; the last makes biases only."""
+        for number in range(self.num_layers):
+            last = number + 1 == self.num_layers
+            first_target = len(self.topology.blocks) if last else 0
+            targets = tuple(range(first_target, len(tensors)))
             width = self._feature_size() if last else self.width
-            new_sizes = {
-                t: width * min(tensors[t].fixed, self.max_fixed) for t in targets
-            }
-            init = functools.partial(
-                _dws.init_dws,
-                tensors=tensors,
-                sizes=sizes,
-                new_sizes=new_sizes,
-                pool=self.pool,
-            )
-
-            def step(params, values, targets=targets, last=last):
-                values = _dws.dws(params, tensors, targets, self.pool, values)
-                return values if last else _dws.activate(params, values)
-
-            yield init, step
-            sizes = tuple(new_sizes.values())
+            if self.faithful:
+                heads = 1 if last else self.num_heads
+                options = _dws_published.Options(
+                    tensors, targets, self.max_fixed, heads, self.pool
+                )
+                init = functools.partial(
+                    _dws_published.init_layer,
+                    options=options,
+                    sizes=sizes,
+                    new_size=width,
+                    last=last,
+                )
+                layer = functools.partial(_dws_published.layer, options=options)
+                sizes = (width,) * len(targets)
+            else:
+                new_sizes = {
+                    t: width * min(tensors[t].fixed, self.max_fixed) for t in targets
+                }
+                init = functools.partial(
+                    _dws_layers.init_layer,
+                    tensors=tensors,
+                    sizes=sizes,
+                    new_sizes=new_sizes,
+                    pool=self.pool,
+                )
+                layer = functools.partial(
+                    _dws_layers.layer,
+                    tensors=tensors,
+                    targets=targets,
+                    pool=self.pool,
+                    last=last,
+                )
+                sizes = tuple(new_sizes.values())
+            yield init, lambda params, values, layer=layer: (layer(params, values),)
 
     @nn.nowrap
-    def _published_layers(
-        self, tensors: _dws.Tensors, sizes: tuple[int, ...]
-    ) -> Iterator[_Layer]:
-        for targets in self._targets(tensors):
-            last = len(targets) < len(tensors)
-            width = self._feature_size() if last else self.width
-            heads = 1 if last else self.num_heads
-            options = _dws_published.Options(
-                tensors, targets, self.max_fixed, heads, self.pool
-            )
-            init = functools.partial(
-                _dws_published.init_layer,
-                options=options,
-                sizes=sizes,
-                new_size=width,
-                last=last,
-            )
+    def _remat(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The layers of `faithful` are large: take one network after the other."""
+        if not self.faithful:
+            return jax.checkpoint(step)
 
-            def step(params, values, options=options):
-                return _dws_published.layer(params, options, values)
+        @jax.checkpoint
+        def one(params: Params, state: Any) -> Any:
+            new = step(params, *jax.tree.map(lambda x: x[None], state))
+            return jax.tree.map(lambda x: x[0], new)
 
-            yield init, step
-            sizes = (width,) * len(targets)
-
-
-def _one_by_one(
-    step: Callable[[Params, _Values], _Values],
-) -> Callable[[Params, _Values], _Values]:
-    """Return a layer that takes a batch network by network and stores its input."""
-
-    @jax.checkpoint
-    def one(params: Params, values: _Values) -> _Values:
-        new = step(params, tuple(x[None] for x in values))
-        return tuple(x[0] for x in new)
-
-    return lambda params, values: jax.lax.map(lambda x: one(params, x), values)
-
-
-def _pools(faithful: bool) -> tuple[str, ...]:
-    return _dws_published.POOLS if faithful else _dws.POOLS
+        return lambda params, *state: jax.lax.map(lambda x: one(params, x), state)

@@ -1,8 +1,8 @@
 """The layers of Deep-Align as its code has them (Navon et al. 2024, arXiv 2310.13397).
 
-Where the layers of `_dws` have one matrix, these have a *set map*: attention among the
-neurons that two tensors share, with heads and without LayerNorm (Lee et al. 2019, arXiv
-1810.00825, the set attention block),
+Where the layers of `_dws_layers` have one matrix, these have a *set map*: attention
+among the neurons that two tensors share, with heads and without LayerNorm (Lee et al.
+2019, arXiv 1810.00825, the set attention block),
 
     a(x) = h + relu(h @ W_o + b_o),    h = q + softmax(q k^T / sqrt(D)) v
 
@@ -28,6 +28,7 @@ entries of a tensor in all networks of a batch. Here it is over those of one net
 what an encoder says of a network must not depend on others.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -36,13 +37,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax.metanets import _affine, _equivariant, _largest, _weight_tensors
+from symmerge_jax.metanets import _affine, _dws_layers
 from symmerge_jax.typing import Array, Key, Params
 
 POOLS = ("mean", "max")
-
-Tensors = tuple[_weight_tensors.WeightTensor, ...]
-
 
 _Shape = tuple[int, int, int]
 """Inputs and outputs of an affine map, and how many of them lie side by side."""
@@ -59,7 +57,7 @@ class Options(NamedTuple):
       pool: one of `POOLS`.
     """
 
-    tensors: Tensors
+    tensors: _dws_layers.Tensors
     targets: tuple[int, ...]
     max_fixed: int
     num_heads: int
@@ -91,17 +89,16 @@ def init_layer(
 ) -> Params:
     """Return the parameters of one layer.
 
+    One entry per map; `shrink`, `expand` and `skip` where inputs are many; gain and
+    shift of the norms. All affine maps have normal weights of standard deviation
+    `2 sqrt(I / (O (I + O)))`, as published, except for those around many inputs.
+
     Args:
       key: random key.
       options: the layer.
       sizes: channels of every entry of each tensor.
       new_size: channels of every entry after the layer.
       last: whether no norm follows.
-
-    Returns:
-      One entry per map; `shrink`, `expand` and `skip` where inputs are many; gain and
-      shift of the norms. All affine maps have normal weights of standard deviation
-      `2 sqrt(I / (O (I + O)))`, as published, except for those around many inputs.
     """
     shapes: dict[str, dict[str, _Shape]] = {}
     for m in _maps(options):
@@ -128,20 +125,16 @@ def init_layer(
 
 
 def layer(
-    params: Params, options: Options, values: tuple[Array, ...]
+    params: Params, values: tuple[Array, ...], *, options: Options
 ) -> tuple[Array, ...]:
-    """Return the values of the targets after one layer, its norm and relu.
+    """Return the targets after one layer, `[N, *free, fixed, new_size]`, norm and relu.
 
-    Equivariant: permuting the neurons of a hidden space permutes the axis that runs
-    over them in every tensor, before and after. There is no norm after the last layer.
+    Equivariant, see `_dws_layers.layer`. There is no norm after the last layer.
 
     Args:
       params: from `init_layer`.
-      options: the layer.
       values: `[N, *free, fixed, channels]` per tensor.
-
-    Returns:
-      The new values, `[N, *free, fixed, new_size]` per target.
+      options: the layer.
     """
     inner = tuple(
         _map_fixed(params[f"shrink_{s}"], x) if _shrinks(options, s) else x
@@ -164,12 +157,8 @@ def layer(
 def attend(params: Params, num_heads: int, x: Array) -> Array:
     """Return a set attention block of rows, `[N, n, I]` to `[N, n, O]`.
 
-    Equivariant to permutations of the rows.
-
-    Args:
-      params: affine maps `qkv` `[I, 3 O]` and `out` `[O, O]`.
-      num_heads: divides `O`.
-      x: the rows.
+    Equivariant to permutations of the rows. The affine maps are `qkv` `[I, 3 O]` and
+    `out` `[O, O]`; `num_heads` divides `O`.
     """
     size = params["out"]["b"].size
     qkv = _affine.affine(params["qkv"], x)
@@ -213,7 +202,7 @@ def _apply(params: Params, options: Options, m: _Map, x: Array) -> Array:
     if m.entries:
         kept = kept or [fixed_axis]
     axes = tuple(a for a in range(1, fixed_axis + m.entries) if a not in kept)
-    x = _pool(options.pool, x, axes)
+    x = _dws_layers.pool_axes(options.pool, x, axes)
     if not m.entries:
         x = x.reshape(*x.shape[:-2], -1)
     if m.kind == "attention":
@@ -226,12 +215,19 @@ def _apply(params: Params, options: Options, m: _Map, x: Array) -> Array:
     return x.reshape(len(x), *free, m.copies, -1)
 
 
-def _exchange(params: Params, pool: str, source, target, x: Array) -> Array:
+def _exchange(
+    params: Params,
+    pool: str,
+    source: _dws_layers.WeightTensor,
+    target: _dws_layers.WeightTensor,
+    x: Array,
+) -> Array:
     """Return the mean of four affine maps: of entries, rows, columns and all."""
     if source.free != target.free:
         x = jnp.swapaxes(x, 1, 2)
+    pooled = functools.partial(_dws_layers.pool_axes, pool, x, keepdims=True)
     terms = (
-        _affine.affine(params[name], _pool(pool, x, axes, keepdims=True))
+        _affine.affine(params[name], pooled(axes))
         for name, axes in zip("0123", ((), (1,), (2,), (1, 2)), strict=True)
     )
     first, *others = terms
@@ -242,7 +238,7 @@ def _init_map_fixed(key: Key, size: int, new_size: int) -> Params:
     keys = jax.random.split(key)
     return {
         "own": _affine.init_affine(keys[0], size, new_size),
-        "common": _equivariant.init_linear(keys[1], (size, new_size), size),
+        "common": _affine.init_linear(keys[1], (size, new_size), size),
         "query": jnp.ones((size,), jnp.float32),
     }
 
@@ -285,16 +281,6 @@ def _normalise(params: Params, x: Array) -> Array:
     return jax.nn.relu(
         _affine.rescale(params, centred * jax.lax.rsqrt(variance + 1e-5))
     )
-
-
-def _pool(
-    pool: str, x: Array, axes: tuple[int, ...], *, keepdims: bool = False
-) -> Array:
-    if not axes:
-        return x
-    if pool == "mean":
-        return jnp.mean(x, axis=axes, keepdims=keepdims)
-    return _largest.largest(x, axes, keepdims=keepdims)
 
 
 def _init_scaled(key: Key, shapes: Params) -> Params:

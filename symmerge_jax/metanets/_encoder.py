@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from symmerge_jax import graphs, networks
@@ -68,7 +69,7 @@ def make_encoder(
       module: reads the weights: from a `jraph.GraphsTuple` to latents `[*N, D]`,
         called with the keyword `deterministic`; or None.
       probe: reads the function: from `points -> outputs` to latents `[*N, D]`, added
-        to those of `module`; or None. One of the two must be there.
+        to those of `module`; or None.
       input_value: node feature of input neurons.
 
     Returns:
@@ -80,40 +81,34 @@ def make_encoder(
     if module is None and probe is None:
         raise ValueError("An encoder needs a module of weights, a probe, or both.")
 
-    def read(run, params_batch: Params, key: Key | None) -> dict[str, Array]:
-        """Return what `run(name, module, *inputs, **keywords)` returns by part."""
-        latents = {}
+    def parts_of(params_batch: Params):
+        """Yield name, module and input of every part."""
         if module is not None:
-            graph = graphs.params_to_graph(
-                params_batch, topology, input_value=input_value
+            yield (
+                "encoder",
+                module,
+                graphs.params_to_graph(params_batch, topology, input_value=input_value),
             )
-            rngs = None if key is None else {"dropout": key}
-            dropout: dict[str, Any] = {"deterministic": key is None, "rngs": rngs}
-            latents["encoder"] = run("encoder", module, graph, **dropout)
         if probe is not None:
-            evaluate = _evaluator(network, params_batch)
-            latents["probe"] = run("probe", probe, evaluate)
-        return latents
+            yield "probe", probe, _evaluator(network, params_batch)
 
     def init_with_output(key: Key) -> tuple[Variables, Array]:
-        variables = {}
-
-        def run(name, module, *inputs, **keywords):
-            del keywords
-            part_key = jax.random.fold_in(key, len(variables))
-            output, variables[name] = module.init_with_output(part_key, *inputs)
-            return output
-
-        latents = read(run, network.init(key), None)
+        variables, latents = {}, {}
+        for number, (name, part, x) in enumerate(parts_of(network.init(key))):
+            part_key = jax.random.fold_in(key, number)
+            latents[name], variables[name] = part.init_with_output(part_key, x)
         return variables, _sum(latents)
 
     def encode_parts(
         variables: Variables, params_batch: Params, key: Key | None = None
     ) -> dict[str, Array]:
-        def run(name, module, *inputs, **keywords):
-            return module.apply(variables[name], *inputs, **keywords)
-
-        return read(run, params_batch, key)
+        rngs = None if key is None else {"dropout": key}
+        dropout: dict[str, Any] = {"deterministic": key is None, "rngs": rngs}
+        latents: dict[str, Any] = {}
+        for name, part, x in parts_of(params_batch):
+            options = dropout if name == "encoder" else {}
+            latents[name] = part.apply(variables[name], x, **options)
+        return latents
 
     return Encoder(network, topology, init_with_output, encode_parts)
 
@@ -166,12 +161,62 @@ def make_node_encoder(
     return NodeEncoder(init, features)
 
 
+class ProbeEncoder(nn.Module):
+    """Encode functions by their outputs at learned points.
+
+    It asks a network what it computes instead of how (probe features: Kofinas et al.
+    2024, arXiv 2403.12143, section 3.2). Twins compute the same function, so the result
+    is invariant to *every* symmetry of the parameters, known or not, and it costs no
+    more than rendering a few pixels, or classifying a few images.
+
+    Attributes:
+      num_probes: number of points `K`.
+      input_shape: shape of one input of the probed networks, `(I,)` or `(H, W, C)` of
+        an image. Points start uniform in [-1, 1], the range of their domain.
+      latent_size: size of the latent.
+      width: width of the hidden layer that reads the outputs.
+    """
+
+    num_probes: int
+    input_shape: tuple[int, ...]
+    latent_size: int
+    width: int = 256
+
+    def __post_init__(self):
+        if min(self.num_probes, self.latent_size, self.width) < 1:
+            raise ValueError(
+                "num_probes, latent_size and width of a probe encoder must be >= 1, got"
+                f" {self.num_probes}, {self.latent_size} and {self.width}."
+            )
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, evaluate: Callable[[Array], Array]) -> Array:
+        """Return latents `[*N, latent_size]`.
+
+        Args:
+          evaluate: from points `[K, *input_shape]` to the outputs `[*N, K, O]` of
+            the networks.
+        """
+        points = self.param("points", _uniform, (self.num_probes, *self.input_shape))
+        outputs = evaluate(jnp.asarray(points))
+        x = outputs.reshape(*outputs.shape[:-2], -1)
+        x = nn.LayerNorm()(nn.Dense(self.width)(x))
+        return nn.Dense(self.latent_size)(nn.silu(x))
+
+
+def _uniform(key: Key, shape: tuple[int, ...]) -> Array:
+    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+
+
 def _sum(parts: dict[str, Array]) -> Array:
     first, *others = parts.values()
     return sum(others, first)
 
 
-def _evaluator(network: networks.Network, params_batch: Params):
+def _evaluator(
+    network: networks.Network, params_batch: Params
+) -> Callable[[Array], Array]:
     """Return `points -> outputs [*N, K, O]` of a batch of networks."""
     function = network.apply
     for _ in network.spec.batch_shape(params_batch):

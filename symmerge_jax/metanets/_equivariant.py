@@ -2,11 +2,11 @@
 
 A hidden neuron carries a feature vector `x` on which the group acts by one scalar `q`:
 `q = +-1` for odd activations, `q > 0` for positively homogeneous ones. With a
-*canonicalisation* `c(q x) = c(x)` and an MLP `phi`,
+*feature map* `c(q x) = c(x)` and an MLP `phi`,
 
     eq(x) = (x @ W) * phi(c(x)),      eq(q x) = q eq(x)
 
-(Kalogeropoulos et al. 2024, arXiv 2406.10685, section 5). The canonicalisations are
+(Kalogeropoulos et al. 2024, arXiv 2406.10685, section 5). The feature maps are
 
     symmetrized   rho(x) + rho(-x)       invariant to signs; rho an MLP
     absolute      |x|                    invariant to signs, no parameters
@@ -28,14 +28,14 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax.metanets import _linear, _norm_silu
+from symmerge_jax.metanets import _affine, _norm_silu
 from symmerge_jax.typing import Array, Key, Params
 
 Kind = Literal["symmetrized", "absolute", "unit", "ablated", "identity"]
 
 
-class Canonicalization(NamedTuple):
-    """The map `c` of a feature vector to a representative of its orbit.
+class FeatureMap(NamedTuple):
+    """The map `c` of a feature vector to the representative of its orbit.
 
     Attributes:
       kind: one of the table above.
@@ -54,50 +54,46 @@ class Canonicalization(NamedTuple):
         return self.kind in ("symmetrized", "ablated")
 
     @property
-    def for_scales(self) -> "Canonicalization":
+    def has_scales(self) -> bool:
+        """Whether `c` is invariant to the scales of all or of some networks."""
+        return self.kind == "unit" or self.mixed
+
+    @property
+    def for_scales(self) -> "FeatureMap":
         """What networks with scales have in a mixed batch."""
-        return Canonicalization("unit", self.epsilon)
+        return FeatureMap("unit", self.epsilon)
 
 
-IDENTITY = Canonicalization("identity")
+IDENTITY = FeatureMap("identity")
 """For neurons on which no group acts."""
-
-
-def init_linear(
-    key: Key, shape: tuple[int, ...], fan_in: int, dtype: jnp.dtype = jnp.float32
-) -> Array:
-    """Return weights or biases from `U(+-1/sqrt(fan_in))`, as PyTorch does."""
-    bound = fan_in**-0.5
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 def init_mlp(key: Key, size: int, hidden_size: int, output_size: int) -> Params:
     """Return an MLP `[size] -> [hidden_size] -> [output_size]`.
 
-    Returns:
-      `w0`, `b0` first linear map, `ln_g`, `ln_b` gain and shift of the LayerNorm,
-      `w1`, `b1` second linear map; kernels are `[in, out]`.
+    `w0`, `b0` are its first linear map, `ln_g`, `ln_b` gain and shift of the LayerNorm,
+    `w1`, `b1` the second linear map; kernels are `[in, out]`.
     """
     keys = jax.random.split(key, 4)
     return {
-        "w0": init_linear(keys[0], (size, hidden_size), size),
-        "b0": init_linear(keys[1], (hidden_size,), size),
+        "w0": _affine.init_linear(keys[0], (size, hidden_size), size),
+        "b0": _affine.init_linear(keys[1], (hidden_size,), size),
         "ln_g": jnp.ones((hidden_size,), jnp.float32),
         "ln_b": jnp.zeros((hidden_size,), jnp.float32),
-        "w1": init_linear(keys[2], (hidden_size, output_size), hidden_size),
-        "b1": init_linear(keys[3], (output_size,), hidden_size),
+        "w1": _affine.init_linear(keys[2], (hidden_size, output_size), hidden_size),
+        "b1": _affine.init_linear(keys[3], (output_size,), hidden_size),
     }
 
 
-def mlp(params: Params, x: Array | _linear.Factored) -> Array:
+def mlp(params: Params, x: Array | _affine.Factored) -> Array:
     """Return `silu(LayerNorm(x @ w0 + b0)) @ w1 + b1`, `[*rows, I]` to `[*rows, O]`."""
     weight, bias = _norm_silu.centre(params["w0"], params["b0"])
-    return after_first(params, add(_linear.matmul(x, weight), bias))
+    return after_first(params, _affine.add(_affine.matmul(x, weight), bias))
 
 
 def after_first(params: Params, x: Array) -> Array:
     """Return the rest of an MLP for the centred outputs `x` of its first linear map."""
-    return add(_linear.matmul(hidden(params, x), params["w1"]), params["b1"])
+    return _affine.add(_affine.matmul(hidden(params, x), params["w1"]), params["b1"])
 
 
 def hidden(params: Params, x: Array) -> Array:
@@ -106,45 +102,33 @@ def hidden(params: Params, x: Array) -> Array:
 
 
 def equivariant(
-    canonicalization: Canonicalization,
+    feature_map: FeatureMap,
     params: Params,
-    x: Array | _linear.Factored,
+    x: Array | _affine.Factored,
     switch: Array | None = None,
 ) -> Array:
-    """Return `(x @ W) * phi(c(x))`.
+    """Return `(x @ W) * phi(c(x))`, `[*rows, O]`.
 
     Equivariant to the scalars that `c` is invariant to; with `IDENTITY` it is an
-    unconstrained gated map.
-
-    Args:
-      canonicalization: `c`.
-      params: `W` `[I, O]` and what `invariant` takes.
-      x: `[*rows, I]`, an array or anything with `@` (see `_linear.Factored`).
-      switch: see `invariant`.
-
-    Returns:
-      `[*rows, O]`.
+    unconstrained gated map. Takes what `invariant` takes, and `W` `[I, O]` in `params`.
     """
-    gate = _linear.matmul(x, params["W"])
-    return gate * invariant(canonicalization, params, x, switch)
+    gate = _affine.matmul(x, params["W"])
+    return gate * invariant(feature_map, params, x, switch)
 
 
 def invariant(
-    canonicalization: Canonicalization,
+    feature_map: FeatureMap,
     params: Params,
-    x: Array | _linear.Factored,
+    x: Array | _affine.Factored,
     switch: Array | None = None,
 ) -> Array:
-    """Return `phi(c(x))`.
+    """Return `phi(c(x))`, `[*rows, O]`.
 
     Args:
-      canonicalization: `c`.
+      feature_map: `c`.
       params: `phi`; `rho` where `c` has parameters; `phi_scale` where it is mixed.
       x: `[*rows, I]`, for a mixed `c` `[N, ..., I]`.
       switch: `[N]` bool, True for networks with scales; for a mixed `c` only.
-
-    Returns:
-      `[*rows, O]`.
     """
 
     def value(c, phi):
@@ -152,10 +136,10 @@ def invariant(
         first = _canonical_linear(c, params.get("rho"), x, weight, bias)
         return after_first(phi, first)
 
-    result = value(canonicalization, params["phi"])
-    if not canonicalization.mixed:
+    result = value(feature_map, params["phi"])
+    if not feature_map.mixed:
         return result
-    scaled = value(canonicalization.for_scales, params["phi_scale"])
+    scaled = value(feature_map.for_scales, params["phi_scale"])
     return choose(switch, scaled, result)
 
 
@@ -166,53 +150,58 @@ def choose(switch: Array | None, scaled: Array, signed: Array) -> Array:
 
 
 def canonical_linear(
-    canonicalization: Canonicalization,
+    feature_map: FeatureMap,
     rho: Params | None,
-    x: Array | _linear.Factored,
+    x: Array | _affine.Factored,
     weight: Array,
     bias: Array,
     switch: Array | None = None,
 ) -> Array:
-    """Return `c(x) @ weight + bias`.
+    """Return `c(x) @ weight + bias`, `[*rows, O]`.
 
     Args:
-      canonicalization: `c`.
+      feature_map: `c`.
       rho: its MLP `[I] -> [H] -> [I]`, None where it has none.
       x: `[*rows, I]`.
       weight: `[I, O]` the linear map that reads `c(x)`.
       bias: `[O]`.
       switch: see `invariant`.
-
-    Returns:
-      `[*rows, O]`.
     """
-    result = _canonical_linear(canonicalization, rho, x, weight, bias)
-    if not canonicalization.mixed:
+    result = _canonical_linear(feature_map, rho, x, weight, bias)
+    if not feature_map.mixed:
         return result
-    scaled = _canonical_linear(canonicalization.for_scales, None, x, weight, bias)
+    scaled = _canonical_linear(feature_map.for_scales, None, x, weight, bias)
     return choose(switch, scaled, result)
 
 
-def _canonical_linear(canonicalization, rho, x, weight, bias):
+def _canonical_linear(
+    feature_map: FeatureMap,
+    rho: Params | None,
+    x: Array | _affine.Factored,
+    weight: Array,
+    bias: Array,
+) -> Array:
     """Return `c(x) @ weight + bias` for one `c`."""
-    kind = canonicalization.kind
+    kind = feature_map.kind
     if kind == "identity":
-        return add(_linear.matmul(x, weight), bias)
+        return _affine.add(_affine.matmul(x, weight), bias)
     if kind == "absolute":
-        return add(_linear.matmul(jnp.abs(_linear.dense(x)), weight), bias)
+        return _affine.add(_affine.matmul(jnp.abs(_affine.dense(x)), weight), bias)
     if kind == "unit":
-        inverse = inverse_norm(_linear.dense(x), canonicalization.epsilon)
-        return add(_linear.matmul(x, weight) * inverse, bias)
+        inverse = inverse_norm(_affine.dense(x), feature_map.epsilon)
+        return _affine.add(_affine.matmul(x, weight) * inverse, bias)
     assert rho is not None
     rho_weight, rho_bias = _norm_silu.centre(rho["w0"], rho["b0"])
-    first = _linear.matmul(x, rho_weight)
+    first = _affine.matmul(x, rho_weight)
     if kind == "symmetrized":
         values = _norm_silu.norm_silu_even(first, rho_bias, rho["ln_g"], rho["ln_b"])
         constant = 2 * rho["b1"]
     else:
-        values = hidden(rho, add(first, rho_bias))
+        values = hidden(rho, _affine.add(first, rho_bias))
         constant = rho["b1"]
-    return add(_linear.matmul(values, rho["w1"] @ weight), constant @ weight + bias)
+    return _affine.add(
+        _affine.matmul(values, rho["w1"] @ weight), constant @ weight + bias
+    )
 
 
 def inverse_norm(x: Array, epsilon: float = 0.0) -> Array:
@@ -234,8 +223,3 @@ def inverse_norm(x: Array, epsilon: float = 0.0) -> Array:
     square = jnp.sum((x / largest) ** 2, axis=-1, keepdims=True)
     norm = jnp.sqrt(jnp.where(square > 0, square, 1))
     return 1 / (norm + epsilon / largest) / largest
-
-
-def add(x: Array, bias: Array) -> Array:
-    """Return `x + bias` for rows `x` `[*rows, D]` and `bias` `[D]`."""
-    return x + bias.reshape((1,) * (x.ndim - 1) + bias.shape)

@@ -11,8 +11,8 @@ For every block of edges (one weight tensor) from space `s` to space `t`
 evaluated on their slice only. Everything that depends on one node is computed per node;
 edges of a block are a dense `[N, S, T, D]` array, so aggregation is a sum over an axis.
 
-Without signs and scales (`Rules.canonicalization` None) the three maps are plain MLPs
-of the concatenated features, the permutation-only baseline of the paper.
+Without signs and scales (`Rules.feature_map` None) the three maps are plain MLPs of the
+concatenated features, the permutation-only baseline of the paper.
 """
 
 import functools
@@ -22,18 +22,18 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import graphs
-from symmerge_jax.metanets import _equivariant, _linear, _norm_silu, _sources
+from symmerge_jax.metanets import _affine, _equivariant, _norm_silu, _source_slices
 from symmerge_jax.typing import Array, Key, Params
 
 Nodes = tuple[Array, ...]
-Edges = tuple[Array | _linear.RawEdges, ...]
+Edges = tuple[Array | _affine.RawEdges, ...]
 
 
 class Rules(NamedTuple):
     """What a message-passing step computes; static.
 
     Attributes:
-      canonicalization: that of hidden neurons; None for the permutation-only model.
+      feature_map: that of hidden neurons; None for the permutation-only model.
       io: branch of input and output neurons: "gated" `(x W) * phi_io(x)` with the `W`
         of the hidden branch, or "mlp" `mlp_io(x)`.
       num_io_mlps: 1 if input and output neurons share that MLP, 2 if not.
@@ -42,7 +42,7 @@ class Rules(NamedTuple):
       aggregator: "sum" or "mean" over the incoming messages.
     """
 
-    canonicalization: _equivariant.Canonicalization | None
+    feature_map: _equivariant.FeatureMap | None
     io: str = "gated"
     num_io_mlps: int = 1
     bidirectional: bool = False
@@ -60,43 +60,40 @@ def init_message_passing(
     """
     keys = iter(jax.random.split(key, 9))
     square = (width, width)
-    num_messages = 2 if rules.bidirectional else 1
-    linear = _equivariant.init_linear
-    if rules.canonicalization is None:
-        mlp = _equivariant.init_mlp
-        params: dict[str, Any] = {"message": mlp(next(keys), 2 * width, width, width)}
-        if rules.bidirectional:
-            params["backward"] = {"message": mlp(next(keys), 2 * width, width, width)}
-        params["update"] = mlp(next(keys), (1 + num_messages) * width, width, width)
-        if update_edges:
-            params["edge"] = mlp(next(keys), 3 * width, width, width)
-    else:
-        params = {
-            "Wv": linear(next(keys), square, width),
-            "We": linear(next(keys), square, width),
-            "message": _init_equivariant(next(keys), width, width, rules),
+    is_plain = rules.feature_map is None
+
+    def init_messages() -> dict[str, Any]:
+        if is_plain:
+            mlp = _equivariant.init_mlp(next(keys), 2 * width, width, width)
+            return {"message": mlp}
+        return {
+            "Wv": _affine.init_linear(next(keys), square, width),
+            "We": _affine.init_linear(next(keys), square, width),
+            "message": _init_branches(next(keys), width, width, rules),
         }
-        if rules.bidirectional:
-            params["backward"] = {
-                "Wv": linear(next(keys), square, width),
-                "We": linear(next(keys), square, width),
-                "message": _init_equivariant(next(keys), width, width, rules),
-            }
-        size = (1 + num_messages) * width
-        params["update"] = _init_equivariant(next(keys), size, width, rules)
-        if update_edges:
-            params["edge"] = _init_edge(next(keys), width, rules)
+
+    params = init_messages()
+    if rules.bidirectional:
+        params["backward"] = init_messages()
+    size = (3 if rules.bidirectional else 2) * width
+    if is_plain:
+        params["update"] = _equivariant.init_mlp(next(keys), size, width, width)
+    else:
+        params["update"] = _init_branches(next(keys), size, width, rules)
+    if update_edges:
+        params["edge"] = _init_edge(next(keys), width, rules)
     if rules.skip:
-        params["skip"] = linear(next(keys), square, width)
+        params["skip"] = _affine.init_linear(next(keys), square, width)
     return params
 
 
 def message_passing(
     params: Params,
-    topology: graphs.Topology,
-    rules: Rules,
     nodes: Nodes,
     edges: Edges,
+    *,
+    topology: graphs.Topology,
+    rules: Rules,
     switch: Array | None = None,
 ) -> tuple[Nodes, Edges]:
     """Return the node and edge features after one step.
@@ -105,89 +102,83 @@ def message_passing(
     edge's by that of its target over that of its source; permutations permute.
 
     Args:
-      params: from `init_message_passing`; edges are returned as they came if it has no
-        `edge`.
-      topology: spaces and blocks.
-      rules: what to compute.
+      params: from `init_message_passing`; without `edge`, edges stay as they are.
       nodes: `[N, n, D]` per space.
       edges: `[N, S, T, D]` per block, or `RawEdges` before the first step.
+      topology: spaces and blocks.
+      rules: what to compute.
       switch: `[N]` bool, which networks have scales; for mixed batches only.
-
-    Returns:
-      New nodes and edges.
     """
-    if rules.canonicalization is None:
-        updated, new_edges = _plain(params, topology, rules, nodes, edges)
-    else:
-        updated, new_edges = _equivariant_step(
-            params, topology, rules, nodes, edges, switch
-        )
-    if rules.skip:
-        updated = tuple(
-            _linear.matmul(x, params["skip"]) + new
-            for x, new in zip(nodes, updated, strict=True)
-        )
-    return updated, new_edges
-
-
-def _equivariant_step(params, topology, rules, nodes, edges, switch):
-    canonicalization = rules.canonicalization
-    update = params.get("edge")
-    inputs = (nodes, edges, switch)
-    sums = [_messages(params, topology, rules, *inputs, forward=True)]
+    is_plain = rules.feature_map is None
+    messages = _plain_messages if is_plain else _messages
+    inputs = (topology, rules, nodes, edges, switch)
+    sums = [messages(params, *inputs, forward=True)]
     if rules.bidirectional:
-        backward = params["backward"]
-        sums.append(_messages(backward, topology, rules, *inputs, forward=False))
-    branch = functools.partial(_branch, rules, switch)
-    updated = tuple(
-        branch(space.role, params["update"], jnp.concatenate(parts, axis=-1))
-        for space, *parts in zip(topology.spaces, nodes, *sums, strict=True)
-    )
-    if update is None:
-        return updated, edges
-    source_side, target_side = _edge_node_parts(canonicalization, update, nodes, switch)
-    new_edges = []
-    for block, e in zip(topology.blocks, edges, strict=True):
-        target = target_side[block.target][:, None]
-
-        def new(e, source, target=target):
-            first = source[:, :, None] + target
-            phi = _equivariant.after_first(update["phi"], first)
-            return _linear.matmul(e, update["W"]) * phi
-
-        new_edges.append(_sources.map_sources(new, e, source_side[block.source]))
-    return updated, tuple(new_edges)
+        sums.append(messages(params["backward"], *inputs, forward=False))
+    updated = []
+    for space, x, *parts in zip(topology.spaces, nodes, *sums, strict=True):
+        joined = jnp.concatenate([x, *parts], axis=-1)
+        if is_plain:
+            new = _equivariant.mlp(params["update"], joined)
+        else:
+            new = _branch(rules, switch, space.role, params["update"], joined)
+        if rules.skip:
+            new = _affine.matmul(x, params["skip"]) + new
+        updated.append(new)
+    if "edge" in params:
+        update = _update_plain_edges if is_plain else _update_edges
+        edges = update(params["edge"], *inputs)
+    return tuple(updated), edges
 
 
-def _messages(params, topology, rules, nodes, edges, switch, *, forward):
+def _ends(topology: graphs.Topology, *, forward: bool) -> list[tuple[int, int]]:
+    """Return sender and receiver of the messages of every block."""
+    ends = [(block.source, block.target) for block in topology.blocks]
+    return ends if forward else [(receiver, sender) for sender, receiver in ends]
+
+
+def _messages(params, topology, rules, nodes, edges, switch, *, forward: bool):
     """Return the aggregated messages `[N, n, D]` of every space."""
-    ends = [
-        (b.source, b.target) if forward else (b.target, b.source)
-        for b in topology.blocks
-    ]
-    values = {s: _linear.matmul(nodes[s], params["Wv"]) for s in {s for s, _ in ends}}
+    ends = _ends(topology, forward=forward)
+    values = {s: _affine.matmul(nodes[s], params["Wv"]) for s in {s for s, _ in ends}}
     parts: list[list[Array]] = [[] for _ in nodes]
     for (sender, receiver), e in zip(ends, edges, strict=True):
         role = topology.spaces[receiver].role
 
         def summed(e, value, role=role):
-            if forward and isinstance(e, _linear.RawEdges):
+            if forward and isinstance(e, _affine.RawEdges):
                 product = e.times_source(value, params["We"])
             else:
                 value = value[:, :, None] if forward else value[:, None]
-                product = _linear.matmul(e, params["We"]) * value
+                product = _affine.matmul(e, params["We"]) * value
             message = _branch(rules, switch, role, params["message"], product)
             return jnp.sum(message, axis=1 if forward else 2)
 
-        value = values[sender]
-        if forward:
-            parts[receiver].append(_sources.sum_over_sources(summed, e, value))
-        else:
-            parts[receiver].append(summed(e, value))
+        run = functools.partial(_source_slices.sum_over_sources, summed)
+        parts[receiver].append((run if forward else summed)(e, values[sender]))
     return _aggregate(topology, rules, ends, nodes, parts)
 
 
-def _aggregate(topology, rules, ends, nodes, parts):
+def _plain_messages(params, topology, rules, nodes, edges, switch, *, forward: bool):
+    """Return the aggregated messages; the second linear map comes after the sum."""
+    del switch
+    phi = params["message"]
+    weight, bias = _norm_silu.centre(phi["w0"], phi["b0"])
+    of_edge, of_sender = jnp.split(weight, 2)
+    ends = _ends(topology, forward=forward)
+    parts: list[list[Array]] = [[] for _ in nodes]
+    for (sender, receiver), e in zip(ends, edges, strict=True):
+        value = _affine.matmul(nodes[sender], of_sender)
+        value = value[:, :, None] if forward else value[:, None]
+        first = _affine.add(_affine.matmul(e, of_edge) + value, bias)
+        hidden = jnp.sum(_equivariant.hidden(phi, first), axis=1 if forward else 2)
+        message = _affine.matmul(hidden, phi["w1"])
+        count = nodes[sender].shape[1]
+        parts[receiver].append(_affine.add(message, count * phi["b1"]))
+    return _aggregate(topology, rules, ends, nodes, parts)
+
+
+def _aggregate(topology, rules, ends, nodes, parts) -> list[Array]:
     sums = []
     for i, (x, messages) in enumerate(zip(nodes, parts, strict=True)):
         if not messages:
@@ -200,10 +191,11 @@ def _aggregate(topology, rules, ends, nodes, parts):
     return sums
 
 
-def _branch(rules, switch, role, params, x):
+def _branch(rules: Rules, switch, role: str, params: Params, x) -> Array:
     """Return the map of `x` for nodes, or edges into nodes, of one role."""
     if role == "hidden":
-        return _equivariant.equivariant(rules.canonicalization, params, x, switch)
+        assert rules.feature_map is not None
+        return _equivariant.equivariant(rules.feature_map, params, x, switch)
     suffix = "out" if role == "output" and rules.num_io_mlps == 2 else "io"
     if rules.io == "mlp":
         return _equivariant.mlp(params[f"mlp_{suffix}"], x)
@@ -211,81 +203,56 @@ def _branch(rules, switch, role, params, x):
     return _equivariant.equivariant(_equivariant.IDENTITY, gated, x)
 
 
-def _edge_node_parts(canonicalization, update, nodes, switch):
-    """Return what nodes contribute to the first map of `phi_e` as source and target."""
+def _update_edges(update, topology, rules, nodes, edges, switch) -> Edges:
+    """Return the new edges; what `phi_e` makes of a node is computed once."""
     weight, bias = _norm_silu.centre(update["phi"]["w0"], update["phi"]["b0"])
-    width = weight.shape[0] // 2
-    both = jnp.concatenate([weight[:width], weight[width:]], axis=-1)
+    both = jnp.concatenate(jnp.split(weight, 2), axis=-1)
+    size = bias.shape[0]
     bias = jnp.concatenate([bias, jnp.zeros_like(bias)])
-    size = bias.shape[0] // 2
     sides = [
         _equivariant.canonical_linear(
-            canonicalization, update.get("rho"), x, both, bias, switch
+            rules.feature_map, update.get("rho"), x, both, bias, switch
         )
         for x in nodes
     ]
-    return [x[..., :size] for x in sides], [x[..., size:] for x in sides]
+    new_edges = []
+    for block, e in zip(topology.blocks, edges, strict=True):
+        target = sides[block.target][:, None, :, size:]
+
+        def new(e, source, target=target):
+            first = source[:, :, None] + target
+            phi = _equivariant.after_first(update["phi"], first)
+            return _affine.matmul(e, update["W"]) * phi
+
+        source = sides[block.source][..., :size]
+        new_edges.append(_source_slices.map_sources(new, e, source))
+    return tuple(new_edges)
 
 
-def _plain(params, topology, rules, nodes, edges):
-    """Return the step of the permutation-only model: MLPs of concatenated features."""
-    sums = [_plain_messages(params, topology, rules, nodes, edges, forward=True)]
-    if rules.bidirectional:
-        sums.append(
-            _plain_messages(
-                params["backward"], topology, rules, nodes, edges, forward=False
-            )
-        )
-    updated = tuple(
-        _equivariant.mlp(params["update"], jnp.concatenate(parts, axis=-1))
-        for parts in zip(nodes, *sums, strict=True)
-    )
-    if "edge" not in params:
-        return updated, edges
-    phi = params["edge"]
+def _update_plain_edges(phi, topology, rules, nodes, edges, switch) -> Edges:
+    del rules, switch
     weight, bias = _norm_silu.centre(phi["w0"], phi["b0"])
     of_edge, of_source, of_target = jnp.split(weight, 3)
     new_edges = []
     for block, e in zip(topology.blocks, edges, strict=True):
-        source = _linear.matmul(nodes[block.source], of_source)[:, :, None]
-        target = _linear.matmul(nodes[block.target], of_target)[:, None]
-        first = _equivariant.add(_linear.matmul(e, of_edge) + source + target, bias)
+        source = _affine.matmul(nodes[block.source], of_source)[:, :, None]
+        target = _affine.matmul(nodes[block.target], of_target)[:, None]
+        first = _affine.add(_affine.matmul(e, of_edge) + source + target, bias)
         new_edges.append(_equivariant.after_first(phi, first))
-    return updated, tuple(new_edges)
+    return tuple(new_edges)
 
 
-def _plain_messages(params, topology, rules, nodes, edges, *, forward):
-    """Return the aggregated messages; the second linear map comes after the sum."""
-    phi = params["message"]
-    weight, bias = _norm_silu.centre(phi["w0"], phi["b0"])
-    of_edge, of_sender = jnp.split(weight, 2)
-    ends = [
-        (b.source, b.target) if forward else (b.target, b.source)
-        for b in topology.blocks
-    ]
-    parts: list[list[Array]] = [[] for _ in nodes]
-    for (sender, receiver), e in zip(ends, edges, strict=True):
-        value = _linear.matmul(nodes[sender], of_sender)
-        value = value[:, :, None] if forward else value[:, None]
-        first = _equivariant.add(_linear.matmul(e, of_edge) + value, bias)
-        hidden = jnp.sum(_equivariant.hidden(phi, first), axis=1 if forward else 2)
-        message = _linear.matmul(hidden, phi["w1"])
-        count = nodes[sender].shape[1]
-        parts[receiver].append(_equivariant.add(message, count * phi["b1"]))
-    return _aggregate(topology, rules, ends, nodes, parts)
-
-
-def _init_equivariant(key: Key, size: int, width: int, rules: Rules) -> Params:
+def _init_branches(key: Key, size: int, width: int, rules: Rules) -> Params:
     """Return `W`, `phi`, `rho` of the hidden branch and the MLPs of the I/O branch."""
     keys = jax.random.split(key, 5)
-    mlp = _equivariant.init_mlp
+    mlp, feature_map = _equivariant.init_mlp, rules.feature_map
     params = {
-        "W": _equivariant.init_linear(keys[0], (size, width), size),
+        "W": _affine.init_linear(keys[0], (size, width), size),
         "phi": mlp(keys[1], size, width, width),
     }
-    if rules.canonicalization is not None and rules.canonicalization.has_rho:
+    if feature_map is not None and feature_map.has_rho:
         params["rho"] = mlp(keys[2], size, width, size)
-    if rules.canonicalization is not None and rules.canonicalization.mixed:
+    if feature_map is not None and feature_map.mixed:
         params["phi_scale"] = mlp(jax.random.fold_in(key, 5), size, width, width)
     name = "phi" if rules.io == "gated" else "mlp"
     params[f"{name}_io"] = mlp(keys[3], size, width, width)
@@ -295,12 +262,14 @@ def _init_equivariant(key: Key, size: int, width: int, rules: Rules) -> Params:
 
 
 def _init_edge(key: Key, width: int, rules: Rules) -> Params:
-    """Return `W`, `phi` and `rho` of the edge update."""
+    """Return `W`, `phi` and `rho` of the edge update; of the plain one its MLP."""
+    if rules.feature_map is None:
+        return _equivariant.init_mlp(key, 3 * width, width, width)
     keys = jax.random.split(key, 3)
     params = {
-        "W": _equivariant.init_linear(keys[0], (width, width), width),
+        "W": _affine.init_linear(keys[0], (width, width), width),
         "phi": _equivariant.init_mlp(keys[1], 2 * width, width, width),
     }
-    if rules.canonicalization is not None and rules.canonicalization.has_rho:
+    if rules.feature_map.has_rho:
         params["rho"] = _equivariant.init_mlp(keys[2], width, width, width)
     return params

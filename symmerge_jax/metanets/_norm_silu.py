@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from symmerge_jax.metanets import _affine
+
 EPSILON = 1e-5
 """Added to the variance, as in the published models (the default of PyTorch)."""
 
@@ -22,12 +24,7 @@ def centre(
 ) -> tuple[Float[Array, "I O"], Float[Array, " O"]]:
     """Return a linear map whose outputs have mean zero for every input.
 
-    Args:
-      weight: `[I, O]` kernel.
-      bias: `[O]`.
-
-    Returns:
-      Kernel and bias of `x -> y - mean(y)`, `y = x @ weight + bias`.
+    Of `x -> y - mean(y)` with `y = x @ weight + bias`.
     """
     return (
         weight - jnp.mean(weight, axis=-1, keepdims=True),
@@ -42,12 +39,9 @@ def norm_silu(
     """Return `silu(gain * x / sqrt(mean(x^2) + 1e-5) + shift)` for centred rows `x`.
 
     Args:
-      x: `[*rows, D]` with rows of mean zero (see `centre`).
-      gain: `[D]` gain of the LayerNorm.
-      shift: `[D]` shift of the LayerNorm.
-
-    Returns:
-      `[*rows, D]`.
+      x: rows of mean zero (see `centre`).
+      gain: of the LayerNorm.
+      shift: of the LayerNorm.
     """
     return _forward(x, gain, shift)[0]
 
@@ -65,20 +59,18 @@ def norm_silu_even(
     linear map, so that one product with each of its matrices serves both.
 
     Args:
-      x: `[*rows, D]` first linear map without its bias; rows of mean zero.
-      bias: `[D]` bias of the first linear map; mean zero.
-      gain: `[D]` gain of the LayerNorm.
-      shift: `[D]` shift of the LayerNorm.
-
-    Returns:
-      `[*rows, D]`.
+      x: first linear map without its bias; rows of mean zero.
+      bias: of the first linear map; of mean zero.
+      gain: of the LayerNorm.
+      shift: of the LayerNorm.
     """
     return _norm_silu_even_fwd(x, bias, gain, shift)[0]
 
 
 def _forward(x, gain, shift):
     inverse = _inverse_rms(x)
-    return jax.nn.silu(x * inverse * _row(gain, x) + _row(shift, x)), inverse
+    affine = x * inverse * _affine.row(gain, x) + _affine.row(shift, x)
+    return jax.nn.silu(affine), inverse
 
 
 def _inverse_rms(x):
@@ -90,7 +82,7 @@ def _inverse_rms(x):
 def _backward(x, inverse, gain, shift, cotangent):
     """Return the cotangents of the input and, still per row, of gain and shift."""
     unit = x * inverse
-    affine = unit * _row(gain, x) + _row(shift, x)
+    affine = unit * _affine.row(gain, x) + _affine.row(shift, x)
     sigmoid = jax.nn.sigmoid(affine)
     d_affine = cotangent * sigmoid * (1 + affine * (1 - sigmoid))
     # Four sums and products read it: write it once instead of taking four exponentials.
@@ -98,7 +90,7 @@ def _backward(x, inverse, gain, shift, cotangent):
     d_gain = d_affine * unit
     # mean(d_gain * gain) as a product: XLA's CPU reduction would write out the factor.
     dot = (d_gain @ (gain / gain.size))[..., None]
-    d_x = inverse * (d_affine * _row(gain, x) - unit * dot)
+    d_x = inverse * (d_affine * _affine.row(gain, x) - unit * dot)
     return d_x, d_gain, d_affine
 
 
@@ -115,7 +107,7 @@ def _norm_silu_bwd(residuals, cotangent):
 
 
 def _norm_silu_even_fwd(x, bias, gain, shift):
-    row = _row(bias, x)
+    row = _affine.row(bias, x)
     plus, inverse_plus = _forward(row + x, gain, shift)
     minus, inverse_minus = _forward(row - x, gain, shift)
     return plus + minus, (x, inverse_plus, inverse_minus, bias, gain, shift)
@@ -124,7 +116,7 @@ def _norm_silu_even_fwd(x, bias, gain, shift):
 def _norm_silu_even_bwd(residuals, cotangent):
     x, inverse_plus, inverse_minus, bias, gain, shift = residuals
     x = jax.lax.optimization_barrier(x)
-    row = _row(bias, x)
+    row = _affine.row(bias, x)
     plus = _backward(row + x, inverse_plus, gain, shift, cotangent)
     minus = _backward(row - x, inverse_minus, gain, shift, cotangent)
     return (
@@ -137,10 +129,6 @@ def _norm_silu_even_bwd(residuals, cotangent):
 
 def _total(x):
     return jnp.sum(x, axis=tuple(range(x.ndim - 1)))
-
-
-def _row(vector, like):
-    return vector.reshape((1,) * (like.ndim - 1) + vector.shape)
 
 
 norm_silu.defvjp(_norm_silu_fwd, _norm_silu_bwd)

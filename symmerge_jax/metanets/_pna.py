@@ -15,7 +15,7 @@ reductions over an axis and no adjacency matrix is needed.
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import graphs
-from symmerge_jax.metanets import _affine, _equivariant, _largest
+from symmerge_jax.metanets import _affine
 from symmerge_jax.typing import Array, Key, Params
 
 Nodes = tuple[Array, ...]
@@ -54,59 +54,53 @@ def init_pna(key: Key, width: int, *, last: bool) -> Params:
 
 
 def pna(
-    params: Params, topology: graphs.Topology, norm: str, nodes: Nodes, edges: Edges
+    params: Params,
+    nodes: Nodes,
+    edges: Edges,
+    *,
+    topology: graphs.Topology,
+    norm: str,
 ) -> tuple[Nodes, Edges]:
     """Return the node and edge features after one layer.
 
+    The last layer has neither norm nor activation and returns the edges as they came.
+
     Args:
       params: from `init_pna`.
+      nodes: `[N, n, D]` per space.
+      edges: `[N, S, T, D]` per block.
       topology: spaces and blocks.
       norm: over what nodes are normalised: "graph" (all nodes and features of one
         network), "node", or "batch" (all networks at once, as published).
-      nodes: `[N, n, D]` per space.
-      edges: `[N, S, T, D]` per block.
-
-    Returns:
-      New nodes and edges; the last layer has neither norm nor activation and returns
-      the edges as they came.
     """
-    aggregates = _aggregate(params, topology, nodes, edges)
-    updated = tuple(
-        _affine.affine(
-            params["out"],
-            _affine.affine(params["post"], jnp.concatenate([x, a], axis=-1)),
-        )
-        for x, a in zip(nodes, aggregates, strict=True)
-    )
+    affine, updated = _affine.affine, []
+    for x, a in zip(nodes, _aggregate(params, topology, nodes, edges), strict=True):
+        x = affine(params["post"], jnp.concatenate([x, a], axis=-1))
+        updated.append(affine(params["out"], x))
     if "norm" not in params:
-        return updated, edges
-    updated = tuple(
+        return tuple(updated), edges
+    updated = [
         jax.nn.silu(_affine.rescale(params["norm"], x))
         for x in _normalise(norm, updated)
-    )
-    maps = params["edge_update"]
-    source = [_affine.affine(maps["source"], x) for x in updated]
-    target = [_affine.affine(maps["target"], x) for x in updated]
-    new_edges = tuple(
-        _affine.affine(
-            maps["out"],
-            jax.nn.silu(
-                _affine.affine(maps["edge"], e)
-                + source[block.source][:, :, None]
-                + target[block.target][:, None]
-            ),
-        )
-        for block, e in zip(topology.blocks, edges, strict=True)
-    )
-    return updated, new_edges
+    ]
+    maps, new_edges = params["edge_update"], []
+    source = [affine(maps["source"], x) for x in updated]
+    target = [affine(maps["target"], x) for x in updated]
+    for block, e in zip(topology.blocks, edges, strict=True):
+        e = affine(maps["edge"], e) + source[block.source][:, :, None]
+        e = jax.nn.silu(e + target[block.target][:, None])
+        new_edges.append(affine(maps["out"], e))
+    return tuple(updated), tuple(new_edges)
 
 
-def _aggregate(params, topology, nodes: Nodes, edges: Edges) -> Iterator[Array]:
+def _aggregate(
+    params: Params, topology: graphs.Topology, nodes: Nodes, edges: Edges
+) -> Iterator[Array]:
     """Yield what every space reads, `[N, n, 8 D]`; zeros where nothing is read."""
     width = nodes[0].shape[-1]
     to_target, to_source = jnp.split(params["pre"]["w"], 2)
     source = [x @ to_source for x in nodes]
-    target = [_equivariant.add(x @ to_target, params["pre"]["b"]) for x in nodes]
+    target = [_affine.add(x @ to_target, params["pre"]["b"]) for x in nodes]
     degrees = in_degrees(topology)
     delta = mean_log_degree(topology)
     for i, x in enumerate(nodes):
@@ -121,8 +115,8 @@ def _aggregate(params, topology, nodes: Nodes, edges: Edges) -> Iterator[Array]:
             m = scale * (target[i][:, None] + source[block.source][:, :, None]) + shift
             sums.append(jnp.sum(m, axis=1))
             squares.append(jnp.sum(m**2, axis=1))
-            smallest.append(-_largest.largest(-m, (1,)))
-            largest.append(_largest.largest(m, (1,)))
+            smallest.append(-_affine.largest(-m, (1,)))
+            largest.append(_affine.largest(m, (1,)))
         mean = sum(sums) / degrees[i]
         variance = sum(squares) / degrees[i] - mean**2
         varies = variance > MIN_VARIANCE
@@ -147,7 +141,7 @@ def mean_log_degree(topology: graphs.Topology) -> float:
     return float(np.average(np.log1p(in_degrees(topology)), weights=sizes))
 
 
-def _normalise(norm: str, nodes: Nodes) -> Iterator[Array]:
+def _normalise(norm: str, nodes: Sequence[Array]) -> Iterator[Array]:
     """Yield the nodes with mean 0 and deviation 1 over what `norm` names."""
     x = jnp.concatenate(nodes, axis=1)
     x = x - jnp.mean(x, axis=_AXES[norm], keepdims=True)

@@ -10,6 +10,7 @@ arXiv 2210.05062, as used in Neural Graphs, Kofinas et al. 2024, arXiv 2403.1214
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -36,10 +37,7 @@ def init_relational(key: Key, width: int, *, last: bool) -> Params:
         "node": affine(next(keys), width, 3 * attention),
         "edge": affine(next(keys), edge_width, 4 * attention),
         "out": affine(next(keys), attention, width),
-        "node_norm_0": _affine.init_norm(width),
-        "node_mlp_0": affine(next(keys), width, 2 * width),
-        "node_mlp_1": affine(next(keys), 2 * width, width),
-        "node_norm_1": _affine.init_norm(width),
+        **_init_residuals("node", keys, width),
     }
     if not last:
         hidden = 2 * edge_width
@@ -48,47 +46,55 @@ def init_relational(key: Key, width: int, *, last: bool) -> Params:
             "pair_own": affine(next(keys), width, hidden),
             "pair_other": affine(next(keys), width, hidden),
             "pair_out": affine(next(keys), hidden, edge_width),
-            "edge_norm_0": _affine.init_norm(edge_width),
-            "edge_mlp_0": affine(next(keys), edge_width, hidden),
-            "edge_mlp_1": affine(next(keys), hidden, edge_width),
-            "edge_norm_1": _affine.init_norm(edge_width),
+            **_init_residuals("edge", keys, edge_width),
         }
     return params
 
 
+def _init_residuals(name: str, keys: Iterator[Key], size: int) -> Params:
+    """Return what `_residuals` reads."""
+    return {
+        f"{name}_norm_0": _affine.init_norm(size),
+        f"{name}_mlp_0": _affine.init_xavier(next(keys), size, 2 * size),
+        f"{name}_mlp_1": _affine.init_xavier(next(keys), 2 * size, size),
+        f"{name}_norm_1": _affine.init_norm(size),
+    }
+
+
 def relational(
     params: Params,
-    topology: graphs.Topology,
-    num_heads: int,
     nodes: Nodes,
     pairs: Pairs,
+    *,
+    topology: graphs.Topology,
+    num_heads: int,
 ) -> tuple[Nodes, Pairs]:
-    """Return the node and edge features after one layer.
+    """Return the node and edge features after one layer; the last keeps the pairs.
 
     Args:
       params: from `init_relational`.
-      topology: spaces and blocks.
-      num_heads: attention heads.
       nodes: `[N, n, D]` per space.
       pairs: per block the features of its edges as the sources see them, `[N, S, T,
         D_e]`, and as the targets do, `[N, T, S, D_e]`.
-
-    Returns:
-      New nodes and pairs; the last layer returns the pairs as they came.
+      topology: spaces and blocks.
+      num_heads: attention heads.
     """
     attended = _attend(params, topology, num_heads, nodes, pairs)
     updated = []
     for x, a in zip(nodes, attended, strict=True):
-        x = _residual(params["node_norm_0"], x, _affine.affine(params["out"], a))
-        hidden = jax.nn.gelu(_affine.affine(params["node_mlp_0"], x))
-        y = _affine.affine(params["node_mlp_1"], hidden)
-        updated.append(_residual(params["node_norm_1"], x, y))
+        updated.append(_residuals(params, "node", x, _affine.affine(params["out"], a)))
     if "pair_edge" in params:
         pairs = _update_pairs(params, topology, updated, pairs)
     return tuple(updated), pairs
 
 
-def _attend(params, topology, num_heads, nodes, pairs) -> list[Array]:
+def _attend(
+    params: Params,
+    topology: graphs.Topology,
+    num_heads: int,
+    nodes: Nodes,
+    pairs: Pairs,
+) -> list[Array]:
     """Return what every neuron reads from its neighbours, `[N, n, A]` per space."""
     of_nodes = [jnp.split(_affine.affine(params["node"], x), 3, axis=-1) for x in nodes]
     scores: list[list[Array]] = [[] for _ in nodes]
@@ -110,7 +116,9 @@ def _attend(params, topology, num_heads, nodes, pairs) -> list[Array]:
     return attended
 
 
-def _update_pairs(params, topology, nodes, pairs) -> Pairs:
+def _update_pairs(
+    params: Params, topology: graphs.Topology, nodes: Sequence[Array], pairs: Pairs
+) -> Pairs:
     own = [_affine.affine(params["pair_own"], x) for x in nodes]
     other = [_affine.affine(params["pair_other"], x) for x in nodes]
     updated = []
@@ -122,18 +130,18 @@ def _update_pairs(params, topology, nodes, pairs) -> Pairs:
             both = jnp.concatenate([e, jnp.swapaxes(reverse, 1, 2)], axis=-1)
             hidden = _affine.affine(params["pair_edge"], both)
             hidden = jax.nn.gelu(hidden + own[i][:, :, None] + other[j][:, None])
-            e = _residual(
-                params["edge_norm_0"], e, _affine.affine(params["pair_out"], hidden)
-            )
-            hidden = jax.nn.gelu(_affine.affine(params["edge_mlp_0"], e))
-            y = _affine.affine(params["edge_mlp_1"], hidden)
-            new.append(_residual(params["edge_norm_1"], e, y))
+            y = _affine.affine(params["pair_out"], hidden)
+            new.append(_residuals(params, "edge", e, y))
         updated.append(tuple(new))
     return tuple(updated)
 
 
-def _residual(norm: Params, x: Array, y: Array) -> Array:
-    return _affine.layer_norm(norm, x + y)
+def _residuals(params: Params, name: str, x: Array, y: Array) -> Array:
+    """Return `z + MLP(z)` for `z = x + y`, with a norm after each sum."""
+    x = _affine.layer_norm(params[f"{name}_norm_0"], x + y)
+    hidden = jax.nn.gelu(_affine.affine(params[f"{name}_mlp_0"], x))
+    y = _affine.affine(params[f"{name}_mlp_1"], hidden)
+    return _affine.layer_norm(params[f"{name}_norm_1"], x + y)
 
 
 def _heads(x: Array, num_heads: int) -> Array:

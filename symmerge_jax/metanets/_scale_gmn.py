@@ -5,51 +5,59 @@ of Boufalis et al. 2025 (arXiv 2511.12601).
 """
 
 import functools
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import jraph
 from flax import linen as nn
 
 from symmerge_jax import graphs
 from symmerge_jax.metanets import (
-    _dropout,
-    _embedding,
-    _input_scale,
+    _ends,
+    _equivariant,
+    _graph_encoder,
+    _inputs,
     _message_passing,
-    _options,
-    _readout,
-    _unit_rows,
 )
 from symmerge_jax.typing import Array
 
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "symmetry": (None, "sign", "scale", "hetero", "permutation"),
+    "io": ("gated", "mlp"),
+    "num_io_mlps": (1, 2),
+    "aggregator": ("sum", "mean"),
+    "readout": ("full_graph", "last_layer"),
+}
 
-class ScaleGMN(nn.Module):
+_Features = tuple[tuple[Array, ...], Array | None]
+"""Features per space, and the scales `[N, V]` of the twin that they describe."""
+
+
+class ScaleGMN(_graph_encoder.GraphEncoder):
     """Encoder of weight graphs of one architecture.
 
     Invariant: `encoder(g . params) = encoder(params)` for every element `g` of the
     group `symmetry` on the hidden neurons, up to rounding; not to permutations of input
-    or output neurons. With `ablate_symmetry`, or symmetry "permutation", only to
-    permutations. Dropout keeps the law for signs and scales: it multiplies features.
+    or output neurons. Its node features are equivariant: multiplied by signs or scales.
+    With `ablate_symmetry`, or symmetry "permutation", only permutations count. Dropout
+    keeps the law for signs and scales: it multiplies features, after every layer.
+
+    Besides the attributes of `GraphEncoder`, with `latent_size` by default `width`:
 
     Attributes:
-      topology: nodes and edges of the architecture (static).
-      width: size `D` of all node, edge and hidden features.
-      latent_size: size of the latent; None for `width`.
-      num_layers: number of message-passing steps, >= 1.
       symmetry: "sign" (odd activations), "scale" (positively homogeneous ones),
         "permutation" (any) or "hetero" (sign or scale, network by network, as a switch
-        in `graph.globals` says); None for the group of the topology's hidden spaces.
+        `[*N, 1]` in `graph.globals` says: 0 for signs, 1 for scales); None for the
+        group of the topology's hidden spaces.
       io: branch of input and output neurons: "gated" or "mlp".
       num_io_mlps: 1 if input and output neurons share its MLP, 2 if each has its own.
       node_embedding: whether node types have learned vectors.
       edge_embedding: whether edge types have learned vectors.
       skip: whether a linear map of the old node features is added in every step.
-      dropout: probability to drop a node feature after every step, in [0, 1).
       aggregator: "sum" or "mean" over incoming messages.
       readout: "full_graph", from the pooled hidden and all input and output neurons, or
         "last_layer", from the output neurons alone.
-      symmetrize: for signs, whether the canonicalisation is `rho(x) + rho(-x)`; `|x|`
+      symmetrize: for signs, whether features are mapped to `rho(x) + rho(-x)`; to `|x|`
         otherwise.
       ablate_symmetry: whether `rho(x)` replaces it: the ablation of the paper.
       bidirectional: whether messages also run from targets to sources. Not for "scale"
@@ -62,7 +70,6 @@ class ScaleGMN(nn.Module):
         each one reads has norm one. It changes no value in exact arithmetic, costs next
         to nothing, and keeps the law where products are rounded to few bits, as they
         are by default on GPU and TPU.
-      remat: whether the backward pass computes each step again instead of storing it.
 
     Example:
       >>> import jax
@@ -77,10 +84,6 @@ class ScaleGMN(nn.Module):
       (8,)
     """
 
-    topology: graphs.Topology
-    width: int = 128
-    latent_size: int | None = None
-    num_layers: int = 4
     symmetry: str | None = None
     io: str = "gated"
     num_io_mlps: int = 1
@@ -94,132 +97,165 @@ class ScaleGMN(nn.Module):
     ablate_symmetry: bool = False
     bidirectional: bool = False
     input_value: float | None = None
-    input_scale: _input_scale.InputScale | None = None
+    input_scale: _inputs.InputScale | None = None
     norm_epsilon: float = 0.0
     unit_rows: bool = True
-    remat: bool = False
 
-    def __call__(
-        self, graph: jraph.GraphsTuple, *, deterministic: bool = True
-    ) -> Array:
-        """Return the latents of a batch of networks.
-
-        Args:
-          graph: nodes `[*N, V, 1]`, edges `[*N, E, F]`, from `graphs.params_to_graph`;
-            for "hetero" with globals `[*N, 1]`, 0 for signs and 1 for scales.
-          deterministic: False to drop features, with a key named "dropout".
-
-        Returns:
-          `[*N, latent_size]`.
-
-        Raises:
-          ValueError: if the graph does not fit the topology, or an option is unknown.
-        """
-        nodes, _ = self._features(graph, deterministic)
-        params = self._readout_params()
-        canonicalization = self._rules().canonicalization
-        latents = _readout.readout(
-            params,
-            self.topology,
-            canonicalization,
-            nodes,
-            _options.switch(canonicalization, graph),
-            which=self.readout,
+    @nn.compact
+    def _features(self, graph: jraph.GraphsTuple, deterministic: bool) -> _Features:
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
+        nodes, edges = self._read(graph)
+        feature_map = self._feature_map()
+        if self.input_value is not None:
+            is_input = self.topology.mask("input")[None, :, None]
+            nodes = jnp.where(is_input, self.input_value, nodes)
+        if self.input_scale is not None:
+            nodes, edges = _inputs.multiply(
+                self.input_scale, self.topology, nodes, edges
+            )
+        switch, scales = _switch(feature_map, graph), None
+        has_scales = feature_map is not None and feature_map.has_scales
+        if self.unit_rows and has_scales:
+            nodes, edges, scales = _inputs.unit_rows(
+                self.topology, nodes, edges, switch
+            )
+        init = functools.partial(
+            _ends.init_embedding,
+            topology=self.topology,
+            width=self.width,
+            node_embedding=self.node_embedding,
+            edge_embedding=self.edge_embedding,
         )
-        return latents.reshape(*_batch(graph), -1)
-
-    def node_features(
-        self, graph: jraph.GraphsTuple, *, deterministic: bool = True
-    ) -> Array:
-        """Return the node features before the readout, `[*N, V, D]`.
-
-        Equivariant: permuted with the hidden neurons and multiplied by their signs or
-        scales; invariant at input and output neurons. Called as
-        `encoder.apply(variables, graph, method="node_features")`.
-        """
-        features, scales = self._features(graph, deterministic)
-        nodes = jnp.concatenate(features, axis=-2)
-        if scales is not None:
-            nodes = nodes / scales[..., None]
-        return nodes.reshape(*_batch(graph), *nodes.shape[-2:])
-
-    @nn.nowrap
-    def _rules(self) -> _message_passing.Rules:
-        return _message_passing.Rules(
-            canonicalization=_options.canonicalization(self),
+        ends = (self.param("embedding", init), self.topology)
+        multiply = feature_map is not None
+        x = _ends.embed_nodes(*ends, nodes, multiply=multiply)
+        e = _ends.embed_edges(*ends, edges, multiply=multiply)
+        rules = _message_passing.Rules(
+            feature_map=feature_map,
             io=self.io,
             num_io_mlps=self.num_io_mlps,
             bidirectional=self.bidirectional,
             skip=self.skip,
             aggregator=self.aggregator,
         )
-
-    @nn.compact
-    def _features(
-        self, graph: jraph.GraphsTuple, deterministic: bool
-    ) -> tuple[_message_passing.Nodes, Array | None]:
-        """Return the node features, and the scales `[N, V]` of what they describe."""
-        _options.check_choices(self)
-        nodes, edges = _options.features(self.topology, graph)
-        nodes = nodes.reshape(-1, *nodes.shape[-2:])
-        edges = edges.reshape(-1, *edges.shape[-2:])
-        rules = self._rules()
-        multiply = rules.canonicalization is not None
-        if self.input_value is not None:
-            is_input = self.topology.input_mask[None, :, None]
-            nodes = jnp.where(is_input, self.input_value, nodes)
-        if self.input_scale is not None:
-            nodes, edges = _input_scale.multiply(
-                self.input_scale, self.topology, nodes, edges
-            )
-        switch = _options.switch(rules.canonicalization, graph)
-        scales = None
-        if self.unit_rows and _options.is_scaled(rules.canonicalization):
-            nodes, edges, scales = _unit_rows.unit_rows(
-                self.topology, nodes, edges, switch
-            )
-        embedding = self.param(
-            "embedding",
-            lambda key: _embedding.init_embedding(
-                key,
-                self.topology,
-                self.width,
-                node_embedding=self.node_embedding,
-                edge_embedding=self.edge_embedding,
-            ),
+        init = functools.partial(
+            _message_passing.init_message_passing, width=self.width, rules=rules
         )
-        x = _embedding.embed_nodes(embedding, self.topology, nodes, multiply=multiply)
-        e = _embedding.embed_edges(embedding, self.topology, edges, multiply=multiply)
-        for t in range(self.num_layers):
-            init = functools.partial(
-                _message_passing.init_message_passing,
-                width=self.width,
-                rules=rules,
-                update_edges=t + 1 < self.num_layers,
-            )
-            params = self.param(f"layer_{t}", init)
-            step = _message_passing.message_passing
-            if self.remat:
-                step = jax.checkpoint(step, static_argnums=(1, 2))
-            x, e = step(params, self.topology, rules, x, e, switch)
-            if self.dropout and not deterministic:
-                x = _dropout.drop(self.make_rng("dropout"), x, self.dropout)
+        step = functools.partial(
+            _message_passing.message_passing,
+            topology=self.topology,
+            rules=rules,
+            switch=switch,
+        )
+        layers = (
+            (functools.partial(init, update_edges=t + 1 < self.num_layers), step)
+            for t in range(self.num_layers)
+        )
+        x, _ = self._run(layers, (x, e), deterministic, drop_last=True)
         return x, scales
 
-    @nn.compact
-    def _readout_params(self):
-        return self.param(
-            "readout",
-            lambda key: _readout.init_readout(
-                key,
-                self.topology,
-                self._rules().canonicalization,
-                self.width,
-                self.latent_size or self.width,
-                which=self.readout,
-            ),
+    @nn.nowrap
+    def _latents(self, features: _Features, graph: jraph.GraphsTuple) -> Array:
+        feature_map = self._feature_map()
+        init = functools.partial(
+            _ends.init_readout,
+            topology=self.topology,
+            feature_map=feature_map,
+            width=self.width,
+            latent_size=self.latent_size or self.width,
+            which=self.readout,
+        )
+        return _ends.readout(
+            self.param("readout", init),
+            self.topology,
+            feature_map,
+            features[0],
+            _switch(feature_map, graph),
+            which=self.readout,
         )
 
+    @nn.nowrap
+    def _nodes(self, features: _Features) -> Array:
+        nodes, scales = jnp.concatenate(features[0], axis=-2), features[1]
+        return nodes if scales is None else nodes / scales[..., None]
 
-def _batch(graph):
-    return graph.nodes.shape[:-2]
+    @nn.nowrap
+    def _feature_map(self) -> _equivariant.FeatureMap | None:
+        """Return the map that the options ask for; refuse contradictions."""
+        name = _resolve_symmetry(self.topology, self.symmetry)
+        if self.ablate_symmetry and (name != "sign" or not self.symmetrize):
+            raise ValueError(
+                "ablate_symmetry replaces rho(x) + rho(-x); it needs symmetry='sign'"
+                f" and symmetrize=True, got {name!r} and {self.symmetrize}."
+            )
+        if name in ("scale", "hetero") and self.bidirectional:
+            raise ValueError(
+                "bidirectional=True is not equivariant to scales: a backward message"
+                " would need the reciprocal of every weight. Use it with 'sign' or"
+                " 'permutation'."
+            )
+        if name == "permutation":
+            return None
+        if name == "scale":
+            return _equivariant.FeatureMap("unit", self.norm_epsilon)
+        if self.ablate_symmetry:
+            return _equivariant.FeatureMap("ablated")
+        kind = "symmetrized" if self.symmetrize else "absolute"
+        if name == "hetero":
+            return _equivariant.FeatureMap(kind, self.norm_epsilon, mixed=True)
+        return _equivariant.FeatureMap(kind)
+
+
+def _resolve_symmetry(topology: graphs.Topology, asked: str | None) -> str:
+    """Return the symmetry asked for, or that of the hidden spaces; refuse others.
+
+    An encoder that is invariant to more than the symmetries of a network would confuse
+    different functions.
+    """
+    found = {s.group for s in topology.spaces if s.role == "hidden"}
+    if asked == "permutation" or not found:
+        return asked or "permutation"
+    if len(found) > 1:
+        names = sorted(group.value for group in found)
+        raise ValueError(
+            f"Hidden spaces have the groups {names}; an encoder treats one in each"
+            " network. Ask for symmetry='permutation', which holds for all. For a zoo"
+            " that mixes networks of signs and of scales, give the spec of either and"
+            " symmetry='hetero'."
+        )
+    group = found.pop()
+    if asked == "hetero" and group.value in ("sign", "scale"):
+        return asked
+    if asked not in (None, group.value):
+        raise ValueError(
+            f"symmetry={asked!r} is no symmetry of this architecture, whose hidden"
+            f" spaces have the group {group.value!r}; use that or 'permutation'."
+        )
+    return group.value
+
+
+def _switch(
+    feature_map: _equivariant.FeatureMap | None, graph: jraph.GraphsTuple
+) -> Array | None:
+    """Return which networks `[N]` have scales, None where all have one group."""
+    values: Any = graph.globals
+    if feature_map is None or not feature_map.mixed:
+        if values is not None:
+            raise ValueError(
+                "graph.globals holds a switch between signs and scales, which only an"
+                " encoder with symmetry='hetero' reads. Choose that, or give"
+                " graph._replace(globals=None)."
+            )
+        return None
+    expected = (*_graph_encoder.batch_shape(graph), 1)
+    if values is None or values.shape != expected:
+        got = "is None" if values is None else f"has shape {values.shape}"
+        raise ValueError(
+            f"symmetry='hetero' needs a switch {expected} in graph.globals, 0 for"
+            f" signs (tanh) and 1 for scales (relu), which {got}. Give"
+            " graph._replace(globals=...), or for networks of one activation leave"
+            " symmetry=None."
+        )
+    return values.reshape(-1) > 0.5

@@ -14,6 +14,7 @@ import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -139,12 +140,11 @@ def _hidden(
     activation: str, strides: Sequence[int], params: Params, x: Array
 ) -> list[Array]:
     """Return the values `[n, height, width, S]` behind every convolution."""
-    function, _ = _mlp.find_activation(activation)
     values = []
     x = jnp.moveaxis(x, 0, -1)
     x = jnp.moveaxis(x, 2, 0)
     for number, step in enumerate(strides):
-        x = function(_convolve(x, params[f"conv_{number}"], step))
+        x = _mlp.activate(activation, _convolve(x, params[f"conv_{number}"], step))
         values.append(x)
     return values
 
@@ -163,25 +163,22 @@ def _convolve(x: Array, layer: Params, stride: int) -> Array:
     return y + layer["bias"][:, None, None, None]
 
 
-def _spec(group, frequency, num_layers: int, repeat: int) -> symmetry.SymmetrySpec:
-    hidden = [f"hidden_{i}" for i in range(num_layers)]
-    axes = {
+def _spec(
+    group: symmetry.Group, frequency: float | None, num_layers: int, repeat: int
+) -> symmetry.SymmetrySpec:
+    spaces = _mlp.spaces_of(group, [frequency] * num_layers)
+    names = [space.name for space in spaces[:-1]]
+    axes: dict[str, Any] = {
         f"conv_{i}": {
             "kernel": (None, None, symmetry.Axis(read, -1), symmetry.Axis(written)),
             "bias": (symmetry.Axis(written),),
         }
-        for i, (read, written) in enumerate(itertools.pairwise(["in", *hidden]))
+        for i, (read, written) in enumerate(itertools.pairwise(names))
     }
     axes["dense"] = {
-        "kernel": (symmetry.Axis(hidden[-1], -1, repeat), symmetry.Axis("out")),
+        "kernel": (symmetry.Axis(names[-1], -1, repeat), symmetry.Axis("out")),
         "bias": (symmetry.Axis("out"),),
     }
-    trivial = symmetry.Group.TRIVIAL
-    spaces = [
-        symmetry.Space("in", trivial),
-        *(symmetry.Space(name, group, frequency) for name in hidden),
-        symmetry.Space("out", trivial),
-    ]
     return symmetry.SymmetrySpec.create(axes, spaces)
 
 

@@ -51,12 +51,12 @@ def classification_loss(
     inputs: Array,
     labels: Array,
 ) -> tuple[Array, Array]:
-    """Return the mean cross-entropy in nats and the accuracy of one classifier.
+    """Return the mean cross-entropy in nats and the accuracy, all inputs at once.
 
     Args:
-      apply: `apply(params, inputs) -> [S, C]` logits.
+      apply: see `evaluate_classifier`, as all others.
       params: parameters of one network.
-      inputs: `[S, ...]` examples, all taken at once; see `evaluate_classifier`.
+      inputs: `[S, ...]` examples.
       labels: `[S]` classes.
 
     Returns:

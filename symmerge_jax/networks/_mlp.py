@@ -46,18 +46,43 @@ def mlp(
     _, group = find_activation(activation)
     # A sine without bias has no phase that could be folded.
     frequency = 1.0 if activation == "sine" and use_bias else None
-    spec = chain_spec(group, [frequency] * (len(layer_sizes) - 2), use_bias=use_bias)
+    num_hidden = len(layer_sizes) - 2
     sizes = tuple(int(n) for n in layer_sizes)
     gain = 2.0 if group is symmetry.Group.SCALE else 1.0
-    hidden = (activation, len(sizes) - 2)
-    return _network.Network(
+    return chain(
         functools.partial(_init, sizes, gain, use_bias),
-        functools.partial(_apply, *hidden),
+        [functools.partial(activate, activation)] * num_hidden,
+        activation,
+        chain_spec(group, [frequency] * num_hidden, use_bias=use_bias),
+        sizes,
+    )
+
+
+def chain(
+    init: Callable[[Key], Params],
+    functions: Sequence[Callable[[Array], Array]],
+    activation: str,
+    spec: symmetry.SymmetrySpec,
+    sizes: tuple[int, ...],
+    offset: float | None = None,
+) -> _network.Network:
+    """Return dense layers with functions between them, and an offset behind the last.
+
+    The functions must be of a kind that can be pickled.
+    """
+    return _network.Network(
+        init,
+        functools.partial(_apply, functions, offset),
         {space.name: activation for space in spec.spaces[1:-1]},
         spec,
-        functools.partial(_features, *hidden),
+        functools.partial(_features, functions),
         sizes[:1],
     )
+
+
+def activate(name: str, x: Array) -> Array:
+    """Return the values of an activation, of a key of `ACTIVATIONS`."""
+    return ACTIVATIONS[name][0](x)
 
 
 def find_activation(name: str) -> tuple[Callable[[Array], Array], symmetry.Group]:
@@ -82,77 +107,85 @@ def chain_spec(
     group: symmetry.Group, frequencies: Sequence[float | None], *, use_bias: bool = True
 ) -> symmetry.SymmetrySpec:
     """Return the spec of a chain of dense layers, one hidden space per frequency."""
-    hidden = [f"hidden_{i}" for i in range(len(frequencies))]
-    names = ["in", *hidden, "out"]
+    spaces = spaces_of(group, frequencies)
+    names = itertools.pairwise(space.name for space in spaces)
     axes = {
-        f"dense_{i}": {
-            "kernel": (symmetry.Axis(read, -1), symmetry.Axis(written)),
-            **({"bias": (symmetry.Axis(written),)} if use_bias else {}),
-        }
-        for i, (read, written) in enumerate(itertools.pairwise(names))
+        f"dense_{i}": dense_axes(*ends, use_bias=use_bias)
+        for i, ends in enumerate(names)
     }
-    spaces = [
-        symmetry.Space("in", symmetry.Group.TRIVIAL),
-        *(
-            symmetry.Space(name, group, frequency)
-            for name, frequency in zip(hidden, frequencies, strict=True)
-        ),
-        symmetry.Space("out", symmetry.Group.TRIVIAL),
-    ]
     return symmetry.SymmetrySpec.create(axes, spaces)
 
 
-def init_dense(
-    key: Key, layer_sizes: Sequence[int], kernel, *, use_bias: bool = True
+def spaces_of(
+    group: symmetry.Group, frequencies: Sequence[float | None]
+) -> list[symmetry.Space]:
+    """Return the spaces "in", "hidden_0", ..., "out", one hidden one per frequency."""
+    hidden = [
+        symmetry.Space(f"hidden_{i}", group, frequency)
+        for i, frequency in enumerate(frequencies)
+    ]
+    trivial = symmetry.Group.TRIVIAL
+    return [symmetry.Space("in", trivial), *hidden, symmetry.Space("out", trivial)]
+
+
+def dense_axes(
+    read: str, written: str, *, use_bias: bool = True
+) -> dict[str, tuple[symmetry.Axis, ...]]:
+    """Return the axes of a dense layer between two spaces."""
+    kernel = (symmetry.Axis(read, -1), symmetry.Axis(written))
+    return {"kernel": kernel} | ({"bias": kernel[1:]} if use_bias else {})
+
+
+def init_chain(
+    key: Key,
+    sizes: Sequence[int],
+    kernel: Callable[[Key, int, int], Array],
+    *,
+    use_bias: bool = True,
 ) -> Params:
     """Return dense layers with `kernel(key, num_read, num_written)` and zero biases."""
     params = {}
-    for i, (read, written) in enumerate(itertools.pairwise(layer_sizes)):
-        layer_key = jax.random.fold_in(key, i)
-        layer = {"kernel": kernel(layer_key, read, written)}
+    for i, (read, written) in enumerate(itertools.pairwise(sizes)):
+        layer = {"kernel": kernel(jax.random.fold_in(key, i), read, written)}
         params[f"dense_{i}"] = layer | (
             {"bias": jnp.zeros(written)} if use_bias else {}
         )
     return params
 
 
-def apply_dense(params: Params, x: Array, functions) -> list[Array]:
-    """Return the values `[S, n]` of every layer of dense layers, outputs last."""
-    values = []
-    for i, function in enumerate([*functions, lambda y: y]):
-        layer = params[f"dense_{i}"]
-        x = x @ layer["kernel"]
-        if "bias" in layer:
-            x = x + layer["bias"][None]
-        x = function(x)
-        values.append(x)
-    return values
-
-
-def name_hidden(values: list[Array]) -> dict[str, Array]:
-    """Return the values of the hidden layers by the names of their spaces."""
-    return {f"hidden_{i}": value for i, value in enumerate(values[:-1])}
+def dense(layer: Params, x: Array) -> Array:
+    """Return the values of a dense layer, `[S, I]` to `[S, O]`."""
+    x = x @ layer["kernel"]
+    return x + layer["bias"][None] if "bias" in layer else x
 
 
 def _init(sizes: Sequence[int], gain: float, use_bias: bool, key: Key) -> Params:
     """He initialisation for ReLU, LeCun for other activations; zero biases."""
 
-    def kernel(key, num_read, num_written):
+    def kernel(key: Key, num_read: int, num_written: int) -> Array:
         std = (gain / num_read) ** 0.5
         return std * jax.random.normal(key, (num_read, num_written))
 
-    return init_dense(key, sizes, kernel, use_bias=use_bias)
+    return init_chain(key, sizes, kernel, use_bias=use_bias)
 
 
-def _apply(activation: str, num_hidden: int, params: Params, x: Array) -> Array:
-    return _values(activation, num_hidden, params, x)[-1]
+def _apply(
+    functions: Sequence[Callable[[Array], Array]],
+    offset: float | None,
+    params: Params,
+    x: Array,
+) -> Array:
+    for value in _features(functions, params, x).values():
+        x = value
+    x = dense(params[f"dense_{len(functions)}"], x)
+    return x if offset is None else x + offset
 
 
 def _features(
-    activation: str, num_hidden: int, params: Params, x: Array
+    functions: Sequence[Callable[[Array], Array]], params: Params, x: Array
 ) -> dict[str, Array]:
-    return name_hidden(_values(activation, num_hidden, params, x))
-
-
-def _values(activation: str, num_hidden: int, params: Params, x: Array) -> list[Array]:
-    return apply_dense(params, x, [ACTIVATIONS[activation][0]] * num_hidden)
+    values = {}
+    for i, function in enumerate(functions):
+        x = function(dense(params[f"dense_{i}"], x))
+        values[f"hidden_{i}"] = x
+    return values

@@ -7,6 +7,7 @@ the public repository samuela/git-re-basin).
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,38 +49,24 @@ def residual_mlp(
         )
     _mlp.check_layer_sizes([*layer_sizes, hidden_size, num_blocks])
     _, group = _mlp.find_activation(activation)
-    blocks = [f"block_{i}" for i in range(num_blocks)]
-    hidden = [f"hidden_{i}" for i in range(num_blocks)]
-
-    def dense(read: str, written: str, *, bias: bool = True) -> dict[str, tuple]:
-        kernel = (symmetry.Axis(read, -1), symmetry.Axis(written))
-        return {"kernel": kernel} | ({"bias": (kernel[1],)} if bias else {})
-
-    axes = {
-        "stem": dense("in", "stream"),
-        **{
-            block: {
-                "read": dense("stream", name),
-                "write": dense(name, "stream", bias=False),
-            }
-            for block, name in zip(blocks, hidden, strict=True)
-        },
-        "head": dense("stream", "out"),
-    }
     frequency = 1.0 if activation == "sine" else None
-    spaces = [
-        symmetry.Space("in", symmetry.Group.TRIVIAL),
-        symmetry.Space("stream", symmetry.Group.PERMUTATION),
-        *(symmetry.Space(name, group, frequency) for name in hidden),
-        symmetry.Space("out", symmetry.Group.TRIVIAL),
-    ]
+    first, *spaces = _mlp.spaces_of(group, [frequency] * num_blocks)
+    stream = symmetry.Space("stream", symmetry.Group.PERMUTATION)
+    hidden = [space.name for space in spaces[:-1]]
+    axes: dict[str, Any] = {"stem": _mlp.dense_axes("in", "stream")}
+    for i, name in enumerate(hidden):
+        axes[f"block_{i}"] = {
+            "read": _mlp.dense_axes("stream", name),
+            "write": _mlp.dense_axes(name, "stream", use_bias=False),
+        }
+    axes["head"] = _mlp.dense_axes("stream", "out")
     num_in, num_stream, num_out = map(int, layer_sizes)
     inside = (activation, num_blocks)
     return _network.Network(
         functools.partial(_init, num_in, num_stream, num_out, hidden_size, num_blocks),
         functools.partial(_apply, *inside),
         dict.fromkeys(hidden, activation),
-        symmetry.SymmetrySpec.create(axes, spaces),
+        symmetry.SymmetrySpec.create(axes, [first, stream, *spaces]),
         functools.partial(_features, *inside),
         (num_in,),
     )
@@ -93,40 +80,32 @@ def _init(
     num_blocks: int,
     key: Key,
 ) -> Params:
-    def layer(index, read, written, *, bias=True):
+    def layer(index: int, read: int, written: int, *, use_bias: bool = True) -> Params:
         kernel_key = jax.random.fold_in(key, index)
         kernel = read**-0.5 * jax.random.normal(kernel_key, (read, written))
-        return {"kernel": kernel} | ({"bias": jnp.zeros(written)} if bias else {})
+        return {"kernel": kernel} | ({"bias": jnp.zeros(written)} if use_bias else {})
 
-    return {
-        "stem": layer(0, num_in, num_stream),
-        **{
-            f"block_{i}": {
-                "read": layer(2 * i + 2, num_stream, hidden_size),
-                "write": layer(2 * i + 3, hidden_size, num_stream, bias=False),
-            }
-            for i in range(num_blocks)
-        },
-        "head": layer(1, num_stream, num_out),
-    }
+    params = {"stem": layer(0, num_in, num_stream)}
+    for i in range(num_blocks):
+        params[f"block_{i}"] = {
+            "read": layer(2 * i + 2, num_stream, hidden_size),
+            "write": layer(2 * i + 3, hidden_size, num_stream, use_bias=False),
+        }
+    return params | {"head": layer(1, num_stream, num_out)}
 
 
 def _apply(activation: str, num_blocks: int, params: Params, x: Array) -> Array:
     stream = _features(activation, num_blocks, params, x)["stream"]
-    return _affine(params["head"], stream)
+    return _mlp.dense(params["head"], stream)
 
 
 def _features(
     activation: str, num_blocks: int, params: Params, x: Array
 ) -> dict[str, Array]:
-    function, _ = _mlp.find_activation(activation)
-    stream, values = _affine(params["stem"], x), {}
+    stream, values = _mlp.dense(params["stem"], x), {}
     for i in range(num_blocks):
         block = params[f"block_{i}"]
-        values[f"hidden_{i}"] = function(_affine(block["read"], stream))
-        stream = stream + values[f"hidden_{i}"] @ block["write"]["kernel"]
+        read = _mlp.dense(block["read"], stream)
+        values[f"hidden_{i}"] = _mlp.activate(activation, read)
+        stream = stream + _mlp.dense(block["write"], values[f"hidden_{i}"])
     return {"stream": stream, **values}
-
-
-def _affine(layer: Params, x: Array) -> Array:
-    return x @ layer["kernel"] + layer["bias"][None]

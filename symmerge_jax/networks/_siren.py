@@ -6,7 +6,7 @@ NeurIPS 2020, arXiv 2006.09661. The defaults are the MNIST-INRs of Navon et al.,
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,6 @@ import numpy as np
 from symmerge_jax import symmetry
 from symmerge_jax.networks import _mlp, _network
 from symmerge_jax.typing import Array, Key, Params
-
-_Wave = Callable[[Array], Array]
 
 
 def siren(
@@ -48,16 +46,14 @@ def siren(
     factors = [float(w0)] * (len(layer_sizes) - 2)
     if factors and first_w0 is not None:
         factors[0] = float(first_w0)
-    spec = _mlp.chain_spec(symmetry.Group.SIGN, factors)
     sizes = tuple(int(n) for n in layer_sizes)
-    waves = [functools.partial(_wave, factor) for factor in factors]
-    return _network.Network(
+    return _mlp.chain(
         functools.partial(_init, sizes, w0),
-        functools.partial(_apply, waves, output_offset),
-        {space.name: "sine" for space in spec.spaces[1:-1]},
-        spec,
-        functools.partial(_features, waves),
-        sizes[:1],
+        [functools.partial(_wave, factor) for factor in factors],
+        "sine",
+        _mlp.chain_spec(symmetry.Group.SIGN, factors),
+        sizes,
+        output_offset,
     )
 
 
@@ -89,17 +85,9 @@ def _wave(factor: float, z: Array) -> Array:
 def _init(sizes: Sequence[int], w0: float, key: Key) -> Params:
     """Uniform in +-sqrt(6 / I) / w0 for every layer; zero biases."""
 
-    def kernel(key, num_read, num_written):
+    def kernel(key: Key, num_read: int, num_written: int) -> Array:
         bound = (6 / num_read) ** 0.5 / w0
         shape = (num_read, num_written)
         return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
-    return _mlp.init_dense(key, sizes, kernel)
-
-
-def _apply(waves: Sequence[_Wave], offset: float, params: Params, x: Array) -> Array:
-    return _mlp.apply_dense(params, x, waves)[-1] + offset
-
-
-def _features(waves: Sequence[_Wave], params: Params, x: Array) -> dict[str, Array]:
-    return _mlp.name_hidden(_mlp.apply_dense(params, x, waves))
+    return _mlp.init_chain(key, sizes, kernel)

@@ -1,11 +1,11 @@
 """Plots: arrays in, matplotlib figure out."""
 
 from symmerge_jax.plots._confusion import confusion_matrix
-from symmerge_jax.plots._curves import scaling, scaling_panels, training_curves
+from symmerge_jax.plots._curves import scaling, training_curves
 from symmerge_jax.plots._distances import distance_panels
 from symmerge_jax.plots._images import image_rows
-from symmerge_jax.plots._interpolation import mean_curves
 from symmerge_jax.plots._latents import map_panels
+from symmerge_jax.plots._mean_curves import mean_curves
 from symmerge_jax.plots._scatter import versus
 from symmerge_jax.plots._style import (
     COLORS,
@@ -26,7 +26,6 @@ __all__ = [
     "new_figure",
     "save_figure",
     "scaling",
-    "scaling_panels",
     "styled",
     "training_curves",
     "versus",

@@ -1,42 +1,38 @@
 """Which classes are taken for which."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jax.typing import ArrayLike
 
 from symmerge_jax.plots import _style
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 @_style.styled
 def confusion_matrix(
     counts: ArrayLike, *, names: Sequence[str] | None = None
-) -> "Figure":
-    """Draw how often class by class was predicted, in percent of the true class.
+) -> _style.Figure:
+    """Draw how often each class was predicted, in percent of the true class.
 
     Args:
-      counts: ``[C, C]``, row the true class, column the predicted one.
-      names: text of class ``c`` at index ``c``; the number when ``None``.
+      counts: `[C, C]`; rows are true classes, columns predicted ones.
+      names: the classes' names; their numbers if None.
 
     Returns:
       The figure.
 
     Raises:
-      ValueError: when ``counts`` is not square, or ``names`` are too few or too many.
+      ValueError: if `counts` is not square, or there are not as many `names`.
     """
     counts = np.asarray(counts, float)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
-        raise ValueError(f"counts must be [C, C], got {counts.shape}")
-    num_classes = len(counts)
-    names = [str(c) for c in range(num_classes)] if names is None else list(names)
-    if len(names) != num_classes:
-        raise ValueError(f"{len(names)} names for {num_classes} classes")
+        raise ValueError(f"counts must be [C, C], got {counts.shape}.")
+    classes = range(len(counts))
+    names = [str(c) for c in classes] if names is None else list(names)
+    if len(names) != len(counts):
+        raise ValueError(f"There are {len(names)} names for {len(counts)} classes.")
     percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 0.9 + 0.27 * num_classes
+    side = 0.9 + 0.27 * len(counts)
     figure, axes = _style.new_figure(side, side)
     axis = axes[0, 0]
     axis.grid(visible=False)
@@ -47,8 +43,7 @@ def confusion_matrix(
             axis.text(
                 column, row, f"{value:.0f}", ha="center", va="center", color=color
             )
-    axis.set_xticks(range(num_classes), names)
-    axis.set_yticks(range(num_classes), names)
-    axis.set_xlabel("predicted class")
-    axis.set_ylabel("true class, of which %")
+    axis.set_xticks(classes, names)
+    axis.set_yticks(classes, names)
+    axis.set(xlabel="predicted class", ylabel="true class, of which %")
     return figure

@@ -1,52 +1,44 @@
-"""How far latents lie from each other: twins beside twins of other networks."""
+"""Distances between latents: twins beside twins of other networks."""
 
-import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jax.typing import ArrayLike
 
 from symmerge_jax.plots import _style
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_MAX_COLUMNS = 4
-
 
 @_style.styled
 def distance_panels(
     distances: Mapping[str, ArrayLike], group_size: int, *, label: str
-) -> "Figure":
-    """Draw distances between all pairs, one panel for each encoder, on one scale.
+) -> _style.Figure:
+    """Draw distances between all pairs, one panel per encoder, on one scale.
 
     Args:
-      distances: by encoder ``[M, M]`` distances, all of the same things.
-      group_size: how many neighbouring rows belong together; lines part the groups.
+      distances: by encoder, the distances `[M, M]` between the same things.
+      group_size: rows of each group; lines separate the groups.
       label: what the distances are, with their unit.
 
     Returns:
-      The figure; more than four encoders go on in another row. The scale ends at the
-      99th percentile of all.
+      The figure, with at most four panels in a row. The scale ends at the 99th
+      percentile of all distances.
 
     Raises:
-      ValueError: for nothing to draw, matrices that are not square or not of one size,
-        or a size that groups do not fill.
+      ValueError: if there is nothing to draw, or the matrices are not square, not of
+        one size, or not a whole number of groups.
     """
+    _style.check_panels(distances)
     found = {name: np.asarray(x, float) for name, x in distances.items()}
-    if not found:
-        raise ValueError("there is nothing to draw: no distances")
     count = len(next(iter(found.values())))
     for name, x in found.items():
         if x.shape != (count, count) or count % group_size:
             raise ValueError(
                 f"distances of {name!r} must be square, like all others, and a multiple"
-                f" of {group_size} wide, got {x.shape}"
+                f" of {group_size} wide, got {x.shape}."
             )
-    num_columns = min(_MAX_COLUMNS, len(found))
-    num_rows = -(-len(found) // num_columns)
-    width = _style.COLUMN_WIDTH if num_columns < 3 else _style.TEXT_WIDTH
+    num_columns, num_rows = _style.grid_shape(len(found), 4)
+    width = _style.page_width(num_columns, narrow=2)
     side = (width - 0.6) / num_columns
     figure, axes = _style.new_figure(
         width, (side + 0.35) * num_rows, num_rows, num_columns, padding=0.025
@@ -58,14 +50,9 @@ def distance_panels(
         for place in range(group_size, count, group_size):
             axis.axhline(place - 0.5, color="white", linewidth=0.4)
             axis.axvline(place - 0.5, color="white", linewidth=0.4)
-        axis.grid(visible=False)
-        axis.set_xticks([])
-        axis.set_yticks([])
-        axis.set_title(textwrap.fill(name, 20), pad=3)
+        _style.without_ticks(axis)
+        axis.set_title(_style.wrapped(name, side), pad=3)
     for axis in axes.flat[len(found) :]:
         axis.remove()
-    bar = figure.colorbar(
-        drawn, ax=figure.axes, location="right", extend="max", shrink=0.8, aspect=30
-    )
-    bar.set_label(label)
+    _style.color_bar(figure, drawn, label, extend="max")
     return figure

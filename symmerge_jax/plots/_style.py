@@ -3,18 +3,23 @@
 The colours are those of Okabe and Ito (2008), which people with any common form of
 colour blindness can tell apart. Figures are drawn at the size they are printed at, one
 column or the text of a page wide, so that sizes of text are those on paper. They are
-plain ``matplotlib.figure.Figure`` objects: no ``pyplot``, no global state, no display.
+plain `matplotlib.figure.Figure` objects: no `pyplot`, no global state, no display.
 """
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+import textwrap
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
+
+import numpy as np
 
 from symmerge_jax import files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+else:
+    Figure = Any  # matplotlib is imported where something is drawn
 
 P = ParamSpec("P")
 
@@ -104,48 +109,11 @@ def assign_styles(
     return styles
 
 
-def legend_columns(labels: Iterable[str], width: float) -> int:
-    """Return how many entries of a legend fit side by side into a width in inches."""
-    longest = max(len(label) for label in labels)
-    return max(1, int(width / (0.5 + 0.052 * longest)))
-
-
-def new_figure(
-    width: float,
-    height: float,
-    num_rows: int = 1,
-    num_columns: int = 1,
-    *,
-    padding: float = 0.04,
-) -> tuple["Figure", Any]:
-    """Make a figure with a grid of axes; call it in a ``styled`` function.
-
-    Args:
-      width: width in inches.
-      height: height in inches.
-      num_rows: rows of axes.
-      num_columns: columns of axes.
-      padding: space around each of the axes in inches.
-
-    Returns:
-      The figure and its axes, ``[num_rows, num_columns]``.
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(
-        w_pad=padding, h_pad=padding, rect=(0.01, 0.01, 0.98, 0.98)
-    )
-    figure = Figure(figsize=(width, height), dpi=200, layout=layout)
-    axes = figure.subplots(num_rows, num_columns, squeeze=False)
-    return figure, axes
-
-
-def styled(draw: Callable[P, "Figure"]) -> Callable[P, "Figure"]:
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Return `draw` in the common style, which leaves the user's own style alone."""
 
     @functools.wraps(draw)
-    def draw_in_style(*args: P.args, **kwargs: P.kwargs) -> "Figure":
+    def draw_in_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
         try:
             import matplotlib
         except ModuleNotFoundError as error:
@@ -158,26 +126,150 @@ def styled(draw: Callable[P, "Figure"]) -> Callable[P, "Figure"]:
     return draw_in_style
 
 
-def save_figure(figure: "Figure", path: str | pathlib.Path) -> pathlib.Path:
+def new_figure(
+    width: float,
+    height: float,
+    num_rows: int = 1,
+    num_columns: int = 1,
+    *,
+    padding: float = 0.04,
+) -> tuple[Figure, Any]:
+    """Make a figure with a grid of axes; call it in a `styled` function.
+
+    Args:
+      width: inches.
+      height: inches.
+      num_rows: rows of axes.
+      num_columns: columns of axes.
+      padding: inches around each of the axes.
+
+    Returns:
+      The figure and its axes `[num_rows, num_columns]`.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(
+        w_pad=padding, h_pad=padding, rect=(0.01, 0.01, 0.98, 0.98)
+    )
+    figure = Figure(figsize=(width, height), dpi=200, layout=layout)
+    return figure, figure.subplots(num_rows, num_columns, squeeze=False)
+
+
+def new_panels(
+    count: int,
+    num_columns: int = 3,
+    *,
+    aspect: float = 0.68,
+    least: float = 1.7,
+    below: float = 0.0,
+) -> tuple[Figure, list[Any]]:
+    """Make a figure as wide as the page with some panels, row by row.
+
+    Args:
+      count: panels.
+      num_columns: panels side by side, at most.
+      aspect: height of a panel by its width.
+      least: least height of a panel in inches.
+      below: inches below the panels.
+
+    Returns:
+      The figure and the axes of the panels.
+    """
+    num_columns, num_rows = grid_shape(count, num_columns)
+    width = page_width(num_columns)
+    height = num_rows * max(least, aspect * width / num_columns) + below
+    figure, axes = new_figure(width, height, num_rows, num_columns)
+    for axis in axes.flat[count:]:
+        axis.remove()
+    return figure, list(axes.flat[:count])
+
+
+def grid_shape(count: int, num_columns: int) -> tuple[int, int]:
+    """Return the columns and rows of a grid of panels."""
+    num_columns = min(num_columns, count)
+    return num_columns, -(-count // num_columns)
+
+
+def page_width(num_columns: int, *, narrow: int = 1) -> float:
+    """Return the width of a figure, a column of the page for few panels in a row."""
+    return COLUMN_WIDTH if num_columns <= narrow else TEXT_WIDTH
+
+
+def check_panels(panels: Mapping[str, Any], log_scale: Iterable[str] = ()) -> None:
+    """Refuse a figure without panels, an empty panel, and unknown titles.
+
+    Raises:
+      ValueError: says what is wrong.
+    """
+    if not panels or not all(map(len, panels.values())):
+        raise ValueError("There is nothing to draw: no panels, or an empty one.")
+    if unknown := set(log_scale) - set(panels):
+        raise ValueError(f"log_scale names no panel: {', '.join(sorted(unknown))}.")
+
+
+def legend_columns(labels: Collection[str], width: float) -> int:
+    """Return how many columns of a legend fit into a width in inches."""
+    for columns in range(len(labels), 1, -1):
+        parts = np.array_split(np.array([len(label) for label in labels]), columns)
+        if sum(0.5 + 0.052 * part.max() for part in parts) <= width:
+            return columns
+    return 1
+
+
+def wrapped(text: str, width: float) -> str:
+    """Return text with lines of at most `width` inches, in the size of titles."""
+    lines = text.split("\n")
+    return "\n".join(textwrap.fill(line, max(1, int(width / 0.062))) for line in lines)
+
+
+def log_scale(axes: Any, direction: str = "y") -> None:
+    """Make an axis of drawn lines logarithmic, with legible ticks."""
+    from matplotlib import ticker
+
+    axes.set(**{f"{direction}scale": "log"})
+    axis = getattr(axes, f"{direction}axis")
+    low, high = axis.get_view_interval()
+    if high < 10 * low:  # powers of ten would leave it without numbers, or with many
+        axis.set_major_locator(ticker.MaxNLocator(4))
+        axis.set_major_formatter(ticker.ScalarFormatter(useOffset=False))
+        axis.set_minor_locator(ticker.NullLocator())
+
+
+def without_ticks(axis: Any) -> None:
+    """Remove grid and ticks, where coordinates mean nothing."""
+    axis.grid(visible=False)
+    axis.set(xticks=[], yticks=[])
+
+
+def color_bar(figure: Any, drawn: Any, label: str, *, extend: str) -> None:
+    """Draw the scale of colours at the right of all axes."""
+    bar = figure.colorbar(
+        drawn, ax=figure.axes, location="right", extend=extend, shrink=0.8, aspect=30
+    )
+    bar.set_label(wrapped(label, figure.get_figheight()))
+
+
+def save_figure(figure: Figure, path: str | pathlib.Path) -> pathlib.Path:
     """Write a figure under a temporary name, then rename it.
 
     Equal figures give equal files: no date is stored.
 
     Args:
       figure: the figure.
-      path: the file, ``.png`` or ``.pdf``, or one without ending, for both: pixels to
-        look at, and a drawing to print. Its folder is made when missing.
+      path: a `.png` or `.pdf` file; without ending both are written, pixels to look at
+        and a drawing to print. Missing folders are made.
 
     Returns:
       The path.
 
     Raises:
       ValueError: for another ending.
-      OSError: a file cannot be written; names it.
+      OSError: if a file cannot be written; names it.
     """
     path = pathlib.Path(path)
     if path.suffix not in (*_METADATA, ""):
-        raise ValueError(f"a figure is saved as .png or .pdf, not as {path.name!r}")
+        raise ValueError(f"A figure is saved as .png or .pdf, not as {path.name!r}.")
     for ending in [path.suffix] if path.suffix else _METADATA:
         with files.replacing(path.with_suffix(ending)) as file:
             figure.savefig(file, format=ending[1:], metadata=_METADATA[ending])
@@ -185,4 +277,4 @@ def save_figure(figure: "Figure", path: str | pathlib.Path) -> pathlib.Path:
 
 
 _METADATA: Any = {".png": {"Software": None}, ".pdf": {"CreationDate": None}}
-"""What would differ from one file to the next, omitted, by ending."""
+"""Metadata to drop per format, so that equal figures give equal files."""

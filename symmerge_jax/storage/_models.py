@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -52,9 +51,7 @@ class ModelFormat(NamedTuple):
 
 
 def save_model(path: str | os.PathLike, form: ModelFormat, model: Any) -> None:
-    """Write a model to the folder `path`, replacing an older one of its kind.
-
-    The folder appears complete or not at all: it is written under a temporary name.
+    """Write a model to the folder `path`, as a whole or not at all.
 
     Args:
       path: the folder.
@@ -73,31 +70,27 @@ def save_model(path: str | os.PathLike, form: ModelFormat, model: Any) -> None:
             " another folder."
         )
     symmetry.check_finite(model.variables)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file_format, version = form.stamp
-    description = {
-        "format": file_format,
-        "version": version,
-        **{_key(part): dict(getattr(model, part)) for part in form.parts},
-        "statistics": {
-            "/".join(name): list(pair) for name, pair in model.statistics.items()
-        },
-        "metadata": dict(model.metadata),
-    }
     leaves = {
-        "/".join(name): np.asarray(leaf, order="C")
+        symmetry.name(name): np.asarray(leaf, order="C")
         for name, leaf in symmetry.flatten(model.variables).items()
     }
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as temporary:
-        folder = pathlib.Path(temporary) / "new"
-        folder.mkdir()
-        with files.naming(path):
-            weights = folder / form.files[1]
-            files.write_safetensors(weights, leaves)
-            description["weights_sha256"] = _sha256(weights)
-            text = json.dumps(files.seal(description), indent=2, sort_keys=True)
-            (folder / form.files[0]).write_text(text + "\n", "utf-8")
-        _replace(path, folder, pathlib.Path(temporary) / "old")
+    with files.replacing_folder(path) as folder:
+        description_file, weights = (folder / name for name in form.files)
+        files.write_safetensors(weights, leaves)
+        file_format, version = form.stamp
+        description = {
+            "format": file_format,
+            "version": version,
+            **{_key(part): dict(getattr(model, part)) for part in form.parts},
+            "statistics": {
+                symmetry.name(name): list(pair)
+                for name, pair in model.statistics.items()
+            },
+            "metadata": dict(model.metadata),
+            "weights_sha256": _sha256(weights),
+        }
+        text = json.dumps(files.seal(description), indent=2, sort_keys=True)
+        description_file.write_text(text + "\n", "utf-8")
 
 
 def load_model(
@@ -155,7 +148,9 @@ def load_model(
         raise ValueError(
             f"'{folder / name_json}' describes no {form.title}: {error}"
         ) from error
-    shapes = {"/".join(n): x.shape for n, x in symmetry.flatten(expected).items()}
+    shapes = {
+        symmetry.name(path): shape for path, shape in symmetry.tensor_shapes(expected)
+    }
     for name in sorted(shapes.keys() | leaves.keys()):
         got = leaves[name].shape if name in leaves else None
         if got != shapes.get(name):
@@ -233,17 +228,6 @@ def _check_description(description: Any, form: ModelFormat) -> None:
     for name, pair in description["statistics"].items():
         if not isinstance(pair, list) or list(map(type, pair)) != [float, float]:
             raise ValueError(f"statistics of {name!r} are no pair but {pair!r}")
-
-
-def _replace(path: pathlib.Path, new: pathlib.Path, old: pathlib.Path) -> None:
-    """Give a folder its name; one that has it goes to `old`, or stays if that fails."""
-    try:
-        if path.exists():
-            path.rename(old)
-        new.rename(path)
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
 
 
 def _is_replaceable(path: pathlib.Path, form: ModelFormat) -> bool:

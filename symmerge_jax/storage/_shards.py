@@ -14,11 +14,7 @@ _INDEX = ".safetensors.index.json"
 
 
 def find_index(folder: pathlib.Path) -> pathlib.Path | None:
-    """Return the one index in a folder, None without one.
-
-    Raises:
-      ValueError: there are several; names them.
-    """
+    """Return the one index in a folder, None without one; refuse several by name."""
     found = sorted(folder.glob(f"*{_INDEX}"))
     if len(found) > 1:
         names = ", ".join(file.name for file in found)
@@ -27,7 +23,7 @@ def find_index(folder: pathlib.Path) -> pathlib.Path | None:
 
 
 def refuse_alone(path: pathlib.Path) -> None:
-    """Raise ValueError for a file that is one of several; says what to read instead."""
+    """Refuse a file that is one of several, and say what to read instead."""
     match = _SHARD.fullmatch(path.name)
     if match is None or int(match[3]) < 2:
         return
@@ -40,13 +36,7 @@ def refuse_alone(path: pathlib.Path) -> None:
 
 
 def read(index: pathlib.Path) -> dict[str, Any]:
-    """Read all tensors that an index names.
-
-    Args:
-      index: the file.
-
-    Returns:
-      Arrays by name.
+    """Return all tensors that an index names, by name.
 
     Raises:
       ValueError: a shard that is missing, lies outside of the folder, is damaged, or

@@ -16,14 +16,11 @@ _MAX_NAME = 60_000  # bytes; a zip file has room for 65,535
 
 
 def flatten(params: Any, path: Any) -> dict[str, np.ndarray]:
-    """Return the tensors of nested mappings by name.
+    """Return the tensors of nested mappings by name, as arrays of numpy.
 
     Args:
       params: nested mappings with strings as keys and arrays as leaves.
       path: the file that is to hold them, for messages.
-
-    Returns:
-      Arrays of numpy by name.
 
     Raises:
       TypeError: no mapping, or a leaf that is no array; names it and the remedy.
@@ -47,9 +44,6 @@ def unflatten(
       arrays: arrays by name.
       path: their file, for messages.
       is_escaped: whether "~0" and "~1" stand for "~" and "/": in our own files.
-
-    Returns:
-      Nested dict.
 
     Raises:
       ValueError: a name that is the beginning of another, or too many keys in one.

@@ -1,9 +1,13 @@
-"""Populations of networks: made, imported, stored, divided."""
+"""Zoos: populations of networks of one architecture.
 
-from symmerge_jax.zoo._batches import batch_indices
-from symmerge_jax.zoo._download_small_cnn import download_small_cnn_zoo
-from symmerge_jax.zoo._fit_classifier import ZooOptions, fit_classifier
-from symmerge_jax.zoo._fit_siren import SirenOptions, fit_sirens
+Make one with `load_or_fit_sirens` or `load_or_train_classifiers`, which resume, or of
+any networks with `create`. Import published ones with `import_dws` and
+`import_small_cnn`. Keep one in a file with `save` and `load`. Take parts with `split`,
+by image, and `select`; join zoos with `concatenate`. `load_images` has data to fit to.
+"""
+
+from symmerge_jax.zoo._fit_classifier import ZooOptions
+from symmerge_jax.zoo._fit_siren import SirenOptions
 from symmerge_jax.zoo._generate_classifiers import (
     SMALL_CNN,
     classifier_recipe,
@@ -15,19 +19,24 @@ from symmerge_jax.zoo._generate_sirens import (
     generate_siren_zoo,
     load_or_fit_sirens,
 )
-from symmerge_jax.zoo._image_folder import load_image_folder
 from symmerge_jax.zoo._images import (
     SOURCES,
     SPLIT_SOURCES,
     ImageSet,
     load_images,
-    read_idx,
 )
 from symmerge_jax.zoo._import_dws import import_dws
-from symmerge_jax.zoo._import_small_cnn import import_small_cnn
+from symmerge_jax.zoo._import_small_cnn import download_small_cnn_zoo, import_small_cnn
 from symmerge_jax.zoo._import_torch import params_from_sequential, torch_layers
-from symmerge_jax.zoo._sine import sin_cos_turns
-from symmerge_jax.zoo._summary import summary
+from symmerge_jax.zoo._parts import (
+    batch_indices,
+    concatenate,
+    select,
+    split,
+    statistics,
+    summary,
+)
+from symmerge_jax.zoo._siren_gradient import sin_cos_turns
 from symmerge_jax.zoo._torch_file import (
     find_torch_state_dict,
     is_torch_file,
@@ -43,12 +52,8 @@ from symmerge_jax.zoo._zoo import (
     Zoo,
     check_finite,
     complete_architecture,
-    concatenate,
     create,
     require_architecture,
-    select,
-    split,
-    statistics,
 )
 from symmerge_jax.zoo._zoo_file import load, save
 
@@ -72,21 +77,17 @@ __all__ = [
     "create",
     "download_small_cnn_zoo",
     "find_torch_state_dict",
-    "fit_classifier",
-    "fit_sirens",
     "generate_classifier_zoo",
     "generate_siren_zoo",
     "import_dws",
     "import_small_cnn",
     "is_torch_file",
     "load",
-    "load_image_folder",
     "load_images",
     "load_or_fit_sirens",
     "load_or_train_classifiers",
     "load_torch_state_dict",
     "params_from_sequential",
-    "read_idx",
     "require_architecture",
     "save",
     "select",

@@ -1,4 +1,9 @@
-"""Long work in chunks: several at a time, each kept in a file when it is finished."""
+"""Populations in chunks: several at a time, each kept in a file when it is finished.
+
+A chunk of networks is one call of one compiled program. The seed of a network follows
+from the seed of its zoo and its number, so an interrupted zoo that is resumed from the
+chunks in `parts_dir` is, bit for bit, the uninterrupted one.
+"""
 
 import concurrent.futures
 import json
@@ -8,81 +13,92 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
+from jax.sharding import PartitionSpec
 
-from symmerge_jax import files, symmetry
+from symmerge_jax import files, symmetry, training
 from symmerge_jax.typing import Params
 
 _METRICS = "metrics/"
 
+Metrics = Mapping[str, np.ndarray]
 OnChunk = Callable[[int, int, Mapping[str, float]], None]
 """Called with the networks done, the networks in all, and means of the last chunk."""
 
 
 def gather(
-    fit_chunk: Callable[[int], dict[str, np.ndarray]],
+    fit_chunk: Callable[[np.ndarray], tuple[Params, Metrics]],
     num_networks: int,
     chunk_size: int,
     *,
-    parts: "Parts",
-    num_workers: int,
-    stats: Callable[[dict[str, np.ndarray]], Mapping[str, float]],
+    recipe: Mapping[str, Any],
+    parts_dir: str | os.PathLike | None,
+    devices: Sequence[Any],
+    stats: Callable[[Metrics], Mapping[str, float]],
     on_chunk: OnChunk | None,
-) -> dict[str, np.ndarray]:
-    """Return the arrays of all chunks, joined along their first axis.
+) -> tuple[Params, dict[str, np.ndarray]]:
+    """Return weights and metrics of all networks, stacked.
 
-    Args:
-      fit_chunk: from the number of a chunk's first network to its arrays, one row per
-        network; the last chunk has fewer rows.
-      num_networks: networks in all.
-      chunk_size: networks per chunk.
-      parts: where finished chunks are kept and found.
-      num_workers: chunks that are computed at the same time.
-      stats: what to tell of a chunk.
-      on_chunk: called as `on_chunk(done, total, stats)` after each chunk, and once
-        before the first, with no stats and the networks that parts hold already.
-
-    Returns:
-      Arrays by name.
+    `fit_chunk` gets the numbers of the networks of a chunk, `[chunk_size]` int32; the
+    last chunk repeats its last network. Finished chunks are kept in `parts_dir`, beside
+    the `recipe` that decides the weights, and found there. `stats` says what to tell
+    `on_chunk` of the metrics of a chunk.
     """
+    parts = _Parts(parts_dir, {**recipe, "chunk_size": chunk_size})
+
+    def make(start: int) -> dict[str, np.ndarray]:
+        numbers = np.arange(start, start + chunk_size, dtype=np.int32)
+        params, metrics = fit_chunk(np.minimum(numbers, num_networks - 1))
+        leaves = symmetry.flatten(jax.device_get(params)).items()
+        arrays = {"/".join(path): leaf for path, leaf in leaves}
+        arrays |= {f"{_METRICS}{n}": v for n, v in jax.device_get(metrics).items()}
+        return {name: values[: num_networks - start] for name, values in arrays.items()}
+
     starts = range(0, num_networks, chunk_size)
     chunks = {start: chunk for start in starts if (chunk := parts.load(start))}
     missing = [start for start in starts if start not in chunks]
     done = num_networks - sum(min(chunk_size, num_networks - s) for s in missing)
     if on_chunk is not None:
         on_chunk(done, num_networks, {})
-    for start, chunk in _run(fit_chunk, missing, num_workers):
+    for start, chunk in _run(make, missing, num_workers(devices)):
         parts.save(start, chunk)
         chunks[start] = chunk
         done += min(chunk_size, num_networks - start)
         if on_chunk is not None:
-            on_chunk(done, num_networks, stats(chunk))
-    return {
-        name: np.concatenate([chunks[start][name] for start in starts])
-        for name in chunks[0]
-    }
+            on_chunk(done, num_networks, stats(_split(chunk)[1]))
+    return _split(
+        {
+            name: np.concatenate([chunks[start][name] for start in starts])
+            for name in chunks[0]
+        }
+    )
 
 
-def indices(start: int, chunk_size: int, num_networks: int) -> np.ndarray:
-    """Return the networks of a chunk, `[chunk_size]` int32.
+def spread(
+    function: Callable[..., Any], devices: Sequence[Any], is_data: Sequence[bool]
+) -> Callable[..., Any]:
+    """Return a compiled function whose rows of results the devices share.
 
-    The last chunk is filled up with repetitions of the last network.
+    `is_data` says for every argument whether they share its rows, too; the others are
+    given to all of them.
     """
-    numbers = np.minimum(np.arange(start, start + chunk_size), num_networks - 1)
-    return numbers.astype(np.int32)
+    rows = PartitionSpec("data")
+    return jax.jit(
+        jax.shard_map(
+            function,
+            mesh=training.make_mesh(devices),
+            in_specs=tuple(rows if shared else PartitionSpec() for shared in is_data),
+            out_specs=rows,
+            check_vma=False,
+        )
+    )
 
 
-def pack(
-    params: Params, metrics: Mapping[str, np.ndarray], num_rows: int
-) -> dict[str, np.ndarray]:
-    """Return the first rows of weights and metrics as the arrays of a chunk."""
-    arrays = {"/".join(path): leaf for path, leaf in symmetry.flatten(params).items()}
-    arrays |= {f"{_METRICS}{name}": values for name, values in metrics.items()}
-    return {name: values[:num_rows] for name, values in arrays.items()}
-
-
-def unpack(arrays: Mapping[str, np.ndarray]) -> tuple[Params, dict[str, np.ndarray]]:
-    """Return the weights and the metrics of arrays made by `pack`."""
+def _split(
+    arrays: Mapping[str, np.ndarray],
+) -> tuple[Params, dict[str, np.ndarray]]:
+    """Return the weights and the metrics of a chunk."""
     metrics, leaves = {}, {}
     for name, values in arrays.items():
         if name.startswith(_METRICS):
@@ -93,28 +109,24 @@ def unpack(arrays: Mapping[str, np.ndarray]) -> tuple[Params, dict[str, np.ndarr
 
 
 def num_workers(devices: Sequence[Any]) -> int:
-    """Return how many chunks to compute at a time: one per core, if a CPU is alone."""
-    alone = len(devices) == 1 and devices[0].platform == "cpu"
-    return _num_cores() if alone else 1
-
-
-def _num_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _run(
-    fit_chunk: Callable[[int], Any], starts: Sequence[int], num_workers: int
-) -> Iterator[tuple[int, Any]]:
-    """Yield each chunk with its start, as they come, several at a time.
+    """Return how many chunks to compute at a time: one per core if a CPU is alone.
 
     XLA runs one program of many small operations on one core; a worker per core is what
     fills a CPU.
     """
+    if len(devices) > 1 or devices[0].platform != "cpu":
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))  # the cores that this process may use
+    return os.cpu_count() or 1
+
+
+def _run(
+    make: Callable[[int], Any], starts: Sequence[int], num_workers: int
+) -> Iterator[tuple[int, Any]]:
+    """Yield each chunk with its start, as they come, several at a time."""
     with concurrent.futures.ThreadPoolExecutor(num_workers) as pool:
-        futures = {pool.submit(fit_chunk, start): start for start in starts}
+        futures = {pool.submit(make, start): start for start in starts}
         try:
             for future in concurrent.futures.as_completed(futures):
                 yield futures[future], future.result()
@@ -122,10 +134,10 @@ def _run(
             pool.shutdown(cancel_futures=True)
 
 
-class Parts:
+class _Parts:
     """Finished chunks in a folder; without a folder, nothing is kept."""
 
-    def __init__(self, folder, recipe):
+    def __init__(self, folder: str | os.PathLike | None, recipe: Mapping[str, Any]):
         self._folder = None if folder is None else pathlib.Path(folder)
         if self._folder is None:
             return
@@ -140,7 +152,7 @@ class Parts:
                 " it). Remove the folder, or choose another output."
             )
 
-    def load(self, start):
+    def load(self, start: int) -> dict[str, np.ndarray] | None:
         """Return the chunk that begins at this network; None if it has to be made."""
         file = self._file(start)
         if file is None or not file.exists():
@@ -154,11 +166,10 @@ class Parts:
             logging.getLogger(__name__).warning("%s It is made again.", error)
             return None
 
-    def save(self, start, chunk):
+    def save(self, start: int, chunk: Mapping[str, np.ndarray]) -> None:
         """Keep a chunk; the file gets its name only when it is complete."""
-        if (file := self._file(start)) is None:
-            return
-        files.write_safetensors(file, chunk)
+        if (file := self._file(start)) is not None:
+            files.write_safetensors(file, chunk)
 
-    def _file(self, start):
+    def _file(self, start: int) -> pathlib.Path | None:
         return self._folder and self._folder / f"{start:08d}.safetensors"

@@ -1,8 +1,9 @@
-"""Train one classifier of a population whose members differ in how they are trained.
+"""Train one classifier of a zoo whose members differ in how they are trained.
 
 The recipe of the Small CNN Zoo (Unterthiner et al. 2020, arXiv 2002.11448) in short:
 every network draws its own learning rate, scale of initialisation, L2 penalty and part
-of the training images, and is kept at several points of its training.
+of the training images, and is kept at several points of its training. Networks to be
+merged, which share one recipe, are trained by `train_classifiers`.
 """
 
 import dataclasses
@@ -23,9 +24,10 @@ RANGES = ("learning_rate", "init_scale", "l2reg")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ZooOptions:
-    """How to train the classifiers of a zoo.
+    """How to train the classifiers of a zoo, each in its own way, step by step.
 
     A pair `(low, high)` is a range from which each network draws log-uniformly.
+    `EpochOptions` train networks that share one recipe.
 
     Attributes:
       num_steps: steps of Adam.
@@ -85,12 +87,9 @@ def fit_classifier(
 ) -> tuple[Params, dict[str, Array]]:
     """Train one classifier with hyper-parameters of its own.
 
-    Args:
-      network: its outputs `[S, C]` are the logits.
-      key: decides everything: hyper-parameters, initialisation, images of each step.
-      data: `(inputs, labels)` of training, then of test: `[S, *input_shape]`, `[S]`,
-        `[T, *input_shape]`, `[T]`.
-      options: the recipe.
+    The key decides everything: hyper-parameters, initialisation, images of each step.
+    The data are inputs and labels of training, then of test: `[S, *input_shape]`,
+    `[S]`, `[T, *input_shape]`, `[T]`.
 
     Returns:
       Parameters with a leading axis over the steps at which the network was kept,
@@ -107,13 +106,13 @@ def fit_classifier(
     offset = jax.random.randint(offset_key, (), 0, len(inputs))
     optimizer = optax.scale_by_adam()
 
-    def loss_fn(params, x, y):
+    def loss_fn(params: Params, x: Array, y: Array) -> Array:
         logits = network.apply(params, x)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, y)
         squares = sum(jnp.sum(x**2) for x in _kernels(params))
         return jnp.mean(loss) + drawn["l2reg"] * squares
 
-    def step(number, carry):
+    def step(number: Array, carry: tuple[Params, Any]) -> tuple[Params, Any]:
         params, opt_state = carry
         place = jax.random.randint(
             jax.random.fold_in(step_key, number), (options.batch_size,), 0, num_seen
@@ -127,7 +126,7 @@ def fit_classifier(
         params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
         return params, opt_state
 
-    def until(carry, bounds):
+    def until(carry: tuple[Params, Any], bounds: Array) -> tuple[Any, Params]:
         carry = lax.fori_loop(bounds[0], bounds[1], step, carry)
         return carry, carry[0]
 
@@ -147,13 +146,13 @@ def fit_classifier(
     ) % (len(inputs))
     train = inputs[seen], labels[seen]
 
-    def measure(params):
+    def measure(params: Params) -> dict[str, Array]:
         measures = {}
         for name, rows in (("train", train), ("test", (test_inputs, test_labels))):
-            found = networks.evaluate_classifier(
+            values = networks.evaluate_classifier(
                 network.apply, params, *rows, batch_size=250
             )
-            measures |= {f"{name}_{key}": value for key, value in found.items()}
+            measures |= {f"{name}_{key}": value for key, value in values.items()}
         return measures
 
     measures = lax.map(measure, kept)

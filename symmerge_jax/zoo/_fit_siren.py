@@ -9,7 +9,7 @@ MNIST such that the weights keep the spread of published ones (Navon et al., 202
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,6 +27,9 @@ _FIRST_KERNEL, _FIRST_BIAS = 0.5, 0.2
 _HIDDEN_KERNEL, _HIDDEN_BIAS = 0.2, 0.03
 _OUTPUT = 0.008
 
+_State = tuple[Params, optax.OptState, Array]
+"""Parameters, state of Adam, and for each network 1 while it is fitted, then 0."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SirenOptions:
@@ -34,16 +37,16 @@ class SirenOptions:
 
     Attributes:
       num_steps: Adam steps, at most.
-      target_psnr: a network stops once it reaches this PSNR in dB on the full grid, or
-        None to take all the steps.
+      target_psnr: PSNR in dB on the full grid at which a network stops, or None to
+        take all the steps.
       check_every: steps between two looks at the full grid; used with `target_psnr`.
       stride: every step sees one random row of each `stride` neighbouring rows, and so
         for columns; 1 is the full grid.
       learning_rate: common factor of the learning rates of all tensors.
       warmup: part of the steps in which the learning rate rises linearly.
       decay: learning rate in the end as a part of the largest; cosine in between.
-      output_ridge: penalty of the final least squares for the output layer, or None to
-        leave that out.
+      output_ridge: penalty of the final least squares for the output layer, or None for
+        no least squares.
       group_size: networks fitted together, or None: 4 on CPUs, so that activations
         stay in the cache, and a whole chunk elsewhere.
     """
@@ -83,16 +86,8 @@ def fit_sirens(
 ) -> tuple[Params, dict[str, Array]]:
     """Fit one SIREN to each image, or to each signal, an image of one row.
 
-    The initialisation of a network follows from `key` and its index alone; the
-    sub-grids follow from `key` and are those of all networks.
-
-    Args:
-      key: key of the zoo.
-      indices: `[N]` numbers of the networks in their zoo.
-      images: `[N, H, W]` pixels, as a rule in [0, 1].
-      architecture: what `networks.build` takes; a SIREN with 1 output, and the 2
-        inputs of images or the 1 input of signals.
-      options: how to fit.
+    The initialisation of a network follows from `key` and its number in the zoo alone;
+    the sub-grids follow from `key` and are those of all networks.
 
     Returns:
       The stacked parameters, and per network `psnr` (dB for a peak of 1, full grid, at
@@ -113,7 +108,7 @@ def fit_sirens(
         jax.random.split(pixel_key, options.num_steps)
     )
 
-    def step(state, index):
+    def step(state: _State, index: Array) -> tuple[_State, None]:
         params, adam_state, active = state
         pixels = sub_grids[index]
         _, gradient = _siren_gradient.loss_and_gradient(
@@ -129,17 +124,20 @@ def fit_sirens(
         )
         return (params, adam_state, active), None
 
-    def psnr(params):
+    def psnr(params: Params) -> Array:
         mse = _siren_gradient.mean_squared_error(params, grid, targets, factors, offset)
         return -10 * jnp.log10(jnp.maximum(mse, 1e-12))
 
     params = jax.vmap(lambda i: network.init(jax.random.fold_in(init_key, i)))(indices)
     state = (params, adam.init(params), jnp.ones(len(images)))
-    if options.target_psnr is None:
+    target = options.target_psnr
+    if target is None:
         state, _ = lax.scan(step, state, jnp.arange(options.num_steps))
         num_steps = jnp.full(len(images), options.num_steps)
     else:
-        state, num_steps = _fit_to_target(step, psnr, state, options)
+        state, num_steps = _fit_to_target(
+            step, lambda params: psnr(params) < target, state, options
+        )
     params = state[0]
     if options.output_ridge is not None:
         params = _siren_gradient.solve_output_layer(
@@ -148,21 +146,26 @@ def fit_sirens(
     return params, {"psnr": psnr(params), "num_steps": num_steps}
 
 
-def _fit_to_target(step, psnr, state, options):
+def _fit_to_target(
+    step: Callable[[_State, Array], tuple[_State, None]],
+    misses: Callable[[Params], Array],
+    state: _State,
+    options: SirenOptions,
+) -> tuple[_State, Array]:
     """Take steps until each network has its target or no steps are left."""
 
-    def unfinished(carry):
+    def unfinished(carry: tuple[_State, Array, Array]) -> Array:
         (_, _, active), _, start = carry
         return (start < options.num_steps) & jnp.any(active > 0)
 
-    def some_steps(carry):
+    def some_steps(carry: tuple[_State, Array, Array]) -> Any:
         (params, adam_state, active), num_steps, start = carry
         stop = jnp.minimum(start + options.check_every, options.num_steps)
         params, adam_state, _ = lax.fori_loop(
             start, stop, lambda i, s: step(s, i)[0], (params, adam_state, active)
         )
         num_steps = num_steps + ((stop - start) * active).astype(num_steps.dtype)
-        active = active * (psnr(params) < options.target_psnr)
+        active = active * misses(params)
         return (params, adam_state, active), num_steps, stop
 
     num_steps = jnp.zeros(len(state[2]), jnp.int32)
@@ -170,7 +173,7 @@ def _fit_to_target(step, psnr, state, options):
     return state, num_steps
 
 
-def _learning_rates(factors, common):
+def _learning_rates(factors: Sequence[float], common: float) -> Params:
     """Return the learning rate of every tensor, as a tree like the parameters."""
     rates = {}
     for i, factor in enumerate(factors):
@@ -181,17 +184,17 @@ def _learning_rates(factors, common):
     return jax.tree.map(lambda rate: common * rate, rates)
 
 
-def _schedule(step, options):
+def _schedule(step: Array, options: SirenOptions) -> Array:
     """Return the learning rate at a step as a part of the largest."""
     warm = jnp.minimum(1.0, (step + 1) / max(1.0, options.warmup * options.num_steps))
     cosine = 0.5 * (1 + jnp.cos(jnp.pi * step / options.num_steps))
     return warm * (options.decay + (1 - options.decay) * cosine)
 
 
-def _sub_grid(key, height, width, stride):
+def _sub_grid(key: Key, height: int, width: int, stride: int) -> Array:
     """Return pixel numbers of a row and column drawn from each block of `stride`."""
 
-    def draw(key, size):
+    def draw(key: Key, size: int) -> Array:
         num_blocks = -(-size // stride)
         edges = jnp.arange(num_blocks + 1) * size // num_blocks
         part = jax.random.uniform(key, (num_blocks,))

@@ -1,30 +1,26 @@
-"""Make zoos of image classifiers: chunk by chunk, on all devices, resumable.
-
-The seed of a network follows from the seed of the zoo and the network's number, so that
-an interrupted zoo is bit for bit the uninterrupted one.
-"""
+"""Make zoos of image classifiers, in chunks, on all devices, resumable."""
 
 import dataclasses
 import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, PartitionSpec
 
 from symmerge_jax import networks
+from symmerge_jax.typing import Array, Key
 from symmerge_jax.zoo import (
     _chunks,
     _fit_classifier,
-    _generate_sirens,
     _images,
     _train_classifiers,
     _zoo,
+    _zoo_file,
 )
 
 SMALL_CNN = {"kind": "cnn", "image_shape": [28, 28, 1]}
@@ -48,7 +44,7 @@ def generate_classifier_zoo(
 
     Every training run gives one network, and one more for each of `keep_steps`; all of
     a run share its number as `image_index`, so that `split` keeps them together.
-    Networks that diverged are left out and counted in the provenance.
+    Networks that diverged are omitted and counted in the provenance.
 
     Args:
       train: images to train on, read as `networks.classifier_inputs` of them.
@@ -82,8 +78,7 @@ def generate_classifier_zoo(
         options=options,
     )
     devices = jax.devices() if devices is None else list(devices)
-    chunk_size = min(chunk_size, num_networks)
-    chunk_size = -(-chunk_size // len(devices)) * len(devices)
+    chunk_size = -(-min(chunk_size, num_networks) // len(devices)) * len(devices)
     shape = networks.build(recipe["architecture"]).input_shape
     pairs = [
         (networks.classifier_inputs(x.images, shape), x.labels) for x in (train, test)
@@ -93,25 +88,19 @@ def generate_classifier_zoo(
         json.dumps(recipe["architecture"]), options, tuple(devices), chunk_size
     )
     key = jax.random.key(seed)
-
-    def fit_chunk(start: int) -> dict[str, np.ndarray]:
-        indices = _chunks.indices(start, chunk_size, num_networks)
-        params, metrics = jax.device_get(fit(key, indices, data))
-        metrics = {name: v.astype(np.float32) for name, v in metrics.items()}
-        return _chunks.pack(params, metrics, num_networks - start)
-
-    arrays = _chunks.gather(
-        fit_chunk,
+    params, metrics = _chunks.gather(
+        lambda indices: fit(key, indices, data),
         num_networks,
         chunk_size,
-        parts=_chunks.Parts(parts_dir, {**recipe, "chunk_size": chunk_size}),
-        num_workers=_chunks.num_workers(devices),
-        stats=lambda c: {"accuracy": float(np.mean(c["metrics/test_accuracy"][:, -1]))},
+        recipe=recipe,
+        parts_dir=parts_dir,
+        devices=devices,
+        stats=lambda m: {"accuracy": float(np.mean(m["test_accuracy"][:, -1]))},
         on_chunk=on_chunk,
     )
-    num_kept = len(options.keep_steps) + 1
-    params, metrics = _chunks.unpack(
-        {name: v.reshape(-1, *v.shape[2:]) for name, v in arrays.items()}
+    # Runs and the steps at which they were kept become one axis.
+    params, metrics = jax.tree.map(
+        lambda x: x.reshape(-1, *x.shape[2:]), (params, metrics)
     )
     finite = np.all(
         [
@@ -124,12 +113,14 @@ def generate_classifier_zoo(
         raise ValueError(
             f"All {num_networks} networks diverged: lower options.learning_rate."
         )
+    params, metrics = jax.tree.map(lambda x: x[finite], (params, metrics))
+    run = np.repeat(np.arange(num_networks), len(options.keep_steps) + 1)
     return _zoo.create(
         recipe["architecture"],
-        jax.tree.map(lambda leaf: leaf[finite], params),
-        image_index=np.repeat(np.arange(num_networks), num_kept)[finite],
+        params,
+        image_index=run[finite],
         subsets=(train.name,),
-        metrics={name: values[finite] for name, values in metrics.items()},
+        metrics=metrics,
         provenance={**recipe, "num_diverged": int(np.sum(~finite))},
     )
 
@@ -138,11 +129,11 @@ def load_or_train_classifiers(
     path: str | os.PathLike,
     train: _images.ImageSet,
     test: _images.ImageSet,
-    **arguments,
+    **arguments: Any,
 ) -> _zoo.Zoo:
-    """Return the zoo in a file, made with `generate_classifier_zoo` if missing.
+    """Return the zoo in a file, after `generate_classifier_zoo` if it is missing.
 
-    An interrupted call leaves `PATH.parts`, from which the next call goes on.
+    An interrupted call leaves `PATH.parts`, from which the next call resumes.
 
     Args:
       path: the zoo file.
@@ -158,8 +149,13 @@ def load_or_train_classifiers(
     """
     named = {"num_networks", "seed", "architecture", "options"} & set(arguments)
     recipe = classifier_recipe(train, test, **{n: arguments[n] for n in named})
-    make = functools.partial(generate_classifier_zoo, train, test, **arguments)
-    return _generate_sirens.load_or_make(path, recipe, make)
+    return _zoo_file.load_or_make(
+        path,
+        recipe,
+        lambda parts: generate_classifier_zoo(
+            train, test, parts_dir=parts, **arguments
+        ),
+    )
 
 
 def classifier_recipe(
@@ -179,10 +175,7 @@ def classifier_recipe(
       num_networks: training runs.
       seed: seed of the zoo.
       architecture: of the networks.
-      options: the recipe of the training.
-
-    Returns:
-      The provenance of the zoo.
+      options: how to train them.
 
     Raises:
       ValueError: as `generate_classifier_zoo`.
@@ -201,12 +194,16 @@ def classifier_recipe(
             ) from error
         _train_classifiers.check_data(network, inputs, images.labels, images.name)
     options = _fit_classifier.ZooOptions() if options is None else options
+    digest = hashlib.sha256()
+    for images in (train, test):
+        digest.update(images.images.tobytes())
+        digest.update(images.labels.tobytes())
     recipe = {
         "made_by": "generate_classifier_zoo",
         "source": train.name,
         "test_source": test.name,
         "images_shape": [len(train.images), *train.images.shape[1:]],
-        "images_sha256": _sha256(train, test),
+        "images_sha256": digest.hexdigest(),
         "seed": seed,
         "num_networks": num_networks,
         "architecture": architecture,
@@ -215,42 +212,31 @@ def classifier_recipe(
     return json.loads(json.dumps(recipe))
 
 
-def _sha256(*image_sets: _images.ImageSet) -> str:
-    digest = hashlib.sha256()
-    for images in image_sets:
-        digest.update(images.images.tobytes())
-        digest.update(images.labels.tobytes())
-    return digest.hexdigest()
-
-
 @functools.lru_cache(maxsize=8)
-def _compile(architecture_json, options, devices, chunk_size):
+def _compile(
+    architecture_json: str,
+    options: _fit_classifier.ZooOptions,
+    devices: Sequence[Any],
+    chunk_size: int,
+) -> Callable[[Key, np.ndarray, Any], Any]:
     """Return the program `(key, indices, data) -> (params, metrics)` of a chunk.
 
-    On a CPU the networks of a chunk follow each other, each in cache; chunks run on as
-    many cores as there are. That comes near the rate of a single matrix product, also
-    for MLPs, which are a tenth slower side by side, as batches of products. On other
-    devices they run side by side.
+    On a CPU the networks of a chunk follow each other, each in cache, and chunks run on
+    as many cores as there are. That comes near the rate of a single matrix product,
+    also for MLPs, which are a tenth slower as batches of products. On other devices
+    they run side by side.
     """
     network = networks.build(json.loads(architecture_json))
     on_cpu = devices[0].platform == "cpu"
     batch_size = None if on_cpu else chunk_size // len(devices)
 
-    def fit_share(key, indices, data):
-        def fit(index):
-            return _fit_classifier.fit_classifier(
+    def fit_share(key: Key, indices: Array, data: Any) -> Any:
+        return lax.map(
+            lambda index: _fit_classifier.fit_classifier(
                 network, jax.random.fold_in(key, index), data, options
-            )
-
-        return lax.map(fit, indices, batch_size=batch_size)
-
-    spread = PartitionSpec("data")
-    return jax.jit(
-        jax.shard_map(
-            fit_share,
-            mesh=Mesh(np.array(devices), ("data",)),
-            in_specs=(PartitionSpec(), spread, PartitionSpec()),
-            out_specs=spread,
-            check_vma=False,
+            ),
+            indices,
+            batch_size=batch_size,
         )
-    )
+
+    return _chunks.spread(fit_share, devices, [False, True, False])

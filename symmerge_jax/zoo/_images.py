@@ -1,20 +1,18 @@
-"""Grey images to fit networks to: where they come from, as one value.
+"""Grey images and signals to fit networks to, from several sources.
 
-Sources: the handwritten digits that scikit-learn ships (no files needed), MNIST (LeCun
-& Cortes) and Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747) in their idx files from
-a folder or downloaded, CIFAR-10 in grey, and any folder of image files. Sine waves come
-the same way, as images of one row.
+MNIST is that of LeCun and Cortes, Fashion-MNIST of Xiao et al. 2017 (arXiv 1708.07747).
+The signals are the waves of Navon et al. 2024 (Deep-Align, arXiv 2310.13397): `sin(a
+x)` with `a` uniform in [0.5, 10]. They publish no code for them; the interval of `x` is
+that of their earlier waves (Navon et al. 2023, arXiv 2301.12780).
 """
 
-import gzip
 import os
 import pathlib
-import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from symmerge_jax.zoo import _cifar10, _image_folder, _waves
+from symmerge_jax.zoo import _download, _image_files
 
 _PREFIX = {"train": "train", "test": "t10k"}
 _SHA256 = {
@@ -35,6 +33,8 @@ _MIRRORS = {
 }
 SPLIT_SOURCES = ("cifar10", *_MIRRORS)
 """Sources that have a training and a test split of their own."""
+
+_NUM_WAVES = 10_000
 
 SOURCES = ("cifar10", "digits", "fashion_mnist", "folder", "mnist", "waves")
 
@@ -92,13 +92,14 @@ def load_images(
     Args:
       source: "digits" (8 x 8, the 1,797 of scikit-learn), "mnist", "fashion_mnist" (28
         x 28), "cifar10" (32 x 32, grey: the mean of the channels), "folder" (image
-        files; a subfolder is a class) or "waves" (the 10,000 signals of
-        `_waves.sine_waves`).
+        files; a subfolder is a class) or "waves" (10,000 signals `(1 + sin(a x)) / 2`
+        for `x` from -pi to pi, always the same; labels are the whole part of `a`).
       split: "train", "test" or, for both, "all" for MNIST, Fashion-MNIST and CIFAR-10;
         the other sources have none and take "all" or "train" for everything.
-      data_dir: for MNIST, a folder with `mnist/train-images-idx3-ubyte.gz` and so on
-        (also without `.gz`), or None (or "") to download into the user's cache; for
-        CIFAR-10 see `_cifar10.load_cifar10`; for "folder", the folder itself.
+      data_dir: a folder with `mnist/train-images-idx3-ubyte.gz` and so on (also without
+        `.gz`), with `cifar10/NAME.npz` (`x_train`, `y_train`, `x_test`, `y_test`) or
+        `cifar-10-batches-bin`; None (or "") to download into the user's cache. For
+        "folder", the folder itself.
       num_images: only the first so many, or None for all.
       to_grey: for "folder": turn colour into grey (ITU-R 601 luma) and do not refuse.
       centre_crop: for "folder": cut the largest central square and do not refuse.
@@ -109,89 +110,93 @@ def load_images(
       The images and labels.
 
     Raises:
-      FileNotFoundError: a file that is not there, and where to put it.
+      FileNotFoundError: a missing file, and where to put it.
       ValueError: unknown source or split, a damaged file (named), an image that is not
         square or grey, or too few images.
     """
     data_dir = data_dir or None  # an empty SYMMERGE_DATA_DIR names no folder
     if source not in SOURCES:
         raise ValueError(f"Unknown image source {source!r}; known are {SOURCES}.")
-    if source in SPLIT_SOURCES and split == "all":
-        found = _both_splits(source, data_dir)
-    elif source in _MIRRORS:
-        found = _load_idx(source, split, data_dir)
-    elif source == "cifar10":
-        found = ImageSet(*_cifar10.load_cifar10(split, data_dir), f"cifar10/{split}")
+    if source in SPLIT_SOURCES:
+        loaded = _load_splits(source, split, data_dir)
     elif split not in ("all", "train"):
         raise ValueError(f"Source {source!r} has no split {split!r}; take 'all'.")
     elif source == "digits":
-        found = _load_digits()
+        loaded = ImageSet(*_digits(), "digits/all")
     elif source == "waves":
-        found = ImageSet(*_waves.sine_waves(256 if size is None else size), "waves/all")
+        loaded = ImageSet(*_waves(256 if size is None else size), "waves/all")
     elif data_dir is None:
         raise ValueError("Source 'folder' needs data_dir, the folder of images.")
     else:
-        images, labels = _image_folder.load_image_folder(
+        images, labels = _image_files.load_image_folder(
             data_dir, to_grey=to_grey, centre_crop=centre_crop, size=size
         )
-        found = ImageSet(images, labels, f"folder/{pathlib.Path(data_dir).name}")
+        loaded = ImageSet(images, labels, f"folder/{pathlib.Path(data_dir).name}")
     if num_images is None:
-        return found
-    if not 1 <= num_images <= len(found.images):
+        return loaded
+    if not 1 <= num_images <= len(loaded.images):
         raise ValueError(
-            f"num_images must lie in 1..{len(found.images)}, what {found.name} has, got"
-            f" {num_images}."
+            f"num_images must lie in 1..{len(loaded.images)}, what {loaded.name} has,"
+            f" got {num_images}."
         )
-    return found._replace(
-        images=found.images[:num_images], labels=found.labels[:num_images]
+    return loaded._replace(
+        images=loaded.images[:num_images], labels=loaded.labels[:num_images]
     )
 
 
-def read_idx(path: str | os.PathLike) -> np.ndarray:
-    """Return the uint8 array in an idx file.
-
-    Args:
-      path: the file, packed by gzip if its name ends in `.gz`.
-
-    Returns:
-      The array.
-
-    Raises:
-      FileNotFoundError: no such file.
-      ValueError: a file that is damaged, truncated, or no idx file of uint8.
-    """
-    path = pathlib.Path(path)
-    remedy = "Remove it and fetch it again."
-    if not path.is_file():
-        raise FileNotFoundError(f"No file {path}.")
-    try:
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is damaged: {error}. {remedy}") from error
-    if len(raw) < 4 or raw[:3] != b"\x00\x00\x08" or len(raw) < 4 + 4 * raw[3]:
-        raise ValueError(f"{path} is no idx file of uint8. {remedy}")
-    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", raw[3], 4))
-    start = 4 + 4 * raw[3]
-    if len(raw) - start != np.prod(shape, dtype=int):
-        raise ValueError(
-            f"{path} is truncated: {len(raw) - start} bytes of data for the shape"
-            f" {shape}. {remedy}"
+def _load_splits(
+    source: str, split: str, data_dir: str | os.PathLike | None
+) -> ImageSet:
+    if split == "all":
+        train, test = (_load_splits(source, part, data_dir) for part in _PREFIX)
+        return ImageSet(
+            np.concatenate([train.images, test.images]),
+            np.concatenate([train.labels, test.labels]),
+            f"{source}/all",
+            len(train.images),
         )
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+    if split not in _PREFIX:
+        raise ValueError(
+            f"Source {source!r} has the splits {(*_PREFIX, 'all')}, not {split!r}."
+        )
+    if source == "cifar10":
+        images, labels = _image_files.load_cifar10(split, data_dir)
+        return ImageSet(images, labels, f"cifar10/{split}")
+    image_file, label_file = (
+        _find_idx(f"{source}/{_PREFIX[split]}-{kind}-ubyte.gz", data_dir)
+        for kind in ("images-idx3", "labels-idx1")
+    )
+    images = _image_files.read_idx(image_file)
+    labels = _image_files.read_idx(label_file)
+    if images.ndim != 3 or labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"{image_file} and {label_file} do not belong together: shapes"
+            f" {images.shape} and {labels.shape}."
+        )
+    return ImageSet(images, labels.astype(np.int32), f"{source}/{split}")
 
 
-def _both_splits(source, data_dir):
-    train, test = (load_images(source, part, data_dir) for part in ("train", "test"))
-    return ImageSet(
-        np.concatenate([train.images, test.images]),
-        np.concatenate([train.labels, test.labels]),
-        f"{source}/all",
-        len(train.images),
+def _find_idx(name: str, data_dir: str | os.PathLike | None) -> pathlib.Path:
+    """Return the path of an idx file, packed or not, downloaded without a folder."""
+    if data_dir is None:
+        source, file = name.split("/")
+        return _download.fetch(
+            _MIRRORS[source] + file,
+            _download.cache() / name,
+            known_hash=f"sha256:{_SHA256[name]}",
+            otherwise=f"name a folder that has {name} as data_dir",
+        )
+    folder = pathlib.Path(data_dir)
+    for path in (folder / name, folder / name.removesuffix(".gz")):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"No file {folder / name}. Put the original file there, or leave data_dir"
+        " unset to download it."
     )
 
 
-def _load_digits():
+def _digits() -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn import datasets
     except ModuleNotFoundError as error:
@@ -201,59 +206,21 @@ def _load_digits():
         ) from error
     pixels, labels = datasets.load_digits(return_X_y=True)
     images = np.asarray(pixels, np.float32).reshape(-1, 8, 8) / np.float32(16)
-    return ImageSet(images, np.asarray(labels, np.int32), "digits/all")
+    return images, np.asarray(labels, np.int32)
 
 
-def _load_idx(source, split, data_dir):
-    if split not in _PREFIX:
+def _waves(num_samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return waves `[M, 1, num_samples]`, and the whole part of `a`: 0 to 9.
+
+    They lie in [0, 1] as pixels do: the squared error of a network is a quarter of that
+    for the wave `sin(a x)`.
+    """
+    if num_samples < 21:
         raise ValueError(
-            f"Source {source!r} has the splits {(*_PREFIX, 'all')}, not {split!r}."
+            f"A wave of up to 10 periods needs at least 21 samples, got {num_samples}."
         )
-    names = [
-        f"{source}/{_PREFIX[split]}-{kind}-ubyte.gz"
-        for kind in ("images-idx3", "labels-idx1")
-    ]
-    image_file, label_file = (
-        _download(name) if data_dir is None else _find(pathlib.Path(data_dir), name)
-        for name in names
-    )
-    images, labels = read_idx(image_file), read_idx(label_file)
-    if images.ndim != 3 or labels.shape != images.shape[:1]:
-        raise ValueError(
-            f"{image_file} and {label_file} do not belong together: shapes"
-            f" {images.shape} and {labels.shape}."
-        )
-    return ImageSet(images, labels.astype(np.int32), f"{source}/{split}")
-
-
-def _find(data_dir, name):
-    """Return the path of an idx file in a folder, packed or not."""
-    for path in (data_dir / name, data_dir / name.removesuffix(".gz")):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(
-        f"No file {data_dir / name}. Put the original file there, or leave data_dir"
-        " unset to download it."
-    )
-
-
-def _download(name):
-    """Return the path of an idx file in the user's cache, after fetching it."""
-    import pooch
-
-    source, file = name.split("/")
-    folder = pathlib.Path(pooch.os_cache("symmerge_jax"))
-    try:
-        path = pooch.retrieve(
-            _MIRRORS[source] + file,
-            known_hash=f"sha256:{_SHA256[name]}",
-            fname=file,
-            path=folder / source,
-        )
-    except (OSError, ValueError) as error:
-        # OSError is what all errors of requests are; ValueError is a wrong checksum.
-        raise FileNotFoundError(
-            f"Cannot download {_MIRRORS[source] + file} ({error}). Put the original"
-            f" file at {folder / name}, or name a folder that has {name} as data_dir."
-        ) from error
-    return pathlib.Path(path)
+    generator = np.random.Generator(np.random.PCG64(0))
+    frequencies = generator.uniform(0.5, 10, _NUM_WAVES)
+    x = np.linspace(-np.pi, np.pi, num_samples)
+    waves = 0.5 + 0.5 * np.sin(frequencies[:, None, None] * x[None, None])
+    return waves.astype(np.float32), frequencies.astype(np.int32)

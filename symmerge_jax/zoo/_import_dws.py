@@ -12,15 +12,17 @@ counts the images of the training or testing file of MNIST.
 import os
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from symmerge_jax import symmetry
+from symmerge_jax.typing import Path
 from symmerge_jax.zoo import _import_torch, _torch_file, _zoo
 
 _NAME = re.compile(r".+?_(training|testing|train|test)_(\d+)_(\d+)(?:_.+)?")
 _SUBSETS = ("train", "test")
+_Name = tuple[int, int, str, int]  # position of the subset, index, folder, label
 
 
 def import_dws(
@@ -40,8 +42,8 @@ def import_dws(
       folder: what holds the folders `<name>_{training|testing}_{label}_{index}`.
       w0: frequency factor of the networks, which the files do not tell.
       output_offset: constant added to their output, which the files do not tell.
-      on_error: "raise" to stop at the first file that is not sound, "skip" to leave
-        such files out and list them in the provenance.
+      on_error: "raise" to stop at the first file that is not sound, "skip" to omit
+        such files and list them in the provenance.
       on_file: called as `on_file(done, total)` after each file.
 
     Returns:
@@ -63,18 +65,18 @@ def import_dws(
             f"No INRs in {folder}: expected files such as"
             " mnist_png_training_5_0/checkpoints/model_final.pth in it."
         )
-    shapes: dict = {}
-    rows: list[tuple[tuple, list[np.ndarray]]] = []
+    shapes: dict[Path, tuple[int, ...]] = {}
+    rows: list[tuple[_Name, list[np.ndarray]]] = []
     skipped = []
     for done, file in enumerate(files, start=1):
         try:
             name, leaves = _parse_name(file), _read_params(file)
-            found = {path: leaf.shape for path, leaf in leaves.items()}
-            shapes = shapes or found
-            if found != shapes:
+            these = {path: leaf.shape for path, leaf in leaves.items()}
+            shapes = shapes or these
+            if these != shapes:
                 raise ValueError(
                     f"{file} holds another architecture than the files before it:"
-                    f" {_sizes(found)} and not {_sizes(shapes)}."
+                    f" {_sizes(these)} and not {_sizes(shapes)}."
                 )
             rows.append((name, list(leaves.values())))
         except ValueError as error:
@@ -86,7 +88,7 @@ def import_dws(
     if not rows:
         raise ValueError(f"None of the {len(files)} files in {folder} is sound.")
     rows.sort(key=lambda row: row[0])
-    names = [name for name, _ in rows]
+    subset, index, _, label = zip(*(name for name, _ in rows), strict=True)
     stacks = [np.stack(leaves) for leaves in zip(*(r for _, r in rows), strict=True)]
     params = symmetry.unflatten(dict(zip(shapes, stacks, strict=True)))
     return _zoo.create(
@@ -97,9 +99,9 @@ def import_dws(
             "output_offset": output_offset,
         },
         params,
-        labels=np.array([label for _, _, _, label in names]),
-        image_index=np.array([index for _, index, _, _ in names]),
-        subset_index=np.array([subset for subset, _, _, _ in names]),
+        labels=np.array(label),
+        image_index=np.array(index),
+        subset_index=np.array(subset),
         subsets=_SUBSETS,
         provenance={
             "made_by": "import_dws",
@@ -110,8 +112,7 @@ def import_dws(
     )
 
 
-def _parse_name(file):
-    """Return position of the subset, index, folder name and label of one file."""
+def _parse_name(file: pathlib.Path) -> _Name:
     name = file.parent.parent.name
     match = _NAME.fullmatch(name)
     if match is None:
@@ -123,7 +124,7 @@ def _parse_name(file):
     return subset, int(match[3]), name, int(match[2])
 
 
-def _read_params(file):
+def _read_params(file: pathlib.Path) -> dict[Path, np.ndarray]:
     """Return the leaves of one file, float32, checked."""
     state_dict = _torch_file.load_torch_state_dict(file)
     try:
@@ -144,6 +145,6 @@ def _read_params(file):
     return leaves
 
 
-def _sizes(shapes):
+def _sizes(shapes: Mapping[Path, tuple[int, ...]]) -> list[int]:
     kernels = [shape for path, shape in shapes.items() if path[-1] == "kernel"]
     return [kernels[0][0], *(shape[1] for shape in kernels)]

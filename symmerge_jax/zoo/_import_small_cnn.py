@@ -1,11 +1,14 @@
-"""The Small CNN Zoo as a zoo: many small classifiers trained in many ways.
+"""The Small CNN Zoo, downloaded and imported: classifiers trained in many ways.
 
 Unterthiner et al. 2020, *Predicting neural network accuracy from weights*, arXiv
-2002.11448: for each of four data sets 30,000 training runs of one CNN, of which 9
-checkpoints were kept. The published weights are one matrix of 5.4 GB, so only the
-selected rows are read.
+2002.11448, licence CC BY 4.0: for each of four data sets 30,000 training runs of one
+CNN, of which 9 checkpoints were kept. The published weights are one matrix of 5.4 GB,
+so only the selected rows are read. The links and the numbers of rows are those of
+`dnn_predict_accuracy/README.md` in github.com/google-research/google-research, with
+storage.googleapis.com for storage.cloud.google.com, which wants a browser.
 """
 
+import functools
 import os
 import pathlib
 import random
@@ -14,10 +17,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from symmerge_jax import networks, symmetry
-from symmerge_jax.zoo import _chunks, _small_cnn_files, _zoo
+from symmerge_jax.typing import Path
+from symmerge_jax.zoo import _chunks, _download, _small_cnn_files, _zoo
 
 PARTS = ("train", "val", "test")
 _ROWS_AT_ONCE = 1024
+_URL = "https://storage.googleapis.com/gresearch/smallcnnzoo-dataset/"
+_NUM_ROWS = {
+    "cifar10": 270_000,
+    "fashion_mnist": 270_000,
+    "mnist": 269_973,
+    "svhn_cropped": 269_892,
+}
+_NUM_COLUMNS = 4970
 
 
 def import_small_cnn(
@@ -34,9 +46,8 @@ def import_small_cnn(
     """Read checkpoints of the Small CNN Zoo into a zoo.
 
     Parameters are the columns of the file, bit for bit. Networks with NaN or infinite
-    weights are left out and counted. There is no choice by quality: networks at chance
-    stay. The classifiers read grey images `pixels * 2 - 1` with pixels in [0, 1]; grey
-    is the mean of the channels.
+    weights are omitted and counted; those at chance stay. The classifiers read grey
+    images `pixels * 2 - 1` with pixels in [0, 1]; grey is the mean of the channels.
 
     With a file of the row order the networks are divided as in Zhou et al. 2023 (arXiv
     2302.14040, `experiments/data_utils.py`) and its followers: of the rows of the last
@@ -129,7 +140,62 @@ def import_small_cnn(
     )
 
 
-def _check_selection(metrics, steps, activation, path):
+def download_small_cnn_zoo(
+    dataset: str = "cifar10", folder: str | os.PathLike | None = None
+) -> pathlib.Path:
+    """Download and unpack the Small CNN Zoo of one data set, unless it is there.
+
+    It takes some 5.4 GB for the weights, and as much again for the archive until that
+    is unpacked. No checksums are published: what is checked is that the archive unpacks
+    whole, that the weights have the published number of rows and columns, and that
+    layout and metrics fit them.
+
+    Args:
+      dataset: "cifar10", "fashion_mnist", "mnist" or "svhn_cropped".
+      folder: where to put the folder of the data set; the user's cache if None.
+
+    Returns:
+      The folder, for `import_small_cnn`.
+
+    Raises:
+      FileNotFoundError: no connection; tells where to put the file by hand.
+      ValueError: an unknown data set, or an archive that is damaged or holds something
+        else.
+    """
+    if dataset not in _NUM_ROWS:
+        raise ValueError(
+            f"The Small CNN Zoo has no data set {dataset!r}; it has"
+            f" {', '.join(_NUM_ROWS)}."
+        )
+    if folder is None:
+        folder = _download.cache() / "small_cnn_zoo"
+    return _download.fetch_members(
+        f"{_URL}{dataset}.tar.xz",
+        pathlib.Path(folder) / dataset,
+        _small_cnn_files.FILES,
+        check=functools.partial(_check_published, _NUM_ROWS[dataset]),
+    )
+
+
+def _check_published(num_rows: int, folder: pathlib.Path) -> None:
+    """Refuse files that are not what was published."""
+    weight_file, metrics_file, layout_file = _small_cnn_files.find(folder)
+    weights = _small_cnn_files.open_weights(weight_file)
+    if weights.shape != (num_rows, _NUM_COLUMNS):
+        raise ValueError(
+            f"its weights have the shape {weights.shape}, published are"
+            f" {(num_rows, _NUM_COLUMNS)}"
+        )
+    _small_cnn_files.read_layout(layout_file, _NUM_COLUMNS, (32, 32, 1))
+    _small_cnn_files.read_metrics(metrics_file, num_rows)
+
+
+def _check_selection(
+    metrics: _small_cnn_files.Metrics,
+    steps: Sequence[int],
+    activation: str | None,
+    path: pathlib.Path,
+) -> str:
     """Return the activation, after checking that something is selected."""
     known = np.unique(metrics.step)
     if not len(steps) or not np.isin(steps, known).all():
@@ -156,7 +222,9 @@ def _check_selection(metrics, steps, activation, path):
     return activation
 
 
-def _divide(order, metrics, steps):
+def _divide(
+    order: np.ndarray, metrics: _small_cnn_files.Metrics, steps: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of some steps, ascending, and the positions of their parts."""
     last = metrics.step.max()
     final = order[metrics.step[order] == last]
@@ -176,7 +244,12 @@ def _divide(order, metrics, steps):
     return rows[ascending], part[ascending]
 
 
-def _read_params(weights, rows, tensors, on_chunk):
+def _read_params(
+    weights: np.ndarray,
+    rows: np.ndarray,
+    tensors: Sequence[_small_cnn_files.Tensor],
+    on_chunk: _chunks.OnChunk | None,
+) -> tuple[dict[Path, np.ndarray], np.ndarray]:
     """Return the leaves of the networks in some rows, and which rows are finite."""
     leaves = {t.path: np.empty((len(rows), *t.shape), np.float32) for t in tensors}
     sound = np.zeros(len(rows), bool)

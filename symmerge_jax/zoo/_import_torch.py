@@ -60,7 +60,7 @@ def params_from_sequential(state_dict: Mapping[str, np.ndarray]) -> Params:
     O]`. A linear layer behind convolutions that reads all positions reads them channel
     by channel in PyTorch, here position by position (`readout="flatten"`).
 
-    Activations, strides, padding and pooling leave no trace in a state dict.
+    A state dict does not tell activations, strides, padding or pooling.
 
     Args:
       state_dict: arrays by name, as `load_torch_state_dict` returns them.

@@ -1,12 +1,13 @@
 """Loss and gradient of many SIRENs on common coordinates, written by hand.
 
 Two things make this several times faster on a CPU than autodiff of `networks.siren`:
-sine and cosine come from one range reduction and short polynomials
-(`_sine.sin_cos_turns`), and activations are laid out `[N, neurons, S]`, the order that
-the batched matrix products and vector loops of XLA like best.
+sine and cosine of one argument come from one range reduction and short polynomials, and
+activations are laid out `[N, neurons, S]`, the order that the batched matrix products
+and vector loops of XLA like best.
 
-Networks have any number of inputs and hidden layers, and one output. `factors` are the
-`w0` of the hidden layers.
+Everywhere `params_batch` are `N` SIRENs with layers `dense_0`, `dense_1`, ... and one
+output; `coordinates` are their common inputs, `targets` the wanted outputs, `factors`
+the `w0` of each hidden layer, and `output_offset` is added to the output.
 """
 
 import math
@@ -17,7 +18,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from symmerge_jax.typing import Params
-from symmerge_jax.zoo import _sine
+
+# Minimax coefficients in r**2 for sin(2 pi r) / r and cos(2 pi r), -1/2 <= r <= 1/2.
+_SINE = (6.28318282, -41.3414214, 81.5961838, -76.5801001, 41.2053932, -12.2712598)
+_COSINE = (
+    *(0.999999989, -19.7392045, 64.939119, -85.4501655),
+    *(60.1678313, -25.9683118, 6.52960842),
+)
 
 
 def loss_and_gradient(
@@ -27,18 +34,7 @@ def loss_and_gradient(
     factors: Sequence[float],
     output_offset: float,
 ) -> tuple[Float[Array, " N"], Params]:
-    """Return the mean squared error of each network and its gradient.
-
-    Args:
-      params_batch: parameters of `N` SIRENs with layers `dense_0`, `dense_1`, ....
-      coordinates: `[S, I]` inputs, the same for all networks.
-      targets: `[N, S]` wanted outputs.
-      factors: `w0` of each hidden layer.
-      output_offset: constant added to the output.
-
-    Returns:
-      The loss of each network and the gradient of each loss in its own parameters.
-    """
+    """Return the mean squared error of each network, and its gradient."""
     waves, slopes = _hidden_layers(params_batch, coordinates, factors)
     last = params_batch[f"dense_{len(factors)}"]
     errors = _output_layer(last, waves[-1], output_offset) - targets
@@ -72,7 +68,7 @@ def mean_squared_error(
     factors: Sequence[float],
     output_offset: float,
 ) -> Float[Array, " N"]:
-    """Return the mean squared error of each network; see `loss_and_gradient`."""
+    """Return the mean squared error of each network."""
     waves, _ = _hidden_layers(params_batch, coordinates, factors)
     last = params_batch[f"dense_{len(factors)}"]
     outputs = _output_layer(last, waves[-1], output_offset)
@@ -92,17 +88,6 @@ def solve_output_layer(
     The last layer is linear: its step `d` minimises `mean((A d - errors)^2) + ridge
     |d|^2`, with the last hidden activations and a one as the columns of `A`. The
     penalty is on the step, so the error of no network grows.
-
-    Args:
-      params_batch: parameters of `N` SIRENs.
-      coordinates: `[S, I]` inputs, the same for all networks.
-      targets: `[N, S]` wanted outputs.
-      factors: `w0` of each hidden layer.
-      output_offset: constant added to the output.
-      ridge: weight of the penalty, above 0.
-
-    Returns:
-      The parameters with another last layer.
     """
     waves, _ = _hidden_layers(params_batch, coordinates, factors)
     name = f"dense_{len(factors)}"
@@ -120,7 +105,37 @@ def solve_output_layer(
     return {**params_batch, name: last}
 
 
-def _hidden_layers(params_batch, coordinates, factors):
+def sin_cos_turns(
+    turns: Float[Array, "*shape"],
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """Return `sin(2 pi turns)` and `cos(2 pi turns)`, several times faster on CPUs.
+
+    With the argument in turns the range reduction is exact and takes two operations;
+    a short polynomial does the rest in plain vector arithmetic.
+
+    Args:
+      turns: angles in turns of 2 pi radians.
+
+    Returns:
+      The sine and the cosine; both are within 1e-6 of the exact values in float32, for
+      arguments of any size.
+    """
+    r = turns - jnp.round(turns)
+    square = r * r
+    return r * _horner(_SINE, square), _horner(_COSINE, square)
+
+
+def _horner(coefficients: Sequence[float], x: Array) -> Array:
+    """Return the polynomial with these coefficients, lowest power first."""
+    value = coefficients[-1] * x + coefficients[-2]
+    for coefficient in coefficients[-3::-1]:
+        value = value * x + coefficient
+    return value
+
+
+def _hidden_layers(
+    params_batch: Params, coordinates: Array, factors: Sequence[float]
+) -> tuple[list[Array], list[Array]]:
     """Return the activations `[N, n, S]` of the hidden layers and their slopes.
 
     The slope is the derivative of `sin(w0 z)` in `z`, that is `w0 cos(w0 z)`.
@@ -135,18 +150,18 @@ def _hidden_layers(params_batch, coordinates, factors):
             turns = jnp.einsum("nio,si->nos", both, _with_ones(coordinates))
         else:
             turns = jnp.einsum("nio,nis->nos", kernel, waves[-1]) + bias[..., None]
-        sine, cosine = _sine.sin_cos_turns(turns)
+        sine, cosine = sin_cos_turns(turns)
         waves.append(sine)
         slopes.append(factor * cosine)
     return waves, slopes
 
 
-def _output_layer(layer, wave, output_offset):
+def _output_layer(layer: Params, wave: Array, output_offset: float) -> Array:
     """Return the outputs `[N, S]` of the last, linear layer."""
     outputs = jnp.einsum("ni,nis->ns", layer["kernel"][..., 0], wave)
     return outputs + (layer["bias"] + output_offset)
 
 
-def _with_ones(coordinates):
+def _with_ones(coordinates: Array) -> Array:
     """Return the coordinates with a column of ones, which carries the bias."""
     return jnp.concatenate([coordinates, jnp.ones_like(coordinates[:, :1])], axis=1)

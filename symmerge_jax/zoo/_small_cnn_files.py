@@ -3,7 +3,8 @@
 Unterthiner et al. 2020, arXiv 2002.11448. A folder per data set holds `weights.npy`, a
 row of all parameters for every checkpoint, `metrics.csv.gz` with a line for every row,
 and `layout.csv`, which tells the columns of every tensor. Zhou et al. 2023, arXiv
-2302.14040, add a file with an order of the rows, by which they divide them.
+2302.14040, add a file with an order of the rows, by which they divide them. What does
+not fit is refused with a ValueError that names the file.
 """
 
 import array
@@ -31,26 +32,23 @@ HYPERPARAMETERS = ("learning_rate", "init_std", "l2reg", "dropout", "train_fract
 _REQUIRED = ("config.activation", "modeldir", "step", *MEASURES)
 _REMEDY = "Remove it and fetch it again."
 _TOO_LARGE = (MemoryError, OverflowError, RecursionError)
+# The header of an npy file is a Python expression, and its shape may be of any size.
+_BAD_NPY = (
+    *(OSError, ValueError, TypeError, SyntaxError, tokenize.TokenError),
+    *_TOO_LARGE,
+)
 _MAX_LINE = 100_000  # characters
 _MAX_TENSORS = 10_000
 
 
 class Metrics(NamedTuple):
-    """What is known of every row of the weights.
+    """What is known of the `R` rows of the weights."""
 
-    Attributes:
-      activation: `[R]` names.
-      step: `[R]` int64 epochs of training.
-      run: `[R]` int64 number of the training run, counted by first appearance.
-      values: `[R]` float32 measures and hyper-parameters, NaN where not given.
-      datasets: names of the data sets of the images.
-    """
-
-    activation: np.ndarray
-    step: np.ndarray
-    run: np.ndarray
-    values: dict[str, np.ndarray]
-    datasets: tuple[str, ...]
+    activation: np.ndarray  # [R] names
+    step: np.ndarray  # [R] int64 epochs of training
+    run: np.ndarray  # [R] int64 number of the run, counted by first appearance
+    values: dict[str, np.ndarray]  # [R] float32, NaN where not given
+    datasets: tuple[str, ...]  # of the images
 
 
 class Tensor(NamedTuple):
@@ -83,23 +81,12 @@ def open_weights(path: pathlib.Path) -> np.ndarray:
     """Return the weights `[R, columns]` float32, mapped and not read."""
     try:
         weights = np.lib.format.open_memmap(path, mode="r")
-    # The header is an expression in Python, and its shape may be of any size.
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        SyntaxError,
-        tokenize.TokenError,
-        *_TOO_LARGE,
-    ) as error:
+    except _BAD_NPY as error:
         raise ValueError(
             f"{path} is truncated or no npy file of numbers: {error}. {_REMEDY}"
         ) from error
-    if (
-        weights.ndim != 2
-        or weights.dtype != np.float32
-        or not weights.flags.c_contiguous
-    ):
+    is_matrix = weights.ndim == 2 and weights.flags.c_contiguous
+    if not is_matrix or weights.dtype != np.float32:
         raise ValueError(
             f"{path} must hold a float32 matrix in C order, a row per network, got"
             f" {weights.dtype} of shape {weights.shape}."
@@ -112,18 +99,8 @@ def read_layout(
 ) -> tuple[dict[str, Any], list[Tensor]]:
     """Return the sizes of the CNN and its tensors, after checking that they are one.
 
-    Args:
-      path: `layout.csv`.
-      num_columns: columns of the weights.
-      image_shape: height, width and channels of the images.
-
-    Returns:
-      The arguments `channels`, `num_classes` and `kernel_size` of `networks.cnn`, and
-      the tensors in the order of the columns.
-
-    Raises:
-      ValueError: columns that are missing, doubled or of no tensor, or tensors that do
-        not form the chain of a CNN. The message names the tensor.
+    The sizes are the arguments `channels`, `num_classes` and `kernel_size` of
+    `networks.cnn`; the tensors are in the order of the columns.
     """
     layers: dict[str, dict[str, tuple[int, int, tuple[int, ...]]]] = {}
     stop = 0
@@ -179,18 +156,8 @@ def read_layout(
 def read_metrics(path: pathlib.Path, num_rows: int) -> Metrics:
     """Return the table of metrics.
 
-    A run is what has one `modeldir`. Should that name every checkpoint, or all of them
+    A run is what has one `modeldir`. If that names every checkpoint, or all of them
     alike, it is what has one configuration.
-
-    Args:
-      path: `metrics.csv.gz`, or that file unpacked.
-      num_rows: rows of the weights.
-
-    Returns:
-      The table.
-
-    Raises:
-      ValueError: a damaged file, missing columns, or another number of rows.
     """
     activation, datasets = [], set()
     modeldirs, configs = {}, {}
@@ -205,9 +172,11 @@ def read_metrics(path: pathlib.Path, num_rows: int) -> Metrics:
             )
         place = {name: column for column, name in enumerate(header)}
         source = {name: place[name] for name in ("step", *MEASURES)}
-        for name in HYPERPARAMETERS:
-            if f"config.{name}" in place:
-                source[name] = place[f"config.{name}"]
+        source |= {
+            name: place[f"config.{name}"]
+            for name in HYPERPARAMETERS
+            if f"config.{name}" in place
+        }
         numbers = {name: array.array("d") for name in source}
         config = [column for name, column in place.items() if name.startswith("config")]
         for row in itertools.islice(reader, num_rows + 1):
@@ -254,23 +223,10 @@ def read_metrics(path: pathlib.Path, num_rows: int) -> Metrics:
 
 
 def read_order(path: pathlib.Path, num_rows: int, *, faithful: bool) -> np.ndarray:
-    """Return an order of the rows.
+    """Return an order of the rows, from a file with a row number per line.
 
     The published files begin with a line `0` that is a header. Their authors read it as
-    a number.
-
-    Args:
-      path: a row number per line, with or without that header; packed by gzip if the
-        name ends in `.gz`.
-      num_rows: rows of the weights.
-      faithful: read the header as a number, so that row 0 comes twice.
-
-    Returns:
-      `[num_rows]` int64, one more if faithful and the file has a header.
-
-    Raises:
-      FileNotFoundError: no such file.
-      ValueError: a damaged file, or no permutation of the rows.
+    a number, and so does `faithful`: row 0 then comes twice.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -296,7 +252,9 @@ def read_order(path: pathlib.Path, num_rows: int, *, faithful: bool) -> np.ndarr
     return order if faithful else rows
 
 
-def _layout_rows(path):
+def _layout_rows(
+    path: pathlib.Path,
+) -> Iterator[tuple[str, int, int, int, tuple[int, ...]]]:
     """Yield name, start, end, size and shape of every tensor."""
     with _open_text(path) as file:
         reader = csv.DictReader(_lines(file))

@@ -13,8 +13,8 @@ import pathlib
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,24 +26,16 @@ _MAX_PICKLE = 2**24  # bytes; some 200 for a tensor
 _MAX_DEPTH = 4  # of a state dict in a checkpoint
 _MAX_SHARED = 8  # tensors of one storage, on average
 
-# What zipfile raises for damaged files, beside KeyError for a member that is not there:
+# What zipfile raises for damaged files, beside KeyError for a missing member:
 # NotImplementedError, a RuntimeError, for packings that it does not know.
 _DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    struct.error,
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+    *(EOFError, OSError, RuntimeError, ValueError),
 )
 
 
 def is_torch_file(path: str | os.PathLike) -> bool:
-    """Return whether a file was written by `torch.save`, by its content.
-
-    Damaged files are recognised as well, if their beginning is sound.
-    """
+    """Return whether a file was written by `torch.save`, sound or damaged."""
     path = pathlib.Path(path)
     if not path.is_file():
         return False
@@ -103,7 +95,8 @@ def find_torch_state_dict(
         raise FileNotFoundError(f"No checkpoint {path}.")
     with path.open("rb") as file:
         try:
-            return _read(file, path.stat().st_size, key)
+            with _open(file) as archive:
+                return _read(archive, path.stat().st_size, key)
         except _Refused as error:
             raise ValueError(f"{path}: {error}.") from error
         except (*_DAMAGE, KeyError) as error:
@@ -114,28 +107,26 @@ class _Refused(ValueError):
     """A file that can be read and is not what is wanted."""
 
 
-def _read(file, num_bytes: int, key: str | None) -> tuple[str, dict[str, np.ndarray]]:
+def _open(file: BinaryIO) -> zipfile.ZipFile:
     if file.read(len(_OLD)) == _OLD:
         raise _Refused(
             "the format is older than PyTorch 1.6. Load it in PyTorch and save it again"
             " with torch.save"
         )
     try:
-        archive = zipfile.ZipFile(file)
+        return zipfile.ZipFile(file)
     except _DAMAGE as error:
         raise _Refused(
             f"no PyTorch checkpoint, or truncated ({error}). Copy it again, or save it"
             " again with torch.save"
         ) from error
-    with archive:
-        return _read_archive(archive, num_bytes, key)
 
 
 def _pickles(names: list[str]) -> list[str]:
     return [name for name in names if name.split("/")[1:] == ["data.pkl"]]
 
 
-def _read_archive(
+def _read(
     archive: zipfile.ZipFile, num_bytes: int, key: str | None
 ) -> tuple[str, dict[str, np.ndarray]]:
     names = archive.namelist()
@@ -148,24 +139,23 @@ def _read_archive(
     size = _member(archive, pickles[0]).file_size
     if size > min(num_bytes, _MAX_PICKLE):
         raise _Refused(f"its pickle is said to have {size} bytes, too many")
-    raw = archive.read(pickles[0])
     try:
-        content = _torch_pickle.parse(raw)
+        content = _torch_pickle.parse(archive.read(pickles[0]))
     except ValueError as error:
         raise _Refused(str(error)) from error
     key, tensors = _find(content, key)
     root = pickles[0].removesuffix("data.pkl")
-    order = "<"
-    if f"{root}byteorder" in names:
-        size = _member(archive, f"{root}byteorder").file_size
-        is_big = size == 3 and archive.read(f"{root}byteorder") == b"big"
-        order = ">" if is_big else "<"
     storages = {}
     for name, tensor in tensors.items():
         member = _member(archive, f"{root}data/{tensor.storage.name}")
         _check(name, tensor, member)
         storages[tensor.storage] = member, _dtype(tensor)
     _check_total(num_bytes, tensors, [member for member, _ in storages.values()])
+    order = "<"
+    if f"{root}byteorder" in names:
+        size = _member(archive, f"{root}byteorder").file_size
+        is_big = size == 3 and archive.read(f"{root}byteorder") == b"big"
+        order = ">" if is_big else "<"
     arrays = {}
     for storage, (member, dtype) in storages.items():
         raw = np.frombuffer(archive.read(member), dtype.newbyteorder(order))
@@ -214,7 +204,11 @@ def _dtype(tensor: _torch_pickle.Tensor) -> np.dtype:
     return jnp.dtype(_torch_pickle.DTYPES[tensor.storage.dtype])
 
 
-def _check_total(num_bytes, tensors, members) -> None:
+def _check_total(
+    num_bytes: int,
+    tensors: Mapping[str, _torch_pickle.Tensor],
+    members: Sequence[zipfile.ZipInfo],
+) -> None:
     """Refuse to read much more than the file has bytes."""
     declared = sum(member.file_size for member in members)
     if declared > num_bytes:

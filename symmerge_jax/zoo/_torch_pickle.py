@@ -67,17 +67,10 @@ _SIZES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def parse(content: bytes) -> Any:
-    """Return what a pickle holds.
+    """Return what a pickle of protocol 2 to 5 holds; anything unknown is a ValueError.
 
-    Args:
-      content: the pickle, protocol 2 to 5.
-
-    Returns:
-      Nested dicts (of text or whole numbers), lists, tuples and plain values, with a
-      `Tensor` for each tensor.
-
-    Raises:
-      ValueError: no complete pickle, or one that refers to anything else.
+    These are nested dicts (of text or whole numbers), lists, tuples and plain values,
+    with a `Tensor` for each tensor.
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
@@ -143,7 +136,7 @@ def _step(name: str, argument: Any, stack: list[Any], memo: dict[int, Any]) -> N
 
 
 def _pop_to_mark(stack: list[Any]) -> list[Any]:
-    """Return what lies above the last mark, and take it away."""
+    """Pop what lies above the last mark, and the mark."""
     values = []
     while (value := stack.pop()) is not _MARK:
         values.append(value)

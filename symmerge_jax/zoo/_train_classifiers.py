@@ -1,9 +1,10 @@
 """Train a population of classifiers at once: one program, one scan per epoch.
 
-All networks share the data and differ in their initialisation and in the order of the
-examples, both of which follow from the seed and the network's number. The default
-recipe is that of Ainsworth et al. 2023 (arXiv 2209.04836): Adam with learning rate
-1e-3, batches of 500.
+All networks share the data and the recipe, and differ in their initialisation and in
+the order of the examples, both of which follow from the seed and the network's number.
+The default recipe is that of Ainsworth et al. 2023 (arXiv 2209.04836): Adam with
+learning rate 1e-3, batches of 500. Zoos whose networks differ in how they are trained
+are made by `generate_classifier_zoo`.
 """
 
 import dataclasses
@@ -17,17 +18,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.sharding import Mesh
 
 from symmerge_jax import networks, training
+from symmerge_jax.typing import Array, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EpochOptions:
-    """How to train classifiers.
+    """How to train classifiers that share one recipe, epoch by epoch.
+
+    `ZooOptions` train the networks of a zoo, each in its own way.
 
     Attributes:
       num_epochs: passes over the data.
-      batch_size: examples per step; what is left of an epoch is not used in it.
+      batch_size: examples per step; the rest of an epoch is not used in it.
       learning_rate: largest learning rate of AdamW.
       schedule: its decay over all steps: "constant", "cosine" or "linear", to zero.
       weight_decay: decoupled weight decay of all parameters.
@@ -98,15 +103,17 @@ def train_classifiers(
         jax.devices()[: math.gcd(num_networks, jax.device_count())]
     )
 
-    def population_loss(params, x, y):
+    def population_loss(params: Params, x: Array, y: Array) -> Any:
         loss, accuracy = jax.vmap(
             functools.partial(networks.classification_loss, network.apply)
         )(params, x, y)
         return jnp.sum(loss), (jnp.mean(loss), jnp.mean(accuracy))
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def epoch(state, inputs, labels, order):
-        def step(carry, rows):
+    def epoch(
+        state: training.TrainState, inputs: Array, labels: Array, order: Array
+    ) -> tuple[training.TrainState, dict[str, Array]]:
+        def step(carry: tuple[Params, Any], rows: Array) -> Any:
             params, opt_state = carry
             gradients, measures = jax.grad(population_loss, has_aux=True)(
                 params, inputs[rows], labels[rows]
@@ -141,10 +148,10 @@ def train_classifiers(
     )
 
 
-def _spread(state, mesh):
+def _spread(state: training.TrainState, mesh: Mesh) -> training.TrainState:
     """Shard what has an axis of networks, and replicate the rest."""
 
-    def place(tree):
+    def place(tree: Any) -> Any:
         return jax.tree.map(
             lambda x: training.shard_batch(x, mesh) if x.ndim else x, tree
         )
@@ -155,7 +162,7 @@ def _spread(state, mesh):
 def check_data(
     network: networks.Network, inputs: np.ndarray, labels: np.ndarray, name: str
 ) -> None:
-    """Refuse examples that a classifier cannot read, or classes that it has not.
+    """Refuse examples that a classifier does not read, or classes that it lacks.
 
     Args:
       network: its outputs are the logits.
@@ -181,7 +188,13 @@ def check_data(
         )
 
 
-def _check(network, inputs, labels, num_networks, options):
+def _check(
+    network: networks.Network,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    num_networks: int,
+    options: EpochOptions,
+) -> None:
     if np.ndim(inputs) < 2 or np.shape(labels) != np.shape(inputs)[:1]:
         raise ValueError(
             "Classifiers need inputs [S, ...] and labels [S], got"

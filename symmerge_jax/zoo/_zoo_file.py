@@ -16,6 +16,9 @@ none in early files. Any safetensors reader opens it.
 import json
 import os
 import pathlib
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -27,15 +30,15 @@ VERSION = "2"
 _OLD_VERSION = "1"
 _AGAIN = "Copy it again, or delete it and give the command that makes it again."
 _DTYPES = (np.float32, np.int32, np.uint8)
+_REQUIRED = ("labels", "image_index", "subset_index")
+_OPTIONAL = ("images", "image_row")
 
 
 def save(path: str | os.PathLike, zoo: _zoo.Zoo) -> None:
-    """Write a zoo to one file.
-
-    The file gets its name only when it is complete.
+    """Write a zoo to one file, which gets its name only when it is complete.
 
     Args:
-      path: file to write; its folder is made if it is missing.
+      path: file to write; its folder is made if missing.
       zoo: the zoo; its weights must be finite.
 
     Raises:
@@ -48,7 +51,7 @@ def save(path: str | os.PathLike, zoo: _zoo.Zoo) -> None:
         for path, leaf in symmetry.flatten(zoo.params).items()
     }
     arrays |= {f"metrics/{name}": values for name, values in zoo.metrics.items()}
-    for name in ("labels", "image_index", "subset_index", "images", "image_row"):
+    for name in (*_REQUIRED, *_OPTIONAL):
         if getattr(zoo, name) is not None:
             arrays[name] = getattr(zoo, name)
     description = {
@@ -88,7 +91,11 @@ def load(path: str | os.PathLike, *, validate: bool = True) -> _zoo.Zoo:
         _check(path, header, validate=validate)
     except ValueError as error:
         raise ValueError(f"{error} {_AGAIN}") from error
-    description = _describe(path, header.metadata)
+    description = files.parse_json(header.metadata.get("zoo", ""), path)
+    if not isinstance(description, dict):
+        raise ValueError(
+            f"'{path}' is no sound zoo: its description is {description!r}. {_AGAIN}"
+        )
     num_tensors = len(header.entries)
     files.check_lengths(description.get("architecture"), path, num_tensors=num_tensors)
     arrays = {name: _view(path, entry) for name, entry in header.entries.items()}
@@ -96,12 +103,9 @@ def load(path: str | os.PathLike, *, validate: bool = True) -> _zoo.Zoo:
         zoo = _zoo.create(
             description["architecture"],
             symmetry.unflatten(_strip("params/", arrays)),
-            labels=arrays["labels"],
-            image_index=arrays["image_index"],
-            subset_index=arrays["subset_index"],
+            **{name: arrays[name] for name in _REQUIRED},
+            **{name: arrays.get(name) for name in _OPTIONAL},
             subsets=description["subsets"],
-            images=arrays.get("images"),
-            image_row=arrays.get("image_row"),
             metrics={"/".join(k): v for k, v in _strip("metrics/", arrays).items()},
             provenance=description["provenance"],
         )
@@ -112,7 +116,36 @@ def load(path: str | os.PathLike, *, validate: bool = True) -> _zoo.Zoo:
     return zoo
 
 
-def _check(path, header, *, validate):
+def load_or_make(
+    path: str | os.PathLike,
+    recipe: Mapping[str, Any],
+    make: Callable[[pathlib.Path], _zoo.Zoo],
+) -> _zoo.Zoo:
+    """Return the zoo in a file, after `make(parts_dir)` has made it if it is missing.
+
+    The recipe is all that decides the weights, as the zoo's provenance tells it. Parts
+    are kept in `PATH.parts` until the zoo is complete. A zoo of another recipe is
+    refused, and so is one that another process is making.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        with files.making(path):
+            if not path.exists():  # else another process has made it meanwhile
+                parts_dir = path.with_name(path.name + ".parts")
+                save(path, make(parts_dir))
+                shutil.rmtree(parts_dir)
+    zoo = load(path)
+    for name, value in recipe.items():
+        if zoo.provenance.get(name) != value:
+            raise ValueError(
+                f"{path} holds another zoo: its {name} is"
+                f" {zoo.provenance.get(name)!r}, wanted {value!r}. Remove the file,"
+                " or choose another path."
+            )
+    return zoo
+
+
+def _check(path: pathlib.Path, header: files.Header, *, validate: bool) -> None:
     """Refuse files of another kind, and those that have been changed."""
     metadata = header.metadata
     if metadata.get("format") != FORMAT:
@@ -130,17 +163,7 @@ def _check(path, header, *, validate):
         files.check_digest(path, header, data_only=metadata["sha256"])
 
 
-def _describe(path, metadata):
-    """Return architecture, subsets and provenance as the metadata hold them."""
-    found = files.parse_json(metadata.get("zoo", ""), path)
-    if not isinstance(found, dict):
-        raise ValueError(
-            f"'{path}' is no sound zoo: its description is {found!r}. {_AGAIN}"
-        )
-    return found
-
-
-def _view(path, entry):
+def _view(path: pathlib.Path, entry: Any) -> np.ndarray:
     """Return a read-only array at its place in the file."""
     if entry.dtype not in _DTYPES:
         raise ValueError(f"'{path}' holds data of type {entry.dtype}, no zoo does.")
@@ -150,7 +173,9 @@ def _view(path, entry):
     return np.memmap(path, dtype, "r", entry.begin, entry.shape)
 
 
-def _strip(prefix, arrays):
+def _strip(
+    prefix: str, arrays: Mapping[str, np.ndarray]
+) -> dict[tuple[str, ...], np.ndarray]:
     return {
         tuple(name.removeprefix(prefix).split("/")): values
         for name, values in arrays.items()

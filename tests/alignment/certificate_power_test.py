@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import certificates as benchmarks
+from benchmarks import certificates as cases
 from symmerge_jax import certificates, networks, symmetry
 from symmerge_jax.symmetry import Axis, Group, Space, SymmetrySpec
 
@@ -317,7 +317,7 @@ def test_without_compilation():
 @pytest.fixture
 def benchmark():
     with jax.numpy_rank_promotion("allow"):  # its networks are as users write them
-        yield benchmarks
+        yield cases
 
 
 @pytest.mark.slow

@@ -69,7 +69,13 @@ def test_round_trip_is_bitwise(saved, canonicalizer, population):
     assert sorted(file.name for file in saved.iterdir()) == FILES
     for path in (saved, str(saved.parent)):  # the folder, or the workdir
         loaded = autoencoders.load_canonicalizer(path)
-        for field in ("architecture", "encoder", "decoder", "statistics", "metadata"):
+        for field in (
+            "architecture",
+            "encoder_options",
+            "decoder_options",
+            "statistics",
+            "metadata",
+        ):
             assert getattr(loaded, field) == getattr(canonicalizer, field)
         old, new = map(symmetry.flatten, (canonicalizer.variables, loaded.variables))
         assert old.keys() == new.keys()

@@ -212,7 +212,9 @@ def test_a_network_tells_activations_of_one_group_apart(inside):
     a, b, spec = pair_of()
     assert leaky.spec == spec
     aligner = make(PROBES).aligner(num_sweeps=0)
-    with pytest.raises(ValueError, match=r"trained on networks with activations .*leak"):
+    with pytest.raises(
+        ValueError, match=r"trained on networks with activations .*leak"
+    ):
         if inside:
             many = alignment.MergeMany(init=aligner)
             symmerge_jax.merge([a, b], leaky, aligner=many)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from experiments.populations import _align_population
-from experiments.train import _align_training
-from symmerge_jax import symmetry
+from experiments.train import _matchers
+from symmerge_jax import learning, symmetry
 from tests.experiments import populations as small
 
 KINDS = _align_population.KINDS
@@ -22,7 +22,7 @@ def known(tmp_path_factory):
     for kind in KINDS:
         path = small.save_zoo(folder / f"{kind}.zoo", kind)
         config = small.config(kind, path)
-        found[kind] = config, _align_population.load(config, folder)
+        found[kind] = config, small.load(config, folder)
     return found
 
 
@@ -53,25 +53,26 @@ def test_pairs_are_all_of_a_part_each_once(kind, known):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.slow
-def test_whether_there_are_pairs_is_told_without_listing_them(
-    kind, known, tmp_path, monkeypatch
-):
+def test_whether_there_are_pairs_is_told_without_listing_them(kind, known, monkeypatch):
     config, population = known[kind]
-    draw = _align_population.draw_pairs
-    rows = [[], [3], [3, 4], [0, 3], [0, 3, 5, 9]]
-    found, expected = [], []
-    for some in rows:
-        part = population._replace(parts={"val": np.array(some, int)})
-        found.append(_align_population._has_pair(part, "val"))
-        expected.append(len(draw(part, "val", 1, 0)) > 0)
-    assert found == expected and len(set(found)) == 2
+    rows, found = [[], [3], [3, 4], [0, 3], [0, 3, 5, 9]], []
+    parts = [population._replace(parts={"val": np.array(x, int)}) for x in rows]
+    listed = [
+        len(_align_population.draw_pairs(part, "val", 1, 0)) > 0 for part in parts
+    ]
 
     def list_pairs(*_):
         raise AssertionError("all pairs are listed")
 
-    monkeypatch.setattr(_align_population, "draw_pairs", list_pairs)
-    _align_population.load(config, tmp_path)
+    monkeypatch.setattr(learning.Pairable, "pairs", list_pairs)
+    for part in parts:
+        try:
+            _align_population._require_pair(part, "val", "population")
+            found.append(True)
+        except ValueError:
+            found.append(False)
+    assert found == listed and len(set(found)) == 2
+    _align_population.sources(config)
 
 
 def test_pairs_depend_on_the_seed_and_the_part_alone(known):
@@ -89,12 +90,10 @@ def test_turned_networks_see_in_turned_images_what_they_saw(known):
     config, population = known["mlp"]
     config = config.copy_and_resolve_references()
     config.rotated = True
-    [(name, turned)] = _align_population.others(config, population, None)
-    assert name == "rotated"
+    turned = _align_population.sources(config)["rotated"].planned
     apply = jax.vmap(population.network.apply, in_axes=(0, None))
-    for part in ("train_data", "test_data"):
-        images = getattr(population, part)["inputs"]
-        seen = getattr(turned, part)["inputs"]
+    for part in ("train", "test"):
+        images, seen = (getattr(x.task, part).inputs for x in (population, turned))
         np.testing.assert_array_equal(
             seen.reshape(-1, 8, 8), np.rot90(images.reshape(-1, 8, 8), axes=(1, 2))
         )
@@ -102,27 +101,29 @@ def test_turned_networks_see_in_turned_images_what_they_saw(known):
         # Float32: sums over the pixels in another order.
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
         assert np.abs(apply(population.params, seen) - expected).max() > 1e-2
-    assert turned.parts is population.parts
-    assert turned.test_data["labels"] is population.test_data["labels"]
+    jax.tree.map(np.testing.assert_array_equal, turned.parts, population.parts)
+    np.testing.assert_array_equal(
+        turned.task.test.targets, population.task.test.targets
+    )
 
 
 def test_other_networks_are_all_held_out(known, tmp_path):
-    config, population = known["mlp"]
+    config, _ = known["mlp"]
     config = config.copy_and_resolve_references()
     config.other_data.source, config.other_data.num_networks = "digits/all", 7
     sizes = [64, 4, 3, 10]
     path = small.save_zoo(tmp_path / "wide.zoo", "mlp", 5, layer_sizes=sizes)
     config.other_width.hidden_sizes, config.other_width.zoo = (4, 3), path
-    found = dict(_align_population.others(config, population, None))
-    assert list(found) == ["other_data", "other_width"]
+    found = {k: x.planned for k, x in _align_population.sources(config).items()}
+    assert list(found) == ["held_out", "other_data", "other_width"]
     for name, num in (("other_data", 7), ("other_width", 5)):
         np.testing.assert_array_equal(found[name].parts["test"], np.arange(num))
         assert len(found[name].params["dense_0"]["bias"]) == num
-    assert found["other_width"].architecture["layer_sizes"] == sizes
+    assert found["other_width"].zoo.architecture["layer_sizes"] == sizes
 
 
 def batches_of(config, seed, population):
-    job = _align_training.make_job(config, "ours", population)
+    job = _matchers.plan(config, "ours").job(population)
     return job.batches(seed, config.ours.batch_size)
 
 
@@ -139,9 +140,9 @@ def test_batches_pair_each_training_network_with_another(kind, known):
         data = batch["data"]
         if kind == "siren":
             np.testing.assert_array_equal(first // 3, second // 3)
-            grid = population.train_data["inputs"]
+            grid = population.task.train.inputs
             where = (data["inputs"][:, :, None] == grid).all(-1).argmax(-1)
-            wanted = population.own["targets"][first[:, None], where]
+            wanted = population.task.train.targets[first[:, None], where]
             np.testing.assert_array_equal(data["targets"], wanted)
         else:
             assert data["targets"].shape == (4, 6)
@@ -185,14 +186,16 @@ def test_elements_bring_twins_back(kind, model, changes, known, tmp_path):
     config = config.copy_and_resolve_references()
     if changes:
         config.zoo = small.save_zoo(tmp_path / "a.zoo", kind, **changes)
-        population = _align_population.load(config, tmp_path)
+        population = small.load(config, tmp_path)
     for name in ("noise", "dropout", "prune"):
         config.augment[name] = 0.0
-    matcher = _align_training.make_matcher(config, model, population)
-    spec = matcher.network.spec
+    matcher = small.untrained(config, population, model)
+    spec, copies = matcher.network.spec, _matchers.plan(config, model).copies
 
     def twins_and_back(params, key):
-        twins, elements = _align_training.make_twins(config, matcher, params, key)
+        twins, elements = learning.moved_copies(
+            key, params, spec, copies, signed=matcher.signed
+        )
         act = jax.vmap(lambda element, twin: symmetry.act(element, twin, spec))
         return twins, elements, act(elements, twins)
 
@@ -210,7 +213,7 @@ def test_elements_bring_twins_back(kind, model, changes, known, tmp_path):
         assert 1 / 1.1 - 1e-5 < scale.min() < 0.95 < 1.05 < scale.max() < 1 / 0.9 + 1e-5
     else:  # A matcher that knows no signs is shown none.
         assert set(scale.ravel()) == ({-1.0, 1.0} if matcher.signed else {1.0})
-    inputs = population.test_data["inputs"]
+    inputs = population.task.test.inputs
     apply = jax.vmap(population.network.apply, in_axes=(0, None))
     np.testing.assert_allclose(
         apply(twins, inputs), apply(population.params, inputs), rtol=0, atol=1e-5
@@ -222,12 +225,14 @@ def test_changed_twins_compute_something_else(known):
     config = config.copy_and_resolve_references()
     config.augment.update(noise=0.0, dropout=0.0, prune=0.0)
     config.distort.shift = 0.1
-    matcher = _align_training.make_matcher(config, "ours", population)
-    spec = matcher.network.spec
+    matcher = small.untrained(config, population)
+    spec, copies = matcher.network.spec, _matchers.plan(config, "ours").copies
 
     @jax.jit
     def twins_moved_back(params, key):
-        twins, elements = _align_training.make_twins(config, matcher, params, key)
+        twins, elements = learning.moved_copies(
+            key, params, spec, copies, signed=matcher.signed
+        )
         return jax.vmap(lambda g, x: symmetry.act(g, x, spec))(elements, twins)
 
     back = twins_moved_back(population.params, jax.random.key(0))
@@ -245,17 +250,17 @@ def test_the_loss_is_the_weighted_sum_and_training_lowers_it(known):
     config = config.copy_and_resolve_references()
     config.ours.losses.update(supervised=2.0, alignment=0.5, task=0.25)
     config.ours.batch_size = 12
-    matcher = _align_training.make_matcher(config, "ours", population)
+    matcher = small.untrained(config, population)
     batch = batches_of(config, 0, population)(0)
     variables = jax.jit(matcher.init)(jax.random.key(0))
     fixed = jax.random.key(7)
-    total, parts = jax.jit(
-        _align_training.make_job(config, "ours", population).loss_fn
-    )(variables, batch, fixed)
+    total, parts = jax.jit(_matchers.plan(config, "ours").job(population).loss_fn)(
+        variables, batch, fixed
+    )
     expected = 2 * parts["supervised"] + parts["alignment"] / 2 + parts["task"] / 4
     np.testing.assert_allclose(total, expected, rtol=1e-6)
     config.ours.losses.update(supervised=1.0, alignment=0.0, task=0.0)
-    loss_fn = _align_training.make_job(config, "ours", population).loss_fn
+    loss_fn = _matchers.plan(config, "ours").job(population).loss_fn
     run = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
     start, names = run(variables, batch, fixed)[0]
     assert list(names) == ["supervised"]

@@ -296,7 +296,7 @@ def test_a_workdir_of_another_config_is_refused(copied):
         ({"data.num_images": 0}, r"num_images must lie in 1\.\.1797, .* got 0"),
         (
             {"encoder.num_layers": 3, "encoder.skip": False},
-            r"encoder\.kind='probe', .* encoder\.num_layers=3, encoder\.skip=False",
+            r"num_layers=3, encoder\.skip=False would .* encoder\.kind='probe'",
         ),
         (
             {"loss": "weights", "num_points": 5, "pixel_expansion": 2},
@@ -408,5 +408,5 @@ def test_keys_of_another_encoder_are_refused(tmp_path):
     config = configs.load("smoke")
     config.encoder.kind = "neural_graphs"
     config.encoder.io = "mlp"
-    with pytest.raises(ValueError, match=r"kind='neural_graphs'.*encoder.io='mlp'"):
+    with pytest.raises(ValueError, match=r"io='mlp' would .*'neural_graphs'"):
         run(config, tmp_path)

@@ -23,7 +23,10 @@ BAD = [
     ({"models": ("theirs",)}, "config.models must name some of"),
     ({"methods": ("magic",)}, "has 'magic', known are naive"),
     ({"methods": ("naive", "naive")}, "each method once"),
-    ({"methods": ("deep_align",)}, "but config.models has no 'deep_align'"),
+    (
+        {"methods": ("deep_align",)},
+        "needs deep_align: add 'deep_align' to config.models",
+    ),
     ({"other_methods": ("ours", "deep_align")}, "config.other_methods has 'deep_al"),
     ({"ours.features.kind": "magic"}, "Features are of kind 'magic', known are"),
     ({"seeds": ()}, "config.seeds must be different"),
@@ -41,20 +44,27 @@ BAD = [
         {"sinkhorn.eval_size": 10_000, "methods": ("sinkhorn",)},
         r"config\.sinkhorn\.eval_size must be at most \d+, the training",
     ),
-    ({"ours.losses.task": -1.0}, r"config\.ours\.losses must be >= 0"),
+    ({"crowds.sizes": (1,)}, r"lie in 2\.\.6"),
+    ({"crowds.sizes": (7,)}, r"lie in 2\.\.6"),
+    ({"crowds.sizes": (2, 2)}, "must differ"),
+    (
+        {"crowds.sizes": (2,), "crowds.num_crowds": 0},
+        "num_crowds must be >= 1, got 0",
+    ),
+    ({"ours.losses.task": -1.0}, r"config\.ours: losses must be >= 0"),
     (
         {f"ours.losses.{name}": 0.0 for name in ("supervised", "alignment", "task")},
         "not all zero",
     ),
     ({"ours.batch_size": 13}, "A batch of 13 is larger than the 12 networks"),
     ({"ours.batch_size": 0}, r"config\.ours\.batch_size must be >= 1, got 0"),
-    ({"ours.inputs_per_pair": 0}, r"config\.ours\.inputs_per_pair must be >= 1, got 0"),
+    ({"ours.inputs_per_pair": 0}, r"config\.ours: inputs_per_pair must be >= 1, got 0"),
     ({"ours.log_every": 0}, r"config\.ours\.log_every must be >= 1"),
     ({"augment.noise": -1.0}, "noise must be >= 0"),
-    ({"augment.scale": 1.0}, r"config\.augment\.scale must lie in \[0, 1\)"),
+    ({"augment.scale": 1.0}, r"config\.augment .* scale must lie in \[0, 1\)"),
     ({"distort.shift": 0.1}, "changes INRs, not classifiers"),
     ({"population.data.source": "nothing"}, "nothing"),
-    ({"split.test_fraction": 0.05}, "The part 'test' of 24 networks has 1, of which"),
+    ({"split.test_fraction": 0.05}, "The part 'test' of config.population has 1 of 24"),
     ({"split.test_fraction": 0.9}, "Fractions of a split"),
     ({"zoo": "nowhere.zoo"}, r"nowhere\.zoo"),
     ({"other_data.zoo": "some.zoo"}, "config.other_data.zoo .* config.other_data.sour"),
@@ -69,7 +79,7 @@ BAD = [
 def test_wrong_values_are_refused_before_any_work(mlps, tmp_path, changes, message):
     config = small.config("mlp", mlps, **changes)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        deep_align.run(config, tmp_path / "run")
+        small.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -80,7 +90,7 @@ def test_networks_that_are_not_finite_are_refused(mlps, tmp_path, monkeypatch):
     broken = dataclasses.replace(loaded, params=params)
     monkeypatch.setattr(zoo, "load", lambda _: broken)
     with pytest.raises(ValueError, match=r"Network 3 .* NaN or infinite"):
-        deep_align.run(small.config("mlp", mlps), tmp_path / "run")
+        small.run(small.config("mlp", mlps), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -89,12 +99,19 @@ def test_networks_that_are_not_finite_are_refused(mlps, tmp_path, monkeypatch):
     [
         ("mlp", "cnn", {}, {}, "kind 'cnn', but config.networks is 'mlp'"),
         ("mlp", "mlp", {"num": 2}, {}, "would be empty"),
-        ("mlp", "mlp", {"layer_sizes": [64, 5, 9]}, {}, "classes up to 9, the netw"),
+        (
+            "mlp",
+            "mlp",
+            {"layer_sizes": [64, 5, 9]},
+            {},
+            "lie in 0..9, but the network has 9",
+        ),
         ("mlp", "mlp", {"layer_sizes": [49, 5, 10]}, {}, "images of 8 x 8 pixels"),
         ("cnn", "cnn", {}, {"rotated": True}, "turns images for MLPs"),
         ("siren", "siren", {"fits_per_image": 1}, {}, "no two that draw one image"),
-        ("siren", "siren", {}, {"distort.shift": -0.1}, "shift must be >= 0"),
+        ("siren", "siren", {}, {"distort.shift": -0.1}, "shift of a warp must be >= 0"),
         ("siren", "siren", {}, {"other_data.source": "mnist"}, "not for SIRENs"),
+        ("siren", "siren", {}, {"crowds.sizes": (2,)}, "not for SIRENs"),
     ],
 )
 def test_networks_that_do_not_fit_are_refused(
@@ -103,14 +120,14 @@ def test_networks_that_do_not_fit_are_refused(
     path = small.save_zoo(tmp_path / "a.zoo", of, **networks)
     config = small.config(kind, path, **changes)
     with pytest.raises(ValueError, match=message):
-        deep_align.run(config, tmp_path / "run")
+        small.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
     ("networks", "message"),
     [
-        ({"num": 1}, "config.other_width has 1 networks"),
+        ({"num": 1}, "of config.other_width has 1 of 1 networks"),
         ({"activation": "tanh"}, "differ in the widths of hidden layers only"),
         ({"layer_sizes": [64, 5, 4, 10]}, "differ in the widths of hidden layers only"),
     ],
@@ -120,7 +137,7 @@ def test_other_networks_that_do_not_fit_are_refused(mlps, networks, message, tmp
     config.other_width.zoo = small.save_zoo(tmp_path / "a.zoo", "mlp", **networks)
     config.other_width.hidden_sizes = (5,)
     with pytest.raises(ValueError, match=message):
-        deep_align.run(config, tmp_path / "run")
+        small.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -11,13 +11,14 @@ from ml_collections import ConfigDict
 
 from experiments import harness
 from experiments.compare import (
-    _align_comparison,
-    _align_evaluation,
-    _align_methods,
+    _align_cells,
+    _align_checks,
+    _align_results,
+    _methods,
     deep_align,
 )
 from experiments.populations import _align_population
-from experiments.train import _align_training
+from experiments.train import _matchers
 from symmerge_jax import deep_align as deep_align_lib, learning, networks, symmetry
 from tests.experiments import configs, populations as small
 
@@ -39,7 +40,7 @@ def finished(mlps, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "run"
     config = small.config("mlp", mlps, methods=METHODS, rotated=True)
     config.models = ("deep_align", "ours")
-    return config, workdir, deep_align.run(config, workdir)
+    return config, workdir, small.run(config, workdir)
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def cross_entropy(params, data):
     x = np.maximum(x @ first["kernel"] + first["bias"], 0) @ last["kernel"]
     x = x + last["bias"]
     x -= np.log(np.exp(x).sum(axis=1, keepdims=True))
-    return -x[np.arange(len(x)), data["labels"]].mean()
+    return -x[np.arange(len(x)), data["targets"]].mean()
 
 
 @pytest.mark.slow
@@ -80,8 +81,8 @@ def test_a_run_leaves_what_it_promises(finished):
     for population in results["populations"].values():
         assert (population["num_networks"], population["num_pairs"]) == (6, 3)
         assert tuple(population["methods"]) == METHODS
-        blocks = [method["block"] for method in population["methods"].values()]
-        assert blocks == ["weights", "weights", "learned", "learned"]
+        seen = [method["sees"] for method in population["methods"].values()]
+        assert seen == ["weights", "weights", "learned", "learned"]
         for name, method in population["methods"].items():
             assert method["barrier_std"] is None and 0 <= method["accuracy"] <= 1
             values = [method[key] for key in ("barrier", "auc", "middle")]
@@ -91,7 +92,7 @@ def test_a_run_leaves_what_it_promises(finished):
             else:  # certified in float64
                 assert 0 < method["function_error"] < 1e-6, name
                 assert method["seconds_per_pair"] > 0
-    for name, kind in _align_training.KINDS.items():
+    for name, kind in _matchers.KINDS.items():
         model = results["models"][name]
         trained = deep_align_lib.load_matcher(workdir / "models" / f"{name}_0")
         count = sum(np.size(x) for x in jax.tree.leaves(trained.variables))
@@ -104,13 +105,13 @@ def test_a_run_leaves_what_it_promises(finished):
 @pytest.mark.slow
 def test_curves_are_losses_between_the_networks_of_pairs(finished, mlps, tmp_path):
     config, workdir, results = finished
-    population = _align_population.load(config, tmp_path)
+    population = small.load(config, tmp_path)
     pairs = _align_population.draw_pairs(population, "test", 3, 0)
-    a, b = (_align_population.pick(population.params, pairs[:, i]) for i in (0, 1))
+    a, b = (symmetry.rows(population.params, pairs[:, i]) for i in (0, 1))
     midpoint = jax.tree.map(lambda x, y: (np.float64(x) + y) / 2, a, b)
     expected = [
         [
-            cross_entropy(_align_population.pick(x, row), population.test_data)
+            cross_entropy(symmetry.rows(x, row), population.task.test._asdict())
             for x in (a, midpoint, b)
         ]
         for row in range(3)
@@ -137,26 +138,30 @@ def test_curves_are_losses_between_the_networks_of_pairs(finished, mlps, tmp_pat
 
 
 @pytest.mark.slow
-def test_the_table_has_a_block_for_what_methods_see(finished):
+def test_tables_say_what_methods_see(finished):
     _, _, results = finished
-    lines = deep_align.table(results).splitlines()
-    assert lines[0].startswith("deep_align: deep_weight_space, ")
-    assert "2 steps on 12 networks; finds" in lines[1]
-    assert lines[3] == "held-out networks: 1 x 3 pairs of 6 networks"
-    assert [line[:9].strip() for line in lines[4:11]] == [
-        "", "-- weight", "naive", "matching", "-- weight", "Deep-Alig", "ours"
-    ]  # fmt: skip
-    assert lines[7].startswith("matching P + scale, best start ")
-    assert lines[8] == "-- weights only, learned on other networks"
-    assert lines[12].startswith("images turned by 90 degrees: ")
+    matchers, held_out, rotated = _align_results.tables(results)
+    assert [row[:2] for row in matchers.rows] == [
+        ("deep_align", "deep_weight_space"),
+        ("ours", "probes"),
+    ]
+    assert held_out.caption == "held-out networks: 1 x 3 pairs of 6 networks"
+    assert rotated.caption.startswith("images turned by 90 degrees: ")
+    assert [row[:2] for row in held_out.rows] == [
+        ("naive", "weights"),
+        ("matching P + scale, best start", "weights"),
+        ("Deep-Align", "learned"),
+        ("ours", "learned"),
+    ]
     naive = results["populations"]["held_out"]["methods"]["naive"]
-    assert f" {naive['barrier']:.4f} " in lines[6] and "±" not in "".join(lines)
-    assert f" {100 * naive['accuracy']:.2f} " in lines[6]
+    shown = harness.to_text([held_out])
+    assert f" {naive['barrier']:.4f} " in shown and "±" not in shown
+    assert f" {100 * naive['accuracy']:.2f} " in shown
     means = {f"{key}_std": 0.25 for key in ("barrier", "auc", "middle", "accuracy")}
     several = json.loads(json.dumps(results))
     several["populations"]["held_out"]["methods"]["naive"].update(means)
-    line = deep_align.table(several).splitlines()[6]
-    assert f"{naive['barrier']:.4f} ± 0.2500" in line and "± 25.00" in line
+    shown = harness.to_text(_align_results.tables(several))
+    assert f"{naive['barrier']:.4f} ± 0.2500" in shown and "± 25.00" in shown
 
 
 @pytest.mark.slow
@@ -166,15 +171,15 @@ def test_a_run_goes_on_with_what_is_missing(copy, monkeypatch):
     known = {name: results["models"][name] for name in config.models}
     keys = ("twins", "changed_twins")
     found = iter([{key: known[name][key] for key in keys} for name in known] * 3)
-    monkeypatch.setattr(_align_evaluation, "recovered", lambda *_: next(found))
+    monkeypatch.setattr(_matchers, "recovered", lambda *_: next(found))
     before = written(workdir)
     with monkeypatch.context() as patch:  # nothing is measured again
-        patch.setattr(_align_methods, "make_solver", None)
-        assert deep_align.run(config, workdir) == results
+        patch.setattr(_methods, "prepare", lambda *_: None)
+        assert small.run(config, workdir) == results
     [lost] = workdir.glob("cells/held_out_*/naive_0.npz")
     lost.unlink()
     config.methods = (*METHODS, "matching_p")
-    more = deep_align.run(config, workdir)
+    more = small.run(config, workdir)
     after = written(workdir)
     kept = [name for name in before if name.startswith(("cells/", "models/"))]
     changed = [name for name in kept if before[name] != after[name]]
@@ -188,8 +193,7 @@ def test_a_run_goes_on_with_what_is_missing(copy, monkeypatch):
             assert methods[method] == numbers
     # With fewer methods what is left out stays in its files.
     change = ConfigDict({"methods": ("ours",), "rotated": False})
-    harness.update_workdir(workdir, change, may_change=deep_align.MAY_CHANGE)
-    fewer = deep_align.evaluate(workdir)
+    fewer = harness.evaluate(deep_align.EXPERIMENT, workdir, change)
     assert list(fewer["populations"]) == ["held_out"]
     assert list(fewer["populations"]["held_out"]["methods"]) == ["ours"]
     assert written(workdir / "cells") == {
@@ -213,14 +217,16 @@ def test_a_matcher_that_cannot_be_read_is_exported_and_not_trained(
     else:
         (matcher / "weights.safetensors").write_bytes(before[:100])
     with pytest.raises((FileNotFoundError, ValueError), match="ours_0/matcher"):
-        deep_align.evaluate(workdir)
-    monkeypatch.setattr(_align_comparison, "compare", lambda *_: {"made": 1})
-    assert deep_align.run(config, workdir) == {"made": 1}
+        harness.evaluate(deep_align.EXPERIMENT, workdir)
+    with pytest.raises((FileNotFoundError, ValueError), match="ours_0/matcher"):
+        deep_align.check_output(workdir)
+    monkeypatch.setattr(deep_align, "_compare", lambda *_: {"made": 1})
+    assert small.run(config, workdir) == {"made": 1}
     assert (matcher / "weights.safetensors").read_bytes() == before
     assert (workdir / "models/ours_0/metrics.jsonl").read_text() == steps
     config.ours.learning_rate = 0.5
     with pytest.raises(ValueError, match=r"another config: ours\.learning_rate was"):
-        deep_align.run(config, workdir)
+        small.run(config, workdir)
 
 
 @pytest.mark.slow
@@ -236,8 +242,8 @@ def test_each_population_counts_its_own_pairs(finished, mlps, tmp_path, monkeypa
     trained = deep_align_lib.load_matcher(finished[1] / "models/ours_0")
     monkeypatch.setattr(deep_align_lib, "load_matcher", lambda _: trained)
     numbers = {"twins": 1.0, "changed_twins": 0.5}
-    monkeypatch.setattr(_align_evaluation, "recovered", lambda *_: numbers)
-    results = deep_align.run(config, tmp_path / "run")
+    monkeypatch.setattr(_matchers, "recovered", lambda *_: numbers)
+    results = small.run(config, tmp_path / "run")
     counts = {
         name: (population["num_networks"], population["num_pairs"])
         for name, population in results["populations"].items()
@@ -248,17 +254,19 @@ def test_each_population_counts_its_own_pairs(finished, mlps, tmp_path, monkeypa
 
 
 def test_numbers_are_means_over_seeds():
-    curves = [
+    spec = networks.build(small.ARCHITECTURES["mlp"]).spec
+    rest = {"seconds": 0.5, "function_error": np.zeros(2)}
+    cells = [
         {"loss": np.array([[1.0, 3, 1], [1, 2, 3]]), "error": np.full((2, 3), 0.25)},
         {"loss": np.array([[0.0, 4, 0], [0, 0, 2]]), "error": np.full((2, 3), 0.5)},
     ]
-    found = _align_evaluation.summarize(curves)
+    found = _align_results._numbers("naive", spec, [rest | cell for cell in cells])
     assert (found["barrier"], found["middle"]) == (1.5, 2.25)
     assert found["auc"] == pytest.approx((0.5 + 0.75) / 2)
     assert found["accuracy"] == 0.625
     assert found["barrier_std"] == pytest.approx(np.sqrt(0.5))
     assert found["middle_std"] == pytest.approx(np.sqrt(0.125))
-    one = _align_evaluation.summarize([{"loss": curves[0]["loss"]}])
+    one = _align_results._numbers("naive", spec, [rest | {"loss": cells[0]["loss"]}])
     assert one["barrier"] == 1 and one["barrier_std"] is None
     assert "accuracy" not in one
 
@@ -267,41 +275,38 @@ def test_numbers_are_means_over_seeds():
 def test_neurons_of_twins_are_found_by_who_can_tell_them(sees, mlps, tmp_path):
     config = small.config("mlp", mlps)
     config.augment.noise = 10.0
-    population = _align_population.load(config, tmp_path)
+    population, plan = small.load(config, tmp_path), _matchers.plan(config, "ours")
 
     def similarities(variables, a, b):
         del variables
         a, b = (x["dense_0"]["bias"] * sees for x in (a, b))
         return {"hidden_0": -((a[:, :, None] - b[:, None]) ** 2)}
 
-    matcher = _align_training.make_matcher(config, "ours", population)
+    matcher = small.untrained(config, population)
     matcher = matcher._replace(similarities=similarities)
     many = jax.tree.map(
         lambda x: np.tile(x, (4, *[1] * (x.ndim - 1))), population.params
     )
-    found = _align_evaluation.recovered(config, matcher, {}, many)
+    found = _matchers.recovered(plan, matcher, {}, many)
     chance = 1 / 5
     assert found["changed_twins"] == pytest.approx(chance, abs=0.15)
     assert found["twins"] == (1.0 if sees else pytest.approx(chance, abs=0.1))
 
 
-def test_methods_are_chosen_in_the_order_of_tables():
-    choose = _align_methods.choose
-    everything = choose((), ("deep_align", "ours"))
-    assert set(everything) == set(_align_methods.METHODS)
-    blocks = [_align_methods.METHODS[name].block for name in everything]
-    assert blocks == sorted(blocks, key=list(_align_methods.BLOCKS).index)
-    ours = choose((), ("ours",))
-    assert set(everything) - set(ours) == {
+def test_methods_of_matchers_that_are_not_trained_are_omitted(mlps):
+    chosen = {
+        models: set(
+            deep_align.plan(small.config("mlp", mlps, models=models)).methods[
+                "held_out"
+            ]
+        )
+        for models in (("ours",), ("deep_align", "ours"))
+    }
+    ours, everything = chosen.values()
+    assert everything == set(deep_align.METHODS)
+    assert everything - ours == {
         "deep_align", "deep_align_sweeps", "deep_align_best", "deep_align_sinkhorn"
     }  # fmt: skip
-    assert choose(("sinkhorn", "ours", "naive"), ("ours",)) == (
-        "naive", "ours", "sinkhorn"
-    )  # fmt: skip
-    for kind, group in (("mlp", "P + scale"), ("siren", "P + sign")):
-        spec = networks.build(small.ARCHITECTURES[kind]).spec
-        label = _align_methods.label_of("matching_best", spec)
-        assert label == f"matching {group}, best start"
 
 
 @pytest.mark.slow
@@ -314,19 +319,20 @@ def test_other_widths_are_compared_by_the_statistics_of_training(
     sizes = [64, 7, 10]
     config = config.copy_and_resolve_references()
     config.zoo = small.save_zoo(tmp_path / "wide.zoo", "mlp", layer_sizes=sizes)
-    wide = _align_population.load(config, tmp_path)
+    wide = small.load(config, tmp_path)
     seen = []
 
-    def make_solver(config, name, matcher, network):
-        del config, name, network
-        seen.append(matcher)
-        raise RuntimeError
+    def prepare(name, context):
+        seen.append(context.matcher)
+        raise RuntimeError(name)
 
-    monkeypatch.setattr(_align_methods, "make_solver", make_solver)
-    with pytest.raises(RuntimeError):
-        _align_comparison._solver(config, "deep_align", trained, wide)
-    expected = trained.aligner(architecture=wide.architecture).matcher
-    few = _align_population.pick(wide.params, np.arange(2))
+    plan = deep_align.plan(config)
+    monkeypatch.setattr(_methods, "prepare", prepare)
+    solvers = _align_cells._Solvers(plan, {("deep_align", 0): trained})
+    with pytest.raises(RuntimeError, match="deep_align"):
+        solvers("deep_align", wide, np.array([[0, 1]]), 0)
+    expected = trained.aligner(architecture=wide.zoo.architecture).matcher
+    few = symmetry.rows(wide.params, np.arange(2))
     for name, found in jax.jit(seen[0].similarities)(
         trained.variables, few, few
     ).items():
@@ -341,7 +347,9 @@ def test_other_widths_are_compared_by_the_statistics_of_training(
 def test_configs_know_their_variants(file):
     for variant in runpy.run_path(str(file))["VARIANTS"]:
         config = harness.load_config_file(f"{file}:{variant}")
-        assert deep_align.check_config(config).experiment == "deep_align"
+        complete = deep_align.complete(config)
+        _align_checks.check_values(complete)
+        assert complete.experiment == "deep_align"
     with pytest.raises(ValueError, match="Variants are"):
         harness.load_config_file(f"{file}:huge")
 
@@ -349,9 +357,10 @@ def test_configs_know_their_variants(file):
 @pytest.mark.slow
 def test_every_method_aligns(mlps, tmp_path):
     config = small.config("mlp", mlps, methods=(), num_pairs=1)
-    results = deep_align.run(config, tmp_path / "run")
+    results = small.run(config, tmp_path / "run")
     methods = results["populations"]["held_out"]["methods"]
-    assert tuple(methods) == _align_methods.choose((), ("ours",))
+    assert tuple(methods) == deep_align.plan(config).methods["held_out"]
+    assert {"ours_best", "matching_sinkhorn"} < set(methods)
     for name, method in methods.items():
         assert method["function_error"] < 1e-6, name
         assert np.isfinite(method["barrier"]), name
@@ -372,7 +381,7 @@ def test_other_kinds_of_networks_are_aligned(kind, tmp_path):
         config.population.num_networks, config.other_width.num_networks = 24, 4
         config.population.architecture.channels = (3,)
         config.population.training.num_steps = 2
-    results = deep_align.run(config, tmp_path / "run")
+    results = small.run(config, tmp_path / "run")
     names = {path.name.partition("_")[0] for path in (tmp_path / "run").glob("*.zoo")}
     assert names == {"population.zoo", "other"}
     assert list(results["populations"]) == ["held_out", "other_width"]
@@ -381,4 +390,4 @@ def test_other_kinds_of_networks_are_aligned(kind, tmp_path):
         for method in population["methods"].values():
             assert np.isfinite(method["barrier"])
             assert ("accuracy" in method) == (kind == "cnn")
-    assert deep_align.table(results)
+    assert harness.to_text(_align_results.tables(results))

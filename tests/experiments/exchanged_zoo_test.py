@@ -18,14 +18,14 @@ CNN = {**encoders.CNN, "image_shape": [8, 8, 1]}
 def interpolate_them(run, workdir):
     config = interpolate.default_config()
     config.canonicalizer = run
-    interpolate.run(config, workdir)
+    harness.run(interpolate.EXPERIMENT, config, workdir)
 
 
 def compare_them(experiment):
     def compare(run, workdir):
         config = experiment.default_config()
         config.canonicalizers = {"ScaleGMN": run}
-        experiment.run(config, workdir)
+        harness.run(experiment.EXPERIMENT, config, workdir)
 
     return compare
 

@@ -7,15 +7,15 @@ import pytest
 
 from experiments import harness, registry
 from experiments.compare import failure_mode
-from experiments.populations import _inr_pairs
+from experiments.populations import families
 from experiments.train import _trained
-from symmerge_jax import zoo
+from symmerge_jax import plots, zoo
 from tests.experiments import encoders
 
 FILES = {
     *("cells", "config.json", "paths_image.pdf", "paths_image.png", "paths_own.pdf"),
     *("paths_own.png", "renderings.pdf", "renderings.png", "results.json"),
-    "versions.json",
+    *("results.npz", "versions.json"),
 }
 
 
@@ -34,11 +34,19 @@ def tiny(canonicalizers, **changes):
     return config
 
 
+def execute(config, workdir):
+    return harness.run(failure_mode.EXPERIMENT, config, workdir)
+
+
+def text_of(results):
+    return harness.to_text(failure_mode.EXPERIMENT.tables(results))
+
+
 @pytest.fixture(scope="module")
 def finished(runs, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("failure") / "run"
     config = tiny(runs, sigma=0.02)
-    return config, workdir, failure_mode.run(config, workdir)
+    return config, workdir, execute(config, workdir)
 
 
 @pytest.mark.slow
@@ -49,10 +57,28 @@ def test_a_run_writes_its_files(finished):
     cell = np.load(workdir / "cells" / "ablated.npz")
     assert cell["farthest/naive/image"].shape == (2, config.num_points)
     assert cell["farthest/reconstruct/rendered"].shape == (9, 6, 6)
-    text = failure_mode.table(results)
-    assert text.count("MSE to the image") == 4 and "noise 0.02" in text
-    again = failure_mode.run(config, workdir)
+    text = text_of(results)
+    assert "MSE to the image" in text and "noise 0.02" in text
+    assert text.count("ScaleGMN") == text.count("ablated") == 8
+    again = execute(config, workdir)
     assert again == results
+
+
+@pytest.mark.slow
+def test_renderings_show_each_thing_once(finished, tmp_path, monkeypatch):
+    _, workdir, _ = finished
+    image_rows, labels = plots.image_rows, []
+
+    def noted(rows, row_labels, columns):
+        labels.extend(row_labels)
+        return image_rows(rows, row_labels, columns)
+
+    monkeypatch.setattr(plots, "image_rows", noted)
+    drawn = harness.draw(failure_mode.EXPERIMENT, workdir / "results.json", tmp_path)
+    assert labels == ["naive", "matched", "decoded:\nScaleGMN", "decoded:\nablated"]
+    assert [path.name for path in drawn] == ["paths_image", "paths_own", "renderings"]
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (workdir / path.name).read_bytes()
 
 
 @pytest.mark.slow
@@ -65,7 +91,7 @@ def test_the_farthest_pair_is_found_in_the_latent_space(finished, runs):
     inrs = zoo.select(compared.zoo, drawn)
     for encoder in compared.encoders:
         canonicalizer = encoder.canonicalizer
-        members = _inr_pairs.make_members("PD", inrs, canonicalizer.spec, 8, 0)
+        members = families.make_members("PD", inrs, canonicalizer.spec, 8, 0)
         found = results["encoders"][encoder.name]["farthest"]
         largest = []
         for i in range(2):
@@ -101,19 +127,19 @@ def test_only_the_encoder_that_is_not_invariant_leaves_the_function(finished):
 def test_without_noise_twins_stay_twins(runs, tmp_path):
     methods = ("naive", "reconstruct")
     config = tiny({"a": runs["ScaleGMN"]}, methods=methods, num_networks=1)
-    results = failure_mode.run(config, tmp_path / "run")
+    results = execute(config, tmp_path / "run")
     found = results["encoders"]["a"]["random"]
     assert found["pairs"] == [[0, 1]]
     assert found["methods"]["naive"]["own"]["end"] < 1e-8
     own = found["methods"]["reconstruct"]["own"]
     np.testing.assert_allclose(own["start"], own["end"], rtol=1e-3)
-    assert own["barrier_se"] is None and failure_mode.table(results)
+    assert own["barrier_se"] is None and text_of(results)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"family": "fits"}, "family is 'fits', known are P, D, PD"),
+        ({"family": "fits"}, "family must name some of P, D, PD"),
         ({"methods": ()}, "methods must name some of naive"),
         ({"methods": ("naive", "naive")}, "each once"),
         ({"methods": ("best",)}, "methods must name some of naive"),
@@ -127,7 +153,7 @@ def test_without_noise_twins_stay_twins(runs, tmp_path):
 )
 def test_values_that_cannot_work_are_refused(runs, changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        failure_mode.run(tiny(runs, **changes), tmp_path / "run")
+        execute(tiny(runs, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -135,7 +161,7 @@ def test_classifiers_are_refused(tmp_path):
     path = encoders.save_zoo(tmp_path / "cnns.zoo", architecture=encoders.CNN)
     run = encoders.save_run(tmp_path / "cnn", path)
     with pytest.raises(ValueError, match="autoencoders of classifiers"):
-        failure_mode.run(tiny({"CNN": run}), tmp_path / "run")
+        execute(tiny({"CNN": run}), tmp_path / "run")
 
 
 def test_the_config_is_that_of_the_experiment():

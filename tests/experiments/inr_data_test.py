@@ -5,7 +5,7 @@ import pytest
 from experiments import populations
 from experiments.populations import make_zoo
 from experiments.train import autoencode
-from symmerge_jax import networks, zoo
+from symmerge_jax import learning, networks, zoo
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_targets_are_what_the_networks_were_fitted_to(path):
         fits_per_image=2,
     )
     for some, num_points, num_inputs in ((inrs, 64, 2), (signals, 30, 1)):
-        grid, values = populations.targets(some)
+        grid, values = learning.inr_targets(some)
         assert grid.shape == (num_points, num_inputs)
         assert values.shape == (len(some), num_points, 1)
         drawn = populations.render_all(
@@ -64,8 +64,8 @@ def test_targets_are_what_the_networks_were_fitted_to(path):
 def test_networks_without_images_have_no_targets(path):
     inrs = zoo.load(path)
     bare = zoo.create(inrs.architecture, inrs.params)
-    with pytest.raises(ValueError, match=r"no images.*launch/make_zoo\.py"):
-        populations.targets(bare)
+    with pytest.raises(ValueError, match=r"no images.*generate_siren_zoo"):
+        learning.inr_targets(bare)
 
 
 def test_grids_are_finer_along_axes_that_have_an_extent():

@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from experiments.compare import _interpolation_methods, interpolate
-from experiments.populations import _inr_data, make_zoo
+from experiments import harness, populations
+from experiments.compare import _methods, interpolate
+from experiments.populations import make_zoo
 from symmerge_jax import zoo
 from tests.experiments import configs
 
@@ -24,12 +25,20 @@ def smoke_config(name="orbit_interpolation", **changes):
     return config
 
 
+def execute(config, workdir):
+    return harness.run(interpolate.EXPERIMENT, config, workdir)
+
+
+def text_of(results):
+    return harness.to_text(interpolate.EXPERIMENT.tables(results))
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished run on one orbit, with an autoencoder of its own."""
     workdir = tmp_path_factory.mktemp("runs") / "orbit"
     config = smoke_config(families=("PD",), sigmas=(0.0, 0.02), sweep=(0.04,))
-    return config, workdir, interpolate.run(config, workdir)
+    return config, workdir, execute(config, workdir)
 
 
 def cells_of(results, **wanted):
@@ -53,8 +62,20 @@ def test_a_run_writes_its_files(finished):
         arrays["PD/0.02/naive/image/mean"], cell["image"].mean(axis=0), rtol=1e-5
     )
     assert arrays["lams"].tolist() == [0, 0.25, 0.5, 0.75, 1]
-    text = interpolate.table(results)
+    text = text_of(results)
     assert text.count("orbit, noise") == 3 and text.count("\n") >= 27
+
+
+@pytest.mark.slow
+def test_stored_results_draw_the_same_figures(finished, tmp_path):
+    _, workdir, _ = finished
+    drawn = harness.draw(interpolate.EXPERIMENT, workdir / "results.json", tmp_path)
+    assert {path.name for path in drawn} == {"paths_image", "paths_own", "noise"}
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (workdir / path.name).read_bytes()
+    (tmp_path / "alone.json").write_text((workdir / "results.json").read_text())
+    alone = harness.draw(interpolate.EXPERIMENT, tmp_path / "alone.json", tmp_path)
+    assert [path.name for path in alone] == ["noise"]  # it needs no arrays
 
 
 @pytest.mark.slow
@@ -88,20 +109,20 @@ def test_a_run_goes_on_at_the_next_cell(finished, monkeypatch, caplog):
     config, workdir, results = finished
     (workdir / "cells" / "PD_0.02_naive.npz").unlink()
     (workdir / "cells" / "PD_0.02_latent.npz").unlink()
-    find_ends, done = _interpolation_methods.find_ends, []
+    prepare, done = _methods.prepare, []
 
-    def noted(name, *arguments):
+    def noted(name, context):
         done.append(name)
-        return find_ends(name, *arguments)
+        return prepare(name, context)
 
-    monkeypatch.setattr(_interpolation_methods, "find_ends", noted)
-    again = interpolate.run(config, workdir)
+    monkeypatch.setattr(_methods, "prepare", noted)
+    again = execute(config, workdir)
     assert done == ["naive", "latent"]
     for before, after in zip(results["cells"], again["cells"], strict=True):
         assert {**before, "seconds": 0} == {**after, "seconds": 0}
     damaged = workdir / "cells" / "PD_0_naive.npz"
     damaged.write_bytes(damaged.read_bytes()[:100])
-    interpolate.run(config, workdir)
+    execute(config, workdir)
     assert "PD_0_naive.npz' is damaged" in caplog.text
     assert done == ["naive", "latent", "naive"]
 
@@ -111,7 +132,7 @@ def test_separate_fits_use_the_canonicalizer_of_another_run(finished, tmp_path):
     config = smoke_config("independent_inrs", methods=("naive", "matching_best"))
     config.autoencoder = interpolate.default_config().autoencoder
     config.canonicalizer = str(finished[1] / "autoencoder")
-    results = interpolate.run(config, tmp_path / "fits")
+    results = execute(config, tmp_path / "fits")
     cells = cells_of(results, family="fits")
     assert cells.keys() == {"naive", "matching_best"}
     assert cells["naive"]["recovered"] is None
@@ -121,7 +142,7 @@ def test_separate_fits_use_the_canonicalizer_of_another_run(finished, tmp_path):
     }
     config.autoencoder.num_steps = 1
     with pytest.raises(ValueError, match=r"autoencoder\.num_steps=1 would be ignored"):
-        interpolate.run(config, tmp_path / "other")
+        execute(config, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
@@ -133,7 +154,7 @@ def test_several_autoencoders_decode_the_same_pairs(finished, tmp_path):
     config.methods = ("naive", "latent")
     config.canonicalizer = str(own)
     config.canonicalizers = {"Second one": str(own), "first": str(own)}
-    results = interpolate.run(config, tmp_path / "run")
+    results = execute(config, tmp_path / "run")
     labels = ["naive", "decoded latents (Second one)", "decoded latents (first)"]
     assert [cell["label"] for cell in results["cells"]] == labels
     assert [cell.get("encoder") for cell in results["cells"][1:]] == [
@@ -145,17 +166,20 @@ def test_several_autoencoders_decode_the_same_pairs(finished, tmp_path):
     assert (tmp_path / "run/cells/PD_0.02_latent_second_one.npz").exists()
     config.canonicalizer = None
     with pytest.raises(ValueError, match=r"config\.canonicalizer holds out: give it"):
-        interpolate.run(config, tmp_path / "other")
+        execute(config, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"methods": ("best",)}, "has 'best', known are naive"),
-        ({"methods": ()}, "methods must name at least one"),
-        ({"sigmas": (0.1, 0.1)}, "sigmas must name at least one, each once"),
-        ({"families": ("Q",)}, "families has 'Q'"),
+        ({"methods": ("best",)}, "methods must name some of naive"),
+        ({"methods": ()}, "methods must name some of naive"),
+        (
+            {"sigmas": (0.1, 0.1)},
+            "sigmas must name at least one noise level, each once",
+        ),
+        ({"families": ("Q",)}, "families must name some of P, D, PD, fits, each once"),
         ({"sigmas": (-1.0,)}, "must be >= 0"),
         ({"sweep": (float("inf"),)}, "must be >= 0"),
         ({"sigmas": (float("nan"),)}, "must be >= 0"),
@@ -170,7 +194,7 @@ def test_values_that_cannot_work_are_refused(changes, message, tmp_path):
     config = interpolate.default_config()
     config.update_from_flattened_dict(changes)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        interpolate.run(config, tmp_path / "run")
+        execute(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -179,7 +203,7 @@ def test_images_come_from_their_source_where_the_zoo_has_none(data_dir):
     config = interpolate.default_config()
 
     def find_images(inrs, size):
-        return _inr_data.find_images(config, interpolate.default_config(), inrs, size)
+        return populations.find_images(config, interpolate.default_config(), inrs, size)
 
     assert find_images(inrs, (28, 28)) is None
     config.images.source, config.images.dir = "mnist", str(data_dir)

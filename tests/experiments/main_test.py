@@ -25,7 +25,7 @@ from symmerge_jax import training
 # Shells start what runs in the background with SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 folder = pathlib.Path(__file__).parent
-FLAG = harness.define_config_flag(str(folder / "config.py"))
+FLAG = harness.ConfigFlag(str(folder / "config.py"))
 def main(argv):
     config = FLAG.value
     if config.what == "print":

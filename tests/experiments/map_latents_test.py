@@ -8,13 +8,13 @@ import pytest
 import threadpoolctl
 
 from experiments import harness
-from experiments.latents import _latent_maps, _latent_numbers, map_latents
+from experiments.latents import _maps, _numbers, map_latents
 from tests.experiments import encoders
 
 FILES = {
     *("config.json", "distances.pdf", "distances.png", "latents", "maps", "maps.pdf"),
-    *("maps.png", "numbers"),
-    *("orbits.pdf", "orbits.png", "results.json", "versions.json"),
+    *("maps.png", "numbers", "orbits.pdf", "orbits.png", "results.json", "results.npz"),
+    "versions.json",
 }
 
 
@@ -39,11 +39,19 @@ def tiny(canonicalizers, **changes):
     return config
 
 
+def execute(config, workdir):
+    return harness.run(map_latents.EXPERIMENT, config, workdir)
+
+
+def text_of(results):
+    return harness.to_text(map_latents.EXPERIMENT.tables(results))
+
+
 @pytest.fixture(scope="module")
 def finished(runs, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("maps") / "run"
     config = tiny(runs, families=("PD", "P"))
-    return config, workdir, map_latents.run(config, workdir)
+    return config, workdir, execute(config, workdir)
 
 
 @pytest.mark.slow
@@ -58,6 +66,18 @@ def test_a_run_writes_its_files(finished, runs):
     assert arrays["PD"].shape[:2] == (2, 6) and len(arrays["train"]) == 8
     drawn = np.load(workdir / "maps" / "tsne_ablated.npz")
     assert drawn["points"].shape == (8, 2) and drawn["orbit"].shape == (6, 2)
+
+
+@pytest.mark.slow
+def test_stored_results_draw_the_same_figures(finished, tmp_path):
+    _, workdir, _ = finished
+    drawn = harness.draw(map_latents.EXPERIMENT, workdir / "results.json", tmp_path)
+    assert {path.name for path in drawn} == {"distances", "maps", "orbits"}
+    for path in drawn:
+        before, after = (
+            (f / f"{path.name}.png").read_bytes() for f in (workdir, tmp_path)
+        )
+        assert before == after
 
 
 @pytest.mark.slow
@@ -87,7 +107,7 @@ def test_the_orbit_that_is_one_point_lies_on_its_network(finished):
 
 @pytest.mark.slow
 def test_the_table_has_a_row_for_each_encoder(finished):
-    text = map_latents.table(finished[2])
+    text = text_of(finished[2])
     assert text.count("ScaleGMN") == text.count("raw weights") == 3
     assert "PD orbits of 2 networks, 6 twins each" in text
     assert "1-NN %" in text and "0.2500" in text
@@ -98,15 +118,15 @@ def test_a_run_goes_on_and_may_get_other_maps(finished):
     config, workdir, results = finished
     before = (workdir / "latents" / "ablated.npz").stat().st_mtime_ns
     (workdir / "maps" / "tsne_ablated.npz").unlink()
-    assert map_latents.run(config, workdir) == results
+    assert execute(config, workdir) == results
     assert (workdir / "latents" / "ablated.npz").stat().st_mtime_ns == before
     assert (workdir / "maps" / "tsne_ablated.npz").exists()
-    without = map_latents.run(tiny(config.canonicalizers, **{
+    without = execute(tiny(config.canonicalizers, **{
         "families": ("PD", "P"), "maps": ()
     }), workdir)  # fmt: skip
     assert without == results
     with pytest.raises(ValueError, match="num_twins was 6 and is now 7"):
-        map_latents.run(tiny(config.canonicalizers, num_twins=7), workdir)
+        execute(tiny(config.canonicalizers, num_twins=7), workdir)
 
 
 @pytest.mark.slow
@@ -114,22 +134,22 @@ def test_classifiers_are_read_for_their_accuracy(tmp_path):
     path = encoders.save_zoo(tmp_path / "cnns.zoo", architecture=encoders.CNN)
     run = encoders.save_run(tmp_path / "cnn", path)
     (tmp_path / "cnn" / "results.json").write_text('{"test_kl": 0.5}')
-    results = map_latents.run(tiny({"CNN": run}), tmp_path / "run")
+    results = execute(tiny({"CNN": run}), tmp_path / "run")
     assert results["values"] == "accuracy"
     assert results["encoders"]["CNN"]["error"] == 0.5
     assert -1 <= results["encoders"]["CNN"]["linear"] <= 1
     assert results["encoders"]["CNN"]["orbits"]["PD"]["spread"] < 1e-5
-    assert "1-NN tau" in map_latents.table(results)
+    assert "1-NN tau" in text_of(results)
 
 
 @pytest.mark.slow
 def test_networks_without_labels_are_mapped_all_the_same(tmp_path):
     path = encoders.save_zoo(tmp_path / "inrs.zoo", labels=False)
     run = encoders.save_run(tmp_path / "inr", path)
-    results = map_latents.run(tiny({"a": run}, maps=()), tmp_path / "run")
+    results = execute(tiny({"a": run}, maps=()), tmp_path / "run")
     assert results["values"] is None and results["encoders"]["a"]["linear"] is None
     assert not (tmp_path / "run" / "maps.png").exists()
-    assert map_latents.table(results)
+    assert text_of(results)
 
 
 def break_run(runs, tmp_path, name):
@@ -150,14 +170,20 @@ def break_run(runs, tmp_path, name):
 )
 def test_unfinished_runs_are_named(runs, tmp_path, lost, message):
     with pytest.raises(FileNotFoundError, match=message):
-        map_latents.run(tiny(break_run(runs, tmp_path, lost)), tmp_path / "run")
+        execute(
+            tiny(break_run(runs, tmp_path, lost)),
+            tmp_path / "run",
+        )
     assert not (tmp_path / "run").exists()
 
 
 def test_runs_on_other_networks_are_refused(runs, tmp_path):
     def refuse(run, message):
         with pytest.raises(ValueError, match=message):
-            map_latents.run(tiny({"a": runs["ScaleGMN"], "b": run}), tmp_path / "run")
+            execute(
+                tiny({"a": runs["ScaleGMN"], "b": run}),
+                tmp_path / "run",
+            )
         assert not (tmp_path / "run").exists()
 
     other = {"kind": "siren", "layer_sizes": [2, 3, 1]}
@@ -179,7 +205,10 @@ def test_runs_on_other_networks_are_refused(runs, tmp_path):
     config.zoo = "gone.zoo"
     harness.save_config(tmp_path / "lost" / "config.json", config)
     with pytest.raises(FileNotFoundError, match=r"lost its networks: .* 'gone\.zoo'"):
-        map_latents.run(tiny({"a": str(tmp_path / "lost")}), tmp_path / "run")
+        execute(
+            tiny({"a": str(tmp_path / "lost")}),
+            tmp_path / "run",
+        )
 
 
 @pytest.mark.parametrize(
@@ -194,7 +223,7 @@ def test_runs_on_other_networks_are_refused(runs, tmp_path):
 def test_names_that_clash_are_refused(runs, names, message, tmp_path):
     given = {name: runs["ScaleGMN"] for name in names}
     with pytest.raises(ValueError, match=message):
-        map_latents.run(tiny(given), tmp_path / "run")
+        execute(tiny(given), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -202,8 +231,8 @@ def test_names_that_clash_are_refused(runs, names, message, tmp_path):
     [
         ({"maps": ("pca",)}, "maps must name some of tsne, umap, each once"),
         ({"maps": ("tsne", "tsne")}, "each once"),
-        ({"families": ()}, "families must name at least one"),
-        ({"families": ("fits",)}, "families has 'fits', known are P, D, PD"),
+        ({"families": ()}, "families must name some of P, D, PD, each once"),
+        ({"families": ("fits",)}, "families must name some of P, D, PD"),
         ({"num_twins": 2}, r"num_twins must lie in 3\.\.4096"),
         ({"num_twins": 5000}, r"num_twins must lie in 3\.\.4096"),
         ({"num_neighbors": 0}, "num_neighbors must be >= 1"),
@@ -213,14 +242,17 @@ def test_names_that_clash_are_refused(runs, names, message, tmp_path):
 )
 def test_values_that_cannot_work_are_refused(runs, changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        map_latents.run(tiny(runs, **changes), tmp_path / "run")
+        execute(tiny(runs, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_missing_package_is_named_before_any_work(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(_latent_maps.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(_maps.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'symmerge_jax\[umap\]'"):
-        map_latents.run(tiny({"a": "nowhere"}, maps=("umap",)), tmp_path / "run")
+        execute(
+            tiny({"a": "nowhere"}, maps=("umap",)),
+            tmp_path / "run",
+        )
 
 
 @pytest.mark.slow
@@ -231,19 +263,19 @@ def test_umap_places_twins_into_the_map_of_the_networks():
     centres = np.repeat(10 * np.eye(3), 20, axis=0)
     latents = centres + random.normal(size=(60, 3))
     orbit = latents[[0, 40]].repeat(5, axis=0)
-    found = _latent_maps.draw_map("umap", latents, orbit, 0, 0)
+    found = _maps.lay_out("umap", latents, orbit, 0, 0)
     near = np.linalg.norm(found.orbit[:, None] - found.points[None], axis=2).argmin(1)
     assert (near[:5] < 20).all() and (near[5:] >= 40).all()
     np.testing.assert_array_equal(found.with_orbit, found.points)
-    again = _latent_maps.draw_map("umap", latents, orbit, 0, 0)
+    again = _maps.lay_out("umap", latents, orbit, 0, 0)
     np.testing.assert_array_equal(found.points, again.points)
 
 
 def test_distances_show_no_rounding_where_twins_agree():
     x = np.float64([[1e4, 1e4], [1e4, 1e4 + 1e-9], [1e4, 1e4]])
-    np.testing.assert_allclose(_latent_numbers.mean_distance(x), 2e-9 / 3, rtol=0.1)
-    assert _latent_numbers.mean_distance(x[[0, 0, 0]]) == 0
-    first, second, far = _latent_numbers.farthest_pair(
+    np.testing.assert_allclose(_numbers.mean_distance(x), 2e-9 / 3, rtol=0.1)
+    assert _numbers.mean_distance(x[[0, 0, 0]]) == 0
+    first, second, far = _numbers.farthest_pair(
         np.array([[1, 0], [2, 0], [3, 1e-6], [5, 1e-9]])
     )
     assert (first, second) in {(0, 2), (1, 2)}
@@ -256,7 +288,7 @@ def test_an_orbit_that_is_torn_in_two_shows_in_the_numbers():
     cloud = networks[0] + 0.01 * random.normal(size=(40, 8))
     torn = cloud + np.where(np.arange(40) < 10, 1.0, 0.0)[:, None]
     both = [
-        _latent_numbers.orbit_numbers(orbit[None], networks, np.array([0]))
+        _numbers.orbit_numbers(orbit[None], networks, np.array([0]))
         for orbit in (cloud, torn)
     ]
     assert both[0]["two_parts"] < 0.3 and both[0]["found"] == 1

@@ -113,10 +113,12 @@ def test_the_mean_of_twins_is_each_of_them(name):
 def test_a_method_that_changes_a_function_is_refused(monkeypatch):
     context = context_of("relu")
 
-    def broken(context, params):
-        moved, elements = _bring.balanced(context, params)
-        scale = {k: e._replace(scale=-e.scale) for k, e in elements.items()}
-        return moved, scale
+    def broken(context):
+        def form(params):
+            moved, elements = _bring.balanced(context)(params)
+            return moved, {k: e._replace(scale=-e.scale) for k, e in elements.items()}
+
+        return form
 
     method = _methods.METHODS["balanced"]
     wrong = method.__class__(

@@ -3,7 +3,10 @@
 import jax
 import numpy as np
 
+from experiments import harness
 from experiments.compare import deep_align
+from experiments.populations import _align_population
+from experiments.train import _matchers
 from symmerge_jax import networks, testing, zoo
 
 ARCHITECTURES = {
@@ -55,3 +58,18 @@ def config(kind, path, **changes):
     config.sinkhorn.update(num_steps=2, eval_every=2, batch_size=8, eval_size=16)
     config.update_from_flattened_dict(changes)
     return config
+
+
+def run(config, workdir):
+    return harness.run(deep_align.EXPERIMENT, config, workdir)
+
+
+def load(config, folder):
+    """Return the population that matchers are trained on."""
+    return _align_population.sources(config)["held_out"].load(folder)
+
+
+def untrained(config, population, name="ours", architecture=None):
+    """Return a matcher of a population, before its training."""
+    plan = _matchers.plan(config, name)
+    return plan.untrained(population).aligner(architecture=architecture).matcher

@@ -7,8 +7,14 @@ import pytest
 from PIL import Image
 
 from experiments import harness
-from experiments.harness import _published
-from experiments.paper import _contents, _ours, _plan, _report, reproduce
+from experiments.paper import (
+    _contents,
+    _ours,
+    _plan,
+    _published,
+    _report,
+    reproduce,
+)
 from tests.experiments import configs
 
 VOID = {"meta", "img", "br"}

@@ -103,3 +103,25 @@ def test_what_is_lost_is_said_and_made_again_alone(finished, capfd):
     said = capfd.readouterr().err
     assert said.count(": done\n") == 11 and "is not JSON" in said
     assert path.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_every_experiment_keeps_what_it_has_done(finished):
+    """The contract of experiments, on finished runs; see `contract_test.py`."""
+    config, workdir = finished
+    for stage in _plan.read(config, workdir).values():
+        if stage.experiment is None:
+            continue
+        before = {path for path in stage.output.rglob("*") if path.is_file()}
+        returned = harness.run(stage.experiment, stage.config, stage.output)
+        assert {path for path in stage.output.rglob("*") if path.is_file()} == before
+        kept = harness.read_json(stage.results)
+        assert json.loads(json.dumps(returned)) == kept, stage.name
+        tables = stage.experiment.tables(kept)
+        assert harness.to_text(tables).strip()
+        for table in tables:
+            assert harness.to_markdown(table) and harness.to_html(table)
+        other = stage.config.copy_and_resolve_references()
+        other.seed += 1
+        with pytest.raises(ValueError, match="seed was 0 and is now 1"):
+            harness.run(stage.experiment, other, stage.output)

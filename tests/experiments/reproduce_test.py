@@ -105,7 +105,7 @@ def record_of(tmp_path, name):
 
 def states(tmp_path, config=None):
     config = make_config(tmp_path) if config is None else config
-    lines = reproduce.list_stages(config, tmp_path / "w").splitlines()
+    lines = reproduce.list_stages(config, tmp_path / "w").splitlines()[2:]
     return [line.split()[1] for line in lines]
 
 
@@ -167,7 +167,7 @@ def test_what_only_adds_keeps_the_run(stub, tmp_path, capsys):
     kept.touch()
     run(tmp_path, make_config(tmp_path, second=("added=(4,)",)))
     assert stub.calls[2:] == ["second"] and kept.exists()
-    assert "is now [4]; it goes on" in capsys.readouterr().err
+    assert "is now [4]; it resumes" in capsys.readouterr().err
     assert len(record_of(tmp_path, "second")["sessions"]) == 2
 
 
@@ -178,9 +178,8 @@ def test_a_run_with_a_damaged_model_goes_on(stub, tmp_path, capfd, monkeypatch):
 
     stub.work = work
     experiment = dataclasses.replace(
-        harness.legacy(stub), check_output=autoencode.check_output
+        stub.EXPERIMENT, check_output=autoencode.EXPERIMENT.check_output
     )
-    experiment.__dict__["module"] = stub
     monkeypatch.setitem(registry.EXPERIMENTS, "stub", experiment)
     run(tmp_path)
     weights = tmp_path / "w/runs/first/canonicalizer/weights.safetensors"
@@ -192,7 +191,7 @@ def test_a_run_with_a_damaged_model_goes_on(stub, tmp_path, capfd, monkeypatch):
     assert stub.calls[calls:] == ["first"] and weights.read_bytes() == content
     assert states(tmp_path) == ["done", "done"]
     assert re.search(
-        r"canonicaliser .* is damaged .*; it goes on", capfd.readouterr().err
+        r"canonicaliser .* is damaged .*; it resumes", capfd.readouterr().err
     )
 
 
@@ -226,8 +225,8 @@ def test_no_run_is_removed_for_keys_that_it_may_change(tmp_path, name, keys, add
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("results.json", "{", r"results.json is not JSON .* it goes on"),
-        ("results.json", "[]", r"results.json is not a JSON object; it goes on"),
+        ("results.json", "{", r"results.json is not JSON .* it resumes"),
+        ("results.json", "[]", r"results.json is not a JSON object; it resumes"),
         ("config.json", "{", r"config.json is not JSON .* it is made again"),
         ("config.json", None, r"has no config.json; it is made again"),
     ],
@@ -270,7 +269,7 @@ def test_a_run_that_was_killed_goes_on(stub, tmp_path, capsys):
     assert states(tmp_path) == ["unfinished", "missing"]
     stub.work = lambda config, folder: None
     run(tmp_path)
-    assert "stage 1/2 first: has no results.json; it goes on" in capsys.readouterr().err
+    assert "stage 1/2 first: has no results.json; it resumes" in capsys.readouterr().err
     sessions = record_of(tmp_path, "first")["sessions"]
     assert [session["ended"] for session in sessions] == ["stopped", "finished"]
     assert (tmp_path / "w/runs/first/half").exists()

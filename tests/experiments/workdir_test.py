@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import json
 import os
@@ -88,7 +89,7 @@ def test_the_advice_for_a_damaged_config_works(config, tmp_path, content):
     with pytest.raises(ValueError, match=advice):
         harness.open_workdir(path, config)
     with pytest.raises(ValueError, match=advice):
-        harness.update_workdir(path, config)
+        harness.merge_config(path, config)
     shutil.rmtree(path)
     harness.open_workdir(path, config)
 
@@ -102,19 +103,43 @@ def test_other_folders_are_refused(config, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_run_takes_other_values_of_keys_that_change_no_training(config, tmp_path):
-    config.update({"methods": ("a", "b"), "other": {"source": None, "zoo": "x.zoo"}})
-    path = harness.open_workdir(tmp_path, config)
-    given = ConfigDict({"methods": ("c",), "log_every": 5})
-    given.other = ConfigDict({"source": "digits", "zoo": None})
-    may_change = ("methods", "other.source", "other.zoo")
-    harness.update_workdir(tmp_path, given, may_change=may_change)
-    kept = harness.load_config(path / "config.json")
+@pytest.fixture
+def experiment(config):
+    """An experiment that trains nothing, and measures what its config names."""
+    config.update({"methods": ("a",), "other": {"source": "x", "zoo": "x.zoo"}})
+
+    def plan(config):
+        if "magic" in config.methods:
+            raise ValueError("unknown method")
+        return config
+
+    def run(config, folder):
+        return {"methods": list(config.methods)}
+
+    return harness.Experiment(
+        name="stub",
+        defaults=lambda: config,
+        plan=plan,
+        run=run,
+        evaluate=run,
+        tables=lambda results: [harness.measures("Stub", results)],
+        may_change=("methods", "other.source"),
+    )
+
+
+def test_a_run_is_measured_with_other_values_that_change_no_training(
+    experiment, tmp_path
+):
+    assert harness.run(experiment, ConfigDict(), tmp_path) == {"methods": ["a"]}
+    given = ConfigDict({"methods": ("c",), "log_every": 5, "other": {"source": "y"}})
+    assert harness.evaluate(experiment, tmp_path, given) == {"methods": ["c"]}
+    assert harness.read_json(tmp_path / "results.json") == {"methods": ["c"]}
+    kept = harness.load_config(tmp_path / "config.json")
     assert kept.to_dict() == {
         "num_steps": 100, "log_every": 5, "model": {"layer_sizes": [2, 8, 1]},
-        "methods": ["c"], "other": {"source": "digits", "zoo": None},
+        "methods": ["c"], "other": {"source": "y", "zoo": "x.zoo"},
     }  # fmt: skip
-    harness.open_workdir(tmp_path, kept)  # the next start knows them
+    harness.run(experiment, kept, tmp_path)  # the next start knows them
 
 
 @pytest.mark.parametrize(
@@ -126,25 +151,20 @@ def test_a_run_takes_other_values_of_keys_that_change_no_training(config, tmp_pa
         ({"methods": ("magic",)}, "unknown method"),
     ],
 )
-def test_a_refused_update_changes_nothing(given, message, config, tmp_path):
-    config.methods = ("a",)
-    path = harness.open_workdir(tmp_path, config)
-    before = (path / "config.json").read_text()
-    given = ConfigDict({"log_every": 5, **given})
-
-    def check(config):
-        if "magic" in config.methods:
-            raise ValueError("unknown method")
-
+def test_a_refused_evaluation_changes_nothing(given, message, experiment, tmp_path):
+    harness.run(experiment, ConfigDict(), tmp_path)
+    before = (tmp_path / "config.json").read_text()
     with pytest.raises(ValueError, match=message):
-        harness.update_workdir(tmp_path, given, may_change=("methods",), check=check)
-    assert (path / "config.json").read_text() == before
+        given = ConfigDict({"log_every": 5, **given})
+        harness.evaluate(experiment, tmp_path, given)
+    assert (tmp_path / "config.json").read_text() == before
 
 
-def test_without_a_run_there_is_nothing_to_update(config, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"config\.json: .* or train first"):
-        harness.update_workdir(tmp_path / "nowhere", config)
-    assert not (tmp_path / "nowhere").exists()
+def test_what_leaves_no_model_is_not_measured_again(experiment, tmp_path):
+    experiment = dataclasses.replace(experiment, evaluate=None)
+    harness.run(experiment, ConfigDict(), tmp_path)
+    with pytest.raises(ValueError, match=r"leaves no model .*results\.json"):
+        harness.evaluate(experiment, tmp_path)
 
 
 @pytest.fixture
@@ -157,24 +177,24 @@ def busy(monkeypatch):
     monkeypatch.setattr("symmerge_jax.files._lock._acquire", acquire)
 
 
-@harness.locking
 def work(workdir, content=None):
-    held = [path.name for path in workdir.iterdir()] if workdir.is_dir() else None
-    if content is not None:
-        (workdir / "results").write_text(content)
-    return held
+    with harness.locked(workdir):
+        held = [path.name for path in workdir.iterdir()] if workdir.is_dir() else None
+        if content is not None:
+            (workdir / "results").write_text(content)
+        return held
 
 
 def test_a_run_is_alone_in_its_folder(tmp_path):
     assert work(tmp_path / "new" / "run") == [".lock"]
     assert not (tmp_path / "new").exists()  # nothing was left there
-    assert work(workdir=tmp_path / "run", content="x") == [".lock"]
+    assert work(tmp_path / "run", content="x") == [".lock"]
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["results"]
     assert work(tmp_path / "run" / "results") is None  # a file: the function tells
 
 
-def test_a_second_process_is_refused(tmp_path, config, busy):
-    for call in (work, lambda path: harness.update_workdir(path, config)):
+def test_a_second_process_is_refused(tmp_path, experiment, busy):
+    for call in (work, lambda path: harness.run(experiment, ConfigDict(), path)):
         with pytest.raises(ValueError, match=rf"pid 7\) works in '{tmp_path}/run'"):
             call(tmp_path / "run")
     assert not list(tmp_path.iterdir())
@@ -189,7 +209,6 @@ def test_an_unchanged_config_is_not_written_again(tmp_path, config, monkeypatch)
     path = harness.open_workdir(tmp_path, config)
     monkeypatch.setattr("symmerge_jax.files.replacing", None)
     harness.open_workdir(path, config)
-    harness.update_workdir(path, config)
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])

@@ -65,7 +65,7 @@ def test_counts_of_the_small_cnn_zoo(make_conv_chain):
 
 def test_masks_part_the_nodes(case):
     topology = graphs.topology(*case)
-    masks = [topology.input_mask, topology.hidden_mask, topology.output_mask]
+    masks = [topology.mask("input"), topology.mask("hidden"), topology.mask("output")]
     np.testing.assert_array_equal(np.sum(masks, axis=0), 1)
     sizes = [
         sum(s.size for s in topology.spaces if s.role == role)

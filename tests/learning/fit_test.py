@@ -1,7 +1,6 @@
 """Trainings end, resume to equal numbers, and refuse what cannot work."""
 
 import dataclasses
-import json
 import signal
 
 import jax
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 import symmerge_jax
-from symmerge_jax import deep_align, learning, networks, training, zoo
+from symmerge_jax import deep_align, files, learning, networks, training, zoo
 from tests.learning import small
 
 DECODER = {"hidden_multipliers": (1,)}
@@ -293,31 +292,38 @@ def test_a_predictor_starts_from_the_encoder_of_an_autoencoder(tmp_path):
         )
 
 
-def test_options_of_a_training_are_recorded_with_its_checkpoints(tmp_path):
-    class Model:
-        @staticmethod
-        def init(key):
-            return {"w": jax.random.normal(key, (2,))}
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    sizes: tuple
+    rate: float
+    variables: object = None
+    metadata: object = None
 
+    @staticmethod
+    def init(key):
+        return {"w": jax.random.normal(key, (2,))}
+
+
+def test_a_job_by_hand_is_recorded_with_its_checkpoints(tmp_path):
     job = learning.Job(
-        model=Model,
+        untrained=Pair((2, 3), 0.1),
+        model=Pair,
         loss_fn=lambda v, batch, key: ((v["w"] ** 2).sum() + batch.mean(), {}),
         num_examples=8,
         batches=lambda seed, size: lambda step: np.zeros((size, 1), np.float32),
         evaluator=lambda: lambda state: iter([("norm", float(state.step))]),
         best="val/norm",
         mode="max",
-        make=lambda variables, metadata: (variables, metadata),
-        description={"sizes": (2, 3), "rate": 0.1},
+        settings={"goal": ["x", 1]},
     )
-    _, metadata = learning.fit(job, tmp_path, small.options())
-    assert metadata["best_step"] == 4 and metadata["val_norm"] == 4.0
-    record = training.load_metadata(tmp_path / "checkpoints/latest")
-    assert record["job"] == {"sizes": [2, 3], "rate": 0.1}
-    assert record["options"]["learning_rate"] == 2e-3
-    close = job._replace(description={"sizes": [2, 3], "rate": 0.1 * (1 + 1e-9)})
+    trained = learning.fit(job, tmp_path, small.options())
+    assert trained.sizes == (2, 3) and trained.variables["w"].shape == (2,)
+    assert trained.metadata["best_step"] == 4 and trained.metadata["val_norm"] == 4.0
+    record = training.load_metadata(tmp_path / "checkpoints/latest")["training"]
+    assert (record["sizes"], record["rate"], record["goal"]) == ([2, 3], 0.1, ["x", 1])
+    assert record["learning_rate"] == 2e-3 and "log_every" not in record
+    close = job._replace(untrained=Pair((2, 3), 0.1 * (1 + 1e-9)))
     learning.fit(close, tmp_path, small.options())
-    other = job._replace(description={"sizes": [2, 4], "rate": 0.1})
+    other = job._replace(untrained=Pair((2, 4), 0.1))
     with pytest.raises(ValueError, match=r"sizes was \[2, 3\] and is now \[2, 4\]"):
         learning.fit(other, tmp_path, small.options())
-    assert json.dumps(record)

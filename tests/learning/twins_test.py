@@ -93,9 +93,9 @@ def test_nothing_is_changed_by_default(key):
         (
             {"shift": 0.1},
             {"kind": "cnn"},
-            "shift of a warp change the coordinates.*'cnn'",
+            r"warp \(shift\) changes the coordinates.*'cnn'",
         ),
-        ({"rotation": 1.0}, WAVE, "rotation of a warp turns images.*these read 1"),
+        ({"rotation": 1.0}, WAVE, "rotation turns images.*these read 1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes, architecture, message):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from symmerge_jax import graphs, metanets, networks
-from symmerge_jax.metanets import _dws_published, _weight_tensors
+from symmerge_jax.metanets import _dws_layers, _dws_published
 from tests.metanets import cases
 
 
@@ -32,7 +32,7 @@ def test_numbers_of_parameters():
 
     shapes = jax.eval_shape(init, jax.random.key(0))["params"]
     assert count(shapes) == published - of_the_similarities - unread == 19_084_248
-    tensors = _weight_tensors.weight_tensors(topology)
+    tensors = _dws_layers.weight_tensors(topology)
     everything = tuple(range(len(tensors)))
     options = _dws_published.Options(tensors, everything, 8, 1, "max")
 
@@ -73,7 +73,7 @@ def along_inputs(params, x):
 def test_every_map_of_a_layer():
     n0, n1, n2, n3, few, size, new_size = 3, 4, 5, 2, 2, 3, 4
     topology = make_topology(networks.mlp((n0, n1, n2, n3), "relu"))
-    tensors = _weight_tensors.weight_tensors(topology)
+    tensors = _dws_layers.weight_tensors(topology)
     everything = tuple(range(6))
     options = _dws_published.Options(tensors, everything, few, 2, "max")
     generator = np.random.default_rng(0)
@@ -88,7 +88,7 @@ def test_every_map_of_a_layer():
         params = jax.tree.map(lambda x: 0.5 * fill(x.shape), shapes)
         axes = [(n1, n0), (n1, n2, 1), (n2, n3), (n1, 1), (n2, 1), (n3,)]
         values = tuple(fill((1, *a, size)) for a in axes)
-        found = jax.jit(lambda p, v: _dws_published.layer(p, options, v))(
+        found = jax.jit(lambda p, v: _dws_published.layer(p, v, options=options))(
             params, values
         )
     p = jax.tree.map(np.asarray, params)

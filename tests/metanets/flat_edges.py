@@ -71,8 +71,8 @@ def encode(encoder, symmetry, variables, nodes, edges):
     """
     params, topology = variables["params"], encoder.topology
     senders, receivers = topology.senders, topology.receivers
-    is_input, is_output = topology.input_mask, topology.output_mask
-    is_hidden = topology.hidden_mask
+    is_input, is_output = topology.mask("input"), topology.mask("output")
+    is_hidden = topology.mask("hidden")
     plain = symmetry == "permutation"
 
     embedding = params["embedding"]

@@ -47,7 +47,6 @@ def make_topology(case):
             graphs.EdgeBlock(
                 source=i,
                 target=i + 1,
-                num_features=1 if dense else kernel**2,
                 path=(f"w{i}",),
                 source_axis=len(shape) - 2,
                 target_axis=len(shape) - 1,

@@ -211,7 +211,7 @@ class TestAgainstLoops:
         degrees = np.bincount(topology.receivers, minlength=topology.num_nodes)
         delta = np.log(degrees + 1).mean()
         rows = []
-        for i in np.flatnonzero(topology.output_mask):
+        for i in np.flatnonzero(topology.mask("output")):
             messages = []
             for k, (s, t) in enumerate(self.edges(topology)):
                 if t == i:
@@ -241,7 +241,7 @@ class TestAgainstLoops:
         p = tree["layer_0"]
         affine = lambda name, v: v @ p[name]["w"] + p[name]["b"]  # noqa: E731
         rows = []
-        for i in np.flatnonzero(topology.output_mask):
+        for i in np.flatnonzero(topology.mask("output")):
             scores, values = [], []
             for k, (s, t) in enumerate(self.edges(topology)):
                 if i not in (s, t):

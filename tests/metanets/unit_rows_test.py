@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from symmerge_jax import graphs, metanets, networks, symmetry
-from symmerge_jax.metanets import _linear, _unit_rows
+from symmerge_jax.metanets import _affine, _inputs
 from tests.metanets import cases
 
 ZOO_ENCODER = {"io": "mlp", "edge_embedding": False, "skip": False, "dropout": 0.0}
@@ -80,7 +80,7 @@ def test_twins_of_zoo_networks_have_one_latent(activation, data_dir):
 @pytest.mark.slow
 def test_twins_have_one_latent_where_products_are_rounded(monkeypatch):
     """TF32, the default of matrix products on a GPU, keeps 10 bits of the mantissa."""
-    exact = _linear.matmul
+    exact = _affine.matmul
 
     def rounded(x, weight):
         if not isinstance(x, jax.Array):
@@ -88,7 +88,7 @@ def test_twins_have_one_latent_where_products_are_rounded(monkeypatch):
         x, weight = (jax.lax.reduce_precision(a, 8, 10) for a in (x, weight))
         return exact(x, weight)
 
-    monkeypatch.setattr(_linear, "matmul", rounded)
+    monkeypatch.setattr(_affine, "matmul", rounded)
     network = networks.mlp((2, 4, 3, 2), "relu")
     encoder = make(network)
     params = network.init(jax.random.key(1))
@@ -151,7 +151,7 @@ def test_every_row_of_a_stream_that_is_written_twice_has_norm_one():
     topology = graphs.topology(spec, params)
     twins = symmetry.sample_orbit(jax.random.key(0), params, spec, 2, permute=False)
     graph = graphs.params_to_graph(twins, topology)
-    nodes, edges, scales = _unit_rows.unit_rows(topology, graph.nodes, graph.edges)
+    nodes, edges, scales = _inputs.unit_rows(topology, graph.nodes, graph.edges)
     np.testing.assert_allclose(nodes[0], nodes[1], rtol=1e-5)
     np.testing.assert_allclose(edges[0], edges[1], rtol=1e-4)
     moved = graphs.graph_to_params(graph._replace(nodes=nodes, edges=edges), topology)

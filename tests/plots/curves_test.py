@@ -32,7 +32,7 @@ def test_panels_that_do_not_fit_are_refused():
         plots.training_curves({})
     with pytest.raises(ValueError, match="nothing to draw"):
         plots.training_curves(METRICS, {"error": ()})
-    with pytest.raises(ValueError, match="needs the metric 'mse'; there are: loss,"):
+    with pytest.raises(ValueError, match="needs the metric 'mse'; there are loss,"):
         plots.training_curves(METRICS, {"error": ("mse",)})
     with pytest.raises(ValueError, match="log_scale names no panel: eror"):
         plots.training_curves(METRICS, {"error": ("loss",)}, log_scale=("eror",))
@@ -41,17 +41,19 @@ def test_panels_that_do_not_fit_are_refused():
 def test_scaling_draws_lines_and_a_guide_through_the_last_point():
     sizes = np.array([1e4, 1e2, 1e3])
     lines = {"a": (sizes, 2e-3 * sizes), "b": (sizes, 1e-3 * sizes)}
-    figure = plots.scaling(lines, "edges", "seconds")
+    figure = plots.scaling({"edges": (lines, 1.0), "layers": (lines, None)}, "seconds")
     axis = figure.axes[0]
     assert (axis.get_xscale(), axis.get_yscale()) == ("log", "log")
     a, b, guide = axis.lines
     np.testing.assert_allclose(guide.get_ydata(), [0.2, 20.0])
     assert len({a.get_color(), b.get_color(), guide.get_color()}) == 3
-    assert len(plots.scaling(lines, "edges", "seconds", slope=None).axes[0].lines) == 2
+    assert [axis.get_xlabel() for axis in figure.axes] == ["edges", "layers"]
+    assert len(figure.axes[1].lines) == 2
 
 
 def test_lines_without_logarithm_are_refused():
-    with pytest.raises(ValueError, match="no lines"):
-        plots.scaling({}, "x", "y")
+    for panels in ({}, {"x": ({}, 1.0)}):
+        with pytest.raises(ValueError, match="nothing to draw"):
+            plots.scaling(panels, "y")
     with pytest.raises(ValueError, match="'a' has values that are not positive"):
-        plots.scaling({"a": ([1, 2], [0.0, 1.0])}, "x", "y")
+        plots.scaling({"x": ({"a": ([1, 2], [0.0, 1.0])}, None)}, "y")

@@ -38,3 +38,11 @@ def test_many_encoders_go_on_in_another_row_of_the_page():
 def test_what_does_not_fit_is_refused(distances, message):
     with pytest.raises(ValueError, match=message):
         plots.distance_panels(distances, 4, label="x")
+
+
+def test_the_label_of_the_scale_fits_beside_one_row():
+    label = "distance of latents (mean of networks: 1)"
+    figure = plots.distance_panels({"one": NEAR, "two": FAR}, 4, label=label)
+    figure.draw_without_rendering()
+    box = figure.axes[-1].yaxis.label.get_window_extent()
+    assert box.y0 >= 0 and box.y1 <= figure.bbox.y1

@@ -70,5 +70,5 @@ def test_what_cannot_be_drawn_is_refused():
         plots.map_panels({"t-SNE": {"one": POINTS[:3]}}, CLASSES)
     with pytest.raises(ValueError, match="'UMAP' are those of"):
         plots.map_panels({**MAPS, "UMAP": {"one": POINTS}}, CLASSES)
-    with pytest.raises(ValueError, match="class 2 has no name"):
+    with pytest.raises(ValueError, match="Class 2 has no name"):
         plots.map_panels(MAPS, CLASSES, names="ab")

@@ -70,6 +70,12 @@ def test_legends_fit_their_figure():
         assert box.x0 >= 0 and box.x1 <= width * figure.dpi
 
 
+def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"pip install 'symmerge_jax\[plots\]'"):
+        plots.image_rows([np.zeros((1, 2, 2))])
+
+
 @pytest.mark.slow
 def test_neither_import_nor_drawing_loads_pyplot():
     code = (

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from symmerge_jax import zoo
-from symmerge_jax.zoo import _download_small_cnn
+from symmerge_jax.zoo import _import_small_cnn
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def archive(small_cnn, tmp_path, monkeypatch):
         link = tarfile.TarInfo("elsewhere/weights.npy")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         members.addfile(link)
-    monkeypatch.setitem(_download_small_cnn._NUM_ROWS, "cifar10", 60)
-    monkeypatch.setattr(_download_small_cnn, "_NUM_COLUMNS", 63)
+    monkeypatch.setitem(_import_small_cnn._NUM_ROWS, "cifar10", 60)
+    monkeypatch.setattr(_import_small_cnn, "_NUM_COLUMNS", 63)
     return path
 
 
@@ -43,7 +43,7 @@ def server(archive, monkeypatch):
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
         url = f"http://127.0.0.1:{running.server_port}/"
-        monkeypatch.setattr(_download_small_cnn, "_URL", url)
+        monkeypatch.setattr(_import_small_cnn, "_URL", url)
         yield requests
         running.shutdown()
         thread.join()
@@ -67,7 +67,7 @@ def test_it_is_fetched_unpacked_and_found_again(server, small_cnn, tmp_path, cap
 def test_an_archive_put_there_by_hand_needs_no_connection(
     archive, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(_download_small_cnn, "_URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(_import_small_cnn, "_URL", "http://127.0.0.1:9/")
     cache = tmp_path / "cache"
     cache.mkdir()
     shutil.copy(archive, cache)
@@ -75,7 +75,7 @@ def test_an_archive_put_there_by_hand_needs_no_connection(
 
 
 def test_failed_download_tells_where_to_put_the_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(_download_small_cnn, "_URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(_import_small_cnn, "_URL", "http://127.0.0.1:9/")
     message = (
         r"Cannot download http://127.0.0.1:9/mnist\.tar\.xz .*Put that file at"
         r" .*mnist\.tar\.xz, or its contents \(weights\.npy, .* into .*mnist\."
@@ -133,7 +133,7 @@ def test_a_bad_archive_is_refused_and_leaves_nothing(
 
 
 def test_weights_of_another_size_than_published_are_refused(archive, monkeypatch):
-    monkeypatch.setattr(_download_small_cnn, "_NUM_COLUMNS", 4970)
+    monkeypatch.setattr(_import_small_cnn, "_NUM_COLUMNS", 4970)
     message = r"weights have the shape \(60, 63\), published are \(60, 4970\)"
     with pytest.raises(ValueError, match=message):
         zoo.download_small_cnn_zoo("cifar10", archive.parent)
@@ -141,8 +141,8 @@ def test_weights_of_another_size_than_published_are_refused(archive, monkeypatch
 
 
 def test_metrics_of_another_length_are_refused(small_cnn, monkeypatch):
-    monkeypatch.setattr(_download_small_cnn, "_NUM_COLUMNS", 63)
+    monkeypatch.setattr(_import_small_cnn, "_NUM_COLUMNS", 63)
     small_cnn.weights = small_cnn.weights[:59]
     small_cnn.write()
     with pytest.raises(ValueError, match=r"has more rows, .* have 59"):
-        _download_small_cnn._check(small_cnn.path, 59)
+        _import_small_cnn._check_published(59, small_cnn.path)

@@ -19,7 +19,9 @@ def images():
 @functools.cache
 def program(**options):
     options = zoo.SirenOptions(stride=1, **{"output_ridge": None, **options})
-    return jax.jit(lambda i, x: zoo.fit_sirens(jax.random.key(0), i, x, SMALL, options))
+    return jax.jit(
+        lambda i, x: _fit_siren.fit_sirens(jax.random.key(0), i, x, SMALL, options)
+    )
 
 
 def fit(images, **options):
@@ -67,12 +69,12 @@ def test_output_ridge_improves_the_fit(images):
 
 def test_schedule_warms_up_and_decays():
     options = zoo.SirenOptions(num_steps=100, warmup=0.1, decay=0.2)
-    rates = _fit_siren._schedule(np.arange(101), options)
+    rates = _fit_siren._schedule(jnp.arange(101), options)
     np.testing.assert_allclose(rates[:3], [0.1, 0.2, 0.3], rtol=1e-2)
     assert rates.max() < 1 and rates.argmax() == 9
     np.testing.assert_allclose(rates[100], 0.2, rtol=1e-5)
     constant = _fit_siren._schedule(
-        np.arange(9), zoo.SirenOptions(num_steps=9, warmup=0.0, decay=1.0)
+        jnp.arange(9), zoo.SirenOptions(num_steps=9, warmup=0.0, decay=1.0)
     )
     np.testing.assert_array_equal(constant, np.ones(9))
 

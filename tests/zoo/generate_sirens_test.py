@@ -124,7 +124,7 @@ def test_parts_of_another_zoo_are_refused_and_damaged_ones_made_again(
     assert file.read_bytes() == content
 
 
-def test_load_or_generate_makes_the_file_once(image_set, tmp_path):
+def test_load_or_fit_makes_the_file_once(image_set, tmp_path):
     path = tmp_path / "a.zoo"
     arguments = {"seed": 3, "architecture": SMALL, "options": OPTIONS}
     made = zoo.load_or_fit_sirens(path, image_set, **arguments)

@@ -89,23 +89,27 @@ def test_images_and_labels_of_different_sets_are_refused(mnist_like):
 def test_failed_download_tells_where_to_put_the_file(monkeypatch):
     import pooch
 
-    def offline(url, known_hash, fname, path):
+    def offline(url, known_hash, path, **_):
         assert known_hash.startswith("sha256:440fcabf") and path.name == "mnist"
         raise OSError("no network")
 
     monkeypatch.setattr(pooch, "retrieve", offline)
-    with pytest.raises(FileNotFoundError, match=r"no network.*Put the original"):
+    with pytest.raises(FileNotFoundError, match=r"no network.*Put that file"):
         zoo.load_images("mnist", "train")
 
 
 def test_download_is_used_without_a_folder(monkeypatch, mnist_like):
     import pooch
 
-    def fetch(url, known_hash, fname, path):
+    def fetch(url, fname, path, **_):
         assert url.startswith("https://") and url.endswith(fname)
         packed = mnist_like / "mnist" / fname
-        return packed if packed.exists() else packed.with_suffix("")
+        path.mkdir(exist_ok=True, parents=True)
+        content = packed if packed.exists() else packed.with_suffix("")
+        raw = content.read_bytes()
+        (path / fname).write_bytes(raw if content == packed else gzip.compress(raw))
 
+    monkeypatch.setattr(pooch, "os_cache", lambda name: mnist_like / "cache" / name)
     monkeypatch.setattr(pooch, "retrieve", fetch)
     assert len(zoo.load_images("mnist", "train").images) == 3
 
@@ -129,8 +133,8 @@ def test_colour_is_refused_or_converted(folder):
     colour[..., 1] = 100
     Image.fromarray(colour).save(folder / "a" / "x.png")
     with pytest.raises(ValueError, match=r"x\.png is not .* grey .*to_grey"):
-        zoo.load_image_folder(folder)
-    images, _ = zoo.load_image_folder(folder, to_grey=True)
+        zoo.load_images("folder", "all", folder)
+    images, *_ = zoo.load_images("folder", "all", folder, to_grey=True)
     assert images[0, 0, 0] == 59  # 0.587 * 100
 
 
@@ -139,25 +143,25 @@ def test_oblong_image_is_refused_or_cut(folder):
     pixels[:, 2:6] = 9
     Image.fromarray(pixels).save(folder / "a" / "x.png")
     with pytest.raises(ValueError, match=r"x\.png is not square: 8 x 4.*centre_crop"):
-        zoo.load_image_folder(folder)
-    images, _ = zoo.load_image_folder(folder, centre_crop=True)
+        zoo.load_images("folder", "all", folder)
+    images, *_ = zoo.load_images("folder", "all", folder, centre_crop=True)
     assert (images[0] == 9).all()
 
 
 def test_mixed_sizes_are_refused_or_scaled(folder):
     Image.fromarray(np.full((8, 8), 5, np.uint8)).save(folder / "b" / "1.png")
     with pytest.raises(ValueError, match=r"1\.png has \(8, 8\).*Set size"):
-        zoo.load_image_folder(folder)
-    images, _ = zoo.load_image_folder(folder, size=2)
+        zoo.load_images("folder", "all", folder)
+    images, *_ = zoo.load_images("folder", "all", folder, size=2)
     np.testing.assert_array_equal(images[2], np.full((2, 2), 5))
 
 
 def test_broken_image_and_empty_folder_are_named(folder, tmp_path):
     (folder / "a" / "x.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"x\.png is no image"):
-        zoo.load_image_folder(folder)
+        zoo.load_images("folder", "all", folder)
     with pytest.raises(FileNotFoundError, match="No image in the folder"):
-        zoo.load_image_folder(tmp_path / "nowhere")
+        zoo.load_images("folder", "all", tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -182,11 +186,13 @@ def test_too_many_images_are_refused():
 def test_an_empty_folder_name_is_none(monkeypatch):
     """As an empty SYMMERGE_DATA_DIR gives it."""
 
-    def download(name):
-        raise FileNotFoundError(f"would download {name}")
+    import pooch
 
-    monkeypatch.setattr("symmerge_jax.zoo._images._download", download)
-    with pytest.raises(FileNotFoundError, match="would download mnist/train-images"):
+    def offline(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(pooch, "retrieve", offline)
+    with pytest.raises(FileNotFoundError, match=r"Cannot download .*mnist/train-imag"):
         zoo.load_images("mnist", data_dir="")
     with pytest.raises(ValueError, match="needs data_dir"):
         zoo.load_images("folder", data_dir="")

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from symmerge_jax import zoo
-from symmerge_jax.zoo import _waves
 
 
 def frequency(wave):
@@ -13,7 +12,7 @@ def frequency(wave):
 
 
 def test_waves_are_sines_of_all_frequencies_around_one_half():
-    waves, labels = _waves.sine_waves(101)
+    waves, labels, *_ = zoo.load_images("waves", "all", size=101)
     assert waves.shape == (10_000, 1, 101) and waves.dtype == np.float32
     assert 0 <= waves.min() < 0.001 and 0.999 < waves.max() <= 1
     x = np.linspace(-np.pi, np.pi, 101)

@@ -341,7 +341,7 @@ def test_headers_of_other_files_are_refused_by_name(tmp_path, header, message):
 
 def test_parts_that_do_not_fit_are_refused():
     for message, call in [
-        ("zero", lambda: make(0)),
+        ("at least one network", lambda: make(0)),
         ("labels", lambda: make(labels=np.zeros(5, int))),
         ("psnr", lambda: make(metrics={"psnr": np.zeros(2)})),
         ("subset_index", lambda: make(subset_index=np.ones(6, int))),

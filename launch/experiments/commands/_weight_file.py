@@ -1,9 +1,10 @@
 """Weight files that a user hands in: read, and checked against an architecture."""
 
+import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -58,11 +59,9 @@ def read(path: str | os.PathLike, key: str | None = None) -> WeightFile:
         architecture = symmerge_jax.load_architecture(path)
         if not _has_torch_names(params):
             return WeightFile(str(path), params, architecture)
-    try:
+    with _naming(path):
         layers = zoo.torch_layers(params)
         params = zoo.params_from_sequential(params)
-    except ValueError as error:
-        raise ValueError(f"'{path}': {error}") from error
     where = f"torch layers of {found!r}" if found else "torch layers"
     names = ", ".join(f"{layer} -> {name}" for name, layer in layers.items())
     return WeightFile(str(path), params, architecture, f"{where}: {names} (transposed)")
@@ -93,18 +92,20 @@ def describe(
             f" {_example(file.params, {})} with what is true of your network (kinds are"
             f" {', '.join(networks.KINDS)})."
         )
-    try:
+    with _naming(file.path):
         missing = networks.undecided(found)
         if missing:
+            choices = ""
+            if "activation" in missing:
+                known = ", ".join(sorted(networks.ACTIVATIONS))
+                choices = f" (activations are {known})"
             raise ValueError(
                 f"the architecture lacks {', '.join(missing)}, which the weights do not"
                 " tell and the function depends on: pass"
                 f" {_example(file.params, found)} with what is true of your network"
-                f"{_choices(missing)}."
+                f"{choices}."
             )
         return zoo.complete_architecture(found)
-    except ValueError as error:
-        raise ValueError(f"'{file.path}': {error}") from error
 
 
 def check(file: WeightFile, network: networks.Network, architecture: Any) -> None:
@@ -137,10 +138,8 @@ def check(file: WeightFile, network: networks.Network, architecture: Any) -> Non
             f"'{file.path}': the tensors are of different numbers of networks:"
             f" {', '.join(f'{name} {found[name]}' for name in batches.values())}."
         )
-    try:
+    with _naming(file.path):
         symmetry.check_finite(file.params)
-    except ValueError as error:
-        raise ValueError(f"'{file.path}': {error}") from error
 
 
 def check_writable(path: str | os.PathLike) -> pathlib.Path:
@@ -222,7 +221,7 @@ def _example(params: Params, given: Mapping[str, Any]) -> str:
         last = np.shape(params.get("dense", {}).get("bias"))
         example |= {"num_classes": last[-1]} if last else {}
     example = {**example, **networks.DECISIVE[example["kind"]], **example}
-    return f"--architecture='{_text(example)}'"
+    return f"--architecture='{json.dumps(example, separators=(',', ':'))}'"
 
 
 def _kernels(params: Params, prefix: str) -> list[tuple[int, ...]]:
@@ -236,11 +235,10 @@ def _kernels(params: Params, prefix: str) -> list[tuple[int, ...]]:
     return found
 
 
-def _choices(missing: list[str]) -> str:
-    if "activation" not in missing:
-        return ""
-    return f" (activations are {', '.join(sorted(networks.ACTIVATIONS))})"
-
-
-def _text(description: Mapping[str, Any]) -> str:
-    return json.dumps(description, separators=(",", ":"))
+@contextlib.contextmanager
+def _naming(path: str | os.PathLike) -> Iterator[None]:
+    """Let errors of values begin with the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"'{path}': {error}") from error

@@ -31,15 +31,13 @@ def run(
     """Canonicalise networks and report what it did to their function.
 
     Args:
-      weights: a file of `symmerge_jax.save`, or any safetensors, npz or torch file of
-        a chain of layers with the names of torch.
+      weights: the file (`_weight_file.read`).
       out: `.safetensors` or `.npz` to write.
       canonicalizer: folder of a trained autoencoder; None for the closed form.
       form: see `symmerge_jax.canonicalize`; None for "decoded" with a canonicaliser,
         "closed" without.
-      architecture: what `networks.build` takes, as JSON text, or as a file with it;
-        None to use what `weights` says, or else what the canonicaliser was trained on.
-        It has to say all that the weights do not tell (`networks.DECISIVE`).
+      architecture: see `_weight_file.describe`; None for what `weights` says, or else
+        for what the canonicaliser was trained on.
       key: part of `weights` that holds the parameters, "a.b"; None for all.
       seed: of the random inputs of the report.
 

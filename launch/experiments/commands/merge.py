@@ -55,21 +55,17 @@ def run(
     and no function was changed by the alignment.
 
     Args:
-      paths: two or more files with one network each: of `symmerge_jax.save`, or any
-        safetensors, npz or torch files of a chain of layers with the names of torch.
+      paths: two or more files with one network each (`_weight_file.read`).
       out: `.safetensors` or `.npz` for the merged network.
       aligned_dir: folder for the aligned networks, `<number>_<name>` with the suffix of
         `out`; None to write none.
-      architecture: what `networks.build` takes, as JSON text, or as a file with it;
-        None for what the files say. It has to say all that the weights do not tell
-        (`networks.DECISIVE`).
+      architecture: see `_weight_file.describe`; None for what the files say.
       key: part of the files that holds the parameters, "a.b"; None for all.
-      aligner: a key of `ALIGNERS`. Those in `USE_DATA` need `data`, which the losses
-        are then measured on too: measure again on other data before you believe them.
+      aligner: a key of `ALIGNERS`. Those in `USE_DATA` need `data`; the losses are
+        measured on the same: measure again on other data before you believe them.
       num_random_starts: further starts of "weight_matching".
-      matcher: folder of a trained matcher (`deep_align.load_matcher`), which brings the
-        networks together first; `aligner` goes on from there with what lowers their
-        spread, so it must be one without data. None for none.
+      matcher: folder of a trained matcher, which brings the networks together first;
+        `aligner`, one without data, resumes from there. None for none.
       weights: of the mean, one per file, sum 1; None for equal ones.
       data: `.npz` with `x` and `y`, or a source of images (`_merge_data.load`); None to
         measure no losses.
@@ -77,18 +73,15 @@ def run(
       seed: of the solver.
 
     Returns:
-      By name: numbers of networks and sweeps, the complete architecture as JSON, which
-      layers of torch the files were read as, if any, the spread before and after, the
-      largest change of an output in float64 (relative to the largest output), the file
-      written, and with data the losses of the networks and of the mean, and the
-      barriers between the first network and the others (the largest where there are
-      several), before and after.
+      By name: the complete architecture as JSON; how files of torch were read; sweeps,
+      and the spread before and after; as `certificate` the largest change of an output
+      in float64, relative to the largest output; with data those of
+      `_merge_data.measure`; the file written.
 
     Raises:
       FileNotFoundError: a missing file.
-      ValueError: damaged files, networks that do not fit together or are not fully
-        described, a matcher of another architecture, wrong options, or a spec that does
-        not fit the network.
+      ValueError: damaged or incomplete files, networks or a matcher that do not fit
+        together, wrong options, or a spec that does not fit the network.
     """
     target = _weight_file.check_writable(out)
     solver = _make_aligner(aligner, num_random_starts)

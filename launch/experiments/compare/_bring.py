@@ -1,14 +1,12 @@
 """What methods are made of: ways to bring crowds of networks into a common frame.
 
-A crowd is `k` networks of one architecture; a pair is a crowd of two. Every function
-here returns `bring(context)`, which is the function of crowds of a method: solvers of
-pairs move all networks but the first onto the first, solvers of crowds and canonical
-forms move all.
+A crowd is `k` networks of one architecture; a pair is a crowd of two. Solvers of pairs
+move all networks but the first onto the first; solvers of crowds, and canonical forms,
+move all.
 """
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +14,7 @@ import jax
 import numpy as np
 
 import symmerge_jax
+from experiments.compare import _timing
 from symmerge_jax import (
     alignment,
     autoencoders,
@@ -36,7 +35,6 @@ class Context:
       canonicalizer: autoencoder that was trained on other networks, or None.
       matcher: learned matcher of these networks, or None.
       task: `task(params, data) -> {"loss": [], ...}` for solvers that see data.
-      inputs: `[S, ...]` inputs on which functions are compared; None for random ones.
       options: keywords of solvers, by name of the method.
       num_random_starts: further starts of the methods with many.
       chunk_size: pairs or networks that are brought at once.
@@ -47,7 +45,6 @@ class Context:
     canonicalizer: autoencoders.Canonicalizer | None = None
     matcher: deep_align.Matcher | None = None
     task: Callable[[Params, Any], Mapping[str, Array]] | None = None
-    inputs: np.ndarray | None = None
     options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     num_random_starts: int = 0
     chunk_size: int = 64
@@ -57,6 +54,10 @@ class Context:
     def spec(self) -> symmetry.SymmetrySpec:
         """Symmetry of the networks."""
         return self.network.spec
+
+    def of(self, name: str) -> dict[str, Any]:
+        """Return the keywords of the solver of a method."""
+        return dict(self.options.get(name, {}))
 
     def loss(self, params: Params, data: Any) -> Array:
         """Return the loss of one network at its task."""
@@ -87,6 +88,7 @@ class Crowds(NamedTuple):
       own: `{name: [R, ...]}` data of each crowd, added to `data`.
       variables: parameters of the matcher.
       latents: `[R, k, D]` of the networks, where they are known already.
+      inputs: `[S, ...]` on which functions are compared; None for random inputs.
     """
 
     params: Params
@@ -95,23 +97,22 @@ class Crowds(NamedTuple):
     own: Mapping[str, np.ndarray] = {}
     variables: Any = None
     latents: Any = None
+    inputs: np.ndarray | None = None
 
 
 class Brought(NamedTuple):
     """Crowds after a method.
 
     Attributes:
-      params: networks `[R, k, ...]`, in a common frame for each crowd; latents
-        `[R, k, D]` if the method brings latents together.
+      params: networks `[R, k, ...]` in a common frame, or latents `[R, k, D]`.
       elements: `[R, k - num_fixed, ...]` what has moved the last networks of each
         crowd; None if none was moved along its orbit.
       num_fixed: networks of each crowd, from the first, that stay as they are.
       fold: whether phases of sine neurons were folded before the elements acted.
       result: what the solver of pairs returned, `[R * (k - 1), ...]`, or None.
       seconds: what the method took for all crowds, compiled before.
-      function_error: `[R]` largest change of an output of a network, relative to its
-        largest output, in float64; zero for networks that stay, NaN for latents. Of the
-        first `num_certified` crowds.
+      function_error: `[R]` largest change of an output, relative to the largest output,
+        in float64, of the first `num_certified` crowds; NaN for latents.
     """
 
     params: Any
@@ -148,14 +149,14 @@ def onto_first(make_aligner: MakeAligner, *, sees_data: bool = False):
                 spec=context.spec,
                 task=symmerge_jax.Task(
                     {**data, **own} if sees_data else None,
-                    context.loss,
-                    lambda params, data: features(params, data["inputs"]),
+                    loss_fn=context.loss,
+                    features_fn=lambda params, data: features(params, data["inputs"]),
                 ),
             )
             key = jax.random.wrap_key_data(key_data)
             return make_aligner(context, variables)(key, problem)
 
-        program = _Program(jax.vmap(solve, (None, None, 0, 0, 0, 0)))
+        program = _timing.Program(jax.vmap(solve, (None, None, 0, 0, 0, 0)))
 
         def move_others(crowds: Crowds) -> Brought:
             num, size = jax.tree.leaves(crowds.params)[0].shape[:2]
@@ -194,7 +195,7 @@ def together(make_solver: Callable[[Context, Any], Any]):
         make_solver(context, None)
 
         def solve(variables, key_data, params):
-            size = len(jax.tree.leaves(params)[0])
+            size = symmetry.num_rows(params)
             problem = alignment.ManyProblem(
                 params_batch=params,
                 weights=merging.check_weights(None, size).astype(np.float32),
@@ -203,7 +204,7 @@ def together(make_solver: Callable[[Context, Any], Any]):
             key = jax.random.wrap_key_data(key_data)
             return make_solver(context, variables)(key, problem).elements
 
-        program = _Program(
+        program = _timing.Program(
             lambda variables, *rows: jax.lax.map(
                 lambda row: solve(variables, *row), rows
             )
@@ -224,22 +225,19 @@ def together(make_solver: Callable[[Context, Any], Any]):
     return bring
 
 
-def each(form: Callable[[Context, Params], Any], *, fold: bool = False):
-    """Move every network for itself: `form(context, params [N]) -> moved, elements`."""
+def each(make_form: Callable[[Context], Any], *, fold: bool = False):
+    """Move every network for itself, by `form(params [N]) -> (moved, elements)`."""
 
     def bring(context: Context) -> Bring:
+        form = make_form(context)
+
         def move_each(crowds: Crowds) -> Brought:
-            num = len(jax.tree.leaves(crowds.params)[0])
-            (moved, elements), seconds = timed(
-                functools.partial(form, context),
-                flatten(crowds.params),
-                context.chunk_size,
+            num = symmetry.num_rows(crowds.params)
+            found, seconds = _timing.timed(
+                form, flatten(crowds.params), context.chunk_size
             )
             return Brought(
-                unflatten(moved, num),
-                unflatten(elements, num),
-                fold=fold,
-                seconds=seconds,
+                *(unflatten(part, num) for part in found), fold=fold, seconds=seconds
             )
 
         return move_each
@@ -247,22 +245,29 @@ def each(form: Callable[[Context, Params], Any], *, fold: bool = False):
     return bring
 
 
-def balanced(context: Context, params: Params) -> Any:
-    """Return networks with balanced scales, and what has balanced them."""
-    return _balancing(context.spec)(params)
+def balanced(context: Context):
+    """Return the form of networks whose scales are balanced."""
+
+    def form(params):
+        element = symmetry.balance_scales(params, context.spec)
+        return symmetry.act(element, params, context.spec), element
+
+    return jax.jit(jax.vmap(form))
 
 
-def closed_form(context: Context, params: Params) -> Any:
-    """Return the representatives of networks in closed form, and their elements."""
-    found = symmerge_jax.canonicalize(params, context.spec)
-    return found.params, found.element
+def closed_form(context: Context):
+    """Return the canonical form of networks in closed form."""
+    return functools.partial(_canonicalize, spec=context.spec)
 
 
-def template(context: Context, params: Params) -> Any:
-    """Return networks matched onto what the autoencoder decodes, and their elements."""
-    found = symmerge_jax.canonicalize(
-        params, context.spec, form="template", canonicalizer=context.canonicalizer
-    )
+def template(context: Context):
+    """Return the form of networks that are matched onto what is decoded from them."""
+    options = {"form": "template", "canonicalizer": context.canonicalizer}
+    return functools.partial(_canonicalize, spec=context.spec, **options)
+
+
+def _canonicalize(params: Params, *, spec: symmetry.SymmetrySpec, **options: Any):
+    found = symmerge_jax.canonicalize(params, spec, **options)
     return found.params, found.element
 
 
@@ -277,26 +282,21 @@ def latents(*, decode: bool):
         )
 
         def read(crowds: Crowds) -> Brought:
-            num = len(jax.tree.leaves(crowds.params)[0])
+            num = symmetry.num_rows(crowds.params)
             found, seconds = crowds.latents, 0.0
             if found is None:
-                found, seconds = encode(context, crowds.params)
+                flat, seconds = _timing.timed(
+                    canonicalizer.encode, flatten(crowds.params), size
+                )
+                found = unflatten(np.asarray(flat), num)
             if decode:
-                decoded, more = timed(decode_some, flatten(found), size)
+                decoded, more = _timing.timed(decode_some, flatten(found), size)
                 found, seconds = unflatten(decoded, num), seconds + more
             return Brought(found, seconds=seconds)
 
         return read
 
     return bring
-
-
-def encode(context: Context, params: Params) -> tuple[np.ndarray, float]:
-    """Return the latents `[R, k, D]` of crowds, and the seconds that took."""
-    assert context.canonicalizer is not None
-    flat, encode_some = flatten(params), context.canonicalizer.encode
-    found, seconds = timed(encode_some, flat, context.chunk_size)
-    return unflatten(np.asarray(found), len(jax.tree.leaves(params)[0])), seconds
 
 
 def move(
@@ -307,15 +307,7 @@ def move(
     fold: bool = False,
     chunk_size: int = 64,
 ) -> Params:
-    """Return networks `[N, ...]` moved by elements `[N, ...]`.
-
-    Args:
-      params: the networks.
-      elements: what moves them.
-      spec: their symmetry.
-      fold: fold the phases of sine neurons before.
-      chunk_size: networks that are moved at once.
-    """
+    """Return networks `[N, ...]` moved by elements; sine phases are folded if asked."""
     act = _acting(spec, fold)
     return networks.map_batches(lambda rows: act(*rows), (elements, params), chunk_size)
 
@@ -330,36 +322,6 @@ def unflatten(trees: Any, num_crowds: int) -> Any:
     return jax.tree.map(lambda x: x.reshape(num_crowds, -1, *x.shape[1:]), trees)
 
 
-def timed(function: Callable[[Any], Any], rows: Any, size: int) -> tuple[Any, float]:
-    """Return `function` of all rows, some at a time, and seconds without compiling."""
-    function(jax.tree.map(lambda x: x[:size], rows))
-    start = time.perf_counter()
-    found = networks.map_batches(function, rows, size)
-    return found, time.perf_counter() - start
-
-
-class _Program:
-    """A function of what all rows share, and of rows; compiled for each shape once."""
-
-    def __init__(self, function: Callable[..., Any]):
-        self._function = jax.jit(function)
-        self._compiled: dict[Any, Callable[..., Any]] = {}
-
-    def run(self, shared: tuple, rows: tuple, size: int) -> tuple[Any, float]:
-        """Return the function of all rows, and the seconds without compiling."""
-        size = min(size, len(jax.tree.leaves(rows)[0]))
-        shared = jax.device_put(shared)
-        arguments = (*shared, *jax.tree.map(lambda x: x[:size], rows))
-        leaves, structure = jax.tree.flatten(arguments)
-        kind = (structure, *((x.shape, x.dtype) for x in leaves))
-        if kind not in self._compiled:
-            self._compiled[kind] = self._function.lower(*arguments).compile()
-        program = functools.partial(self._compiled[kind], *shared)
-        start = time.perf_counter()
-        found = networks.map_batches(lambda some: program(*some), rows, size)
-        return found, time.perf_counter() - start
-
-
 @functools.lru_cache(maxsize=8)
 def _acting(spec: symmetry.SymmetrySpec, fold: bool):
     def act(element, params):
@@ -367,12 +329,3 @@ def _acting(spec: symmetry.SymmetrySpec, fold: bool):
         return symmetry.act(element, params, spec)
 
     return jax.jit(jax.vmap(act))
-
-
-@functools.lru_cache(maxsize=8)
-def _balancing(spec: symmetry.SymmetrySpec):
-    def balance(params):
-        element = symmetry.balance_scales(params, spec)
-        return symmetry.act(element, params, spec), element
-
-    return jax.jit(jax.vmap(balance))

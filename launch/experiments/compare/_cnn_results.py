@@ -1,6 +1,5 @@
 """Results of merging CNNs as numbers, tables and figures."""
 
-import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -89,17 +88,25 @@ def tables(results: harness.Results) -> list[harness.Table]:
     return found
 
 
-def draw(
-    folder: pathlib.Path, plan: Any, results: harness.Results, cells: Cells
-) -> None:
-    """Write `results.npz` and the figures.
+def curves_of(plan: Any, cells: Cells) -> dict[str, np.ndarray]:
+    """Return what `results.npz` holds: `lams [T]`, `METHOD/REPAIR/MEASURE` `[N, T]`."""
+    found = {
+        f"{name}/{repair}/{measure}": cells["pairs", name][f"{repair}/{measure}"]
+        for name in plan.methods
+        for repair in plan.repairs
+        for measure in ("accuracy", "loss")
+    }
+    return {**found, "lams": np.linspace(0, 1, plan.num_points)}
 
-    `results.npz` holds `lams [T]`, and `METHOD/REPAIR/MEASURE`, `[N, T]`.
-    """
-    if plan.methods:
-        _draw_paths(folder, plan, cells)
-    if plan.sizes:
-        _draw_crowds(folder, plan, results["crowd"])
+
+def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
+    """Draw accuracy and loss along paths, and the accuracy of means of crowds."""
+    figures = {}
+    if results["methods"]:
+        figures["paths"] = _draw_paths(results["methods"], arrays)
+    if "crowd" in results:
+        figures["crowd"] = _draw_crowds(results["crowd"])
+    return figures
 
 
 def _pair_numbers(plan, name: str, parents, arrays) -> dict[str, Any]:
@@ -186,54 +193,49 @@ def _rows(methods: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str, 
             yield method, repair, method["sees"] if repair == "none" else "data"
 
 
-def _draw_paths(folder: pathlib.Path, plan, cells: Cells) -> None:
-    """Draw accuracy and loss along the path, a row for each repair; save the curves."""
-    lams, spec = np.linspace(0, 1, plan.num_points), plan.data.network.spec
-    arrays: dict[str, Any] = {"lams": lams}
+def _draw_paths(methods: Mapping[str, Any], arrays: harness.Arrays):
+    """Draw accuracy and loss along the path, a row for each repair."""
     panels: dict[str, Any] = {}
-    for repair in plan.repairs:
+    for repair in next(iter(methods.values()))["repairs"]:
         for measure, title in (("accuracy", "accuracy"), ("loss", "loss (nats)")):
-            panel = panels.setdefault(f"{title}, {_repair.REPAIRS[repair]}", {})
-            for name in plan.methods:
-                curves = cells["pairs", name][f"{repair}/{measure}"]
-                arrays[f"{name}/{repair}/{measure}"] = curves
-                label = _methods.label(name, spec)
-                panel[label] = (lams, *_curves.mean_and_error(curves))
-    harness.save_arrays(folder / "results.npz", arrays)
-    figure = plots.mean_curves(
+            panels[f"{title}, {_repair.REPAIRS[repair]}"] = {
+                method["label"]: (
+                    arrays["lams"],
+                    *_curves.mean_and_error(arrays[f"{name}/{repair}/{measure}"]),
+                )
+                for name, method in methods.items()
+            }
+    return plots.mean_curves(
         panels,
         "λ (0: the worse network, 1: the better one)",
         num_columns=2,
-        styles=_methods.styles(plan.methods, spec),
+        styles=_methods.styles(methods),
         log_scale=[title for title in panels if title.startswith("loss")],
     )
-    plots.save_figure(figure, folder / "paths")
 
 
-def _draw_crowds(folder: pathlib.Path, plan, crowd: Mapping[str, Any]) -> None:
+def _draw_crowds(crowd: Mapping[str, Any]):
     """Draw the accuracy against the number of networks, a panel for each repair."""
-    panels: dict[str, Any] = {
+    methods, sizes = crowd["methods"], np.array(crowd["sizes"])
+
+    def curve(numbers: list[Mapping[str, Any]]) -> tuple[Any, Any, Any]:
+        mean, error = (
+            np.array([number[key] for number in numbers], float)
+            for key in ("mean", "se")
+        )
+        return sizes, mean, error
+
+    panels = {
         _repair.REPAIRS[repair]: {
-            _MEMBERS: _curve(plan.sizes, crowd["members"]),
+            _MEMBERS: curve(crowd["members"]),
             **{
-                method["label"]: _curve(
-                    plan.sizes, method["repairs"][repair]["accuracy"]
-                )
-                for method in crowd["methods"].values()
+                method["label"]: curve(method["repairs"][repair]["accuracy"])
+                for method in methods.values()
             },
         }
-        for repair in plan.repairs
+        for repair in next(iter(methods.values()))["repairs"]
     }
-    styles = _methods.styles(plan.crowd_methods, plan.data.network.spec)
-    styles[_MEMBERS] = plots.Style(plots.COLORS[6], 1)
-    figure = plots.mean_curves(
+    styles = {**_methods.styles(methods), _MEMBERS: plots.Style(plots.COLORS[6], 1)}
+    return plots.mean_curves(
         panels, "networks", "accuracy", markers=True, styles=styles
     )
-    plots.save_figure(figure, folder / "crowd")
-
-
-def _curve(sizes, numbers: list[Mapping[str, Any]]) -> tuple[Any, Any, Any]:
-    mean, error = (
-        np.array([number[key] for number in numbers], float) for key in ("mean", "se")
-    )
-    return np.array(sizes), mean, error

@@ -5,7 +5,7 @@ and for crowds.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -13,7 +13,6 @@ import numpy as np
 
 from experiments.compare import _bring
 from symmerge_jax import alignment, certificates, plots, symmetry
-from symmerge_jax.typing import Params
 
 SEES = {
     "weights": "weights only",
@@ -53,12 +52,9 @@ class Method:
 
 
 def label(name: str, spec: symmetry.SymmetrySpec, encoder: str | None = None) -> str:
-    """Return what tables and figures call a method.
+    """Return what tables and figures call a method of networks of this symmetry.
 
-    Args:
-      name: a key of `METHODS`.
-      spec: symmetry of the networks.
-      encoder: name of the autoencoder, if the method is applied with several.
+    `encoder` is the name of the autoencoder, if the method is applied with several.
     """
     group = GROUPS.get(hidden_group(spec), "P")
     text = METHODS[name].label.format(group=group)
@@ -68,18 +64,16 @@ def label(name: str, spec: symmetry.SymmetrySpec, encoder: str | None = None) ->
 def style(name: str, encoder: int | None = None) -> plots.Style:
     """Return how figures draw a method.
 
-    Args:
-      name: a key of `METHODS`.
-      encoder: number of the autoencoder, if the method is applied with several: the
-        colour is that of the autoencoder, the dashes are those of the method.
+    If it is applied with several autoencoders, the colour is that of the autoencoder of
+    this number; the dashes are those of the method.
     """
     found = METHODS[name].style
     return found if encoder is None else found._replace(color=encoder_color(encoder))
 
 
-def styles(names: Iterable[str], spec: symmetry.SymmetrySpec) -> dict[str, plots.Style]:
-    """Return how figures draw methods, by label."""
-    return {label(name, spec): METHODS[name].style for name in names}
+def styles(results: Mapping[str, Mapping[str, Any]]) -> dict[str, plots.Style]:
+    """Return how figures draw methods, by label, from their results by name."""
+    return {found["label"]: style(name) for name, found in results.items()}
 
 
 def by_sight(methods: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -99,15 +93,9 @@ def hidden_group(spec: symmetry.SymmetrySpec) -> symmetry.Group:
 
 
 def check_names(names: Sequence[str], offered: Collection[str], key: str) -> None:
-    """Refuse a name that is repeated, or that an experiment does not offer.
+    """Raise ValueError for a repeated name, or one that an experiment does not offer.
 
-    Args:
-      names: methods that a config asks for.
-      offered: names that it may ask for.
-      key: the config key, for messages.
-
-    Raises:
-      ValueError: says which.
+    Messages call the names by their config key.
     """
     if len(set(names)) != len(names):
         raise ValueError(f"{key} must name each method once, got {tuple(names)}.")
@@ -177,18 +165,21 @@ def prepare(name: str, context: _bring.Context) -> _bring.Bring:
 
     def run(crowds: _bring.Crowds) -> _bring.Brought:
         found = bring(crowds)
-        error = _function_error(name, context, crowds.params, found)
+        error = _function_error(name, context, crowds, found)
         return found._replace(function_error=error)
 
     return run
 
 
 def _function_error(
-    name: str, context: _bring.Context, params: Params, brought: _bring.Brought
+    name: str,
+    context: _bring.Context,
+    crowds: _bring.Crowds,
+    brought: _bring.Brought,
 ) -> np.ndarray:
     """Return by how much functions have changed, `[R]`, after requiring a proof."""
-    method, apply, spec = METHODS[name], context.network.apply, context.spec
-    inputs, num_all = context.inputs, len(jax.tree.leaves(params)[0])
+    method, params, inputs = METHODS[name], crowds.params, crowds.inputs
+    num_all = symmetry.num_rows(params)
     num = num_all if context.num_certified is None else context.num_certified
 
     def rows(tree: Any, first: int = 0) -> Any:
@@ -199,14 +190,14 @@ def _function_error(
     if not method.is_exact:
         after = rows(brought.params)
         proof = certificates.compare_functions(
-            rows(params), after, spec, apply=apply, inputs=inputs
+            rows(params), after, context.network, inputs=inputs
         )
     elif brought.elements is None:
         return np.zeros(min(num, num_all))
     else:
         before, elements = rows(params, brought.num_fixed), rows(brought.elements)
         proof = certificates.certify(
-            before, elements, spec, apply=apply, inputs=inputs, fold=brought.fold
+            before, elements, context.network, inputs=inputs, fold=brought.fold
         )
         proof.require(f"A network, when brought to others by {name!r},")
     errors = np.asarray(proof.max_difference / proof.output_scale)
@@ -220,189 +211,138 @@ _SCALE, _SIGN = (symmetry.Group.SCALE,), (symmetry.Group.SIGN,)
 _MORE_THAN_P = (*_SCALE, *_SIGN)
 
 
+def _method(label: str, bring: Any, color: str, dash: int = 0, **rest: Any) -> Method:
+    return Method(label=label, style=plots.Style(color, dash), bring=bring, **rest)
+
+
+def _aligner(label: str, make: Any, *style: Any, sees: Any = "weights", **rest: Any):
+    """Return a method that moves the others onto the first by `make(context, model)`.
+
+    `model` are the parameters of the matcher, which most solvers do not need.
+    """
+    bring = _bring.onto_first(make, sees_data=sees == "data")
+    return _method(label, bring, *style, sees=sees, **rest)
+
+
 def _published(**options: Any) -> alignment.WeightMatching:
     """Return weight matching as published: from the identity only, in random order."""
     return alignment.WeightMatching(starts=("identity",), order="random", **options)
 
 
-def _options(name: str, context: _bring.Context) -> dict[str, Any]:
-    return dict(context.options.get(name, {}))
+def _sinkhorn(context: _bring.Context, **start: Any) -> alignment.SinkhornRebasin:
+    return alignment.SinkhornRebasin(**context.of("sinkhorn"), **start)
 
 
-def _learned(label: str, needs: str, color: str, sinkhorn: plots.Style):
+def _learned(label: str, needs: str, color: str, sinkhorn: tuple[str, int]):
     """Return the methods that start with a matcher."""
-
-    def merge_many(context, variables):
-        return alignment.MergeMany(init=context.learned(variables))
-
-    ways = {
-        "": (label, 0, _bring.onto_first(lambda c, v: c.learned(v))),
-        "_sweeps": (
-            f"{label} + sweeps",
-            1,
-            _bring.onto_first(lambda c, v: c.learned(v, num_sweeps=2)),
+    from_weights = {"sees": "learned", "needs": needs}
+    return {
+        needs: _aligner(label, lambda c, m: c.learned(m), color, **from_weights),
+        f"{needs}_sweeps": _aligner(
+            *(f"{label} + sweeps", lambda c, m: c.learned(m, num_sweeps=2), color, 1),
+            **from_weights,
         ),
-        "_best": (
+        f"{needs}_best": _aligner(
             f"{label} + matching {{group}}, best start",
-            2,
-            _bring.onto_first(lambda c, v: c.matching(init=c.learned(v))),
+            *(lambda c, m: c.matching(init=c.learned(m)), color, 2),
+            **from_weights,
         ),
-        "_merge_many": (f"{label} + MergeMany", 1, _bring.together(merge_many)),
-    }
-    found = {
-        f"{needs}{ending}": Method(
-            label=text,
-            style=plots.Style(color, dash),
-            sees="learned",
-            bring=bring,
+        f"{needs}_merge_many": _method(
+            f"{label} + MergeMany",
+            _bring.together(lambda c, m: alignment.MergeMany(init=c.learned(m))),
+            *(color, 1),
+            **from_weights,
+        ),
+        f"{needs}_sinkhorn": _aligner(
+            f"{label} + Sinkhorn",
+            lambda c, m: _sinkhorn(c, similarity_fn=c.learned(m).similarities),
+            *sinkhorn,
+            sees="data",
             needs=needs,
-        )
-        for ending, (text, dash, bring) in ways.items()
-    }
-    found[f"{needs}_sinkhorn"] = Method(
-        label=f"{label} + Sinkhorn",
-        style=sinkhorn,
-        sees="data",
-        bring=_bring.onto_first(
-            lambda c, v: alignment.SinkhornRebasin(
-                similarity_fn=c.learned(v).similarities, **_options("sinkhorn", c)
-            ),
-            sees_data=True,
         ),
-        needs=needs,
-    )
-    return found
+    }
 
 
-def _sinkhorn(**init: Any):
-    """Return Sinkhorn re-basin from a start; all starts have the same options."""
-    return _bring.onto_first(
-        lambda c, _: alignment.SinkhornRebasin(**_options("sinkhorn", c), **init),
-        sees_data=True,
-    )
-
+_AUTOENCODER: dict[str, Any] = {"sees": "learned", "needs": "canonicalizer"}
 
 METHODS: dict[str, Method] = {
-    "naive": Method(label="naive", style=plots.Style(_GREY), bring=_bring.stay),
-    "balanced": Method(
-        label="balanced scales",
-        style=plots.Style(_GREY, 1),
-        bring=_bring.each(_bring.balanced),
-        groups=_SCALE,
+    "naive": _method("naive", _bring.stay, _GREY),
+    "balanced": _method(
+        "balanced scales", _bring.each(_bring.balanced), _GREY, 1, groups=_SCALE
     ),
-    "matching_p": Method(
-        label="matching P (published)",
-        style=plots.Style(_SKY),
-        bring=_bring.onto_first(lambda c, _: _published(rescale=False)),
+    "matching_p": _aligner(
+        "matching P (published)", lambda c, _: _published(rescale=False), _SKY
     ),
-    "matching_d": Method(
-        label="matching D (published)",
-        style=plots.Style(_SKY, 2),
-        bring=_bring.onto_first(lambda c, _: _published(permute=False)),
+    "matching_d": _aligner(
+        *("matching D (published)", lambda c, _: _published(permute=False), _SKY, 2),
         groups=_SIGN,
     ),
-    "matching": Method(
-        label="matching {group} (published)",
-        style=plots.Style(_SKY, 1),
-        bring=_bring.onto_first(lambda c, _: _published()),
+    "matching": _aligner(
+        *("matching {group} (published)", lambda c, _: _published(), _SKY, 1),
         groups=_MORE_THAN_P,
     ),
-    "matching_p_best": Method(
-        label="matching P, best start",
-        style=plots.Style(_BLUE, 2),
-        bring=_bring.onto_first(lambda c, _: c.matching(rescale=False)),
+    "matching_p_best": _aligner(
+        "matching P, best start", lambda c, _: c.matching(rescale=False), _BLUE, 2
     ),
-    "matching_best": Method(
-        label="matching {group}, best start",
-        style=plots.Style(_BLUE),
-        bring=_bring.onto_first(
-            lambda c, _: c.matching(**_options("matching_best", c))
-        ),
+    "matching_best": _aligner(
+        "matching {group}, best start",
+        *(lambda c, _: c.matching(**c.of("matching_best")), _BLUE),
         groups=_MORE_THAN_P,
     ),
-    "frank_wolfe": Method(
-        label="Frank-Wolfe",
-        style=plots.Style(_BLACK),
-        bring=_bring.onto_first(lambda c, _: alignment.FrankWolfe()),
+    "frank_wolfe": _aligner("Frank-Wolfe", lambda c, _: alignment.FrankWolfe(), _BLACK),
+    "merge_many": _method(
+        "each to the mean (MergeMany)",
+        *(_bring.together(lambda c, _: alignment.MergeMany()), _BLUE),
     ),
-    "merge_many": Method(
-        label="each to the mean (MergeMany)",
-        style=plots.Style(_BLUE),
-        bring=_bring.together(lambda c, _: alignment.MergeMany()),
+    "universe": _method(
+        "common reference (Universe)",
+        *(_bring.together(lambda c, _: alignment.Universe()), _BLUE, 1),
     ),
-    "universe": Method(
-        label="common reference (Universe)",
-        style=plots.Style(_BLUE, 1),
-        bring=_bring.together(lambda c, _: alignment.Universe()),
+    "closed_form": _method(
+        "closed form", _bring.each(_bring.closed_form, fold=True), _GREEN
     ),
-    "closed_form": Method(
-        label="closed form",
-        style=plots.Style(_GREEN),
-        bring=_bring.each(_bring.closed_form, fold=True),
+    "template": _method(
+        "template", _bring.each(_bring.template, fold=True), _ORANGE, **_AUTOENCODER
     ),
-    "template": Method(
-        label="template",
-        style=plots.Style(_ORANGE),
-        sees="learned",
-        bring=_bring.each(_bring.template, fold=True),
-        needs="canonicalizer",
-    ),
-    "reconstruct": Method(
-        label="decoded weights",
-        style=plots.Style(_VERMILION),
-        sees="learned",
-        bring=_bring.latents(decode=True),
+    "reconstruct": _method(
+        *("decoded weights", _bring.latents(decode=True), _VERMILION),
         is_exact=False,
-        needs="canonicalizer",
+        **_AUTOENCODER,
     ),
-    "latent": Method(
-        label="decoded latents",
-        style=plots.Style(_VERMILION, 1),
-        sees="learned",
-        bring=_bring.latents(decode=False),
+    "latent": _method(
+        *("decoded latents", _bring.latents(decode=False), _VERMILION, 1),
         is_exact=False,
-        needs="canonicalizer",
         in_latents=True,
+        **_AUTOENCODER,
     ),
-    **_learned("Deep-Align", "deep_align", _VERMILION, plots.Style(_ORANGE, 1)),
-    **_learned("ours", "ours", _GREEN, plots.Style(_BLACK, 1)),
-    "activation_matching": Method(
-        label="activation matching",
-        style=plots.Style(_PURPLE),
-        sees="data",
-        bring=_bring.onto_first(
-            lambda c, _: alignment.ActivationMatching(
-                **{"similarity": "correlation", **_options("activation_matching", c)}
-            ),
-            sees_data=True,
+    **_learned("Deep-Align", "deep_align", _VERMILION, (_ORANGE, 1)),
+    **_learned("ours", "ours", _GREEN, (_BLACK, 1)),
+    "activation_matching": _aligner(
+        "activation matching",
+        lambda c, _: alignment.ActivationMatching(
+            **{"similarity": "correlation", **c.of("activation_matching")}
         ),
-    ),
-    "straight_through": Method(
-        label="straight-through",
-        style=plots.Style(_BROWN),
+        _PURPLE,
         sees="data",
-        bring=_bring.onto_first(
-            lambda c, _: alignment.StraightThrough(**_options("straight_through", c)),
-            sees_data=True,
-        ),
     ),
-    "sinkhorn": Method(
-        label="Sinkhorn re-basin",
-        style=plots.Style(_VIOLET),
+    "straight_through": _aligner(
+        "straight-through",
+        lambda c, _: alignment.StraightThrough(**c.of("straight_through")),
+        _BROWN,
         sees="data",
-        bring=_sinkhorn(),
     ),
-    "matching_sinkhorn": Method(
-        label="matching P (published) + Sinkhorn",
-        style=plots.Style(_VIOLET, 1),
-        sees="data",
-        bring=_sinkhorn(init=_published(rescale=False)),
+    "sinkhorn": _aligner(
+        "Sinkhorn re-basin", lambda c, _: _sinkhorn(c), _VIOLET, sees="data"
     ),
-    "matching_best_sinkhorn": Method(
-        label="matching {group}, best start + Sinkhorn",
-        style=plots.Style(_VIOLET, 2),
+    "matching_sinkhorn": _aligner(
+        "matching P (published) + Sinkhorn",
+        *(lambda c, _: _sinkhorn(c, init=_published(rescale=False)), _VIOLET, 1),
         sees="data",
-        bring=_sinkhorn(init=alignment.WeightMatching()),
+    ),
+    "matching_best_sinkhorn": _aligner(
+        "matching {group}, best start + Sinkhorn",
+        *(lambda c, _: _sinkhorn(c, init=alignment.WeightMatching()), _VIOLET, 2),
+        sees="data",
     ),
 }
 """Every method, in the order of tables."""

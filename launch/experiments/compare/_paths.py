@@ -47,8 +47,8 @@ def between(
         a,
         b,
         loss_fn,
-        num_points=num_points,
         data=data,
+        num_points=num_points,
         num_batch_axes=1,
         batch_size=batch_size(),
     )

@@ -13,41 +13,99 @@ watches what neurons do on learned inputs. Everything a run leaves is in its wor
     paths_POPULATION             losses along paths, as .png and .pdf
 """
 
-import dataclasses
-import os
+import functools
 import pathlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
-from experiments import harness
+from experiments import harness, populations
 from experiments.compare import (
-    _align_comparison,
-    _align_crowds,
-    _align_evaluation,
-    _align_methods,
-    _align_report,
+    _align_cells,
+    _align_checks,
+    _align_results,
+    _bring,
+    _methods,
 )
 from experiments.populations import _align_population
-from experiments.train import _align_training, _training
-from symmerge_jax import deep_align, learning, training
+from experiments.train import _matchers
+from symmerge_jax import deep_align, learning
 
-MAY_CHANGE: tuple[str, ...] = (
-    "models",
-    "seeds",
-    "methods",
-    "other_methods",
-    "crowds.sizes",
-    "chunk_size",
-    "rotated",
-    "other_data.source",
-    "other_data.zoo",
-    "other_data.num_networks",
-    "other_width.hidden_sizes",
-    "other_width.zoo",
-    "other_width.num_networks",
+METHODS = (
+    *("naive", "matching_p", "matching_p_best", "matching_best"),
+    *("deep_align", "deep_align_sweeps", "deep_align_best"),
+    *("ours", "ours_sweeps", "ours_best", "deep_align_sinkhorn", "ours_sinkhorn"),
+    *("activation_matching", "sinkhorn", "matching_sinkhorn"),
 )
-"""Keys that add rows or tables, or leave some out, and change none."""
+"""Methods for pairs that a config may name, in the order of tables."""
+
+CROWD_METHODS = (
+    *("naive", "merge_many", "universe", "deep_align", "deep_align_merge_many"),
+    *("ours", "ours_merge_many"),
+)
+"""Methods for crowds, all of which are compared."""
+
+_TITLES = {
+    "held_out": "held-out networks",
+    "rotated": "images turned by 90 degrees",
+    "other_data": "networks trained on {source}",
+    "other_width": "networks of widths {sizes}",
+}
+
+
+class Plan(NamedTuple):
+    """What a run does.
+
+    Attributes:
+      kind: of networks.
+      sources: where the populations come from, by name; matchers are trained on the
+        first.
+      titles: of the populations.
+      marks: text that differs for another population of the same name.
+      methods: names, by population.
+      crowd_methods: names of those for crowds.
+      matchers: to be trained, by name.
+      seeds: of trainings, pairs and solvers.
+      num_pairs: pairs of each population for each seed.
+      num_points: points of a path, an odd number.
+      sizes: of crowds; none for no crowds.
+      num_crowds: crowds for each seed.
+      options: keywords of solvers, by method.
+      num_random_starts: of methods with many.
+      chunk_size: pairs that are aligned at once.
+    """
+
+    kind: str
+    sources: dict[str, populations.Source]
+    titles: dict[str, str]
+    marks: dict[str, str]
+    methods: dict[str, tuple[str, ...]]
+    crowd_methods: tuple[str, ...]
+    matchers: dict[str, _matchers.Plan]
+    seeds: tuple[int, ...]
+    num_pairs: int
+    num_points: int
+    sizes: tuple[int, ...]
+    num_crowds: int
+    options: Mapping[str, Mapping[str, Any]]
+    num_random_starts: int
+    chunk_size: int
+
+    def context(
+        self,
+        population: populations.Population,
+        matcher: deep_align.Matcher | None = None,
+    ) -> _bring.Context:
+        """Return what methods use for the networks of a population."""
+        return _bring.Context(
+            network=population.network,
+            matcher=matcher,
+            task=functools.partial(learning.task_losses, population.network),
+            options=self.options,
+            num_random_starts=self.num_random_starts,
+            chunk_size=self.chunk_size,
+        )
 
 
 def default_config(
@@ -58,10 +116,10 @@ def default_config(
     `networks` is the kind of networks and `population` a config of the maker of their
     zoo, which is used if `zoo` names no file; `population.data` are the images that the
     networks were trained on in both cases. `deep_align` and `ours` describe the
-    matchers, see `_align_training.default_options`; `models` are those that are
-    trained, each with every one of `seeds`. `augment` and, for INRs, `distort` change
-    the copies that they are to recognise. No `methods` are all that apply, and no
-    `other_methods`, those of the further tables, are `methods`.
+    matchers, see `_matchers.default_options`; `models` are those that are trained, each
+    with every one of `seeds`. `augment` and, for INRs, `distort` change the copies that
+    they are to recognise. No `methods` are all that apply, and no `other_methods`,
+    those of the further tables, are `methods`.
 
     Tables: `num_pairs` pairs of held-out networks for each seed, on `num_test_inputs`
     images; methods with data see `num_train_inputs` (None for all). Further tables are
@@ -73,18 +131,12 @@ def default_config(
     Args:
       kind: of networks, "mlp", "cnn" or "siren".
       features: kind of features by matcher, where it is not the usual.
-
-    Returns:
-      The config.
-
-    Raises:
-      ValueError: an unknown kind.
     """
     if kind not in _align_population.KINDS:
         raise ValueError(
             f"config.networks is {kind!r}, known are {_align_population.KINDS}."
         )
-    kinds = _align_training.KINDS | (features or {})
+    kinds = _matchers.KINDS | (features or {})
     return ConfigDict(
         {
             "experiment": "deep_align",
@@ -93,10 +145,10 @@ def default_config(
             "zoo": config_dict.placeholder(str),
             "population": _align_population.zoo_config(kind),
             "split": {"val_fraction": 0.1, "test_fraction": 0.1, "seed": 0},
-            "models": _align_training.MODELS,
+            "models": _matchers.MODELS,
             **{
-                name: _align_training.default_options(kinds[name])
-                for name in _align_training.MODELS
+                name: _matchers.default_options(kinds[name])
+                for name in _matchers.MODELS
             },
             "augment": {"noise": 0.01, "dropout": 0.05, "prune": 0.1, "scale": 0.1},
             "distort": {"rotation": 0.0, "scale": 0.0, "shift": 0.0},
@@ -126,19 +178,104 @@ def default_config(
     )
 
 
-def shorten(config: harness.Config) -> harness.Config:
-    """Let a run end in seconds, with matchers that learn nothing; in place.
+def complete(config: harness.Config) -> harness.Config:
+    """Return a config with the defaults of its kinds of networks and features."""
+    kinds = {
+        name: config.get(name, {}).get("features", {}).get("kind", kind)
+        for name, kind in _matchers.KINDS.items()
+    }
+    defaults = default_config(config.get("networks", "mlp"), kinds)
+    return harness.check_config(config, defaults)
 
-    Args:
-      config: keys of `default_config`.
+
+def plan(config: harness.Config) -> Plan:
+    """Take a config apart; see `Experiment`."""
+    _align_checks.check_values(config)
+    sources = _align_population.sources(config)
+    planned = {name: _planned(source) for name, source in sources.items()}
+    spec, sizes = planned["held_out"].network.spec, tuple(config.crowds.sizes)
+    titles = {
+        "source": config.other_data.source,
+        "sizes": ", ".join(map(str, config.other_width.hidden_sizes)),
+    }
+    chosen = {
+        key: _methods.choose(config[key], METHODS, spec, config.models, f"config.{key}")
+        for key in ("methods", "other_methods")
+    }
+    if not config.other_methods:
+        chosen["other_methods"] = chosen["methods"]
+    found = Plan(
+        kind=config.networks,
+        sources=sources,
+        titles={name: _TITLES[name].format(**titles) for name in planned},
+        marks={name: _align_population.mark(config, name) for name in planned},
+        methods={
+            name: chosen["methods" if name == "held_out" else "other_methods"]
+            for name in planned
+        },
+        crowd_methods=_methods.choose((), CROWD_METHODS, spec, config.models),
+        matchers={name: _matchers.plan(config, name) for name in config.models},
+        seeds=tuple(config.seeds),
+        num_pairs=config.num_pairs,
+        num_points=config.num_points,
+        sizes=sizes,
+        num_crowds=config.crowds.num_crowds,
+        options={
+            "activation_matching": {"chunk_size": 250},
+            "sinkhorn": config.sinkhorn.to_dict(),
+        },
+        num_random_starts=config.num_random_starts,
+        chunk_size=config.chunk_size,
+    )
+    if sizes:
+        _align_checks.check_crowds(found, planned["held_out"])
+    for name, population in planned.items():
+        _align_checks.check_methods(found, name, population, planned["held_out"])
+    return found
+
+
+def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
+    """Make the population, train the matchers, and compare all methods.
 
     Returns:
-      The config.
+      The results, see `_align_results.summarize`.
     """
+    population = plan.sources["held_out"].load(folder)
+    models = {
+        (name, seed): _matchers.trained(
+            matcher, population, seed, folder / "models" / f"{name}_{seed}"
+        )
+        for name, matcher in plan.matchers.items()
+        for seed in plan.seeds
+    }
+    return _compare(plan, models, folder)
+
+
+def evaluate(plan: Plan, folder: pathlib.Path) -> harness.Results:
+    """Compare all methods with the trained matchers; what was measured is kept."""
+    return _compare(plan, _load(folder, plan.matchers, plan.seeds), folder)
+
+
+def check_output(folder: pathlib.Path) -> None:
+    """Refuse a finished run of which a matcher cannot be loaded.
+
+    Args:
+      folder: of the run; running it again exports the matcher again.
+
+    Raises:
+      FileNotFoundError: if one is missing.
+      ValueError: if one is damaged.
+    """
+    config = harness.load_config(folder / "config.json")
+    _load(folder, config["models"], config["seeds"])
+
+
+def shorten(config: harness.Config) -> harness.Config:
+    """Let a run end in seconds, with matchers that learn nothing; in place."""
     config.seeds = (0,)
     config.num_pairs, config.num_points, config.num_random_starts = 2, 3, 1
     config.num_val_pairs, config.num_val_inputs = 1, 16
-    for name in _align_training.MODELS:
+    for name in _matchers.MODELS:
         model = config[name]
         model.num_steps, model.batch_size, model.warmup_steps = 3, 2, 1
         model.log_every = model.evaluate_every = model.checkpoint_every = 2
@@ -147,151 +284,32 @@ def shorten(config: harness.Config) -> harness.Config:
     return config
 
 
-@harness.locking
-def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Make the population, train the matchers, and compare all methods.
-
-    A run that was stopped goes on where it was. Methods and other populations may be
-    added between starts.
-
-    Args:
-      config: keys of `default_config`.
-      workdir: folder of the run.
-
-    Returns:
-      What `results.json` holds, see `_align_report.write`.
-
-    Raises:
-      ValueError: unknown keys or values, networks of another kind, that are not finite
-        or too few, or a workdir of another config.
-      FileNotFoundError: missing images or zoo.
-      FloatingPointError: a loss that is not finite; names the step.
-    """
-    config = check_config(config)
-    mesh = training.make_mesh()
-    planned = _align_population.plan(config)
-    _align_crowds.check(config, planned)
-    for name in config.models:
-        _check_model(config, name, planned, mesh)
-    others = dict(_align_population.others(config, planned, None))
-    for title, one in {"held_out": planned, **others}.items():
-        names = _align_comparison.methods(config, title)
-        _align_methods.check_samples(config, names, one)
-    for other in others.values():
-        for name in config.models:
-            _align_training.make_matcher(config, name, planned, other.architecture)
-    may_change = {*harness.MAY_CHANGE, *MAY_CHANGE}
-    folder = harness.open_workdir(workdir, config, may_change=may_change)
-    made = config.zoo is None
-    population = _align_population.load(config, folder) if made else planned
-    models = {
-        (name, seed): _trained(config, name, seed, population, folder, mesh)
-        for name in config.models
-        for seed in config.seeds
+def _compare(plan: Plan, models, folder: pathlib.Path) -> harness.Results:
+    loaded = {name: source.load(folder) for name, source in plan.sources.items()}
+    cells = _align_cells.pairs(plan, loaded, models, folder)
+    crowds = _align_cells.crowds(plan, loaded["held_out"], models, folder)
+    arrays = {
+        f"{'/'.join(map(str, job))}/{key}": value
+        for job, cell in cells.items()
+        for key, value in cell.items()
     }
-    return _align_comparison.compare(config, population, models, folder)
+    harness.save_arrays(folder / "results.npz", arrays)
+    return _align_results.summarize(plan, loaded, models, cells, crowds)
 
 
-@harness.locking
-def evaluate(workdir: str | os.PathLike) -> dict[str, Any]:
-    """Compare all methods with the trained matchers of a workdir.
-
-    What was measured before is kept.
-
-    Args:
-      workdir: folder of a finished run.
-
-    Returns:
-      The results of `run`.
-
-    Raises:
-      FileNotFoundError: if a matcher has not been trained.
-      ValueError: if a file of the run is damaged.
-    """
-    folder = pathlib.Path(workdir)
-    config = check_config(harness.load_config(folder / "config.json"))
-    models = _align_comparison.load_matchers(config, folder)
-    population = _align_population.load(config, folder)
-    return _align_comparison.compare(config, population, models, folder)
-
-
-def check_output(workdir: str | os.PathLike) -> None:
-    """Refuse a finished run of which a matcher cannot be loaded.
-
-    Args:
-      workdir: folder of the run; running it again exports the matcher again.
-
-    Raises:
-      FileNotFoundError: if one is missing.
-      ValueError: if one is damaged.
-    """
-    folder = pathlib.Path(workdir)
-    config = complete_config(harness.load_config(folder / "config.json"))
-    _align_comparison.load_matchers(config, folder)
-
-
-def table(results: dict[str, Any]) -> str:
-    """Return the results of `run` as lines of text, a table for each population."""
-    return _align_report.table(results)
-
-
-def complete_config(config: harness.Config) -> harness.Config:
-    """Return a config with the defaults of its kinds of networks and features.
-
-    Raises:
-      ValueError: an unknown key or kind.
-      TypeError: a value of another type.
-    """
-    kinds = {
-        name: config.get(name, {}).get("features", {}).get("kind", kind)
-        for name, kind in _align_training.KINDS.items()
+def _load(folder: pathlib.Path, names, seeds) -> dict[Any, deep_align.TrainedMatcher]:
+    return {
+        (name, seed): deep_align.load_matcher(
+            folder / "models" / f"{name}_{seed}" / "matcher"
+        )
+        for name in names
+        for seed in seeds
     }
-    defaults = default_config(config.get("networks", "mlp"), kinds)
-    return harness.check_config(config, defaults)
 
 
-def check_config(config: harness.Config) -> harness.Config:
-    """Return the complete config, after checking what needs no data.
-
-    Raises:
-      ValueError: an unknown key or value.
-      TypeError: a value of another type.
-    """
-    config = complete_config(config)
-    if not config.models or set(config.models) - set(_align_training.MODELS):
-        raise ValueError(
-            f"config.models must name some of {_align_training.MODELS}, got"
-            f" {config.models}."
-        )
-    if not config.seeds or len(set(config.seeds)) != len(config.seeds):
-        raise ValueError(f"config.seeds must be different, got {config.seeds}.")
-    harness.check_midpoint(config)
-    least = {"num_pairs": 1, "chunk_size": 1, "num_val_pairs": 1, "num_val_inputs": 1}
-    harness.at_least(config, **least)
-    if config.rotated and config.networks != "mlp":
-        raise ValueError(
-            "config.rotated turns images for MLPs, config.networks is"
-            f" {config.networks!r}."
-        )
-    if config.networks == "siren":
-        if config.other_data.source is not None:
-            raise ValueError("config.other_data is for classifiers, not for SIRENs.")
-    elif any(config.distort.values()):
-        raise ValueError("config.distort changes INRs, not classifiers.")
-    if not 0 <= config.augment.scale < 1:
-        raise ValueError(
-            f"config.augment.scale must lie in [0, 1), got {config.augment.scale}."
-        )
-    for group, key in (("other_data", "source"), ("other_width", "hidden_sizes")):
-        if config[group].zoo is not None and not config[group][key]:
-            raise ValueError(
-                f"config.{group}.zoo {config[group].zoo!r} goes with"
-                f" config.{group}.{key}, which says what the networks are."
-            )
-    for name in _align_comparison.all_methods(config):
-        if _align_methods.METHODS[name].model is None:
-            _align_methods.make_aligner(config, name, None, None)
-    return config
+def _planned(source: populations.Source) -> populations.Population:
+    assert source.planned is not None  # no population is a folder of checkpoints
+    return source.planned
 
 
 def _made_or_read() -> dict[str, Any]:
@@ -299,36 +317,20 @@ def _made_or_read() -> dict[str, Any]:
     return {"zoo": config_dict.placeholder(str), "num_networks": 40}
 
 
-def _check_model(config, name, population, mesh) -> None:
-    """Raise what a training would raise on its first step, without computing it."""
-    try:
-        job = _align_training.make_job(config, name, population)
-        options = _training.fit_options(config[name], 0, f"config.{name}")
-        learning.check(job, options, mesh=mesh)
-    except ValueError as error:
-        raise ValueError(f"config.{name}: {error}") from error
-    matcher = job.model
-    for method in _align_comparison.all_methods(config):
-        if _align_methods.METHODS[method].model == name:
-            _align_methods.make_aligner(config, method, matcher, None)
-
-
-def _trained(config, name, seed, population, folder, mesh) -> deep_align.TrainedMatcher:
-    """Return one matcher, trained and saved unless a file can be read."""
-    folder = _align_comparison.model_folder(folder, name, seed)
-    try:
-        return deep_align.load_matcher(folder / "matcher")
-    except (FileNotFoundError, ValueError):
-        pass  # not there, or damaged: it is exported (again)
-    job = _align_training.make_job(config, name, population)
-    options = _training.fit_options(config[name], seed, f"config.{name}")
-    trained = learning.fit(job, folder, options, mesh=mesh)
-    _training.draw_curves(folder, label="validation loss at midpoints", best=job.best)
-    held_out = _align_population.pick(population.params, population.parts["test"])
-    recovered = _align_evaluation.recovered(
-        config, trained.matcher, trained.variables, held_out
-    )
-    metadata = {**trained.metadata, **recovered}
-    trained = dataclasses.replace(trained, metadata=metadata)
-    deep_align.save_matcher(folder / "matcher", trained)
-    return trained
+EXPERIMENT = harness.Experiment(
+    name="deep_align",
+    defaults=default_config,
+    complete=complete,
+    plan=plan,
+    run=run,
+    tables=_align_results.tables,
+    draw=_align_results.draw,
+    evaluate=evaluate,
+    check_output=check_output,
+    may_change=(
+        *("models", "seeds", "methods", "other_methods", "crowds.sizes", "chunk_size"),
+        *("rotated", "other_data.source", "other_data.zoo"),
+        *("other_data.num_networks", "other_width.hidden_sizes", "other_width.zoo"),
+        "other_width.num_networks",
+    ),
+)

@@ -1,38 +1,34 @@
 """Interpolate between INRs of one function, or one image, after bringing them together.
 
 The main experiment of Boufalis et al. 2025 (arXiv 2511.12601): members of the orbit of
-a network are paired, the second one is perturbed, and what lies on the straight path
-between them is compared with the image. Beside the published methods stand exact ones,
-beside orbits separate fits of one image. Everything a run leaves is in its workdir:
+a network are paired, the second one is perturbed, and networks on the straight path
+between them are compared with the image. Beside the published methods stand exact ones,
+beside orbits separate fits of one image. A run leaves in its workdir:
 
-    config.json, versions.json   what was run, and on what
-    autoencoder/                 made first, unless `config.canonicalizer` names one
-    cells/                       losses of every pair by family, noise and method
-    results.json, results.npz    the numbers; mean curves with their errors
-    paths_image, paths_own, noise  as .png and .pdf, like all figures
+    config.json, versions.json    what was run, and on what
+    autoencoder/                  made first, unless `config.canonicalizer` names one
+    cells/                        losses of every pair by family, noise and method
+    results.json, results.npz     the numbers; mean curves with their errors
+    paths_image, paths_own, noise the figures, as .png and .pdf
 """
 
+import dataclasses
 import functools
-import os
 import pathlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict, config_dict
+from ml_collections import config_dict
 
-from experiments import harness
-from experiments.compare import (
-    _interpolation,
-    _interpolation_methods,
-    _interpolation_report,
-)
-from experiments.populations import _inr_data, _inr_pairs
+from experiments import harness, populations
+from experiments.compare import _inr_paths, _interpolation_report
+from experiments.populations import families
 from experiments.train import _trained, autoencode
 from symmerge_jax import autoencoders, zoo
 
-MAY_CHANGE: tuple[str, ...] = ("families", "sigmas", "sweep", "methods", "chunk_size")
-"""Keys that add cells or leave some out, and do not change any."""
+Cell = _interpolation_report.Cell
+Opened = tuple[_inr_paths.Inrs, autoencoders.Canonicalizer]
 
 
 def default_config() -> harness.Config:
@@ -52,7 +48,7 @@ def default_config() -> harness.Config:
     autoencoder.num_steps = 600
     autoencoder.batch_size = 32
     autoencoder.num_microbatches = 4
-    return ConfigDict(
+    return harness.ConfigDict(
         {
             "experiment": "interpolate",
             "seed": 0,
@@ -69,121 +65,148 @@ def default_config() -> harness.Config:
             "num_networks": 10,
             "num_members": 512,
             "num_points": 40,
-            "methods": tuple(_interpolation_methods.METHODS),
+            "methods": _inr_paths.METHODS,
             "num_random_starts": 8,
             "chunk_size": 512,
         }
     )
 
 
-@harness.locking
-def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Make the pairs, bring them together by every method, and measure the paths.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is compared, and on what.
 
-    A run that was stopped goes on at the (family, noise, method) that comes next.
-    Families, noise levels and methods may be added between starts.
+    Attributes:
+      open: returns the networks and their autoencoder, which is trained first in the
+        folder of the run if it does not exist yet.
+      others: further autoencoders by name.
+      cells: everything that is measured; those of one group follow each other.
+      num_members: of each family.
+      seed: of what is drawn.
+      options: of `_inr_paths.measurer`.
+    """
 
-    Args:
-      config: keys of `default_config`.
-      workdir: folder of the run.
+    open: Callable[[pathlib.Path], Opened]
+    others: dict[str, autoencoders.Canonicalizer]
+    cells: list[Cell]
+    num_members: int
+    seed: int
+    options: Mapping[str, int]
 
-    Returns:
-      What `results.json` holds: a list of cells, each with `family`, `sigma`, `method`,
-      `encoder` if there are several, its `label`, `recovered` (fraction of pairs that
-      were aligned exactly, None where that means nothing), `seconds`, and the numbers
-      of `_curves.summarize`
-      for each of `_interpolation.MEASURES`.
+
+def plan(config: harness.Config) -> Plan:
+    """Take a config apart, and open the autoencoders that exist already.
 
     Raises:
-      ValueError: unknown keys or values, a workdir of another config, or a
-        canonicaliser that does not fit.
-      FileNotFoundError: no canonicaliser, or no images.
+      ValueError: invalid values, or an autoencoder that does not fit.
+      FileNotFoundError: no autoencoder, or no images.
     """
-    config = harness.check_config(config, default_config())
-    _check_values(config)
-    given = None
-    if (source := config.canonicalizer) is not None:
+    harness.each_once("methods", config.methods, _inr_paths.METHODS)
+    harness.each_once("families", config.families, families.FAMILIES)
+    if not config.sigmas or len(set(config.sigmas)) != len(config.sigmas):
+        raise ValueError(
+            "config.sigmas must name at least one noise level, each once, got"
+            f" {config.sigmas}."
+        )
+    for key in ("sigmas", "sweep"):
+        for sigma in config[key]:
+            families.check_sigma(key, sigma)
+    harness.at_least(config, num_networks=2, num_members=2)
+    options = _inr_paths.options_of(config)
+
+    def train_and_open(folder: pathlib.Path) -> Opened:
+        harness.run(autoencode.EXPERIMENT, config.autoencoder, folder / "autoencoder")
+        return _open(config, folder / "autoencoder")
+
+    if (source := config.canonicalizer) is None:
+        autoencode.EXPERIMENT.plan(config.autoencoder)  # refuses what is wrong with it
+        open_networks = train_and_open
+    else:
         because = f"canonicalizer={source!r}"
         harness.refuse_unused(config, default_config(), ("autoencoder",), because)
-        given = _open(config, pathlib.Path(source))
+        opened = _open(config, pathlib.Path(source))
+        open_networks = lambda folder: opened  # noqa: E731
     others = _open_others(config)
-    may_change = {*harness.MAY_CHANGE, *MAY_CHANGE}
-    folder = harness.open_workdir(workdir, config, may_change=may_change)
-    if given is None:
-        harness.run(autoencode.EXPERIMENT, config.autoencoder, folder / "autoencoder")
-        given = _open(config, folder / "autoencoder")
-    groups = _groups(config)
-    work = _interpolation_methods.with_encoders(config.methods, others)
-    cells = [Cell(*group, *pair) for group in groups for pair in work]
-    files = {cell: folder / "cells" / f"{cell.file_name}.npz" for cell in cells}
-    measure = _measurer(config, given, others)
-    found = harness.complete_arrays(files, measure, "interpolate")
-    return _interpolation_report.write(folder, found)
+    groups = [(f, float(s)) for s in config.sigmas for f in config.families]
+    groups += [(config.families[-1], float(sigma)) for sigma in config.sweep]
+    return Plan(
+        open=open_networks,
+        others=others,
+        cells=[
+            Cell(*group, method, encoder)
+            for group in dict.fromkeys(groups)
+            for method in config.methods
+            for encoder in (_inr_paths.reads_latents(method) and others) or (None,)
+        ],
+        num_members=config.num_members,
+        seed=config.seed,
+        options=options,
+    )
 
 
-def table(results: dict[str, Any]) -> str:
-    """Return the results of `run` as lines of text."""
-    return _interpolation_report.table(results)
+def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
+    """Make the pairs, bring them together by every method, and measure the paths.
+
+    A run that was stopped resumes at the next cell; families, noise levels and methods
+    may be added between starts. `results.npz` holds `lams [T]` and, as
+    `FAMILY/SIGMA/METHOD/MEASURE/...`, the `mean`, its `error` (standard error over
+    images) and `std` (over all pairs), each `[T]`. The method is followed by `@` and
+    the autoencoder if there are several.
+
+    Returns:
+      `cells`, each with `family`, `sigma`, `method`, its `label`, `encoder` if there
+      are several, the counts, `recovered` (fraction of pairs that were aligned exactly,
+      None where that means nothing), `seconds`, and the numbers of `_curves.summarize`
+      for each of `_inr_losses.MEASURES`.
+    """
+    inrs, canonicalizer = plan.open(folder)
+    canonicalizers = {None: canonicalizer, **plan.others}
+    measure = _inr_paths.measurer(inrs, canonicalizers, **plan.options)
+    spec, seed = canonicalizer.spec, plan.seed
+
+    @functools.lru_cache(maxsize=1)
+    def open_group(family: str, sigma: float) -> _inr_paths.Group:
+        members = families.make_members(family, inrs.zoo, spec, plan.num_members, seed)
+        are_twins = family in families.TWINS
+        pairs = families.shifted_pairs(members, sigma, seed, are_twins=are_twins)
+        images = None if inrs.images is None else inrs.images[pairs.row]
+        return _inr_paths.group_of(pairs, images, seed)
+
+    def measure_cell(cell: Cell) -> dict[str, np.ndarray]:
+        group = open_group(cell.family, cell.sigma)
+        arrays = measure(cell.method, cell.encoder, group).arrays
+        return {**arrays, "row": group.pairs.row}
+
+    files = {cell: folder / "cells" / f"{cell.file_name}.npz" for cell in plan.cells}
+    cells = harness.complete_arrays(files, measure_cell, "interpolate")
+    harness.save_arrays(
+        folder / "results.npz", _interpolation_report.mean_curves(cells)
+    )
+    return {
+        "cells": [
+            _interpolation_report.numbers(cell, spec, arrays)
+            for cell, arrays in cells.items()
+        ]
+    }
 
 
-Cell = _interpolation_methods.Cell
-
-
-class _Given(NamedTuple):
-    """What the autoencoder run gives: `R` held-out networks and their images."""
-
-    canonicalizer: autoencoders.Canonicalizer
-    inrs: zoo.Zoo
-    images: np.ndarray | None
-    size: tuple[int, int]
-
-
-def _check_values(config) -> None:
-    """Refuse values that cannot work, before any file is touched."""
-    known = _interpolation_methods.METHODS
-    if unknown := set(config.methods) - known.keys():
-        raise ValueError(
-            f"config.methods has {min(unknown)!r}, known are {', '.join(known)}."
-        )
-    for key in ("families", "sigmas", "methods"):
-        if not config[key] or len(set(config[key])) != len(config[key]):
-            raise ValueError(
-                f"config.{key} must name at least one, each once, got {config[key]}."
-            )
-    for family in config.families:
-        _inr_pairs.check_family(family)
-    for sigma in (*config.sigmas, *config.sweep):
-        if not 0 <= sigma < np.inf:
-            raise ValueError(f"config.sigmas and .sweep must be >= 0, got {sigma}.")
-    least = {"num_networks": 2, "num_members": 2, "num_points": 3, "chunk_size": 1}
-    harness.at_least(config, **least, num_random_starts=0)
-
-
-def _open(config, source: pathlib.Path) -> _Given:
+def _open(config: harness.Config, source: pathlib.Path) -> Opened:
     """Read the autoencoder run, and draw held-out networks from its zoo."""
     canonicalizer = autoencoders.load_canonicalizer(source)
     trained = harness.check_config(
         harness.load_config(source / "config.json"), autoencode.default_config()
     )
-    data = _inr_data.load(trained, source)
+    data = populations.inr_source(trained).load(source)
     zoo.require_architecture(data.zoo, canonicalizer.architecture)
-    held_out = data.parts["test"]
-    if config.num_networks > len(held_out):
-        raise ValueError(
-            f"config.num_networks is {config.num_networks}, but '{source}' holds out"
-            f" {len(held_out)}."
-        )
-    random = np.random.default_rng(config.seed)
-    drawn = random.choice(held_out, config.num_networks, replace=False)
-    inrs = zoo.select(data.zoo, drawn)
-    for family in config.families:
-        _inr_pairs.check_source(family, inrs)
-    size = data.task.size
-    images = _inr_data.find_images(config, default_config(), inrs, size)
-    return _Given(canonicalizer, inrs, images, size)
+    size: Any = data.task.size
+    inrs = _inr_paths.held_out(
+        config, default_config(), data.zoo, data.parts["test"], size, source
+    )
+    families.check_source(config.families, inrs.zoo)
+    return inrs, canonicalizer
 
 
-def _open_others(config) -> dict[str, autoencoders.Canonicalizer]:
+def _open_others(config: harness.Config) -> dict[str, autoencoders.Canonicalizer]:
     """Read the named autoencoders, which must not have seen the networks either."""
     if not config.canonicalizers:
         return {}
@@ -193,68 +216,17 @@ def _open_others(config) -> dict[str, autoencoders.Canonicalizer]:
             " config.canonicalizer holds out: give it too."
         )
     named = {"canonicalizer": config.canonicalizer, **config.canonicalizers.to_dict()}
-    opened = _trained.open_encoders(named).encoders
+    opened = _trained.open_runs(named).encoders
     found = {encoder.name: encoder.canonicalizer for encoder in opened}
     return {name: found[name] for name in config.canonicalizers}
 
 
-def _groups(config) -> list[tuple[str, float]]:
-    """Return (family, noise) of all groups of pairs."""
-    groups = [(f, float(s)) for s in config.sigmas for f in config.families]
-    groups += [(config.families[-1], float(sigma)) for sigma in config.sweep]
-    return list(dict.fromkeys(groups))
-
-
-def _measurer(
-    config, given: _Given, others: dict[str, autoencoders.Canonicalizer]
-) -> Callable[[Cell], dict[str, np.ndarray]]:
-    """Return what measures a cell; the cells of a group should follow each other."""
-
-    @functools.lru_cache(maxsize=1)
-    def open_group(family: str, sigma: float):
-        """Return the pairs of a group, and where their latents by encoder are kept."""
-        spec, num_members = given.canonicalizer.spec, config.num_members
-        members = _inr_pairs.make_members(
-            family, given.inrs, spec, num_members, config.seed
-        )
-        pairs = _inr_pairs.perturbed_pairs(
-            members, sigma, config.seed, are_twins=family != "fits"
-        )
-        return pairs, {}
-
-    def measure(cell: Cell) -> dict[str, np.ndarray]:
-        pairs, latents = open_group(cell.family, cell.sigma)
-        canonicalizer = given.canonicalizer
-        if cell.encoder is not None:
-            canonicalizer = others[cell.encoder]
-        context = _interpolation_methods.Context(
-            canonicalizer=canonicalizer,
-            num_random_starts=config.num_random_starts,
-            chunk_size=config.chunk_size,
-        )
-        method = _interpolation_methods.METHODS[cell.method]
-        if method.reads_latents and cell.encoder not in latents:
-            latents[cell.encoder] = _interpolation_methods.encode(context, pairs)
-        ends = _interpolation_methods.find_ends(
-            cell.method, context, pairs, latents.get(cell.encoder)
-        )
-        decoder = {}
-        if method.in_latents:
-            decoder["decode"] = canonicalizer.autoencoder.decode
-            decoder["variables"] = canonicalizer.variables
-        losses = _interpolation.loss_curves(
-            given.inrs.architecture,
-            (ends.a, ends.b),
-            pairs.params_a,
-            config.num_points,
-            given.size,
-            None if given.images is None else given.images[pairs.row],
-            chunk_size=config.chunk_size,
-            **decoder,
-        )
-        arrays = {**losses, "row": pairs.row, "seconds": np.float64(ends.seconds)}
-        if ends.recovered is not None:
-            arrays["recovered"] = ends.recovered
-        return arrays
-
-    return measure
+EXPERIMENT = harness.Experiment(
+    name="interpolate",
+    defaults=default_config,
+    plan=plan,
+    run=run,
+    tables=_interpolation_report.tables,
+    draw=_interpolation_report.draw,
+    may_change=("families", "sigmas", "sweep", "methods", "chunk_size"),
+)

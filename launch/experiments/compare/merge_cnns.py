@@ -31,7 +31,7 @@ from experiments.compare import (
     _repair,
 )
 from experiments.populations import _cnn_data
-from symmerge_jax import learning, networks
+from symmerge_jax import learning, networks, symmetry
 from symmerge_jax.typing import Params
 
 METHODS = (
@@ -190,9 +190,10 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     cells = harness.complete_arrays(
         files, lambda job: makers[job[0]](*job[1:]), "merge"
     )
-    results = _cnn_results.summarize(plan, cells)
-    _cnn_results.draw(folder, plan, results, cells)
-    return results
+    if plan.methods:
+        curves = _cnn_results.curves_of(plan, cells)
+        harness.save_arrays(folder / "results.npz", curves)
+    return _cnn_results.summarize(plan, cells)
 
 
 class _Lab:
@@ -248,22 +249,22 @@ class _Lab:
         context = _bring.Context(
             network=data.network,
             canonicalizer=data.canonicalizer,
-            inputs=data.task.test.inputs[:64],
             options={"activation_matching": {"chunk_size": 250}},
             num_random_starts=plan.num_random_starts,
             chunk_size=plan.chunk_size,
         )
         crowds = _bring.Crowds(
-            params=jax.tree.map(lambda x: x[rows], data.params),
+            params=symmetry.rows(data.params, rows),
             keys=jax.random.split(jax.random.key(plan.seed), len(rows)),
             data=data.task.train._asdict(),
+            inputs=data.task.test.inputs[:64],
         )
         return _methods.prepare(name, context)(crowds)
 
     def _with_targets(self, params: Params) -> dict[str, Any]:
         """Return networks `[R, k, ...]`, and the moments that repairs aim at."""
         moments = _paths.alone(self._moments, _bring.flatten(params), self._data)
-        num = len(jax.tree.leaves(params)[0])
+        num = symmetry.num_rows(params)
         return {"params": params, "target": _bring.unflatten(moments, num)}
 
 
@@ -289,5 +290,6 @@ EXPERIMENT = harness.Experiment(
     plan=plan,
     run=run,
     tables=_cnn_results.tables,
+    draw=_cnn_results.draw,
     may_change=("methods", "crowd.methods", "crowd.sizes", "chunk_size"),
 )

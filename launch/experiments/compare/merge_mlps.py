@@ -182,7 +182,13 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
         "num_pairs": plan.num_pairs,
         "num_points": plan.num_points,
     }
-    _draw(folder, plan, found)
+    arrays: dict[str, Any] = {
+        f"{name}/{measure}": np.stack([pair[measure] for pair in pairs])
+        for name, pairs in found.items()
+        for measure in _TITLES
+    }
+    arrays["lams"] = np.linspace(0, 1, plan.num_points)
+    harness.save_arrays(folder / "results.npz", arrays)
     return results
 
 
@@ -214,6 +220,29 @@ def tables(results: harness.Results) -> list[harness.Table]:
     )
     titles = [title for title, _ in columns.values()]
     return [harness.Table(caption, ("method", "sees", *titles), rows)]
+
+
+def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
+    """Draw loss and accuracy along the paths, `METHOD/MEASURE` `[N, T]` of arrays."""
+    methods = results["methods"]
+    panels = {
+        title: {
+            method["label"]: (
+                arrays["lams"],
+                *_curves.mean_and_error(arrays[f"{name}/{measure}"]),
+            )
+            for name, method in methods.items()
+        }
+        for measure, title in _TITLES.items()
+    }
+    figure = plots.mean_curves(
+        panels,
+        "λ",
+        num_columns=2,
+        styles=_methods.styles(methods),
+        log_scale=[title for measure, title in _TITLES.items() if "loss" in measure],
+    )
+    return {"paths": figure}
 
 
 def _context(mlps: _mlp_training.Plan, options: Mapping[str, Any]) -> _bring.Context:
@@ -290,36 +319,13 @@ def _numbers_of_pair(pair: dict[str, np.ndarray]) -> dict[str, Any]:
     return numbers
 
 
-def _draw(folder: pathlib.Path, plan: Plan, found: Mapping[str, Any]) -> None:
-    """Write `results.npz` (`METHOD/MEASURE`, `[N, T]`, and `lams`), and the figure."""
-    lams = np.linspace(0, 1, plan.num_points)
-    arrays: dict[str, Any] = {"lams": lams}
-    panels: dict[str, Any] = {title: {} for title in _TITLES.values()}
-    spec = plan.mlps.network.spec
-    for (name, pairs), (measure, title) in itertools.product(
-        found.items(), _TITLES.items()
-    ):
-        curves = np.stack([pair[measure] for pair in pairs])
-        arrays[f"{name}/{measure}"] = curves
-        label = _methods.label(name, spec)
-        panels[title][label] = (lams, *_curves.mean_and_error(curves))
-    harness.save_arrays(folder / "results.npz", arrays)
-    figure = plots.mean_curves(
-        panels,
-        "λ",
-        num_columns=2,
-        styles=_methods.styles(plan.methods, spec),
-        log_scale=[title for measure, title in _TITLES.items() if "loss" in measure],
-    )
-    plots.save_figure(figure, folder / "paths")
-
-
 EXPERIMENT = harness.Experiment(
     name="merge_mlps",
     defaults=default_config,
     plan=plan,
     run=run,
     tables=tables,
+    draw=draw,
     may_change=(
         "methods",
         "num_points",

@@ -25,7 +25,11 @@ _OURS = {pathlib.Path(__file__).parents[1], *map(pathlib.Path, symmerge_jax.__pa
 
 
 class ConfigFlag:
-    """The flags `--config=file.py[:variant]` and `--config.key=value`."""
+    """The flags `--config=file.py[:variant]` and `--config.key=value`.
+
+    Args:
+      default_path: the config file when the flag is not given.
+    """
 
     def __init__(self, default_path: str | None = None):
         flags.DEFINE_string(
@@ -71,35 +75,22 @@ class ConfigFlag:
         return config
 
 
-def define_config_flag(default_path: str | None = None) -> ConfigFlag:
-    """Define `--config=file.py[:variant]` and `--config.key=value`.
-
-    Args:
-      default_path: config file when the flag is not given.
-
-    Returns:
-      The flag; `flag.value` is the `ConfigDict` after parsing, with overrides.
-    """
-    return ConfigFlag(default_path)
-
-
 def run_main(
     main: Callable[[Sequence[str]], Any], argv: Sequence[str] | None = None
 ) -> None:
     """Parse the flags, run `main(argv)` and end the process.
 
-    The exit code is what `main` returns (0 for `None`). An error in what the user
-    gave (`ValueError`, `TypeError` and `FloatingPointError` raised by this
-    package, any `OSError`, a wrong flag or another `flags.Error`) ends with code 2
-    and one line on standard error, `error: ...`; with `--debug` the full traceback
-    is shown. Errors raised elsewhere are bugs and keep their traceback. A run ended by
-    a signal exits with 128 + its number; so does one whose reader has gone (`| head`),
-    without a word. Messages of libraries below warnings are shown
-    with `--debug` or `--verbosity=0` only.
+    The exit code is what `main` returns (0 for None). An error in what the user gave
+    (`ValueError`, `TypeError` and `FloatingPointError` raised by our code, any
+    `OSError`, a wrong flag) ends with code 2 and one line on standard error,
+    `error: ...`; with `--debug` the full traceback is shown. Errors raised elsewhere
+    are bugs and keep their traceback. A run ended by a signal exits with 128 + its
+    number; so does one whose reader has gone (`| head`), without a word. Messages of
+    libraries below warnings are shown with `--debug` or `--verbosity=0` only.
 
     Args:
-      main: what to run, gets the arguments that are not flags.
-      argv: the command line; that of the process when `None`.
+      main: what to run; gets the arguments that are not flags.
+      argv: the command line; None for that of the process.
     """
     if "debug" not in flags.FLAGS:
         flags.DEFINE_bool("debug", False, "Show the full traceback of an error.")

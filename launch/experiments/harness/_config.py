@@ -32,20 +32,20 @@ def check_config(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
     """Fill in the defaults of a config and refuse what they do not know.
 
     An int passes for a float, a tuple for a list and the other way round, and anything
-    for a default of `None`. `None` passes only where the default is `None`; a
-    `config_dict.placeholder(type)` takes `None` or that type. A group that is empty
-    in the defaults takes text under any names.
+    for a default of None. None passes only where the default is None; a
+    `config_dict.placeholder(type)` takes None or that type. A group that is empty in
+    the defaults takes text under any names.
 
     Args:
-      config: the values that were given; not changed.
-      defaults: every key that exists, with a value of its type; not changed.
+      config: the values that were given.
+      defaults: every key that exists, with a value of its type.
 
     Returns:
-      A new config with every key of `defaults`.
+      A new config with every key of the defaults.
 
     Raises:
-      ValueError: for an unknown key; names it and the nearest ones.
-      TypeError: for a value of another type; names the key and both types.
+      ValueError: an unknown key; names the nearest ones.
+      TypeError: a value of another type; names both types.
 
     Example:
       >>> defaults = ConfigDict({"num_steps": 100, "model": {"width": 32}})
@@ -69,12 +69,7 @@ def check_config(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
 
 
 def check_key(key: str, defaults: ConfigDict) -> None:
-    """Raise ValueError with the nearest names unless `defaults` has the key.
-
-    Args:
-      key: dotted key, e.g. `model.width`.
-      defaults: config with every key that exists.
-    """
+    """Raise ValueError with the nearest names unless the defaults have a dotted key."""
     known = [name for name, _ in flatten_config(defaults)] + [*_empty_groups(defaults)]
     groups = {name[:i] for name in known for i, c in enumerate(name) if c == "."}
     if key in groups or key in known or _is_free(key, defaults):
@@ -91,7 +86,7 @@ def check_key(key: str, defaults: ConfigDict) -> None:
 
 
 def override_config(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigDict:
-    """Replace values of a config by values given as text, as on a command line.
+    """Return a config with values given as text, as on a command line.
 
     Args:
       config: the config; not changed.
@@ -99,12 +94,9 @@ def override_config(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigD
         is read as a Python literal; `true`, `false` and `none` may be lower case.
         `none` empties a key of any type, which the experiment may then refuse.
 
-    Returns:
-      A new config.
-
     Raises:
-      ValueError: for an unknown key; names it and the nearest ones.
-      TypeError: for text of another type; names the key and both types.
+      ValueError: an unknown key; names the nearest ones.
+      TypeError: text of another type; names both types.
 
     Example:
       >>> config = ConfigDict({"num_steps": 100, "model": {"sizes": (2, 1)}})
@@ -153,19 +145,12 @@ def flatten_config(
 
 
 def load_config_file(path: PathLike) -> ConfigDict:
-    """Load a config from `file.py` or `file.py:variant`.
-
-    Args:
-      path: a Python file with `get_config()`; the part after a colon is handed to
-        `get_config(variant)`.
-
-    Returns:
-      The config.
+    """Return what `get_config()` of `file.py`, or `file.py:variant`, returns.
 
     Raises:
-      FileNotFoundError: when there is no such file; names the nearest ones.
-      ValueError: when the file is no Python, has no `get_config`, refuses the
-        variant, or returns something else.
+      FileNotFoundError: no such file; names the nearest ones.
+      ValueError: a file that is no Python, has no `get_config`, refuses the variant, or
+        returns something else.
     """
     name, _, variant = str(path).partition(":")
     file = pathlib.Path(name)
@@ -234,29 +219,18 @@ def config_hash(config: ConfigDict) -> str:
 
 
 def save_config(path: PathLike, config: ConfigDict) -> None:
-    """Write a config to a JSON file; tuples become lists.
-
-    Args:
-      path: the file; one with this content stays as it is, also in a read-only folder.
-      config: what to write.
-    """
+    """Write a config to a JSON file, unless it holds just that; tuples become lists."""
     path, content = pathlib.Path(path), plain_config(config)
     if not path.is_file() or path.read_bytes() != _files.json_bytes(content):
         _files.write_json(path, content)
 
 
 def load_config(path: PathLike) -> ConfigDict:
-    """Read a config from a JSON file.
-
-    Args:
-      path: file of `save_config`.
-
-    Returns:
-      The config.
+    """Return the config in a file of `save_config`.
 
     Raises:
-      FileNotFoundError: when there is no such file.
-      ValueError: when it is not a JSON object.
+      FileNotFoundError: no such file.
+      ValueError: a file that is not a JSON object.
     """
     path = pathlib.Path(path)
     if not path.is_file():

@@ -7,10 +7,14 @@ A config is taken apart once, by `plan`, before any work. From there on values g
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from experiments.harness import _config, _files, _tables, _workdir
+from symmerge_jax import files, plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Results = dict[str, Any]
 """What `results.json` holds."""
@@ -23,6 +27,8 @@ class Experiment:
     Attributes:
       name: `config.experiment`.
       defaults: returns every config key that exists, with a value of its type.
+      complete: returns a config with all its keys, or raises what is wrong with one;
+        None to add those of `defaults`, where keys do not depend on values.
       plan: takes a checked config apart, and raises what is wrong with it: unused keys,
         values that do not fit, missing files. It computes and writes nothing.
       run: does the work of a plan in a folder, resumes what an earlier start left
@@ -34,16 +40,27 @@ class Experiment:
         resumed: they say what is compared, not what is trained.
       check_output: raises an error if what a finished run exports for others is missing
         or damaged; None if it exports nothing.
+      draw: the figures, by the names of their files, from the results and the arrays
+        of `results.npz` (empty if a run writes none); None if there are no figures, or
+        `run` draws them.
     """
 
     name: str
     defaults: Callable[[], _config.Config]
+    complete: Callable[[_config.Config], _config.Config] | None = None
     plan: Callable[[_config.Config], Any]
     run: Callable[[Any, pathlib.Path], Results]
     tables: Callable[[Results], Sequence[_tables.Table]]
     evaluate: Callable[[Any, pathlib.Path], Results] | None = None
     may_change: tuple[str, ...] = ()
     check_output: Callable[[pathlib.Path], Any] | None = None
+    draw: Callable[[Results, _files.Arrays], Mapping[str, "Figure"]] | None = None
+
+    def completed(self, config: _config.Config) -> _config.Config:
+        """Return a config with all its keys, as `complete` does."""
+        if self.complete is not None:
+            return self.complete(config)
+        return _config.check_config(config, self.defaults())
 
 
 def run(
@@ -66,14 +83,12 @@ def run(
       FileNotFoundError: missing data.
       FloatingPointError: a loss that is not finite; names the step.
     """
-    config = _config.check_config(config, experiment.defaults())
+    config = experiment.completed(config)
     plan = experiment.plan(config)
-    if isinstance(plan, Legacy):
-        return plan.module.run(plan.config, workdir)
     may_change = {*_workdir.MAY_CHANGE, *experiment.may_change}
     with _workdir.locked(workdir):
         folder = _workdir.open_workdir(workdir, config, may_change=may_change)
-        return _write(folder, experiment.run(plan, folder))
+        return _write(experiment, folder, experiment.run(plan, folder))
 
 
 def evaluate(
@@ -103,52 +118,47 @@ def evaluate(
             f"'{folder}' is a run of {experiment.name!r}, which leaves no model to"
             f" measure again: see '{folder / 'results.json'}'."
         )
-    if "module" in experiment.__dict__:
-        return _evaluate_legacy(experiment, folder, config)
     with _workdir.locked(folder):
         new = old if config is None else config
         new = _workdir.merge_config(folder, new, may_change=experiment.may_change)
-        new = _config.check_config(new, experiment.defaults())
+        new = experiment.completed(new)
         plan = experiment.plan(new)
         _config.save_config(folder / "config.json", new)
-        return _write(folder, experiment.evaluate(plan, folder))
+        return _write(experiment, folder, experiment.evaluate(plan, folder))
 
 
-class Legacy(NamedTuple):
-    """A module that has not become an `Experiment` yet."""
+def draw(
+    experiment: Experiment, results: str | os.PathLike, out: str | os.PathLike
+) -> list[pathlib.Path]:
+    """Draw the figures of finished results; nothing is computed again.
 
-    module: Any
-    config: _config.Config
+    Args:
+      experiment: what was run.
+      results: its `results.json`, of any name; the arrays are in the `.npz` file of
+        the same name beside it.
+      out: folder of the figures.
 
+    Returns:
+      The figures, without `.png` and `.pdf`.
 
-def legacy(module: Any) -> Experiment:
-    """Return a module with `default_config`, `run`, `table` as an experiment."""
-    found = Experiment(
-        name=module.__name__.rpartition(".")[2],
-        defaults=module.default_config,
-        plan=lambda config: Legacy(module, config),
-        run=lambda plan, folder: plan.module.run(plan.config, folder),
-        tables=lambda results: [_tables.Table(module.table(results), (), ())],
-        evaluate=getattr(module, "evaluate", None),
-        may_change=module.MAY_CHANGE,
-        check_output=getattr(module, "check_output", None),
-    )
-    found.__dict__["module"] = module
-    return found
-
-
-def _evaluate_legacy(experiment, folder, config):
-    module = experiment.__dict__["module"]
-    old = _config.load_config(folder / "config.json")
-    _workdir.update_workdir(
-        folder,
-        old if config is None else config,
-        may_change=module.MAY_CHANGE,
-        check=getattr(module, "check_config", None),
-    )
-    return module.evaluate(folder)
+    Raises:
+      FileNotFoundError: if there are no results.
+      ValueError: for a damaged file.
+    """
+    if experiment.draw is None:
+        return []
+    results = pathlib.Path(results)
+    found, arrays = _files.read_json(results), {}
+    if results.with_suffix(".npz").exists():
+        arrays, _ = files.read_npz(results.with_suffix(".npz"))
+    figures = experiment.draw(found, arrays)
+    return [
+        plots.save_figure(figure, pathlib.Path(out, name))
+        for name, figure in figures.items()
+    ]
 
 
-def _write(folder: pathlib.Path, results: Results) -> Results:
+def _write(experiment: Experiment, folder: pathlib.Path, results: Results) -> Results:
     _files.write_json(folder / "results.json", results)
+    draw(experiment, folder / "results.json", folder)
     return results

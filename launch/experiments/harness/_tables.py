@@ -68,6 +68,11 @@ def to_cell(value: Any, form: str = ".5g") -> Cell:
     return Number(value, "d") if is_count else str(value)
 
 
+def seconds(value: float | None) -> Number:
+    """Return a time as a number of two digits, or of whole seconds from ten on."""
+    return Number(value, ",.0f" if value is not None and value >= 10 else ".2g")
+
+
 def to_text(tables: Sequence[Table]) -> str:
     """Return tables as text for a terminal, each below its caption.
 

@@ -2,15 +2,13 @@
 
 import contextlib
 import errno
-import functools
 import importlib.metadata
-import inspect
 import os
 import pathlib
 import platform
 import subprocess
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import jax
 
@@ -19,8 +17,6 @@ from experiments.harness import _config, _files
 from symmerge_jax import files
 
 PathLike = str | os.PathLike
-P = ParamSpec("P")
-R = TypeVar("R")
 
 LOCK = ".lock"
 
@@ -45,8 +41,8 @@ def open_workdir(
 ) -> pathlib.Path:
     """Make the folder of a run, or open it again for the same config.
 
-    Writes `config.json` and `versions.json`, a list with one record for each
-    environment the run has been started in.
+    It then holds `config.json`, and `versions.json` with one record for each
+    environment that the run has been started in.
 
     Args:
       workdir: the folder; a new one, an empty one, or one of an earlier start.
@@ -58,8 +54,8 @@ def open_workdir(
       The absolute path of the folder.
 
     Raises:
-      ValueError: when the folder belongs to another config (names the keys that
-        differ, with both values) or holds other files.
+      ValueError: a folder of another config (names the keys that differ, with both
+        values), or one with other files.
     """
     path = pathlib.Path(workdir).expanduser().absolute()
     if path.exists() and not path.is_dir():
@@ -78,44 +74,6 @@ def open_workdir(
     return path
 
 
-def update_workdir(
-    workdir: PathLike,
-    config: _config.ConfigDict,
-    *,
-    may_change: Collection[str] = (),
-    check: Callable[[_config.ConfigDict], Any] | None = None,
-) -> None:
-    """Give a run other values of keys that do not change what was trained.
-
-    Args:
-      workdir: folder of a run.
-      config: keys and values; those of the run that it does not have stay.
-      may_change: keys that may differ from those of the run, as for `open_workdir`.
-      check: raises ValueError for a config that the experiment refuses; nothing is
-        written then.
-
-    Raises:
-      FileNotFoundError: when there is no run.
-      ValueError: when another key differs; names it, with both values. Or what `check`
-        raises.
-    """
-    path = pathlib.Path(workdir)
-    with locked(path):
-        _update(path, config, may_change, check)
-
-
-def _update(
-    path: pathlib.Path,
-    config: _config.ConfigDict,
-    may_change: Collection[str],
-    check: Callable[[_config.ConfigDict], Any] | None,
-) -> None:
-    new = merge_config(path, config, may_change=may_change)
-    if check is not None:
-        check(new)
-    _config.save_config(path / "config.json", new)
-
-
 def merge_config(
     workdir: PathLike,
     config: _config.ConfigDict,
@@ -129,12 +87,9 @@ def merge_config(
       config: keys and values; those of the run that it does not have stay.
       may_change: keys that may differ from those of the run, as for `open_workdir`.
 
-    Returns:
-      The config.
-
     Raises:
-      FileNotFoundError: when there is no run.
-      ValueError: when another key differs; names it, with both values.
+      FileNotFoundError: no run.
+      ValueError: another key differs; names both values.
     """
     path = pathlib.Path(workdir)
     old = _config.load_config(path / "config.json")
@@ -145,29 +100,11 @@ def merge_config(
     return new
 
 
-def locking(run: Callable[P, R]) -> Callable[P, R]:
-    """Return a function of a `workdir` that lets no other process into the folder."""
-
-    @functools.wraps(run)
-    def run_alone(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = inspect.signature(run).bind(*args, **kwargs).arguments
-        with locked(given["workdir"]):
-            return run(*args, **kwargs)
-
-    return run_alone
-
-
 @contextlib.contextmanager
 def locked(workdir: PathLike) -> Iterator[None]:
     """Let no other process into a folder while the block runs.
 
     Folders that are missing are made, and removed again if they stay empty.
-
-    Args:
-      workdir: the folder.
-
-    Yields:
-      Nothing.
 
     Raises:
       ValueError: another process works in the folder; names both.
@@ -198,7 +135,7 @@ def locked(workdir: PathLike) -> Iterator[None]:
 
 
 def versions() -> dict[str, Any]:
-    """Return versions of the packages, the devices, and the git commit if any."""
+    """Return versions of the packages, the hardware, and the git commit if any."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {
         "symmerge_jax": symmerge_jax.__version__,
@@ -209,7 +146,23 @@ def versions() -> dict[str, Any]:
         "device_kind": jax.devices()[0].device_kind,
         "num_devices": jax.device_count(),
         "num_cpus": os.cpu_count(),
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "accelerator": None
+        if jax.default_backend() == "cpu"
+        else f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError):
+        lines = pathlib.Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        names = [line.partition(":")[2] for line in lines if "model name" in line]
+        if names:
+            return names[0].strip()
+    return platform.processor() or "unknown"
 
 
 def _check_same(

@@ -1,43 +1,37 @@
 """Map the latents of trained autoencoders, and measure what they keep apart.
 
 Boufalis et al. 2025 (arXiv 2511.12601): held-out networks in the plane, coloured by
-what they show, and among them the orbit of one of them, which a model that is invariant
-puts into one point and others tear apart. The same in numbers, on several orbits and in
-the latent space itself, beside the weights as they are and in closed canonical form.
-Everything a run leaves is in its workdir:
+what they show, and among them the orbit of one of them, which an invariant model puts
+into one point and others tear apart. The same in numbers, on several orbits and in the
+latent space itself, beside the weights as they are and in closed canonical form. A run
+leaves in its workdir:
 
-    config.json, versions.json   what was run, and on what
-    latents/, maps/, numbers/    what was computed, by encoder
-    results.json                 the numbers
-    maps, orbits                 the figures, as .png and .pdf
+    config.json, versions.json    what was run, and on what
+    latents/, maps/, numbers/     what was computed, by encoder
+    results.json, results.npz     the numbers, and the arrays of the figures
+    maps, orbits, distances       the figures, as .png and .pdf
 """
 
+import dataclasses
 import functools
-import os
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict, config_dict
+from ml_collections import config_dict
 
 import symmerge_jax
 from experiments import harness
-from experiments.latents import _latent_maps, _latent_numbers
-from experiments.populations import _inr_pairs
+from experiments.latents import _maps, _numbers, _report
+from experiments.populations import families
 from experiments.train import _measures, _trained
-from symmerge_jax import networks, plots, training, zoo
+from symmerge_jax import networks, symmetry, training, zoo
 from symmerge_jax.typing import Params
 
 BASELINES = ("closed form", "raw weights")
 """What is measured beside encoders: all weights of a network, as they are or moved."""
-
-_NUM_DRAWN = 32
-"""Twins of each network whose distances are drawn."""
-
-MAY_CHANGE: tuple[str, ...] = ("maps", "batch_size")
-"""Keys that add maps or leave some out, and do not change any."""
 
 
 def default_config() -> harness.Config:
@@ -51,7 +45,7 @@ def default_config() -> harness.Config:
     ("D"), or by both; `families` may name several, the first is drawn. `batch_size`
     networks are encoded at once.
     """
-    return ConfigDict(
+    return harness.ConfigDict(
         {
             "experiment": "map_latents",
             "seed": 0,
@@ -68,172 +62,50 @@ def default_config() -> harness.Config:
     )
 
 
-@harness.locking
-def run(config: harness.Config, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Encode networks and twins, measure, and draw the maps.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is measured, and on what; options are those of `default_config`.
 
-    A run that was stopped goes on at the encoder or map that comes next. Maps may be
-    added between starts.
-
-    Args:
-      config: keys of `default_config`.
-      workdir: folder of the run.
-
-    Returns:
-      What `results.json` holds: `values` ("class", "accuracy" or None: what networks
-      are coloured by and read for), counts, and for each of `encoders` its `workdir`
-      and the `error` that its own run has measured (mean squared, or divergence of
-      classifiers), `neighbors` and `linear` (see `_latent_numbers.read_labels`), and
-      by family `orbits` (see `_latent_numbers.orbit_numbers`); the same for each of
-      `baselines`.
-
-    Raises:
-      ValueError: unknown keys or values, a workdir of another config, or encoders that
-        cannot be compared.
-      FileNotFoundError: an encoder's run that has not finished.
+    Attributes:
+      encoders: finished runs of autoencoders on the same networks.
+      spec: symmetry of the networks.
+      train: networks that classes are read with.
+      test: held-out networks, which are mapped.
+      row: numbers of those whose orbits are drawn.
+      values_name: "class", "accuracy" or None: what networks are coloured by.
+      values: that of the networks in "train" and "test".
     """
-    config = harness.check_config(config, default_config())
-    _check_values(config)
-    canonicalizers = config.canonicalizers.to_dict()
-    compared = _trained.open_encoders(canonicalizers, reserved=BASELINES)
-    given = _choose(config, compared)
-    may_change = {*harness.MAY_CHANGE, *MAY_CHANGE}
-    folder = harness.open_workdir(workdir, config, may_change=may_change)
-    results: dict[str, Any] = {
-        "values": given.values_name,
-        "num_networks": len(given.test),
-        "num_train": len(given.train),
-        "num_neighbors": config.num_neighbors,
-        "num_orbits": config.num_orbits,
-        "num_twins": config.num_twins,
-        "encoders": {},
-        "baselines": {},
-    }
-    maps: dict[str, dict[str, _latent_maps.Map]] = {name: {} for name in config.maps}
-    apart: dict[str, np.ndarray] = {}
-    features = _features(config, compared)
-    total = len(features) + len(compared.encoders) * (1 + len(maps))
-    with training.Progress(total, "map", "piece") as progress:
-        for encoder in compared.encoders:
-            short = encoder.file_name
-            latents = _kept(
-                folder / f"latents/{short}.npz",
-                functools.partial(_encode, config, given, features[encoder.name]),
-            )
-            progress.update()
-            apart[encoder.name] = _latent_numbers.distances(
-                latents[config.families[0]][:, :_NUM_DRAWN], latents["test"]
-            )
-            results["encoders"][encoder.name] = {
-                "workdir": str(encoder.folder),
-                "error": encoder.results.get("mse", encoder.results.get("test_kl")),
-                **_numbers(config, given, folder / f"numbers/{short}.json", latents),
-            }
-            progress.update()
-            for kind, found in maps.items():
-                found[encoder.name] = _latent_maps.Map(
-                    **_kept(
-                        folder / f"maps/{kind}_{short}.npz",
-                        functools.partial(_map, config, given, kind, latents),
-                    )
-                )
-                progress.update()
-        for name in BASELINES:
-            make = functools.partial(_encode, config, given, features[name])
-            file = folder / f"numbers/{_trained.file_name(name)}.json"
-            results["baselines"][name] = _numbers(config, given, file, make)
-            progress.update()
-    harness.write_json(folder / "results.json", results)
-    figure = plots.distance_panels(
-        apart,
-        min(_NUM_DRAWN, config.num_twins),
-        label="distance of latents (mean of networks: 1)",
-    )
-    plots.save_figure(figure, folder / "distances")
-    _draw(folder, config, given, maps)
-    return results
 
-
-def table(results: Mapping[str, Any]) -> str:
-    """Return the results of `run` as lines of text, encoders as rows."""
-    rows = results["encoders"] | results["baselines"]
-    width = max(map(len, rows)) + 2
-    error, unit, factor = "MSE", "%", 100
-    if results["values"] == "accuracy":
-        error, unit, factor = "KL", "tau", 1
-    near = f"{results['num_neighbors']}-NN {unit}"
-
-    def line(name, cells):
-        return f"{name:<{width}}" + "".join(f"{cell:>14}" for cell in cells)
-
-    lines = [
-        f"{results['num_networks']} held-out networks, read with"
-        f" {results['num_train']} others",
-        line("", (error, near, f"linear {unit}")),
-    ]
-    for name, row in rows.items():
-        read = [row[key] for key in ("neighbors", "linear")]
-        read = [None if value is None else factor * value for value in read]
-        cells = [_show(row.get("error"), "{:.4f}")]
-        lines.append(line(name, cells + [_show(x, "{:.2f}") for x in read]))
-    formats = {
-        **{"spread": "{:.1e}", "within": "{:.2e}", "between": "{:.2e}"},
-        **{"ratio": "{:.1e}", "found": "{:.3f}", "two_parts": "{:.2f}"},
-        "smaller_part": "{:.2f}",
-    }
-    titles = [name.replace("_", " ") for name in formats]
-    for family in next(iter(rows.values()))["orbits"]:
-        lines += [
-            "",
-            f"{family} orbits of {results['num_orbits']} networks,"
-            f" {results['num_twins']} twins each",
-            line("", titles),
-        ]
-        for name, row in rows.items():
-            orbit = row["orbits"][family]
-            lines.append(line(name, [_show(orbit[k], f) for k, f in formats.items()]))
-    return "\n".join(lines)
-
-
-class _Given(NamedTuple):
-    """What all encoders read."""
-
-    spec: Any
+    encoders: list[_trained.TrainedRun]
+    spec: symmetry.SymmetrySpec
     train: zoo.Zoo
     test: zoo.Zoo
     row: np.ndarray
     values_name: str | None
+    values: Mapping[str, np.ndarray]
+    maps: tuple[str, ...]
+    families: tuple[str, ...]
+    num_neighbors: int
+    num_twins: int
+    batch_size: int
+    seed: int
 
-    def values(self, part: zoo.Zoo) -> np.ndarray:
-        """Return classes or accuracies `[N]`."""
-        if self.values_name == "accuracy":
-            return np.asarray(part.metrics["test_accuracy"], np.float64)
-        return np.asarray(part.labels)
 
+def plan(config: harness.Config) -> Plan:
+    """Take a config apart, open the runs, and choose the networks.
 
-def _check_values(config) -> None:
-    """Refuse values that cannot work, before any file is opened."""
-    _latent_maps.check_maps(tuple(config.maps))
-    families = config.families
-    if not families or len(set(families)) != len(families):
-        raise ValueError(
-            f"config.families must name at least one, each once, got {families}."
-        )
-    for family in families:
-        if family not in _inr_pairs.TWINS:
-            raise ValueError(
-                f"config.families has {family!r}, known are"
-                f" {', '.join(_inr_pairs.TWINS)}."
-            )
+    Raises:
+      ValueError: invalid values, or encoders that cannot be compared.
+      FileNotFoundError: an encoder's run that has not finished.
+    """
+    _maps.check_maps(config.maps)
+    harness.each_once("families", config.families, families.TWINS)
     harness.at_least(config, num_train=2, num_neighbors=1, num_orbits=1, batch_size=1)
     if not 3 <= config.num_twins <= 4096:
         raise ValueError(
             f"config.num_twins must lie in 3..4096, got {config.num_twins}."
         )
-
-
-def _choose(config, compared: _trained.Compared) -> _Given:
-    """Choose the networks that are mapped, and those whose orbits are drawn."""
+    compared = _trained.open_runs(config.canonicalizers.to_dict(), reserved=BASELINES)
     held_out = compared.parts["test"]
     least, most = max(4, config.num_orbits), len(held_out)
     count = most if config.num_networks is None else config.num_networks
@@ -246,31 +118,111 @@ def _choose(config, compared: _trained.Compared) -> _Given:
         zoo.select(compared.zoo, rows)
         for rows in (compared.parts["train"][: config.num_train], held_out[:count])
     )
-    name = None
-    if compared.experiment == "autoencode_classifiers":
-        name = "accuracy" if "test_accuracy" in test.metrics else None
-    elif min(train.labels.min(), test.labels.min()) >= 0:
-        name = "class" if len(np.unique(train.labels)) > 1 else None
+    name, values = _values(compared.experiment, {"train": train, "test": test})
     random = np.random.default_rng(config.seed)
-    row = random.choice(count, config.num_orbits, replace=False)
-    spec = networks.build(compared.zoo.architecture).spec
-    return _Given(spec, train, test, row, name)
+    return Plan(
+        encoders=compared.encoders,
+        spec=networks.build(compared.zoo.architecture).spec,
+        train=train,
+        test=test,
+        row=random.choice(count, config.num_orbits, replace=False),
+        values_name=name,
+        values=values,
+        maps=config.maps,
+        families=config.families,
+        num_neighbors=config.num_neighbors,
+        num_twins=config.num_twins,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
 
 
-def _features(config, compared) -> dict[str, Callable[[Params], Any]]:
+def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
+    """Encode networks and twins, lay out the maps, and measure.
+
+    Returns:
+      `values` (what networks are coloured by and read for), counts, and for each of
+      `encoders`:
+      - `workdir`, and the `error` that its own run has measured: the mean squared one,
+        or the divergence of classifiers;
+      - `neighbors` and `linear`, see `_numbers.read_labels`;
+      - `orbits`, by family, see `_numbers.orbit_numbers`.
+      The last two for each of `baselines` as well.
+    """
+    features = _features(plan)
+    files = {encoder.name: encoder.file_name for encoder in plan.encoders}
+    latents = harness.complete_arrays(
+        {name: folder / f"latents/{file}.npz" for name, file in files.items()},
+        lambda name: _encode(plan, features[name]),
+        "encode",
+        "encoder",
+    )
+    maps = harness.complete_arrays(
+        {
+            (kind, name): folder / f"maps/{kind}_{file}.npz"
+            for kind in plan.maps
+            for name, file in files.items()
+        },
+        lambda key: _map(plan, key[0], latents[key[1]]),
+        "lay out",
+        "map",
+    )
+    numbers = {}
+    with training.Progress(len(features), "measure", "encoder") as progress:
+        for name, function in features.items():
+            file = folder / f"numbers/{_trained.file_name(name)}.json"
+            make = functools.partial(_encode, plan, function)
+            if name in latents:
+                make = functools.partial(latents.__getitem__, name)
+            numbers[name] = _measure(plan, file, make)
+            progress.update()
+    harness.save_arrays(folder / "results.npz", _drawn(plan, latents, maps))
+    return {
+        "values": plan.values_name,
+        "num_networks": len(plan.test),
+        "num_train": len(plan.train),
+        "num_neighbors": plan.num_neighbors,
+        "num_orbits": len(plan.row),
+        "num_twins": plan.num_twins,
+        "encoders": {
+            encoder.name: {
+                "workdir": str(encoder.folder),
+                "error": encoder.results.get("mse", encoder.results.get("test_kl")),
+                **numbers[encoder.name],
+            }
+            for encoder in plan.encoders
+        },
+        "baselines": {name: numbers[name] for name in BASELINES},
+    }
+
+
+def _values(experiment: str, parts: Mapping[str, zoo.Zoo]) -> tuple[Any, Any]:
+    """Return what networks are read for, None for nothing, and that of each part."""
+    labels = {name: np.asarray(part.labels) for name, part in parts.items()}
+    if experiment == "autoencode_classifiers":
+        if "test_accuracy" not in parts["test"].metrics:
+            return None, {}
+        return "accuracy", {
+            name: np.asarray(part.metrics["test_accuracy"], np.float64)
+            for name, part in parts.items()
+        }
+    known = min(x.min() for x in labels.values()) >= 0
+    return ("class", labels) if known and np.ptp(labels["train"]) else (None, {})
+
+
+def _features(plan: Plan) -> dict[str, Callable[[Params], Any]]:
     """Return what turns networks into latents, or into the features of a baseline."""
-    spec = networks.build(compared.zoo.architecture).spec
 
     def closed_form(params):
-        return symmerge_jax.canonicalize(params, spec).params
+        return symmerge_jax.canonicalize(params, plan.spec).params
 
-    return {
-        **{
-            encoder.name: functools.partial(
-                encoder.canonicalizer.encode, batch_size=config.batch_size
-            )
-            for encoder in compared.encoders
-        },
+    encoders = {
+        encoder.name: functools.partial(
+            encoder.canonicalizer.encode, batch_size=plan.batch_size
+        )
+        for encoder in plan.encoders
+    }
+    return encoders | {
         "closed form": lambda params: _measures.flat(
             networks.map_batches(closed_form, params, 512)
         ),
@@ -278,84 +230,67 @@ def _features(config, compared) -> dict[str, Callable[[Params], Any]]:
     }
 
 
-def _encode(config, given: _Given, features) -> dict[str, np.ndarray]:
+def _encode(plan: Plan, features) -> dict[str, np.ndarray]:
     """Return latents of "train" and "test" `[N, D]` and of each family `[R, K, D]`."""
-    found = {
-        name: np.asarray(features(part.params))
-        for name, part in (("train", given.train), ("test", given.test))
-    }
-    sources = zoo.select(given.test, given.row)
-    for family in config.families:
-        twins = _inr_pairs.make_members(
-            family, sources, given.spec, config.num_twins, config.seed
+    parts = {"train": plan.train, "test": plan.test}
+    found = {name: np.asarray(features(part.params)) for name, part in parts.items()}
+    sources = zoo.select(plan.test, plan.row)
+    for family in plan.families:
+        twins = families.make_members(
+            family, sources, plan.spec, plan.num_twins, plan.seed
         )
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), twins)
         latents = np.asarray(features(flat))
-        found[family] = latents.reshape(len(sources), config.num_twins, -1)
+        found[family] = latents.reshape(len(sources), plan.num_twins, -1)
     return found
 
 
-def _numbers(config, given: _Given, file: pathlib.Path, latents) -> dict[str, Any]:
-    """Return the numbers of one row of the table; `latents` may be what makes them."""
+def _measure(
+    plan: Plan, file: pathlib.Path, latents: Callable[[], harness.Arrays]
+) -> dict[str, Any]:
+    """Return the numbers of one row of a table."""
     if file.exists():
         return harness.read_sealed(file)
-    arrays: Any = latents() if callable(latents) else latents
+    arrays = latents()
     numbers: dict[str, Any] = {"neighbors": None, "linear": None}
-    if given.values_name is not None:
-        train, test = (
-            (arrays[name], given.values(part))
-            for name, part in (("train", given.train), ("test", given.test))
-        )
-        numbers = dict(_latent_numbers.read_labels(train, test, config.num_neighbors))
+    if plan.values:
+        train, test = ((arrays[name], plan.values[name]) for name in ("train", "test"))
+        numbers = dict(_numbers.read_labels(train, test, plan.num_neighbors))
     numbers["orbits"] = {
-        family: _latent_numbers.orbit_numbers(arrays[family], arrays["test"], given.row)
-        for family in config.families
+        family: _numbers.orbit_numbers(arrays[family], arrays["test"], plan.row)
+        for family in plan.families
     }
     file.parent.mkdir(exist_ok=True)
     harness.write_sealed(file, numbers)
     return numbers
 
 
-def _map(config, given: _Given, kind: str, latents) -> dict[str, np.ndarray]:
-    orbit = latents[config.families[0]][0]
-    network = int(given.row[0])
-    found = _latent_maps.draw_map(kind, latents["test"], orbit, network, config.seed)
-    return found._asdict()
+def _map(plan: Plan, kind: str, latents) -> dict[str, np.ndarray]:
+    orbit, network = latents[plan.families[0]][0], int(plan.row[0])
+    return _maps.lay_out(kind, latents["test"], orbit, network, plan.seed)._asdict()
 
 
-def _kept(file: pathlib.Path, make: Callable[[], dict[str, np.ndarray]]):
-    """Return the arrays of a file, which is made first if there is none to read."""
-    if (found := harness.find_arrays(file)) is None:
-        found = harness.save_arrays(file, make())
-    return found
+def _drawn(plan: Plan, latents, maps) -> dict[str, np.ndarray]:
+    """Return the arrays of the figures."""
+    arrays = {
+        "values": plan.values.get("test", np.zeros(len(plan.test), int)),
+        "network": plan.row[0],
+    }
+    for name, found in latents.items():
+        twins = found[plan.families[0]][:, : _report.NUM_DRAWN]
+        distances = _numbers.distances(twins, found["test"])
+        arrays[f"distances/{name}"] = distances.astype(np.float32)
+    for (kind, name), found in maps.items():
+        arrays |= {f"{kind}/{name}/{part}": x for part, x in found.items()}
+    return arrays
 
 
-def _draw(folder: pathlib.Path, config, given: _Given, maps) -> None:
-    if not maps:
-        return
-    titles = {kind: _latent_maps.MAPS[kind][0] for kind in maps}
-    style: dict[str, Any] = {"values": np.zeros(len(given.test), int)}
-    if given.values_name is not None:
-        style = {"values": given.values(given.test)}
-        labels = {"class": "class", "accuracy": "test accuracy"}
-        style["values_label"] = labels[given.values_name]
-
-    def of(part):
-        return {
-            titles[kind]: {name: getattr(found, part) for name, found in by.items()}
-            for kind, by in maps.items()
-        }
-
-    plots.save_figure(plots.map_panels(of("points"), **style), folder / "maps")
-    figure = plots.map_panels(
-        of("with_orbit"),
-        orbits=of("orbit"),
-        orbit_label=f"its {config.num_twins} {config.families[0]} twins",
-        network=int(given.row[0]),
-        **style,
-    )
-    plots.save_figure(figure, folder / "orbits")
-
-
-def _show(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)
+EXPERIMENT = harness.Experiment(
+    name="map_latents",
+    defaults=default_config,
+    plan=plan,
+    run=run,
+    tables=_report.tables,
+    draw=_report.draw,
+    may_change=("maps", "batch_size"),
+)

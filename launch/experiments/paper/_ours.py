@@ -116,12 +116,11 @@ def _paths(cells: Sequence[Mapping[str, Any]], encoder: str) -> Ours:
             barriers.append(f"{short} {main(cell)['barrier']:.4f}")
     if barriers:
         ours["barrier"] = "; ".join(barriers)
-    for method, key in (("naive", "own_naive"), ("matching_pd", "own_pd")):
+    for method, key in (("naive", "own_naive"), ("matching", "own_pd")):
         if (cell := by_name.get((method, 0.0))) is not None:
             ours[key] = f"{cell['own']['middle']:.4f}"
-    for method in ("matching_pd", "matching_p"):
+    for method, key in (("matching", "recovered_pd"), ("matching_p", "recovered_p")):
         if (cell := by_name.get((method, 0.0))) is not None:
-            key = method.replace("matching", "recovered")
             ours[key] = f"{_percent(cell['recovered'])} %"
     ends = [by_name.get((method, _NOISE)) for method in ("latent", "reconstruct")]
     if all(ends):
@@ -175,7 +174,7 @@ def cnns(contents: Contents) -> Ours:
         accuracies = {
             method["label"]: 1 - method["repairs"]["none"]["error"]["middle"]
             for method in results["methods"].values()
-            if not method["uses_data"] and "none" in method["repairs"]
+            if method["sees"] != "data" and "none" in method["repairs"]
         }
         if accuracies:
             best = max(accuracies, key=lambda label: accuracies[label])

@@ -88,9 +88,6 @@ def stage(
       section: one of `SECTIONS`.
       label: name in the report.
       needs: by key of the config, the stage whose output it has to name.
-
-    Returns:
-      The description.
     """
     return {
         "config": config,
@@ -104,15 +101,7 @@ def stage(
 def stages(
     section: str, rows: Mapping[str, tuple[Any, ...]]
 ) -> dict[str, dict[str, Any]]:
-    """Describe the stages of a section.
-
-    Args:
-      section: one of `SECTIONS`.
-      rows: by name `(label, needs, config, *overrides)`, see `stage`.
-
-    Returns:
-      The descriptions by name.
-    """
+    """Describe stages of a section: by name `(label, needs, config, *overrides)`."""
     return {
         name: stage(*source, section=section, label=label, needs=needs)
         for name, (label, needs, *source) in rows.items()
@@ -184,17 +173,14 @@ def make_config(
 
 
 def read(config: harness.Config, workdir: pathlib.Path) -> dict[str, Stage]:
-    """Return the stages of a config, all checked as far as costs nothing.
+    """Return the stages by name, after every check that needs no computation.
 
     Args:
       config: from `make_config`.
       workdir: folder of the reproduction, which need not exist.
 
-    Returns:
-      The stages by name, in their order.
-
     Raises:
-      ValueError: keys, values, names or needs that cannot be; names the stage.
+      ValueError: invalid keys, values, names or needs; names the stage.
       FileNotFoundError: no such config file.
     """
     if config.get("experiment") != "reproduce":
@@ -239,7 +225,7 @@ def _read_stage(config, name: str, plan: dict[str, Stage], workdir) -> Stage:
         full = harness.check_config(given, make_zoo.default_config())
     else:
         experiment = registry.find_experiment(name_of)
-        full = harness.check_config(given, experiment.defaults())
+        full = experiment.completed(given)
     return Stage(
         name=name,
         label=values.label,

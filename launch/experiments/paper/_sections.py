@@ -7,72 +7,18 @@ from typing import Any
 import numpy as np
 
 from experiments import harness
-from experiments.harness import _published
 from experiments.paper import (
     _contents,
-    _legacy,
     _ours,
     _plan,
+    _published,
     _report,
     _state,
-    _terms,
+    _words,
 )
 from symmerge_jax import plots, training
 
 Contents = _contents.Contents
-
-_TITLES = {
-    "data": "Data",
-    "reconstruction": "Reconstruction of INRs",
-    "latents": "Latent space and orbits",
-    "interpolation": "Interpolation of INRs",
-    "failure": "Failure mode",
-    "ablation": "Ablations",
-    "cnns": "CNNs: autoencoders and merging",
-    "prediction": "The encoders' own tasks: classification, prediction of accuracy",
-}
-
-_FIGURES = {
-    "autoencode": {"reconstructions": "held-out INRs and their reconstructions"},
-    "autoencode_classifiers": {
-        "accuracies": "accuracy of networks and reconstructions"
-    },
-    "failure_mode": {
-        "paths_image": "error against the image along the path",
-        "renderings": "what lies between the farthest twins of the first network",
-    },
-    "interpolate": {
-        "paths_image": "error against the image along the path",
-        "paths_own": "error against network a along the path",
-        "noise": "barrier and middle of the path against the noise",
-    },
-    "map_latents": {
-        "maps": "held-out networks in the plane",
-        "orbits": "the same with the twins of one network",
-        "distances": "distances of latents, twins of one network side by side",
-    },
-    "merge_cnns": {
-        "paths": "accuracy and loss along the path",
-        "crowd": "accuracy of means of crowds",
-    },
-    "predict": {
-        "confusion": "classes, true and predicted",
-        "accuracies": "accuracies, true and predicted",
-    },
-}
-"""Captions by the names of files, by experiment."""
-
-_KEY_FIGURES = {
-    "data": ("psnr",),
-    "reconstruction": ("mse_image", "mse_image_inr"),
-    "latents": ("scale_gmn", "others"),
-    "interpolation": ("naive_middle", "latent"),
-    "failure": ("failure",),
-    "ablation": ("spread_scale_gmn", "spread_ablated"),
-    "cnns": ("accuracy", "merge"),
-    "prediction": ("mnist_scale_gmn", "tau_relu", "tau_tanh"),
-}
-"""Lines of the comparison with published numbers that the summary shows."""
 
 
 def build(
@@ -95,13 +41,17 @@ def build(
       The report.
     """
     contents = _contents.collect(plan, states, workdir, command)
-    ours = {name: _ours.SECTIONS[name](contents) for name in _TITLES}
+    ours = {name: _ours.SECTIONS[name](contents) for name in _words.TITLES}
     sections = [_report.Section("Summary", [*_summary(contents, config.note, ours)])]
-    for name, title in _TITLES.items():
+    for name, title in _words.TITLES.items():
         published = _comparison(_published.SECTIONS[name], ours[name])
         blocks = [*_missing(contents, name), *_blocks(contents, name), published]
         sections.append(_report.Section(title, blocks))
-    sections.append(_report.Section("Terms", [_terms.table()]))
+    sections.append(
+        _report.Section(
+            "Terms", [harness.Table("", ("term", "meaning"), [*_words.TERMS.items()])]
+        )
+    )
     sections.append(_report.Section("How this was made", [*_made(contents)]))
     return _report.Report(config.title, sections)
 
@@ -122,8 +72,8 @@ def _summary(
     if note:
         yield _report.Text(f"**{note}**")
     rows = [
-        (_TITLES[name], line.quantity, ours[name][line.key], line.value)
-        for name, keys in _KEY_FIGURES.items()
+        (_words.TITLES[name], line.quantity, ours[name][line.key], line.value)
+        for name, keys in _KEY_words.FIGURES.items()
         for line in _published.SECTIONS[name]
         if line.key in keys and line.key in ours[name]
     ]
@@ -162,7 +112,9 @@ def _blocks(contents: Contents, section: str) -> Iterator[_report.Block]:
     if section == "data":
         yield from _zoos(contents)
     runs = contents.of(section)
-    lists: dict[str, dict[str, harness.Table]] = {}
+    if section == "ablation" and runs:  # beside the first whole encoder
+        runs = dict([*contents.of("reconstruction", "autoencode").items()][:1]) | runs
+    lists: dict[tuple[str, str], dict[str, harness.Table]] = {}
     tables = []
     for name, results in runs.items():
         for table in _tables(contents, name, results):
@@ -170,14 +122,19 @@ def _blocks(contents: Contents, section: str) -> Iterator[_report.Block]:
                 tables.append(table)
             else:
                 experiment = contents.plan[name].config.experiment
-                lists.setdefault(experiment, {})[name] = table
-    yield from (_side_by_side(contents, group) for group in lists.values())
+                lists.setdefault((experiment, table.caption), {})[name] = table
+    for (experiment, caption), group in lists.items():
+        yield _side_by_side(contents, _words.LISTS.get(experiment, "Results"), group)
+        if caption:
+            yield _report.Text(caption)
     yield from tables
     if section == "reconstruction":
         yield from _training(contents)
     for name in runs:
         stage = contents.plan[name]
-        for file, caption in _FIGURES.get(stage.config.experiment, {}).items():
+        if stage.section != section:
+            continue
+        for file, caption in _words.FIGURES.get(stage.config.experiment, {}).items():
             path = stage.output / f"{file}.png"
             if path.exists():
                 caption = _sentence(f"{stage.label}: {caption}")
@@ -187,13 +144,13 @@ def _blocks(contents: Contents, section: str) -> Iterator[_report.Block]:
 def _tables(
     contents: Contents, name: str, results: Mapping[str, Any]
 ) -> Iterator[harness.Table]:
-    """Yield the tables of a stage, which say what it is and how to make it."""
+    """Yield the tables of a stage; those with headings say how they are made."""
     stage = contents.plan[name]
     assert stage.experiment is not None
-    tables = stage.experiment.tables(dict(results))
-    if not any(table.rows for table in tables):
-        tables = _legacy.tables(stage.config.experiment, dict(results))
-    for table in tables:
+    for table in stage.experiment.tables(dict(results)):
+        if not any(table.columns):
+            yield table
+            continue
         caption = table.caption
         if not caption.lower().startswith(stage.label.lower()):
             caption = f"{stage.label}: {caption}"
@@ -201,7 +158,7 @@ def _tables(
 
 
 def _side_by_side(
-    contents: Contents, tables: Mapping[str, harness.Table]
+    contents: Contents, caption: str, tables: Mapping[str, harness.Table]
 ) -> harness.Table:
     """Return lists of numbers, by stage, as one table with a column for each stage."""
     columns: dict[str, dict[str, harness.Cell]] = {
@@ -225,21 +182,7 @@ def _side_by_side(
         for quantity in quantities
     ]
     labels = [contents.label(name) for name in tables]
-    experiment = contents.plan[next(iter(tables))].config.experiment
-    return harness.Table(
-        _LISTS.get(experiment, "Results"),
-        ("", *labels),
-        rows,
-        contents.only(tables),
-    )
-
-
-_LISTS = {
-    "autoencode": "Autoencoders of INRs, on networks that they have not seen",
-    "autoencode_classifiers": "Autoencoders of CNNs, on networks that they have not"
-    " seen",
-    "predict": "Predictions from weights alone, on networks that were held out",
-}
+    return harness.Table(caption, ("", *labels), rows, contents.only(tables))
 
 
 def _comparison(

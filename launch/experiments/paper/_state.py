@@ -7,14 +7,12 @@ versions and hardware.
 """
 
 import datetime
+import functools
 import os
 import pathlib
-import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
-
-import jax
 
 from experiments import harness
 from experiments.paper import _plan
@@ -23,7 +21,7 @@ from symmerge_jax import zoo
 Stage = _plan.Stage
 
 STATES = ("done", "missing", "unfinished", "stale", "corrupt")
-"""A stage that is unfinished goes on; one that is stale or corrupt is made again."""
+"""A stage that is unfinished resumes; one that is stale or corrupt is made again."""
 
 
 class Status(NamedTuple):
@@ -32,8 +30,8 @@ class Status(NamedTuple):
     Attributes:
       state: one of `STATES`.
       reason: why it is not "done", in a few words.
-      continues: whether a stale stage keeps what it has: only keys changed that add
-        something.
+      continues: whether what is there of a stale or corrupt stage is of use: only keys
+        changed that add something, or only results are damaged.
     """
 
     state: str
@@ -44,16 +42,7 @@ class Status(NamedTuple):
 def statuses(
     plan: Mapping[str, Stage], workdir: pathlib.Path, *, redo: tuple[str, ...] = ()
 ) -> dict[str, Status]:
-    """Return the status of every stage; zoos are read to the end.
-
-    Args:
-      plan: the stages.
-      workdir: folder of the reproduction.
-      redo: stages that count as stale.
-
-    Returns:
-      By name, in the order of the plan.
-    """
+    """Return the status of every stage; those of `redo` count as stale."""
     found: dict[str, Status] = {}
     for name, stage in plan.items():
         found[name] = status(stage, found, workdir, redo=name in redo)
@@ -67,16 +56,9 @@ def status(
     *,
     redo: bool = False,
 ) -> Status:
-    """Return the status of a stage.
+    """Return the status of a stage, given those of the stages before it.
 
-    Args:
-      stage: the stage.
-      others: statuses of the stages before it.
-      workdir: folder of the reproduction.
-      redo: whether to count it as stale in any case.
-
-    Returns:
-      The status.
+    Zoos are read to the end. With `redo` the stage is stale in any case.
     """
     parts = _parts(stage)
     if not stage.output.exists():
@@ -113,6 +95,7 @@ def status(
 
 def _complete(stage: Stage) -> Status:
     """Return whether the output of a stage is all there."""
+    corrupt = functools.partial(Status, "corrupt", continues=not stage.is_zoo)
     try:
         if stage.is_zoo:
             zoo.load(stage.output)
@@ -120,12 +103,12 @@ def _complete(stage: Stage) -> Status:
         if not stage.results.exists():
             return Status("unfinished", "has no results.json")
         if not isinstance(harness.read_json(stage.results), dict):
-            return Status("corrupt", f"{stage.results} is not a JSON object")
+            return corrupt(f"{stage.results} is not a JSON object")
         if stage.experiment is not None and stage.experiment.check_output is not None:
             stage.experiment.check_output(stage.output)
         return Status("done")
     except (ValueError, TypeError, OSError) as error:
-        return Status("corrupt", str(error))
+        return corrupt(str(error))
 
 
 def _changes(made: Mapping[str, Any], stage: Stage) -> Iterator[tuple[str, str]]:
@@ -157,7 +140,7 @@ def _made_with(stage: Stage) -> dict[str, Any]:
     """Return the config of a run, with defaults for keys that did not exist then."""
     assert stage.experiment is not None
     saved = harness.load_config(stage.output / "config.json")
-    full = harness.check_config(saved, stage.experiment.defaults())
+    full = stage.experiment.completed(saved)
     return harness.plain_config(full)
 
 
@@ -221,10 +204,7 @@ def read_record(stage: Stage, workdir: pathlib.Path) -> dict[str, Any] | None:
 def begin(stage: Stage, workdir: pathlib.Path, *, adopt: bool) -> None:
     """Make the record of a stage, or bring its config up to date.
 
-    Args:
-      stage: the stage.
-      workdir: folder of the reproduction.
-      adopt: whether an output without a record is there.
+    With `adopt` an output without a record is there.
     """
     record = read_record(stage, workdir) or {
         "stage": stage.name,
@@ -249,44 +229,14 @@ def add_session(
 ) -> None:
     """Add what a process did for a stage to its record.
 
-    Args:
-      stage: the stage.
-      workdir: folder of the reproduction.
-      seconds: what it took.
-      ended: "finished", "stopped" or "failed".
-      error: what went wrong.
+    It has "finished", was "stopped", or "failed" with an error.
     """
     record: Any = read_record(stage, workdir)
-    session = {"ended": ended, "at": _now(), "seconds": seconds, **environment()}
+    session = {"ended": ended, "at": _now(), "seconds": seconds, **_versions()}
     if error is not None:
         session["error"] = error
     record["sessions"].append(session)
     _write(workdir, stage, record)
-
-
-def environment() -> dict[str, Any]:
-    """Return versions, commit ("unknown" outside of git) and hardware."""
-    versions = harness.versions()
-    versions["git_commit"] = versions["git_commit"] or "unknown"
-    return {
-        **versions,
-        "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "accelerator": None
-        if jax.default_backend() == "cpu"
-        else f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-    }
-
-
-def _cpu() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
-    return names[0] if names else platform.processor() or "unknown"
 
 
 def _earlier(stage: Stage) -> list[dict[str, Any]]:
@@ -294,9 +244,13 @@ def _earlier(stage: Stage) -> list[dict[str, Any]]:
     file = stage.output / "versions.json"
     if stage.is_zoo or not file.exists():
         return []
-    versions = harness.read_json(file)[-1]
-    versions["git_commit"] = versions.get("git_commit") or "unknown"
+    versions = _versions(harness.read_json(file)[-1])
     return [{"ended": "elsewhere", "at": None, "seconds": None, **versions}]
+
+
+def _versions(versions: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    versions = harness.versions() if versions is None else versions
+    return {**versions, "git_commit": versions.get("git_commit") or "unknown"}
 
 
 def _token(workdir: pathlib.Path, name: str) -> str | None:

@@ -55,7 +55,6 @@ class Outcome(NamedTuple):
     report: pathlib.Path
 
 
-@harness.locking
 def run(
     config: harness.Config,
     workdir: str | os.PathLike,
@@ -65,7 +64,7 @@ def run(
     time_limit: str | None = None,
     command: str = "reproduce",
 ) -> Outcome:
-    """Make what is missing, go on with what was stopped, and write the report.
+    """Make what is missing, resume what was stopped, and write the report.
 
     A stage is done when its output is complete and was made with its config from the
     present outputs of what it needs. One that is damaged or was made otherwise is made
@@ -84,11 +83,23 @@ def run(
       What is left.
 
     Raises:
-      ValueError: a config or a name that cannot be; a stage alone whose needs are not
-        done; an output in the way that was not made here.
+      ValueError: an invalid config or name; a stage alone whose needs are not done; an
+        output in the way that was not made here.
       StageError: a stage failed.
     """
     folder = pathlib.Path(workdir).expanduser().absolute()
+    with harness.locked(folder):
+        return _run(config, folder, tuple(only), tuple(redo), time_limit, command)
+
+
+def _run(
+    config: harness.Config,
+    folder: pathlib.Path,
+    only: tuple[str, ...],
+    redo: tuple[str, ...],
+    time_limit: str | None,
+    command: str,
+) -> Outcome:
     plan = _plan.read(config, folder)
     _check_names(plan, {"only": only, "redo": redo})
     seconds = None if time_limit is None else _time_limit.parse(time_limit)
@@ -96,7 +107,7 @@ def run(
     wanted = [name for name in plan if not only or name in only]
     for one in plan.values():
         _state.relocate(one)
-    found = _state.statuses(plan, folder, redo=tuple(redo))
+    found = _state.statuses(plan, folder, redo=redo)
     if only:
         _check_needs(plan, found, wanted)
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,46 +134,26 @@ def run(
 
 
 def list_stages(config: harness.Config, workdir: str | os.PathLike) -> str:
-    """Return a table of all stages: state, seconds, and what is to be done.
-
-    Args:
-      config: from `make_config`.
-      workdir: folder of the reproduction.
-
-    Returns:
-      Text, a line for each stage.
-
-    Raises:
-      ValueError: a config that cannot be.
-    """
+    """Return a table of all stages as text: state, seconds, and what is to be done."""
     folder = pathlib.Path(workdir).expanduser().absolute()
     plan = _plan.read(config, folder)
-    lines = []
-    width = max(map(len, plan))
-    for name, found in _state.statuses(plan, folder).items():
-        record = _state.read_record(plan[name], folder)
-        seconds = _contents.seconds_of(record)
-        time_text = "-" if seconds is None else f"{seconds:.0f} s"
-        line = f"{name:<{width}}  {found.state:<10}  {time_text:>8}  {found.reason}"
-        lines.append(line.rstrip())
-    return "\n".join(lines)
+    rows = []
+    for name, status in _state.statuses(plan, folder).items():
+        seconds = _contents.seconds_of(_state.read_record(plan[name], folder))
+        rows.append((name, status.state, harness.Number(seconds, ".0f"), status.reason))
+    columns = ("stage", "state", "seconds", "reason")
+    return harness.to_text([harness.Table("", columns, rows)])
 
 
 def write_report(
     config: harness.Config, workdir: str | os.PathLike, *, command: str = "reproduce"
 ) -> pathlib.Path:
-    """Write `report.md`, its figures and `report.html` from what is there.
+    """Write `report.md`, which is returned, its figures and `report.html`.
 
     Args:
       config: from `make_config`.
       workdir: folder of the reproduction.
       command: the command line that makes it, which the tables name.
-
-    Returns:
-      The file `report.md`.
-
-    Raises:
-      ValueError: a config that cannot be.
     """
     folder = pathlib.Path(workdir).expanduser().absolute()
     plan = _plan.read(config, folder)
@@ -200,13 +191,13 @@ def _finish(
         _adopt(stage, folder)
         _say(f"{title}: done")
         return
-    if not _keeps(stage, found):
+    if found.state in ("stale", "corrupt") and not found.continues:
         _say(f"{title}: {found.reason}; it is made again")
         _state.remove(stage, folder)
     elif found.state == "missing":
         _say(f"{title}: {stage.source}")
     else:
-        _say(f"{title}: {found.reason}; it goes on")
+        _say(f"{title}: {found.reason}; it resumes")
         stage.results.unlink(missing_ok=True)  # else it would look finished if stopped
     _state.begin(stage, folder, adopt=stage.output.exists())
     stage.output.parent.mkdir(parents=True, exist_ok=True)
@@ -221,22 +212,6 @@ def _finish(
         seconds = time.monotonic() - start
         _state.add_session(stage, folder, seconds=seconds, ended=ended, error=message)
         jax.clear_caches()
-
-
-def _keeps(stage: _plan.Stage, found: _state.Status) -> bool:
-    """Whether what is there of a stage is of use for what is to be made."""
-    if found.state in ("missing", "unfinished") or found.continues:
-        return True
-    has_config = not stage.is_zoo and (stage.output / "config.json").exists()
-    return found.state == "corrupt" and has_config and _parses(stage)
-
-
-def _parses(stage: _plan.Stage) -> bool:
-    try:
-        harness.load_config(stage.output / "config.json")
-    except ValueError:
-        return False
-    return True
 
 
 def _adopt(stage: _plan.Stage, folder: pathlib.Path) -> None:

@@ -6,7 +6,6 @@ from experiments.populations._inr_tasks import (
     fine_grid,
     inr_task,
     render_all,
-    targets,
     true_images,
 )
 from experiments.populations._population import (
@@ -16,7 +15,12 @@ from experiments.populations._population import (
     population,
     split,
 )
-from experiments.populations._sources import Source, classifier_source, inr_source
+from experiments.populations._sources import (
+    Source,
+    classifier_source,
+    inr_source,
+    parts_of,
+)
 
 __all__ = [
     "Examples",
@@ -30,9 +34,9 @@ __all__ = [
     "inr_source",
     "inr_task",
     "load_splits",
+    "parts_of",
     "population",
     "render_all",
     "split",
-    "targets",
     "true_images",
 ]

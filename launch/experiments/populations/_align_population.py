@@ -1,29 +1,28 @@
-"""Populations of networks to align: parts, pairs, the task that they were trained on.
+"""Populations of networks to align: where they come from, and who may be paired.
 
 A population is made by a config of `make_classifier_zoo` (MLPs, CNNs) or `make_zoo`
 (SIRENs), or read from a zoo file. Others stand beside it to see how far a trained
 matcher carries: networks that were trained on other data, and networks of other widths.
 """
 
+import dataclasses
 import math
-import pathlib
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from experiments import harness
 from experiments.populations import (
     _image_splits,
-    _inr_data,
+    _inr_tasks,
+    _population,
+    _sources,
     make_classifier_zoo,
     make_zoo,
 )
-from symmerge_jax import networks, symmetry, zoo
-from symmerge_jax.typing import Array, Params
+from symmerge_jax import learning, networks, symmetry, zoo
 
 KINDS = ("mlp", "cnn", "siren")
 """Kinds of networks."""
@@ -34,33 +33,6 @@ OTHERS = ("rotated", "other_data", "other_width")
 _FIRST = "dense_0"
 
 
-class Population(NamedTuple):
-    """Networks of one architecture, and what they are to do.
-
-    Attributes:
-      architecture: as `networks.build` takes it.
-      network: what it builds.
-      params: `[N]` networks.
-      parts: rows of the networks in "train", "val" and "test".
-      group: `[N]` image that an INR draws: it is paired with others of the same image.
-        None for classifiers, which are paired with any.
-      own: data of each network: `targets` `[N, S, O]` of INRs; none of classifiers.
-      train_data: `{name: [S, ...]}`, `inputs` and, for classifiers, `labels`.
-      test_data: the same of held-out images; for INRs that of training.
-      statistics: mean and standard deviation per tensor over the training networks.
-    """
-
-    architecture: dict[str, Any]
-    network: networks.Network
-    params: Params
-    parts: dict[str, np.ndarray]
-    group: np.ndarray | None
-    own: dict[str, np.ndarray]
-    train_data: dict[str, np.ndarray]
-    test_data: dict[str, np.ndarray]
-    statistics: Any
-
-
 def zoo_config(kind: str) -> harness.Config:
     """Return the keys of a population of this kind, see the makers of zoos."""
     if kind == "siren":
@@ -68,226 +40,169 @@ def zoo_config(kind: str) -> harness.Config:
     return make_classifier_zoo.default_config(kind)
 
 
-def load(config: harness.Config, folder: pathlib.Path) -> Population:
-    """Return the population of a config; it is made if no file holds it.
+def sources(config: harness.Config) -> dict[str, _sources.Source]:
+    """Return where the populations of a config come from, by name.
 
     Args:
       config: keys of `deep_align.default_config`.
-      folder: where it is made.
 
     Returns:
-      The population.
+      First "held_out", that matchers are trained on, divided; then those of `OTHERS`
+      that the config asks for, all of them in the parts "train" and "test".
 
     Raises:
       ValueError: another kind of networks, weights that are not finite, fewer networks
-        than the split needs, INRs of which no image has two, or data that do not fit.
+        than the split needs, INRs of which no image has two, data that do not fit, or
+        images that are not square and cannot be turned.
       FileNotFoundError: no such zoo, or no images.
     """
-    return _divided(config, _open(config, folder / "population.zoo"))
-
-
-def plan(config: harness.Config) -> Population:
-    """Return the population before any work: weights that are not made yet are zeros.
-
-    Raises:
-      ValueError: as `load`.
-      FileNotFoundError: as `load`.
-    """
-    return _divided(config, _open(config, None))
-
-
-def others(
-    config: harness.Config, population: Population, folder: pathlib.Path | None
-) -> Iterator[tuple[str, Population]]:
-    """Yield the other populations that a config asks for, by name.
-
-    Args:
-      config: keys of `deep_align.default_config`.
-      population: the one that matchers are trained on.
-      folder: where they are made; None to plan, as `plan` does.
-
-    Yields:
-      A key of `OTHERS`, and the population, all of it in the part "test".
-
-    Raises:
-      ValueError: as `load`, or images that are not square and cannot be turned.
-      FileNotFoundError: as `load`.
-    """
+    held_out = _source(config, "population", "population", _divided)
+    found = {"held_out": held_out}
     if config.rotated:
-        yield "rotated", _rotated(population)
+        assert held_out.planned is not None
+        found["rotated"] = _sources.Source(
+            _rotated(held_out.planned), lambda folder: _rotated(held_out.load(folder))
+        )
     for name in ("other_data", "other_width"):
         if (other := _other_config(config, name)) is not None:
-            file = f"{name}_{mark(config, name)}.zoo"
-            path = None if folder is None else folder / file
-            yield name, _whole(other, _open(other, path), name)
+            file = f"{name}_{mark(config, name)}"
+            found[name] = _source(other, name, file, _whole)
+    return found
 
 
 def mark(config: harness.Config, name: str) -> str:
     """Return text that differs for another population of the same name."""
     group = config[name].to_dict() if name in ("other_data", "other_width") else {}
-    return harness.config_hash(ConfigDict(group))
+    return harness.config_hash(harness.ConfigDict(group))
 
 
-def draw_pairs(population: Population, part: str, num: int, seed: int) -> np.ndarray:
-    """Return random pairs `[num, 2]` of rows: two networks of one part.
+def pairable(population: _population.Population) -> learning.Pairable:
+    """Return networks as a matcher is trained on them.
 
-    INRs are paired with others of the same image. No pair is drawn twice, in either
-    order, unless there are fewer than `num`: then each comes once.
+    INRs are paired with others of the same image, classifiers with any other.
+    """
+    group = None
+    if population.zoo.architecture["kind"] == "siren":
+        group = learning.image_groups(population.zoo)
+    train = population.task.train
+    return learning.Pairable(
+        population.params, population.parts, group, train.inputs, train.targets
+    )
+
+
+def draw_pairs(
+    population: _population.Population, part: str, num: int, seed: int
+) -> np.ndarray:
+    """Return random pairs `[num, 2]` of rows: two networks of one part, see `Pairable`.
 
     Args:
       population: the networks.
       part: "train", "val" or "test".
-      num: number of pairs.
+      num: number of pairs; fewer if there are not as many.
       seed: of the choice.
     """
-    rows = population.parts[part]
-    if population.group is None:
-        first, second = np.triu_indices(len(rows), 1)
-    else:
-        group = population.group[rows]
-        first, second = np.nonzero(np.triu(group[:, None] == group[None], 1))
-    pairs = np.stack([rows[first], rows[second]], axis=1)
-    random = np.random.default_rng([seed, *part.encode()])
-    pairs = pairs[random.permutation(len(pairs))[:num]]
-    return random.permuted(pairs, axis=1)
+    return pairable(population).pairs(part, num, [seed, *part.encode()])
 
 
-def pick(tree: Any, rows: Any) -> Any:
-    """Return these rows of every array."""
-    return jax.tree.map(lambda x: x[rows], tree)
+def data_of(
+    examples: _population.Examples, rows: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the data of a task: what all networks share, and what those in rows have.
 
-
-def make_loss(
-    network: networks.Network,
-) -> Callable[[Params, dict[str, Any]], dict[str, Array]]:
-    """Return `loss(params, data)` of one network: a dict of scalars.
-
-    With `labels` in the data `loss` is the cross-entropy in nats, and `error` the rate
-    of errors; with `targets` it is the mean squared error.
+    Together they are `data` of `learning.task_losses`.
     """
-
-    def loss(params: Params, data: dict[str, Any]) -> dict[str, Array]:
-        if "targets" in data:
-            outputs = network.apply(params, data["inputs"])
-            return {"loss": jnp.mean((outputs - data["targets"]) ** 2)}
-        found = networks.evaluate_classifier(
-            network.apply, params, data["inputs"], data["labels"], batch_size=250
-        )
-        return {"loss": found["loss"], "error": 1 - found["accuracy"]}
-
-    return loss
+    if np.ndim(examples.targets) > 1:
+        return {"inputs": examples.inputs}, {"targets": examples.targets[rows]}
+    return examples._asdict(), {}
 
 
-def _open(config: harness.Config, path: pathlib.Path | None) -> zoo.Zoo:
-    """Return the zoo of a config, made at a path; None for zeros in its place."""
+def _source(
+    config: harness.Config,
+    key: str,
+    file: str,
+    divide: Callable[[harness.Config, zoo.Zoo], dict[str, np.ndarray]],
+) -> _sources.Source:
+    """Return where the networks of a config come from: `config.zoo`, or their maker."""
     maker: Any = make_zoo if config.networks == "siren" else make_classifier_zoo
+
+    def opened(networks_zoo: zoo.Zoo) -> _population.Population:
+        parts = divide(config, networks_zoo)
+        task = _task(config, networks_zoo)
+        found = _population.population(networks_zoo, parts, task)
+        for part in parts:
+            _require_pair(found, part, key)
+        if config.networks != "siren":
+            return found
+        # Phases are no part of the group: separate fits need not agree on them.
+        spec = found.network.spec
+        fold = jax.jit(jax.vmap(lambda params: symmetry.fold_phases(params, spec)))
+        return _with_params(found, jax.device_get(fold(dict(networks_zoo.params))))
+
     if config.zoo is None:
-        if path is None:
-            return maker.plan(config.population)
-        return maker.run(config.population, path)
+        planned = opened(maker.plan(config.population))
+        return _sources.Source(
+            planned,
+            lambda folder: opened(maker.run(config.population, folder / f"{file}.zoo")),
+        )
     found = zoo.load(config.zoo)
     if (kind := found.architecture["kind"]) != config.networks:
         raise ValueError(
             f"'{config.zoo}' holds networks of kind {kind!r}, but config.networks is"
             f" {config.networks!r}."
         )
-    return found
+    given = opened(found)
+    return _sources.Source(given, lambda folder: given)
 
 
-def _divided(config: harness.Config, networks_zoo: zoo.Zoo) -> Population:
-    zoo.check_finite(networks_zoo)
-    parts = _inr_data.split(networks_zoo, config.split)
-    population = _population(config, networks_zoo, parts)
-    for part, rows in parts.items():
-        if not _has_pair(population, part):
-            why = "that draw one image" if population.group is not None else "to pair"
-            raise ValueError(
-                f"The part {part!r} of {len(networks_zoo)} networks has {len(rows)}, of"
-                f" which there are no two {why}: use more networks, or raise"
-                f" config.split.{part}_fraction."
-            )
-    return population
-
-
-def _whole(config: harness.Config, networks_zoo: zoo.Zoo, name: str) -> Population:
-    zoo.check_finite(networks_zoo)
-    rows = np.arange(len(networks_zoo))
-    population = _population(config, networks_zoo, {"train": rows, "test": rows})
-    if not _has_pair(population, "test"):
-        why = " that draw one image" if population.group is not None else ""
-        raise ValueError(
-            f"The population config.{name} has {len(rows)} networks, of which there are"
-            f" no two{why}: use more."
-        )
-    return population
-
-
-def _has_pair(population: Population, part: str) -> bool:
-    """Whether a part has two networks that may be paired, without listing the pairs."""
-    rows = population.parts[part]
-    if population.group is None:
-        return len(rows) > 1
-    _, counts = np.unique(population.group[rows], return_counts=True)
-    return bool((counts > 1).any())
-
-
-def _population(config, networks_zoo: zoo.Zoo, parts) -> Population:
-    network = networks.build(networks_zoo.architecture)
-    params = jax.tree.map(np.asarray, dict(networks_zoo.params))
-    group, own = None, {}
+def _task(config: harness.Config, networks_zoo: zoo.Zoo) -> _population.Task:
+    """Return the images of classifiers, the first so many; or the pixels of INRs."""
     if config.networks == "siren":
-        # Phases are no part of the group: separate fits need not agree on them.
-        fold = jax.jit(jax.vmap(lambda p: symmetry.fold_phases(p, network.spec)))
-        params = jax.device_get(fold(params))
-        group = _images_of(networks_zoo)
-        grid, own["targets"] = _inr_data.targets(networks_zoo)
-        train_data = test_data = {"inputs": grid}
-    else:
-        train_data, test_data = _images(config, network)
-    return Population(
-        architecture=dict(networks_zoo.architecture),
-        network=network,
-        params=params,
-        parts=parts,
-        group=group,
-        own=own,
-        train_data=train_data,
-        test_data=test_data,
-        statistics=zoo.statistics(zoo.select(networks_zoo, parts["train"])),
+        return _inr_tasks.inr_task(networks_zoo, 0, with_targets=True)
+    network = networks.build(networks_zoo.architecture)
+    task = _image_splits.classifier_task(config.population, network)
+    train, test = (
+        _population.Examples(inputs[:count], targets[:count])
+        for (inputs, targets), count in (
+            (task.train, config.num_train_inputs),
+            (task.test, config.num_test_inputs),
+        )
     )
+    return _population.Task(train, test)
 
 
-def _images_of(inrs: zoo.Zoo) -> np.ndarray:
-    """Return a number `[N]` that two networks share if they draw the same image."""
-    identity = np.stack([inrs.subset_index, inrs.image_index], axis=1)
-    return np.unique(identity, axis=0, return_inverse=True)[1]
+def _require_pair(population: _population.Population, part: str, key: str) -> None:
+    """Refuse a part of which no two networks may be paired, without listing pairs."""
+    rows, group = population.parts[part], pairable(population).group
+    most, why = len(rows), "to pair"
+    if group is not None:
+        counts = np.unique(group[rows], return_counts=True)[1]
+        most, why = counts.max(initial=0), "that draw one image"
+    if most < 2:
+        is_divided = "val" in population.parts
+        remedy = f", or raise config.split.{part}_fraction" if is_divided else ""
+        raise ValueError(
+            f"The part {part!r} of config.{key} has {len(rows)} of"
+            f" {len(population.zoo)} networks, of which there are no two {why}: use"
+            f" more networks{remedy}."
+        )
 
 
-def _images(config, network: networks.Network) -> list[dict[str, np.ndarray]]:
-    """Return the first so many images of training and of test, as data of a loss."""
-    splits = _image_splits.load_splits(config.population)
-    (num_classes,) = jax.eval_shape(
-        network.apply,
-        jax.eval_shape(network.init, jax.random.key(0)),
-        jax.ShapeDtypeStruct((1, *network.input_shape), np.float32),
-    ).shape[1:]
-    found = []
-    for part, images in zip(("train", "test"), splits, strict=True):
-        if images.labels.max() >= num_classes:
-            raise ValueError(
-                f"config.population.data.source {config.population.data.source!r} has"
-                f" classes up to {images.labels.max()}, the networks know"
-                f" {num_classes}."
-            )
-        inputs = networks.classifier_inputs(images.images, network.input_shape)
-        count = config[f"num_{part}_inputs"]
-        if count is not None and count < 1:
-            raise ValueError(f"config.num_{part}_inputs must be >= 1, got {count}.")
-        found.append({"inputs": inputs[:count], "labels": images.labels[:count]})
-    return found
+def _divided(config: harness.Config, networks_zoo: zoo.Zoo) -> dict[str, np.ndarray]:
+    return _population.split(networks_zoo, **config.split.to_dict())
 
 
-def _rotated(population: Population) -> Population:
+def _whole(config: harness.Config, networks_zoo: zoo.Zoo) -> dict[str, np.ndarray]:
+    del config
+    rows = np.arange(len(networks_zoo))
+    return {"train": rows, "test": rows}
+
+
+def _with_params(population: _population.Population, params: Any):
+    changed = dataclasses.replace(population.zoo, params=params)
+    return population._replace(zoo=changed)
+
+
+def _rotated(population: _population.Population) -> _population.Population:
     """Return the held-out networks as if trained on images turned by 90 degrees.
 
     The weights of a first layer start independent of each other, whatever the pixel, so
@@ -303,16 +218,12 @@ def _rotated(population: Population) -> Population:
         )
     order = np.rot90(np.arange(size).reshape(side, side)).ravel()
     first = dict(population.params[_FIRST])
-    first["kernel"] = first["kernel"][:, order]
-
-    def turned(data):
-        return {**data, "inputs": data["inputs"][:, order]}
-
-    return population._replace(
-        params={**population.params, _FIRST: first},
-        train_data=turned(population.train_data),
-        test_data=turned(population.test_data),
-    )
+    first["kernel"] = np.asarray(first["kernel"])[:, order]
+    turned = [
+        part._replace(inputs=part.inputs[:, order]) for part in population.task[:2]
+    ]
+    changed = _with_params(population, {**population.params, _FIRST: first})
+    return changed._replace(task=_population.Task(*turned))
 
 
 def _other_config(config: harness.Config, name: str) -> harness.Config | None:
@@ -330,5 +241,5 @@ def _other_config(config: harness.Config, name: str) -> harness.Config | None:
         changes["num_networks"] = group.num_networks
     other = config.copy_and_resolve_references()
     other.zoo = group.zoo
-    other.population = ConfigDict({**config.population.to_dict(), **changes})
+    other.population = harness.ConfigDict({**config.population.to_dict(), **changes})
     return other

@@ -5,7 +5,7 @@ import numpy as np
 
 from experiments import harness
 from experiments.populations import _population
-from symmerge_jax import networks, zoo
+from symmerge_jax import learning, networks, zoo
 from symmerge_jax.typing import Params
 
 
@@ -25,7 +25,7 @@ def inr_task(
     size = (image_size, image_size)
     if inrs.images is not None:
         size = (int(inrs.images.shape[1]), int(inrs.images.shape[2]))
-    pixels = targets(inrs)[1] if with_targets else None
+    pixels = learning.inr_targets(inrs)[1] if with_targets else None
     examples = _population.Examples(networks.coordinate_grid(*size), pixels)
     return _population.Task(examples, examples, size)
 
@@ -51,31 +51,6 @@ def true_images(inrs: zoo.Zoo) -> np.ndarray | None:
     if inrs.images is None or inrs.image_row is None:
         return None
     return networks.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
-
-
-def targets(inrs: zoo.Zoo) -> tuple[np.ndarray, np.ndarray]:
-    """Return what each network should draw, and where.
-
-    The task loss of network `n` is the mean of `(network.apply(params, grid) -
-    values[n])^2`.
-
-    Args:
-      inrs: a zoo with images or signals, `S` pixels or samples each.
-
-    Returns:
-      The grid `[S, I]` of coordinates in [-1, 1] and the values `[N, S, 1]` in [0, 1],
-      both float32.
-
-    Raises:
-      ValueError: a zoo that has no images.
-    """
-    if (images := true_images(inrs)) is None:
-        raise ValueError(
-            "The zoo has no images, so that it is not known what its networks should"
-            " draw. Make one with launch/make_zoo.py; imported ones have none."
-        )
-    grid = networks.coordinate_grid(*images.shape[1:])
-    return grid, images.reshape(len(images), len(grid), 1)
 
 
 def find_images(

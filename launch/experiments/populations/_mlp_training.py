@@ -10,7 +10,7 @@ import numpy as np
 import symmerge_jax
 from experiments import harness
 from experiments.populations import _image_splits, _population
-from symmerge_jax import networks, training, zoo
+from symmerge_jax import networks, symmetry, training, zoo
 from symmerge_jax.typing import Params
 
 
@@ -121,7 +121,7 @@ def train(plan: Plan, folder: pathlib.Path) -> Params:
             max_in_flight=1,
         )
     params_batch = jax.device_get(state.params)
-    for index in range(len(jax.tree.leaves(params_batch)[0])):
+    for index in range(symmetry.num_rows(params_batch)):
         file = folder / "networks" / f"{index}.safetensors"
         one = jax.tree.map(lambda x, i=index: x[i], params_batch)
         symmerge_jax.save(file, one, architecture=plan.architecture)

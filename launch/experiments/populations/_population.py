@@ -1,7 +1,9 @@
 """A population: networks of one architecture, divided, and their task."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from symmerge_jax import metanets, networks, zoo as zoos
@@ -124,3 +126,12 @@ def in_test_subset(networks_zoo: zoos.Zoo) -> np.ndarray:
     """Return which networks belong to one of `TEST_SUBSETS`, `[N]`."""
     names = [name.rpartition("/")[2] in TEST_SUBSETS for name in networks_zoo.subsets]
     return np.array(names)[networks_zoo.subset_index]
+
+
+def planned_params(architecture: Mapping[str, Any], num_networks: int) -> Params:
+    """Return zeros with the shapes of stacked parameters; they take no memory."""
+    network = networks.build(architecture)
+    return jax.tree.map(
+        lambda x: np.broadcast_to(np.float32(0), (num_networks, *x.shape)),
+        jax.eval_shape(network.init, jax.random.key(0)),
+    )

@@ -4,6 +4,8 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from experiments import harness
 from experiments.populations import (
     _image_splits,
@@ -44,7 +46,7 @@ def inr_source(config: harness.Config) -> Source:
 
     def divided(inrs: zoo.Zoo) -> _population.Population:
         task = _inr_tasks.inr_task(inrs, config.image_size)
-        return _population.population(inrs, _parts(inrs, config), task)
+        return _population.population(inrs, parts_of(inrs, config), task)
 
     own = _keys_of(make_zoo, config)
     if config.zoo is None:
@@ -82,7 +84,7 @@ def classifier_source(config: harness.Config) -> Source:
         if task is None:
             network = networks.build(classifiers.architecture)
             task = _image_splits.classifier_task(config, network)
-        return _population.population(classifiers, _parts(classifiers, config), task)
+        return _population.population(classifiers, parts_of(classifiers, config), task)
 
     own = _keys_of(make_classifier_zoo, config)
     if config.zoo is None:
@@ -115,7 +117,8 @@ def _keys_of(maker: Any, config: harness.Config) -> harness.ConfigDict:
     return own
 
 
-def _parts(networks_zoo: zoo.Zoo, config: harness.Config):
+def parts_of(networks_zoo: zoo.Zoo, config: harness.Config) -> dict[str, np.ndarray]:
+    """Divide networks as `split` does, by the keys of a config."""
     return _population.split(
         networks_zoo,
         val_fraction=config.val_fraction,

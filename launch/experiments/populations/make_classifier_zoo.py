@@ -4,13 +4,12 @@ import math
 import os
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 from experiments import harness
-from experiments.populations import _image_splits
-from symmerge_jax import networks, zoo
+from experiments.populations import _image_splits, _population
+from symmerge_jax import zoo
 
 _ARCHITECTURES: dict[str, dict[str, Any]] = {
     "cnn": {
@@ -132,17 +131,12 @@ def plan(config: harness.Config) -> zoo.Zoo:
     """
     train, test, arguments = read_config(config)
     recipe = zoo.classifier_recipe(train, test, **arguments)
-    network = networks.build(recipe["architecture"])
     num_kept = len(arguments["options"].keep_steps) + 1
-    num_networks = arguments["num_networks"]
-    zeros = jax.tree.map(
-        lambda x: np.broadcast_to(np.float32(0), (num_networks * num_kept, *x.shape)),
-        jax.eval_shape(network.init, jax.random.key(0)),
-    )
+    image_index = np.repeat(np.arange(arguments["num_networks"]), num_kept)
     return zoo.create(
         recipe["architecture"],
-        zeros,
-        image_index=np.repeat(np.arange(num_networks), num_kept),
+        _population.planned_params(recipe["architecture"], len(image_index)),
+        image_index=image_index,
         subsets=(train.name,),
     )
 
@@ -189,14 +183,10 @@ def read_config(
     else:
         shape = {"image_shape": [*size, 1], "num_classes": num_classes}
         architecture = {"kind": "cnn", **shape, **architecture}
-    options = zoo.ZooOptions(**config.training.to_dict())
-    return (
-        train,
-        test,
-        {
-            "num_networks": config.num_networks,
-            "seed": config.seed,
-            "architecture": architecture,
-            "options": options,
-        },
-    )
+    arguments = {
+        "num_networks": config.num_networks,
+        "seed": config.seed,
+        "architecture": architecture,
+        "options": zoo.ZooOptions(**config.training.to_dict()),
+    }
+    return train, test, arguments

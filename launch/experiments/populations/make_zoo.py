@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 from experiments import harness
+from experiments.populations import _population
 from symmerge_jax import files, networks, zoo
 
 
@@ -95,14 +95,9 @@ def plan(config: harness.Config) -> zoo.Zoo:
     image_set, arguments = _arguments(config)
     num_networks = arguments["fits_per_image"] * len(image_set.images)
     image_row = np.arange(num_networks) // max(arguments["fits_per_image"], 1)
-    network = networks.build(arguments["architecture"])
-    zeros = jax.tree.map(
-        lambda x: np.broadcast_to(np.float32(0), (num_networks, *x.shape)),
-        jax.eval_shape(network.init, jax.random.key(0)),
-    )
     return zoo.create(
         arguments["architecture"],
-        zeros,
+        _population.planned_params(arguments["architecture"], num_networks),
         labels=image_set.labels[image_row],
         **image_set.origin(image_row),
         images=image_set.images,
@@ -118,11 +113,9 @@ def _arguments(config: harness.Config) -> tuple[zoo.ImageSet, dict[str, Any]]:
     grid = networks.coordinate_grid(*image_set.images.shape[1:])
     layer_sizes = [grid.shape[1], *architecture.pop("hidden_sizes"), 1]
     return image_set, {
-        "seed": values["seed"],
         "architecture": {"kind": "siren", "layer_sizes": layer_sizes, **architecture},
         "options": zoo.SirenOptions(**values["fit"]),
-        "fits_per_image": values["fits_per_image"],
-        "chunk_size": values["chunk_size"],
+        **{key: values[key] for key in ("seed", "fits_per_image", "chunk_size")},
     }
 
 

@@ -1,1 +1,13 @@
-"""Train models that read weights."""
+"""Train models that read weights, measure them, and open finished runs again."""
+
+from experiments.train._measures import flat, linear_probe
+from experiments.train._trained import Compared, TrainedRun, file_name, open_runs
+
+__all__ = [
+    "Compared",
+    "TrainedRun",
+    "file_name",
+    "flat",
+    "linear_probe",
+    "open_runs",
+]

@@ -4,6 +4,7 @@ import functools
 import pathlib
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 import symmerge_jax
 from experiments import populations
 from experiments.train import _training
-from symmerge_jax import autoencoders, learning, networks, zoo
+from symmerge_jax import autoencoders, learning, networks, symmetry, zoo
 from symmerge_jax.typing import Params
 
 NUM_POINTS = 1000
@@ -192,28 +193,38 @@ def linear_probe(
 
 
 def probes(
-    canonicalizer: autoencoders.Canonicalizer, train: zoo.Zoo, test: zoo.Zoo
+    train: zoo.Zoo,
+    test: zoo.Zoo,
+    spec: symmetry.SymmetrySpec,
+    **features: Callable[[Params], Any],
 ) -> dict[str, float]:
-    """Return linear-probe accuracies: of latents, and of weights for comparison.
+    """Return linear-probe accuracies: of features, and of weights for comparison.
+
+    Args:
+      train: networks that the probes are fitted to.
+      test: others.
+      spec: symmetry of the networks.
+      **features: from networks to features `[N, D]`.
 
     Returns:
-      `probe_latent`; `probe_canonical`, of the weights in closed canonical form;
-      `probe_weights`, of the raw weights. Empty if the networks have no two labels.
+      `probe_NAME` of every feature; `probe_canonical`, of the weights in closed
+      canonical form; `probe_weights`, of the raw weights. Empty if the networks have
+      no two labels.
     """
     labels = np.asarray(train.labels), np.asarray(test.labels)
     if min(labels[0].min(), labels[1].min()) < 0 or len(np.unique(labels[0])) < 2:
         return {}
 
     def closed_form(params: Params) -> Params:
-        return symmerge_jax.canonicalize(params, canonicalizer.spec).params
+        return symmerge_jax.canonicalize(params, spec).params
 
-    features: dict[str, Any] = {
-        "probe_latent": canonicalizer.encode,
-        "probe_canonical": lambda params: flat(closed_form(params)),
-        "probe_weights": flat,
+    features = {
+        **features,
+        "canonical": lambda params: flat(closed_form(params)),
+        "weights": flat,
     }
     return {
-        name: linear_probe(
+        f"probe_{name}": linear_probe(
             np.asarray(function(train.params)),
             labels[0],
             np.asarray(function(test.params)),

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import harness
-from experiments.populations import _inr_data
+from experiments import harness, populations
 from experiments.train import autoencode, autoencode_classifiers
 from symmerge_jax import autoencoders, zoo
 
@@ -65,7 +64,7 @@ class Compared(NamedTuple):
     size: tuple[int, int]
 
 
-def open_encoders(
+def open_runs(
     canonicalizers: Mapping[str, str], *, reserved: Collection[str] = ()
 ) -> Compared:
     """Open runs of autoencoders and check that they can be compared.
@@ -87,7 +86,7 @@ def open_encoders(
     kinds = {name: _check_finished(name, folder) for name, folder in folders.items()}
     opened = [_open(name, folders[name], kind) for name, kind in kinds.items()]
     first, config, inrs = opened[0]
-    parts = _inr_data.split(inrs, config)
+    parts = populations.parts_of(inrs, config)
     held_out = zoo.select(inrs, parts["test"])
     for encoder, other_config, other in opened:
         try:
@@ -97,7 +96,7 @@ def open_encoders(
                 f"{_where(encoder.name, encoder.folder)} was not trained on the"
                 f" networks of {first.name!r} in '{first.folder}'. {error}"
             ) from error
-        rows = _inr_data.split(other, other_config)["test"]
+        rows = populations.parts_of(other, other_config)["test"]
         if not _are_same(held_out, other, rows):
             raise ValueError(
                 f"{_where(encoder.name, encoder.folder)} holds out other networks than"

@@ -27,12 +27,12 @@ from symmerge_jax import autoencoders, learning, plots
 
 _CAPTION = """Held-out networks.
 `mse`: squared error between what the decoded and the original network draw.
-`mse_without_X`: the same with one part of the latent replaced by its mean over the
-networks. A small change means that the other part alone tells enough of the function,
-not that the part does nothing: both are trained together.
+`mse_without_X`: the same with one part of the latent frozen to its mean. In short runs
+the probes (outputs of the network at learned points) carry nearly all of it, and the
+encoder of weights learns slowly: `encoder.num_probes=0` shows it alone.
 `orbit_spread`: how far the latents of twins are apart, relative to their length
 (zero: invariant); `between_networks`: the same for different networks.
-`probe_X`: accuracy of a linear classifier of digits on latents, on weights in closed
+`probe_X`: accuracy of a linear classifier of labels on latents, on weights in closed
 canonical form, and on raw weights."""
 
 
@@ -130,7 +130,9 @@ def _measure(
         **drawn.measures,
         **_measures.without_parts(canonicalizer, test, grid, drawn.originals),
         **_measures.orbit_spread(canonicalizer, few, num_twins),
-        **_measures.probes(canonicalizer, train, test),
+        **_measures.probes(
+            train, test, canonicalizer.spec, latent=canonicalizer.encode
+        ),
         **_measures.sizes_and_speed(canonicalizer, population, test),
     }
     shown = jax.tree.map(lambda x: x[:10], test.params)

@@ -21,11 +21,10 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
-import symmerge_jax
 from experiments import harness, populations
 from experiments.populations import make_zoo
 from experiments.train import _classifier_measures, _measures, _training
-from symmerge_jax import autoencoders, learning, plots, zoo
+from symmerge_jax import autoencoders, learning, plots
 
 _METRIC = "test_accuracy"
 """What the task "accuracy" predicts."""
@@ -201,13 +200,17 @@ def _measure(
     of_twins = trained(twin(jax.random.key(seed), test.params))
     first, value = next(iter(goal.measures(of_twins, wanted).items()))
     change = np.abs(of_twins - outputs).max() / max(float(outputs.std()), 1e-12)
+    if task == "accuracy":
+        baselines = _classifier_measures.accuracy_baselines(train, test)
+    else:
+        baselines = _measures.probes(train, test, spec)
     results = {
         "task": task,
         **goal.measures(outputs, wanted),
         **{f"train_{name}": measure for name, measure in of_train.items()},
         f"{first}_of_twins": value,
         "twin_change": float(change),
-        **_baselines(task, train, test, spec),
+        **baselines,
         "num_train": len(population.parts["train"]),
         "num_test": len(test),
         "num_parameters": _training.num_parameters(trained.variables),
@@ -226,25 +229,6 @@ def _measure(
     label = {"label": "validation accuracy", "accuracy": "validation tau"}[task]
     _training.draw_curves(folder, label=label, best=goal.best, log_scale=False)
     return results
-
-
-def _baselines(task: str, train: zoo.Zoo, test: zoo.Zoo, spec) -> dict[str, float]:
-    """Predict without a network that reads weights."""
-    if task == "accuracy":
-        return _classifier_measures.accuracy_baselines(train, test)
-
-    def closed_form(params):
-        return symmerge_jax.canonicalize(params, spec).params
-
-    found = {}
-    for name, form in (("canonical", closed_form), ("weights", lambda params: params)):
-        found[f"probe_{name}"] = _measures.linear_probe(
-            _measures.flat(form(train.params)),
-            np.asarray(train.labels),
-            _measures.flat(form(test.params)),
-            np.asarray(test.labels),
-        )
-    return found
 
 
 def tables(results: harness.Results) -> list[harness.Table]:

@@ -1,0 +1,1 @@
+"""What `launch/benchmark.py` measures: a function per benchmark, a dict per record."""

@@ -1,0 +1,65 @@
+"""What the pages of the project say: code that runs, files that exist."""
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = ["README.md", "symmerge_jax/README.md", "launch/README.md"]
+RESULTS = ["launch/results/README.md", "launch/results/DETAILS.md"]
+
+
+def code_of(page):
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+
+
+def test_the_first_example_runs_as_it_stands():
+    names = {}
+    exec(code_of("README.md")[0], names)
+    assert names["found"].certificate.passed
+    assert names["canonical"]["dense_0"]["kernel"].shape == (16, 784, 128)
+
+
+def test_the_other_examples_use_names_that_exist():
+    names = {}
+    exec("import symmerge_jax", names)
+    for code in code_of("README.md")[1:]:
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom):
+                exec(ast.unparse(node), names)
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                owner = names.get(node.value.id)
+                assert owner is None or hasattr(owner, node.attr), ast.unparse(node)
+
+
+@pytest.mark.parametrize("page", PAGES + RESULTS)
+def test_links_lead_to_files(page):
+    text = (ROOT / page).read_text()
+    targets = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text)
+    assert targets or page not in ("README.md", *RESULTS)
+    for target in targets:
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_anchors_of_the_results_exist():
+    titles = re.findall(r"^#+ (.*)$", (ROOT / RESULTS[1]).read_text(), re.M)
+    known = {re.sub(r"[^\w -]", "", t).lower().replace(" ", "-") for t in titles}
+    used = re.findall(r"DETAILS\.md#([\w-]+)", (ROOT / RESULTS[0]).read_text())
+    assert used and set(used) <= known
+
+
+def test_files_of_the_map_exist():
+    """Files that "How it is built" names lie where it says."""
+    text = (ROOT / "symmerge_jax/README.md").read_text()
+    paths = set(re.findall(r"`((?:[\w.]+/)+\w+\.py)`", text))
+    assert len(paths) > 15
+    for path in paths:
+        places = [ROOT, ROOT / "symmerge_jax", ROOT / "launch/experiments"]
+        assert any((place / path).exists() for place in places), path
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 100
