@@ -11,7 +11,7 @@ among the best third of the 180 networks that the autoencoder holds out, 21 poin
 accuracy and cross-entropy on 2,000 test images. Variants: `:single` (one random pair),
 `:crowd` (means of 2 to 10 networks), `:smoke` (needs a zoo of digits). The images are
 those that the zoo was trained on, here MNIST, read from $SYMMERGE_DATA_DIR or
-downloaded; else set config.data. Without a canonicalizer its methods are left out. Some
+downloaded; else set config.data. Without a canonicalizer its methods are omitted. Some
 minutes on 2 quiet CPU cores.
 """
 

@@ -1,4 +1,4 @@
-"""A trained autoencoder as a value that can be used, saved and loaded.
+"""A trained autoencoder: use, save and load it.
 
 A saved canonicaliser is a folder with two files:
 
@@ -134,15 +134,15 @@ def check_fits(
 
 
 def save_canonicalizer(path: str | os.PathLike, canonicalizer: Canonicalizer) -> None:
-    """Write a canonicaliser to the folder `path`, as a whole or not at all.
+    """Write a canonicaliser to the folder `path`, completely or not at all.
 
     Args:
       path: the folder; an older canonicaliser is replaced.
       canonicalizer: what to write.
 
     Raises:
-      ValueError: if `path` holds anything but a canonicaliser: it would be lost; or a
-        parameter is not finite.
+      ValueError: if `path` holds anything but a canonicaliser, or a parameter is not
+        finite.
     """
     storage.save_model(path, FORMAT, canonicalizer)
 

@@ -1,4 +1,4 @@
-"""JSON that strangers wrote: no deep nesting, no name twice, sealed by a digest."""
+"""JSON of unknown origin: no deep nesting, no duplicate names, sealed by a digest."""
 
 import hashlib
 import json
@@ -15,14 +15,13 @@ def parse_json(text: str | bytes, path: str | os.PathLike) -> Any:
 
     Args:
       text: the text.
-      path: the file that it is from, for messages.
+      path: its file, for messages.
 
     Returns:
       The value.
 
     Raises:
-      ValueError: no JSON, nested too deeply, or an object with a name twice; names the
-        file.
+      ValueError: invalid JSON, nested too deeply, or a duplicate name; names the file.
     """
     try:
         return json.loads(text, object_pairs_hook=_distinct)
@@ -35,14 +34,14 @@ def parse_json(text: str | bytes, path: str | os.PathLike) -> Any:
 
 
 def seal(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a JSON object with the SHA-256 of all that it holds under `sha256`."""
+    """Return a JSON object with the SHA-256 of its content added as `sha256`."""
     return {**description, SEAL: _digest(description)}
 
 
 def check_seal(
     description: Mapping[str, Any], path: str | os.PathLike, *, required: bool
 ) -> None:
-    """Refuse a JSON object that is not what `seal` returned.
+    """Refuse a JSON object that was changed after `seal`.
 
     Args:
       description: the object.
@@ -63,9 +62,9 @@ def check_seal(
 def check_lengths(
     description: Any, path: str | os.PathLike, *, num_tensors: int
 ) -> None:
-    """Refuse the description of a network of far more layers than a file has tensors.
+    """Refuse a description with far more layers than its file has tensors.
 
-    To find out later would take the time and the memory of building the network.
+    Building such a network would take much time and memory before it fails.
 
     Args:
       description: JSON values.

@@ -1,4 +1,4 @@
-"""A lock that one process at a time holds, and that a crash releases."""
+"""A lock that one process holds at a time, and that a crash releases."""
 
 import contextlib
 import logging
@@ -22,17 +22,17 @@ _guard = threading.Lock()
 
 @contextlib.contextmanager
 def lock(path: str | os.PathLike, works_on: str | os.PathLike) -> Iterator[None]:
-    """Keep other processes out of what a file stands for, while the block runs.
+    """Keep other processes out while the block runs.
 
     The operating system releases the lock when the process ends, however it ends. The
-    process that holds it may take it again.
+    process that holds the lock may take it again.
 
     Args:
-      path: the file, which is there while the lock is held.
+      path: the lock file, which exists while the lock is held.
       works_on: what is locked, for messages.
 
     Yields:
-      Nothing; the lock is held until the block ends.
+      Nothing.
 
     Raises:
       ValueError: another process holds the lock; names it.
@@ -61,7 +61,7 @@ def making(path: str | os.PathLike) -> Iterator[None]:
       path: the file; its folder is made, and holds the lock.
 
     Yields:
-      Nothing; the lock is held until the block ends.
+      Nothing.
 
     Raises:
       ValueError: another process is making it; names it.

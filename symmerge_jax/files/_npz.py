@@ -1,4 +1,4 @@
-"""Numpy's `.npz` with a digest, read without trust in what it declares.
+"""Numpy's `.npz` with a digest, read without trusting what it declares.
 
 An `.npz` is a zip of `.npy` members. The zip has a checksum for the bytes of each
 member, but none for its table of members: a flipped bit there can lose one. Our files
@@ -61,17 +61,17 @@ def write_npz(
 def read_npz(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], bool]:
     """Read all arrays of an `.npz`, and compare the digest if it has one.
 
-    What a file declares is compared with its size before memory is taken: 4 GiB of
-    arrays in a file of less than a hundredth of that are refused.
+    Declared sizes are compared with the file's size before memory is allocated: more
+    than 4 GiB of arrays in a file of less than a hundredth of that are refused.
 
     Args:
       path: the file.
 
     Returns:
-      The arrays by name, and whether it has a digest: `write_npz` wrote it.
+      The arrays by name, and whether the file has a digest, as from `write_npz`.
 
     Raises:
-      ValueError: no sound `.npz`, or one that has been changed; names it.
+      ValueError: an invalid `.npz`, or one that was changed; names it.
       OSError: the file cannot be opened.
     """
     path = pathlib.Path(path)

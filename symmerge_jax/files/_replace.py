@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, and errors that name them."""
+"""Files and folders written completely or not at all; errors that name them."""
 
 import contextlib
 import os
@@ -11,10 +11,9 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Open a file for writing that gets its name when the block has ended.
+    """Open a file for writing that gets its name when the block ends.
 
-    An error in the block leaves what was there before. Folders that are missing are
-    made.
+    After an error in the block the old file is still there. Missing folders are made.
 
     Args:
       path: the file.
@@ -44,7 +43,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
 def replacing_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Make a folder that gets its name, and replaces an older one, at the block's end.
 
-    An error in the block leaves what was there before. Folders above it are made.
+    After an error in the block the old folder is still there.
 
     Args:
       path: the folder.
@@ -75,7 +74,7 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 def naming(path: str | os.PathLike) -> Iterator[None]:
     """Make errors of the operating system in the block name a file.
 
-    Those of `write` name none, and those of a temporary file a name that nobody knows.
+    Errors of `write` name none, and those of a temporary file a name unknown to users.
 
     Args:
       path: the file or folder that is written.

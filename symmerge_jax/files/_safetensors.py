@@ -1,12 +1,12 @@
-"""Safetensors files with a digest, read without trust in what they declare.
+"""Safetensors files with a digest, read without trusting what they declare.
 
 Such a file is the length of its header (8 bytes, little-endian), the header as JSON,
 and the raw little-endian arrays at the offsets that it names. The safetensors library
 orders metadata at random and reads a file twice; equal contents give equal bytes here,
 and the arrays are written and read once. Any safetensors reader opens the files.
 
-The digest is the SHA-256 of all that a file says: the metadata but for the digest, and
-name, type, shape and bytes of each tensor. It stands in the metadata.
+The digest, in the metadata, is the SHA-256 of everything else: the other metadata, and
+name, type, shape and bytes of each tensor.
 """
 
 import hashlib
@@ -77,11 +77,11 @@ def write_safetensors(
     arrays: Mapping[str, Any],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write arrays to a safetensors file, as a whole or not at all.
+    """Write arrays to a safetensors file, completely or not at all.
 
     Args:
       path: the file.
-      arrays: at least one, by name; of types that the format knows.
+      arrays: at least one, by name, of types that the format has.
       metadata: texts by name.
 
     Raises:
@@ -121,7 +121,7 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], He
       The arrays by name, and the header.
 
     Raises:
-      ValueError: no sound safetensors file, or one that has been changed; names it.
+      ValueError: an invalid safetensors file, or one that was changed; names it.
       OSError: the file cannot be read.
     """
     header = open_safetensors(path)
@@ -198,7 +198,7 @@ def is_storable(dtype: np.dtype) -> bool:
 def check_digest(
     path: str | os.PathLike, header: Header, *, data_only: str | None = None
 ) -> None:
-    """Refuse a file that has been changed since it was written; reads all of it.
+    """Refuse a file that was changed after it was written; reads all of it.
 
     Args:
       path: the file.

@@ -8,7 +8,7 @@ share, a layer has one matrix:
 where `pool` is a mean, a maximum or a learned weighted mean (attention). Between a
 weight tensor and itself these are the four terms of an exchangeable matrix layer
 (Navon et al. 2023, arXiv 2301.12780, section 5). Only *neighbours*, tensors that share
-a space, talk to each other, as in Deep-Align (Navon et al. 2024, arXiv 2310.13397).
+a space, exchange messages, as in Deep-Align (Navon et al. 2024, arXiv 2310.13397).
 """
 
 import itertools

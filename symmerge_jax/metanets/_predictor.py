@@ -1,7 +1,7 @@
-"""Encoder and head joined: parameters to latent to what is to be predicted.
+"""An encoder and a head: from parameters to latent to prediction.
 
 The tasks of ScaleGMN itself (Kalogeropoulos et al. 2024, arXiv 2406.10685): the class
-of the image that an INR draws, the accuracy that a CNN will reach.
+of the image that an INR draws, the accuracy of a CNN.
 """
 
 from collections.abc import Callable, Sequence

@@ -26,7 +26,7 @@ _OLD_VERSION = 1
 
 
 class ModelFormat(NamedTuple):
-    """How the folders of one kind of model are called.
+    """Names in the folders of one kind of model.
 
     Attributes:
       name: of the JSON file, and of the folder in the workdir of a training run.
@@ -51,17 +51,16 @@ class ModelFormat(NamedTuple):
 
 
 def save_model(path: str | os.PathLike, form: ModelFormat, model: Any) -> None:
-    """Write a model to the folder `path`, as a whole or not at all.
+    """Write a model to the folder `path`, completely or not at all.
 
     Args:
       path: the folder.
       form: the kind of model.
-      model: what to write: a value with the parts of its kind as attributes, with the
-        `statistics` of every tensor, `variables`, and `metadata` of JSON values.
+      model: has the parts of its kind as attributes, and `statistics` of every tensor,
+        `variables`, and `metadata` of JSON values.
 
     Raises:
-      ValueError: if `path` holds anything else, which would be lost, or a parameter is
-        not finite.
+      ValueError: if `path` holds anything else, or a parameter is not finite.
     """
     path = pathlib.Path(path)
     if path.exists() and not _is_replaceable(path, form):
@@ -104,9 +103,9 @@ def load_model(
     Args:
       path: its folder, or the workdir of the training run.
       form: the kind of model.
-      make: returns the model, given by keyword what `save_model` reads of it.
-      init_of: returns `init(key) -> variables` of a model; the shapes of its variables
-        are those that the weights must have.
+      make: makes the model of keywords: the attributes that `save_model` writes.
+      init_of: returns `init(key) -> variables` of a model, which tells the shapes of
+        its weights.
 
     Returns:
       The model.

@@ -1,6 +1,6 @@
-"""Nested parameters as tensors with a name each, and back: the same tree returns.
+"""Nested parameters as named tensors, and back to the same tree.
 
-A name is the keys on the way to a tensor, joined by "/". In keys, "~" is written "~0"
+A name is the keys that lead to a tensor, joined by "/". In keys, "~" is written "~0"
 and "/" is written "~1" (as in JSON pointers, RFC 6901), so that `mlp/~/linear_0` of
 Haiku is one key again.
 """

@@ -26,9 +26,8 @@ def save(
     """Write parameters to a `.safetensors` or `.npz` file.
 
     Tensors are named by their path, `dense_0/kernel`; "~" and "/" within a key are
-    written "~0" and "~1". `load` returns the same nested dict. The file has a SHA-256
-    of all that it says, which `load` compares; it is written under a temporary name and
-    then renamed.
+    written "~0" and "~1". `load` returns the same nested dict, and checks the SHA-256
+    in the file. The file is written completely or not at all.
 
     Args:
       path: the file; its suffix chooses the format. `.npz` knows no bfloat16.
@@ -36,10 +35,24 @@ def save(
       architecture: description for `networks.build`, stored beside the tensors.
 
     Raises:
-      ValueError: for another suffix, or a key or tensor that would not come back as it
-        is; names it.
-      TypeError: for what is no nested dict of arrays, or no JSON in the description.
+      ValueError: another suffix, or a key or tensor that storing would change; names
+        it.
+      TypeError: anything but nested dicts of arrays, or a description that is not JSON.
       OSError: if the file cannot be written; names it.
+
+    Example:
+      >>> import tempfile, jax, symmerge_jax
+      >>> from symmerge_jax import networks
+      >>> architecture = {"kind": "mlp", "layer_sizes": [4, 3, 2], "activation": "relu"}
+      >>> params = networks.build(architecture).init(jax.random.key(0))
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = folder + "/a.safetensors"
+      ...     symmerge_jax.save(path, params, architecture=architecture)
+      ...     loaded = symmerge_jax.load(path)
+      ...     symmerge_jax.load_architecture(path) == architecture
+      True
+      >>> loaded["dense_0"]["kernel"].shape
+      (4, 3)
     """
     path = _path(path)
     suffix = path.suffix.lower()
@@ -62,8 +75,8 @@ def save(
 def load(path: str | bytes | os.PathLike) -> dict[str, Any]:
     """Read parameters from a file of weights.
 
-    What a file is, is told by its content. Files that `save` wrote are compared with
-    the digest in them, others with what they declare.
+    The content tells the format, not the suffix. Files that `save` wrote are checked
+    against their digest, others against the sizes that they declare.
 
     Args:
       path: a safetensors or npz file whose tensors are named by their path; or the
@@ -76,15 +89,22 @@ def load(path: str | bytes | os.PathLike) -> dict[str, Any]:
       FileNotFoundError: if there is no such file.
       OSError: if it may not be read, or is a folder without an index.
       ValueError: if the file is damaged, of another format or only a part of a model.
+
+    Example:
+      >>> import tempfile, numpy as np, symmerge_jax
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     np.savez(folder + "/a.npz", **{"dense_0/bias": np.zeros(3)})
+      ...     symmerge_jax.load(folder + "/a.npz")
+      {'dense_0': {'bias': array([0., 0., 0.])}}
     """
     found = _read(path)
     return _tensor_names.unflatten(found.arrays, path, is_escaped=found.is_ours)
 
 
 def load_architecture(path: str | bytes | os.PathLike) -> dict[str, Any] | None:
-    """Return the description of the architecture stored in a file, None without one.
+    """Return the description of the architecture in a file, None without one.
 
-    Errors as in `load`.
+    Raises what `load` raises.
     """
     found = _read(path)
     if found.note is None:

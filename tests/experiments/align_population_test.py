@@ -90,7 +90,7 @@ def test_turned_networks_see_in_turned_images_what_they_saw(known):
     config, population = known["mlp"]
     config = config.copy_and_resolve_references()
     config.rotated = True
-    turned = _align_population.sources(config)["rotated"].planned
+    turned = small.planned(config)["rotated"]
     apply = jax.vmap(population.network.apply, in_axes=(0, None))
     for part in ("train", "test"):
         images, seen = (getattr(x.task, part).inputs for x in (population, turned))
@@ -114,7 +114,7 @@ def test_other_networks_are_all_held_out(known, tmp_path):
     sizes = [64, 4, 3, 10]
     path = small.save_zoo(tmp_path / "wide.zoo", "mlp", 5, layer_sizes=sizes)
     config.other_width.hidden_sizes, config.other_width.zoo = (4, 3), path
-    found = {k: x.planned for k, x in _align_population.sources(config).items()}
+    found = small.planned(config)
     assert list(found) == ["held_out", "other_data", "other_width"]
     for name, num in (("other_data", 7), ("other_width", 5)):
         np.testing.assert_array_equal(found[name].parts["test"], np.arange(num))

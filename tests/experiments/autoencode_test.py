@@ -23,6 +23,7 @@ FILES = {
     "reconstructions.pdf",
     "reconstructions.png",
     "results.json",
+    "results.npz",
     "versions.json",
 }
 TIMES = {"encoded_per_second", "seconds_per_step"}
@@ -195,6 +196,16 @@ def test_evaluating_again_gives_the_same(copied):
     (workdir / "results.json").unlink()
     assert_same_results(harness.evaluate(autoencode.EXPERIMENT, workdir), results)
     assert_same_results(json.loads((workdir / "results.json").read_text()), results)
+
+
+@pytest.mark.slow
+def test_figures_are_drawn_again_from_stored_results(any_finished, tmp_path):
+    results = any_finished[1] / "results.json"
+    drawn = harness.draw(autoencode.EXPERIMENT, results, tmp_path)
+    assert {path.name for path in drawn} == {"curves", "reconstructions"}
+    assert (tmp_path / "reconstructions.png").stat().st_size > 0
+    shutil.copy(results, tmp_path / "alone.json")  # without the arrays
+    assert harness.draw(autoencode.EXPERIMENT, tmp_path / "alone.json", tmp_path) == []
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def tiny(path, **changes):
 
 
 def text(results):
-    return harness.to_text(merge_cnns.tables(results))
+    return harness.to_text(merge_cnns.EXPERIMENT.tables(results))
 
 
 def run(config, workdir):

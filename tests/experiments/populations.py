@@ -73,3 +73,12 @@ def untrained(config, population, name="ours", architecture=None):
     """Return a matcher of a population, before its training."""
     plan = _matchers.plan(config, name)
     return plan.untrained(population).aligner(architecture=architecture).matcher
+
+
+def planned(config):
+    """Return all populations before any work, by name."""
+    found = {}
+    for name, source in _align_population.sources(config).items():
+        assert source.planned is not None
+        found[name] = source.planned
+    return found

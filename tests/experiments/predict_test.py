@@ -94,7 +94,7 @@ def test_classes_are_learned_and_reported(of_labels):
     _, workdir, results = of_labels
     assert {file.name for file in workdir.iterdir()} == {
         "checkpoints", "config.json", "confusion.pdf", "confusion.png", "curves.pdf",
-        "curves.png", "metrics.jsonl", "predictor", "results.json",
+        "curves.png", "metrics.jsonl", "predictor", "results.json", "results.npz",
         "versions.json",
     }  # fmt: skip
     assert json.loads((workdir / "results.json").read_text()) == results

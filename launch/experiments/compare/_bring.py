@@ -285,10 +285,7 @@ def latents(*, decode: bool):
             num = symmetry.num_rows(crowds.params)
             found, seconds = crowds.latents, 0.0
             if found is None:
-                flat, seconds = _timing.timed(
-                    canonicalizer.encode, flatten(crowds.params), size
-                )
-                found = unflatten(np.asarray(flat), num)
+                found, seconds = encode(context, crowds.params)
             if decode:
                 decoded, more = _timing.timed(decode_some, flatten(found), size)
                 found, seconds = unflatten(decoded, num), seconds + more
@@ -297,6 +294,14 @@ def latents(*, decode: bool):
         return read
 
     return bring
+
+
+def encode(context: Context, params: Params) -> tuple[np.ndarray, float]:
+    """Return the latents `[R, k, D]` of crowds, and the seconds that took."""
+    assert context.canonicalizer is not None
+    flat, encode_some = flatten(params), context.canonicalizer.encode
+    found, seconds = _timing.timed(encode_some, flat, context.chunk_size)
+    return unflatten(np.asarray(found), symmetry.num_rows(params)), seconds
 
 
 def move(

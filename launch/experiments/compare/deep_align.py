@@ -130,7 +130,7 @@ def default_config(
 
     Args:
       kind: of networks, "mlp", "cnn" or "siren".
-      features: kind of features by matcher, where it is not the usual.
+      features: kind of features by matcher, where it is another than usual.
     """
     if kind not in _align_population.KINDS:
         raise ValueError(

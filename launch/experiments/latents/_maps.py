@@ -61,20 +61,22 @@ def lay_out(
     Returns:
       The map.
     """
-    place = MAPS[name][1]
     latents, orbit = latents.astype(np.float64), orbit.astype(np.float64)
-    spread = learning.orbit_spread(orbit[None])[0]
-    is_point = spread < _numbers.ROUNDING
-    return place(latents, None if is_point else orbit, network, len(orbit), seed)
+    is_point = learning.orbit_spread(orbit[None])[0] < _numbers.ROUNDING
+    place = MAPS[name][1]
+    points, with_orbit, twins = place(latents, None if is_point else orbit, seed)
+    if twins is None:
+        twins = np.repeat(points[[network]], len(orbit), axis=0)
+    return Map(points, with_orbit, twins)
 
 
-def _tsne(latents, orbit, network, num_twins, seed) -> Map:
+def _tsne(latents, orbit, seed):
     """Perplexity 10, started from principal components."""
     points = _fit_tsne(latents, seed)
     if orbit is None:
-        return _one_point(points, network, num_twins)
+        return points, points, None
     both = _fit_tsne(np.concatenate([latents, orbit]), seed)
-    return Map(points, both[: len(latents)], both[len(latents) :])
+    return points, both[: len(latents)], both[len(latents) :]
 
 
 def _fit_tsne(x: np.ndarray, seed: int) -> np.ndarray:
@@ -86,7 +88,7 @@ def _fit_tsne(x: np.ndarray, seed: int) -> np.ndarray:
     ).fit_transform(x)
 
 
-def _umap(latents, orbit, network, num_twins, seed) -> Map:
+def _umap(latents, orbit, seed):
     """10 neighbours, least distance 0.1, cosine."""
     with warnings.catch_warnings():
         # It misses tensorflow, which only its parametric variant needs.
@@ -100,17 +102,12 @@ def _umap(latents, orbit, network, num_twins, seed) -> Map:
             n_jobs=1,  # what a seed needs
         )
         points = reducer.fit_transform(latents)
-        if orbit is None:
-            return _one_point(points, network, num_twins)
-        return Map(points, points, reducer.transform(orbit))
+        return points, points, None if orbit is None else reducer.transform(orbit)
 
 
-def _one_point(points: np.ndarray, network: int, num_twins: int) -> Map:
-    return Map(points, points, np.repeat(points[[network]], num_twins, axis=0))
-
-
-MAPS: dict[str, tuple[str, Callable[..., Map]]] = {
+MAPS: dict[str, tuple[str, Callable[..., tuple[Any, Any, Any]]]] = {
     "tsne": ("t-SNE", _tsne),
     "umap": ("UMAP", _umap),
 }
-"""Title and function of each kind of map."""
+"""Title of each kind of map, and the function `(latents, orbit or None, seed) -> points
+of the networks, the same in the map with the orbit, and of the orbit`."""

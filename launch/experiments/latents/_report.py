@@ -1,5 +1,6 @@
 """Tables and figures of the latents of several encoders."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -28,37 +29,32 @@ _ORBIT_COLUMNS = {
 def tables(results: harness.Results) -> list[harness.Table]:
     """Return what is read from latents, and for each family how tight orbits are."""
     lines = results["encoders"] | results["baselines"]
+
+    def table(caption: str, headings: Iterable[str], cells_of: Callable[[Any], Any]):
+        rows = [(name, *cells_of(line)) for name, line in lines.items()]
+        return harness.Table(caption, ("encoder", *headings), rows)
+
     error, unit, form = "MSE", "%", ".2%"
     if results["values"] == "accuracy":
         error, unit, form = "KL", "tau", ".4f"
-    read = harness.Table(
+    read = table(
         f"Read from latents of {results['num_networks']} held-out networks,"
         f" with {results['num_train']} others to learn from",
-        ("encoder", error, f"{results['num_neighbors']}-NN {unit}", f"linear {unit}"),
-        [
-            (
-                name,
-                Number(line.get("error")),
-                *(Number(line[key], form) for key in ("neighbors", "linear")),
-            )
-            for name, line in lines.items()
-        ],
+        (error, f"{results['num_neighbors']}-NN {unit}", f"linear {unit}"),
+        lambda line: (
+            Number(line.get("error")),
+            *(Number(line[key], form) for key in ("neighbors", "linear")),
+        ),
     )
     orbits = [
-        harness.Table(
+        table(
             f"{families.title(family)}s of {results['num_orbits']} networks,"
             f" {results['num_twins']} twins each",
-            ("encoder", *(heading for heading, _ in _ORBIT_COLUMNS.values())),
-            [
-                (
-                    name,
-                    *(
-                        Number(line["orbits"][family][key], form)
-                        for key, (_, form) in _ORBIT_COLUMNS.items()
-                    ),
-                )
-                for name, line in lines.items()
-            ],
+            (heading for heading, _ in _ORBIT_COLUMNS.values()),
+            lambda line, family=family: (
+                Number(line["orbits"][family][key], form)
+                for key, (_, form) in _ORBIT_COLUMNS.items()
+            ),
         )
         for family in next(iter(lines.values()))["orbits"]
     ]

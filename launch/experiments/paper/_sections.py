@@ -73,7 +73,7 @@ def _summary(
         yield _report.Text(f"**{note}**")
     rows = [
         (_words.TITLES[name], line.quantity, ours[name][line.key], line.value)
-        for name, keys in _KEY_words.FIGURES.items()
+        for name, keys in _words.KEY_FIGURES.items()
         for line in _published.SECTIONS[name]
         if line.key in keys and line.key in ours[name]
     ]

@@ -26,8 +26,8 @@ class Plan:
       options: how it is trained.
       save: `save(folder, model)` writes the trained model.
       load: `load(folder)` reads it again.
-      measure: `measure(model, population, folder)` returns the results, and draws
-        figures into the folder.
+      measure: `measure(model, population)` returns the results, and the arrays of their
+        figures.
     """
 
     source: populations.Source
@@ -35,7 +35,9 @@ class Plan:
     options: learning.FitOptions
     save: Callable[[pathlib.Path, Any], None]
     load: Callable[[pathlib.Path], Any]
-    measure: Callable[[Any, populations.Population, pathlib.Path], harness.Results]
+    measure: Callable[
+        [Any, populations.Population], tuple[harness.Results, harness.Arrays]
+    ]
 
     def check(self) -> "Plan":
         """Return the plan, after all checks that need no networks to be made."""
@@ -49,7 +51,7 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     population = plan.source.load(folder)
     job = plan.make_job(population, folder)
     plan.save(folder, learning.fit(job, folder, plan.options))
-    return plan.measure(plan.load(folder), population, folder)
+    return _measured(plan, plan.load(folder), population, folder)
 
 
 def evaluate(plan: Plan, folder: pathlib.Path) -> harness.Results:
@@ -57,7 +59,16 @@ def evaluate(plan: Plan, folder: pathlib.Path) -> harness.Results:
     model = plan.load(folder)
     population = plan.source.load(folder)
     zoo.require_architecture(population.zoo, model.architecture)
-    return plan.measure(model, population, folder)
+    return _measured(plan, model, population, folder)
+
+
+def _measured(plan: Plan, model, population, folder: pathlib.Path) -> harness.Results:
+    """Measure a model; `results.npz` holds the arrays of the figures."""
+    results, arrays = plan.measure(model, population)
+    series = training.read_metrics(folder / "metrics.jsonl")
+    curves = {f"curves/{name}": np.stack(values) for name, values in series.items()}
+    harness.save_arrays(folder / "results.npz", {**arrays, **curves})
+    return results
 
 
 def fit_keys() -> dict[str, Any]:
@@ -171,7 +182,27 @@ def draw_curves(
 ) -> None:
     """Draw loss, the validation measure and the step size of a training."""
     series = training.read_metrics(folder / "metrics.jsonl")
+    figure = _curves(series, label, best, log_scale)
+    plots.save_figure(figure, folder / "curves")
+
+
+def curves(
+    arrays: harness.Arrays, *, label: str, best: str, log_scale: bool = True
+) -> dict[str, Any]:
+    """Return the figure of `draw_curves` from stored arrays, nothing without them."""
+    series = {name: (*x,) for name, x in group(arrays, "curves").items()}
+    if best not in series:
+        return {}
+    return {"curves": _curves(series, label, best, log_scale)}
+
+
+def group(arrays: harness.Arrays, name: str) -> dict[str, np.ndarray]:
+    """Return the arrays `NAME/KEY` by their keys."""
+    start = f"{name}/"
+    return {k.removeprefix(start): x for k, x in arrays.items() if k.startswith(start)}
+
+
+def _curves(series: Any, label: str, best: str, log_scale: bool):
     panels = {"loss": ("loss",), label: (best,), "step size": ("lr",)}
     logarithmic = ("loss", label) if log_scale else ("loss",)
-    figure = plots.training_curves(series, panels, log_scale=logarithmic)
-    plots.save_figure(figure, folder / "curves")
+    return plots.training_curves(series, panels, log_scale=logarithmic)

@@ -8,7 +8,7 @@ what the original renders. Everything a run leaves is in its workdir:
     metrics.jsonl                losses and held-out errors by step
     checkpoints/{latest,best}    for resuming; best by the error on validation networks
     canonicalizer/               the trained autoencoder, for `load_canonicalizer`
-    results.json                 measures on held-out networks
+    results.json, results.npz    measures on held-out networks, arrays of the figures
     reconstructions, curves      as .png and .pdf, like all figures
 """
 
@@ -100,7 +100,8 @@ def _make_job(
     def draw(step: int, targets: np.ndarray, outputs: np.ndarray) -> None:
         if folder is not None:
             rows = {"original": targets, f"step {step}": outputs}
-            _draw(population, rows, folder / "reconstructions.png")
+            figure = _figure(_shown(population, rows))
+            plots.save_figure(figure, folder / "reconstructions.png")
 
     size = population.task.size
     return learning.rendering_job(
@@ -116,12 +117,11 @@ def _make_job(
 def _measure(
     canonicalizer: autoencoders.Canonicalizer,
     population: populations.Population,
-    folder: pathlib.Path,
     *,
     num_probe_networks: int,
     num_orbits: int,
     num_twins: int,
-) -> harness.Results:
+) -> tuple[harness.Results, harness.Arrays]:
     test, train = population.part("test"), population.part("train", num_probe_networks)
     grid = population.task.train.inputs
     drawn = _measures.reconstruct(canonicalizer, test, grid)
@@ -142,27 +142,34 @@ def _measure(
     rows = {
         "original": drawn.originals,
         "decoded": drawn.decoded,
-        "decoded\nfrom a twin": populations.render_all(network, of_twins, grid),
+        "twin": populations.render_all(network, of_twins, grid),
     }
-    _draw(population, rows, folder / "reconstructions")
-    _training.draw_curves(folder, label="validation MSE", best="val/mse")
-    return results
+    return results, {f"rows/{name}": x for name, x in _shown(population, rows).items()}
 
 
-def _draw(
-    population: populations.Population,
-    rows: dict[str, np.ndarray],
-    path: pathlib.Path,
-) -> None:
+def _shown(
+    population: populations.Population, rows: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the first renderings of each row as images `[M, H, W]`."""
+    shape = (-1, *population.task.size)
+    return {name: outputs[:10].reshape(shape) for name, outputs in rows.items()}
+
+
+def _figure(rows: dict[str, np.ndarray]):
     """Draw renderings in rows, above them the error of the second row."""
     original, decoded, *_ = rows.values()
-    errors = np.mean((original[:10] - decoded[:10]) ** 2, axis=(1, 2))
-    figure = plots.image_rows(
-        [x[:10].reshape(-1, *population.task.size) for x in rows.values()],
-        [*rows],
-        [f"{error:.1e}" for error in errors],
-    )
-    plots.save_figure(figure, path)
+    errors = np.mean((original - decoded) ** 2, axis=(1, 2))
+    return plots.image_rows([*rows.values()], [*rows], [f"{x:.1e}" for x in errors])
+
+
+def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
+    """Draw networks above their reconstructions, and the training."""
+    del results
+    figures = _training.curves(arrays, label="validation MSE", best="val/mse")
+    labels = {"twin": "decoded\nfrom a twin"}
+    rows = _training.group(arrays, "rows")
+    rows = {labels.get(name, name): images for name, images in rows.items()}
+    return figures | ({"reconstructions": _figure(rows)} if rows else {})
 
 
 def tables(results: harness.Results) -> list[harness.Table]:
@@ -177,5 +184,6 @@ EXPERIMENT = harness.Experiment(
     run=_training.run,
     evaluate=_training.evaluate,
     tables=tables,
+    draw=draw,
     check_output=autoencoders.load_canonicalizer,
 )

@@ -8,7 +8,7 @@ as the original does. Everything a run leaves is in its workdir:
     metrics.jsonl                losses and held-out errors by step
     checkpoints/{latest,best}    for resuming; best by the divergence on validation
     canonicalizer/               the trained autoencoder, for `load_canonicalizer`
-    results.json                 measures on training and held-out networks
+    results.json, results.npz    measures of all parts of the zoo, arrays of the figures
     accuracies, curves           as .png and .pdf, like all figures
 """
 
@@ -123,13 +123,12 @@ def _make_job(
 def _measure(
     canonicalizer: autoencoders.Canonicalizer,
     population: populations.Population,
-    folder: pathlib.Path,
     *,
     temperature: float,
     num_probe_networks: int,
     num_orbits: int,
     num_twins: int,
-) -> harness.Results:
+) -> tuple[harness.Results, harness.Arrays]:
     """Measure all parts of the zoo, and on held-out networks baselines and orbits."""
     names = ("train", "val", "test")
     parts = {name: population.part(name, num_probe_networks) for name in names}
@@ -158,14 +157,22 @@ def _measure(
         ),
         **_measures.sizes_and_speed(canonicalizer, population, test),
     }
-    figure = plots.versus(
-        {name: (f["accuracy_original"], f["accuracy"]) for name, f in found.items()},
-        "accuracy of the original",
-        "accuracy of the decoded",
-    )
-    plots.save_figure(figure, folder / "accuracies")
-    _training.draw_curves(folder, label="validation divergence", best="val/kl")
-    return results
+    pairs = {
+        f"accuracies/{name}": np.stack([f["accuracy_original"], f["accuracy"]])
+        for name, f in found.items()
+    }
+    return results, pairs
+
+
+def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
+    """Draw accuracies of networks and of their reconstructions, and the training."""
+    del results
+    figures = _training.curves(arrays, label="validation divergence", best="val/kl")
+    pairs = _training.group(arrays, "accuracies")
+    if pairs := {name: (*pair,) for name, pair in pairs.items()}:
+        labels = ("accuracy of the original", "accuracy of the decoded")
+        figures["accuracies"] = plots.versus(pairs, *labels)
+    return figures
 
 
 def tables(results: harness.Results) -> list[harness.Table]:
@@ -180,5 +187,6 @@ EXPERIMENT = harness.Experiment(
     run=_training.run,
     evaluate=_training.evaluate,
     tables=tables,
+    draw=draw,
     check_output=autoencoders.load_canonicalizer,
 )

@@ -9,7 +9,7 @@ CNN is. Everything a run leaves is in its workdir:
     metrics.jsonl                losses and held-out measures by step
     checkpoints/{latest,best}    for resuming; best by accuracy or tau on validation
     predictor/                   the trained predictor, for `learning.load_predictor`
-    results.json                 measures on held-out networks
+    results.json, results.npz    measures on held-out networks, arrays of the figures
     confusion or accuracies, curves: figures as .png and .pdf
 """
 
@@ -182,13 +182,12 @@ def _save(folder: pathlib.Path, trained: learning.TrainedPredictor) -> None:
 def _measure(
     trained: learning.TrainedPredictor,
     population: populations.Population,
-    folder: pathlib.Path,
     *,
     make_goal: Any,
     task: str,
     num_probe_networks: int,
     seed: int,
-) -> harness.Results:
+) -> tuple[harness.Results, harness.Arrays]:
     """Measure held-out and training networks, and twins and baselines beside them."""
     targets, goal = make_goal(population)
     test, train = population.part("test"), population.part("train", num_probe_networks)
@@ -217,18 +216,26 @@ def _measure(
         **trained.metadata,
     }
     predicted = goal.predictions(outputs)
-    if task == "label":
-        counts = np.zeros((goal.num_outputs, goal.num_outputs), int)
-        np.add.at(counts, (wanted, predicted), 1)
-        results["confusion"] = counts.tolist()
-        plots.save_figure(plots.confusion_matrix(counts), folder / "confusion")
+    if task == "accuracy":
+        return results, {"accuracies": np.stack([wanted, predicted])}
+    counts = np.zeros((goal.num_outputs, goal.num_outputs), int)
+    np.add.at(counts, (wanted, predicted), 1)
+    return results | {"confusion": counts.tolist()}, {}
+
+
+def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
+    """Draw what is predicted against what is true, and the training."""
+    if results["task"] == "label":
+        best, label = "val/accuracy", "validation accuracy"
+        counts = np.array(results["confusion"])
+        figures = {"confusion": plots.confusion_matrix(counts)}
     else:
-        pairs = {"held-out networks": (wanted, predicted)}
-        figure = plots.versus(pairs, "test accuracy", "predicted from the weights")
-        plots.save_figure(figure, folder / "accuracies")
-    label = {"label": "validation accuracy", "accuracy": "validation tau"}[task]
-    _training.draw_curves(folder, label=label, best=goal.best, log_scale=False)
-    return results
+        best, label, figures = "val/tau", "validation tau", {}
+        if "accuracies" in arrays:
+            pairs = {"held-out networks": (*arrays["accuracies"],)}
+            labels = ("test accuracy", "predicted from the weights")
+            figures["accuracies"] = plots.versus(pairs, *labels)
+    return figures | _training.curves(arrays, label=label, best=best, log_scale=False)
 
 
 def tables(results: harness.Results) -> list[harness.Table]:
@@ -244,5 +251,6 @@ EXPERIMENT = harness.Experiment(
     run=_training.run,
     evaluate=_training.evaluate,
     tables=tables,
+    draw=draw,
     check_output=learning.load_predictor,
 )
