@@ -71,7 +71,7 @@ def run(
     form = form or ("closed" if loaded is None else "decoded")
     result = symmerge_jax.canonicalize(
         file.params,
-        network.spec,
+        network,
         form=form,  # pyright: ignore[reportArgumentType]: refused if unknown
         canonicalizer=loaded,
     ).params
