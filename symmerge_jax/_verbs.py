@@ -37,12 +37,7 @@ class Proof(NamedTuple):
         """Refuse a spec that does not fit the first network, before any work."""
         if not self.is_given:
             return
-        if symmetry.is_traced(params):
-            raise TypeError(
-                "A certificate needs the values of the networks, which jax.jit, vmap"
-                " and grad hide: pass network.spec there, and certify the result"
-                " outside (certificates.compare_functions)."
-            )
+        certificates.refuse_traced(params)
         certificates.check_spec(
             params[0], self.network, apply=self.apply, **self.options
         )

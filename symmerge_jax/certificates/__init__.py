@@ -2,6 +2,13 @@
 
 from symmerge_jax.certificates._certificate import certify, compare_functions
 from symmerge_jax.certificates._check_spec import check_spec
+from symmerge_jax.certificates._network import refuse_traced
 from symmerge_jax.certificates._verdict import Certificate
 
-__all__ = ["Certificate", "certify", "check_spec", "compare_functions"]
+__all__ = [
+    "Certificate",
+    "certify",
+    "check_spec",
+    "compare_functions",
+    "refuse_traced",
+]

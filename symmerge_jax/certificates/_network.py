@@ -109,7 +109,7 @@ def first(params: Params, spec: symmetry.SymmetrySpec) -> Params:
 
 
 def refuse_traced(*trees: Any) -> None:
-    """Refuse arrays whose values are not known."""
+    """Refuse networks whose values are not known: certificates need them."""
     if symmetry.is_traced(trees):
         raise TypeError(
             "A certificate needs the values of the networks, which jax.jit, vmap and"

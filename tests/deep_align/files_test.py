@@ -206,6 +206,22 @@ def test_networks_of_another_spec_are_refused(num_sweeps, batched, changes, thei
         symmerge_jax.align(a, b, spec, aligner=aligner)
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_network_tells_activations_of_one_group_apart(inside):
+    leaky = networks.build({**ARCHITECTURE, "activation": "leaky_relu"})
+    a, b, spec = pair_of()
+    assert leaky.spec == spec
+    aligner = make(PROBES).aligner(num_sweeps=0)
+    with pytest.raises(
+        ValueError, match=r"trained on networks with activations .*leak"
+    ):
+        if inside:
+            many = alignment.MergeMany(init=aligner)
+            symmerge_jax.merge([a, b], leaky, aligner=many)
+        else:
+            symmerge_jax.align(a, b, leaky, aligner=aligner)
+
+
 def test_other_widths_are_refused_where_they_are_built_in():
     a, b, spec = pair_of(layer_sizes=[3, 6, 4, 2])
     with pytest.raises(ValueError, match=r"hidden_0 5 .*hidden_0 6 .*architecture="):
