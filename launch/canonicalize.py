@@ -27,9 +27,10 @@ OUT = flags.DEFINE_string("out", None, ".safetensors or .npz to write.")
 CANONICALIZER = flags.DEFINE_string(
     "canonicalizer", None, "Workdir of a training run; the closed form without it."
 )
-FORM = flags.DEFINE_string(
+FORM = flags.DEFINE_enum(
     "form",
     None,
+    canonicalize.FORMS,
     "What to write: 'closed', the closed form; 'decoded', the networks that a"
     " --canonicalizer decodes (the default with one); or 'template', exact twins"
     " matched to those.",

@@ -135,7 +135,7 @@ def test_what_does_not_fit_is_refused(tmp_path, twins, trained):
             architecture={**SIREN, "output_offset": 0.0},
             canonicalizer=trained,
         )
-    with pytest.raises(ValueError, match="mode is 'exact', known are reconstruct"):
+    with pytest.raises(ValueError, match="form is 'exact', known are closed"):
         canonicalize.run(weights, out, architecture=SIREN, form="exact")
     with pytest.raises(ValueError, match="'template' needs a canonicalizer"):
         canonicalize.run(weights, out, architecture=SIREN, form="template")

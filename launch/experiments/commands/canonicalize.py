@@ -14,6 +14,9 @@ from experiments.commands import _weight_file
 from symmerge_jax import networks, zoo
 from symmerge_jax.typing import Params
 
+FORMS = ("closed", "decoded", "template")
+"""What networks become; see `symmerge_jax.canonicalize`."""
+
 _NUM_INPUTS = 1000
 _NUM_NUMBERS = 2**20  # in all inputs: fewer of larger images
 
@@ -55,6 +58,8 @@ def run(
         that leaves open what the function is.
     """
     target = _weight_file.check_writable(out)
+    if form not in (None, *FORMS):
+        raise ValueError(f"form is {form!r}, known are {', '.join(FORMS)}.")
     file = _weight_file.read(weights, key)
     loaded = None
     if canonicalizer is not None:
@@ -71,8 +76,8 @@ def run(
     form = form or ("closed" if loaded is None else "decoded")
     result = symmerge_jax.canonicalize(
         file.params,
-        network.spec,
-        form=form,  # pyright: ignore[reportArgumentType]: refused if unknown
+        network,
+        form=form,  # pyright: ignore[reportArgumentType]: one of FORMS
         canonicalizer=loaded,
     ).params
     report = {
