@@ -283,7 +283,7 @@ def _measure(plan: Plan, bring, task, params, pair: int) -> dict[str, np.ndarray
         found = _paths.between(task, a, b, plan.num_points, data._asdict())
         arrays[f"{split}_loss"] = found["loss"][0]
         arrays[f"{split}_accuracy"] = 1 - found["error"][0]
-    return arrays
+    return {name: np.asarray(value) for name, value in arrays.items()}
 
 
 def _numbers(plan: Plan, name: str, pairs: list[dict[str, np.ndarray]]):
