@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import distance
 
+from experiments.train import linear_probe
 from symmerge_jax import learning
 
 ROUNDING = 1e-5
