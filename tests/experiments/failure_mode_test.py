@@ -5,10 +5,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import harness, registry
+from experiments import harness, registry, train
 from experiments.compare import failure_mode
 from experiments.populations import families
-from experiments.train import _trained
 from symmerge_jax import plots, zoo
 from tests.experiments import encoders
 
@@ -84,7 +83,7 @@ def test_renderings_show_each_thing_once(finished, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_farthest_pair_is_found_in_the_latent_space(finished, runs):
     config, _, results = finished
-    compared = _trained.open_trained(runs)
+    compared = train.open_runs(runs)
     drawn = np.random.default_rng(config.seed).choice(
         compared.parts["test"], 2, replace=False
     )

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import harness
+from experiments import harness, train
 from experiments.compare import _curves, _inr_losses, _inr_paths, _methods
 from experiments.harness import Number
 from experiments.populations import families
-from experiments.train import _trained
 from symmerge_jax import plots, symmetry
 
 _NOISE = "noise (standard deviation)"
@@ -36,7 +35,7 @@ class Cell(NamedTuple):
         name = f"{self.family}_{self.sigma:g}_{self.method}"
         if self.encoder is None:
             return name
-        return f"{name}_{_trained.file_name(self.encoder)}"
+        return f"{name}_{train.file_name(self.encoder)}"
 
     @property
     def key(self) -> str:

@@ -22,10 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import config_dict
 
-from experiments import harness, latents
+from experiments import harness, latents, train
 from experiments.compare import _failure_report, _inr_losses, _inr_paths
 from experiments.populations import families
-from experiments.train import _trained
 from symmerge_jax import merging
 from symmerge_jax.typing import Array, Params
 
@@ -75,7 +74,7 @@ class Plan:
       options: of `_inr_paths.measurer`.
     """
 
-    encoders: dict[str, _trained.TrainedRun]
+    encoders: dict[str, train.TrainedRun]
     inrs: _inr_paths.Inrs
     family: str
     sigma: float
@@ -102,7 +101,7 @@ def plan(config: harness.Config) -> Plan:
         )
     harness.at_least(config, num_networks=1)
     options = _inr_paths.options_of(config)
-    compared = _trained.open_runs(config.canonicalizers.to_dict())
+    compared = train.open_runs(config.canonicalizers.to_dict())
     if compared.experiment != "autoencode":
         raise ValueError(
             "config.canonicalizers are autoencoders of classifiers, but the paths are"

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from ml_collections import config_dict
 
-from experiments import harness, populations
+from experiments import harness, populations, train
 from experiments.compare import _inr_paths, _interpolation_report
 from experiments.populations import families
-from experiments.train import _trained, autoencode
+from experiments.train import autoencode
 from symmerge_jax import autoencoders, zoo
 
 Cell = _interpolation_report.Cell
@@ -216,7 +216,7 @@ def _open_others(config: harness.Config) -> dict[str, autoencoders.Canonicalizer
             " config.canonicalizer holds out: give it too."
         )
     named = {"canonicalizer": config.canonicalizer, **config.canonicalizers.to_dict()}
-    opened = _trained.open_runs(named).encoders
+    opened = train.open_runs(named).encoders
     found = {encoder.name: encoder.canonicalizer for encoder in opened}
     return {name: found[name] for name in config.canonicalizers}
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import distance
 
-from experiments.train import _measures
+from experiments.train import linear_probe
 from symmerge_jax import learning
 
 ROUNDING = 1e-5
@@ -124,7 +124,7 @@ def read_labels(
     voters = kind(min(num_neighbors, len(x)), algorithm="brute")
     near = pipeline.make_pipeline(preprocessing.StandardScaler(), voters).fit(x, y)
     if is_class:
-        linear = _measures.linear_probe(x, y, test_x, test_y)
+        linear = linear_probe(x, y, test_x, test_y)
         return {"neighbors": float(near.score(test_x, test_y)), "linear": linear}
     ridge = linear_model.RidgeCV(np.logspace(-2, 4, 13))
     line = pipeline.make_pipeline(preprocessing.StandardScaler(), ridge).fit(x, y)

@@ -25,7 +25,7 @@ from ml_collections import config_dict
 from experiments import harness
 from experiments.latents import _maps, _numbers, _report
 from experiments.populations import families
-from experiments.train import _measures, _trained
+from experiments.train import TrainedRun, file_name, flat, open_runs
 from symmerge_jax import networks, symmetry, training, zoo
 from symmerge_jax.typing import Params
 
@@ -75,7 +75,7 @@ class Plan:
       values: that of the networks in "train" and "test".
     """
 
-    encoders: list[_trained.TrainedRun]
+    encoders: list[TrainedRun]
     spec: symmetry.SymmetrySpec
     train: zoo.Zoo
     test: zoo.Zoo
@@ -104,7 +104,7 @@ def plan(config: harness.Config) -> Plan:
         raise ValueError(
             f"config.num_twins must lie in 3..4096, got {config.num_twins}."
         )
-    compared = _trained.open_runs(config.canonicalizers.to_dict(), reserved=BASELINES)
+    compared = open_runs(config.canonicalizers.to_dict(), reserved=BASELINES)
     held_out = compared.parts["test"]
     least, most = max(4, config.num_orbits), len(held_out)
     count = most if config.num_networks is None else config.num_networks
@@ -169,7 +169,7 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     numbers = {}
     with training.Progress(len(features), "measure", "encoder") as progress:
         for name, function in features.items():
-            file = folder / f"numbers/{_trained.file_name(name)}.json"
+            file = folder / f"numbers/{file_name(name)}.json"
             make = functools.partial(_encode, plan, function)
             if name in latents:
                 make = functools.partial(latents.__getitem__, name)
@@ -224,10 +224,10 @@ def _features(plan: Plan) -> dict[str, Callable[[Params], Any]]:
         for encoder in plan.encoders
     }
     return encoders | {
-        "closed form": lambda params: _measures.flat(
+        "closed form": lambda params: flat(
             networks.map_batches(closed_form, params, 512)
         ),
-        "raw weights": _measures.flat,
+        "raw weights": flat,
     }
 
 
@@ -240,8 +240,8 @@ def _encode(plan: Plan, features) -> dict[str, np.ndarray]:
         twins = families.make_members(
             family, sources, plan.spec, plan.num_twins, plan.seed
         )
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), twins)
-        latents = np.asarray(features(flat))
+        stacked = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), twins)
+        latents = np.asarray(features(stacked))
         found[family] = latents.reshape(len(sources), plan.num_twins, -1)
     return found
 
