@@ -18,6 +18,7 @@ from symmerge_jax.metanets._encoder import (
     make_node_encoder,
 )
 from symmerge_jax.metanets._equivariant import inverse_norm
+from symmerge_jax.metanets._graph_encoder import GraphEncoder
 from symmerge_jax.metanets._inputs import (
     InputMoments,
     InputScale,
@@ -33,6 +34,7 @@ __all__ = [
     "WIDTH",
     "DeepWeightSpace",
     "Encoder",
+    "GraphEncoder",
     "InputMoments",
     "InputScale",
     "MLPHead",

@@ -50,6 +50,21 @@ class Rules(NamedTuple):
     aggregator: str = "sum"
 
 
+class _Inputs(NamedTuple):
+    """What a step reads, see `message_passing`."""
+
+    topology: graphs.Topology
+    rules: Rules
+    nodes: Nodes
+    edges: Edges
+    switch: Array | None
+
+    def ends(self, *, forward: bool) -> list[tuple[int, int]]:
+        """Return sender and receiver of the messages of every block."""
+        ends = [(block.source, block.target) for block in self.topology.blocks]
+        return ends if forward else [(receiver, sender) for sender, receiver in ends]
+
+
 def init_message_passing(
     key: Key, width: int, rules: Rules, *, update_edges: bool
 ) -> Params:
@@ -111,10 +126,10 @@ def message_passing(
     """
     is_plain = rules.feature_map is None
     messages = _plain_messages if is_plain else _messages
-    inputs = (topology, rules, nodes, edges, switch)
-    sums = [messages(params, *inputs, forward=True)]
+    inputs = _Inputs(topology, rules, nodes, edges, switch)
+    sums = [messages(params, inputs, forward=True)]
     if rules.bidirectional:
-        sums.append(messages(params["backward"], *inputs, forward=False))
+        sums.append(messages(params["backward"], inputs, forward=False))
     updated = []
     for space, x, *parts in zip(topology.spaces, nodes, *sums, strict=True):
         joined = jnp.concatenate([x, *parts], axis=-1)
@@ -127,19 +142,14 @@ def message_passing(
         updated.append(new)
     if "edge" in params:
         update = _update_plain_edges if is_plain else _update_edges
-        edges = update(params["edge"], *inputs)
+        edges = update(params["edge"], inputs)
     return tuple(updated), edges
 
 
-def _ends(topology: graphs.Topology, *, forward: bool) -> list[tuple[int, int]]:
-    """Return sender and receiver of the messages of every block."""
-    ends = [(block.source, block.target) for block in topology.blocks]
-    return ends if forward else [(receiver, sender) for sender, receiver in ends]
-
-
-def _messages(params, topology, rules, nodes, edges, switch, *, forward: bool):
+def _messages(params: Params, inputs: _Inputs, *, forward: bool) -> list[Array]:
     """Return the aggregated messages `[N, n, D]` of every space."""
-    ends = _ends(topology, forward=forward)
+    topology, rules, nodes, edges, switch = inputs
+    ends = inputs.ends(forward=forward)
     values = {s: _affine.matmul(nodes[s], params["Wv"]) for s in {s for s, _ in ends}}
     parts: list[list[Array]] = [[] for _ in nodes]
     for (sender, receiver), e in zip(ends, edges, strict=True):
@@ -156,18 +166,18 @@ def _messages(params, topology, rules, nodes, edges, switch, *, forward: bool):
 
         run = functools.partial(_source_slices.sum_over_sources, summed)
         parts[receiver].append((run if forward else summed)(e, values[sender]))
-    return _aggregate(topology, rules, ends, nodes, parts)
+    return _aggregate(inputs, ends, parts)
 
 
-def _plain_messages(params, topology, rules, nodes, edges, switch, *, forward: bool):
+def _plain_messages(params: Params, inputs: _Inputs, *, forward: bool) -> list[Array]:
     """Return the aggregated messages; the second linear map comes after the sum."""
-    del switch
+    nodes = inputs.nodes
     phi = params["message"]
     weight, bias = _norm_silu.centre(phi["w0"], phi["b0"])
     of_edge, of_sender = jnp.split(weight, 2)
-    ends = _ends(topology, forward=forward)
+    ends = inputs.ends(forward=forward)
     parts: list[list[Array]] = [[] for _ in nodes]
-    for (sender, receiver), e in zip(ends, edges, strict=True):
+    for (sender, receiver), e in zip(ends, inputs.edges, strict=True):
         value = _affine.matmul(nodes[sender], of_sender)
         value = value[:, :, None] if forward else value[:, None]
         first = _affine.add(_affine.matmul(e, of_edge) + value, bias)
@@ -175,23 +185,31 @@ def _plain_messages(params, topology, rules, nodes, edges, switch, *, forward: b
         message = _affine.matmul(hidden, phi["w1"])
         count = nodes[sender].shape[1]
         parts[receiver].append(_affine.add(message, count * phi["b1"]))
-    return _aggregate(topology, rules, ends, nodes, parts)
+    return _aggregate(inputs, ends, parts)
 
 
-def _aggregate(topology, rules, ends, nodes, parts) -> list[Array]:
-    sums = []
-    for i, (x, messages) in enumerate(zip(nodes, parts, strict=True)):
+def _aggregate(
+    inputs: _Inputs, ends: list[tuple[int, int]], parts: list[list[Array]]
+) -> list[Array]:
+    sums, spaces = [], inputs.topology.spaces
+    for i, (x, messages) in enumerate(zip(inputs.nodes, parts, strict=True)):
         if not messages:
             sums.append(jnp.zeros_like(x))
             continue
         total = sum(messages[1:], start=messages[0])
-        if rules.aggregator == "mean":
-            total = total / sum(topology.spaces[s].size for s, r in ends if r == i)
+        if inputs.rules.aggregator == "mean":
+            total = total / sum(spaces[s].size for s, r in ends if r == i)
         sums.append(total)
     return sums
 
 
-def _branch(rules: Rules, switch, role: str, params: Params, x) -> Array:
+def _branch(
+    rules: Rules,
+    switch: Array | None,
+    role: str,
+    params: Params,
+    x: Array | _affine.Factored,
+) -> Array:
     """Return the map of `x` for nodes, or edges into nodes, of one role."""
     if role == "hidden":
         assert rules.feature_map is not None
@@ -203,11 +221,13 @@ def _branch(rules: Rules, switch, role: str, params: Params, x) -> Array:
     return _equivariant.equivariant(_equivariant.IDENTITY, gated, x)
 
 
-def _update_edges(update, topology, rules, nodes, edges, switch) -> Edges:
+def _update_edges(update: Params, inputs: _Inputs) -> Edges:
     """Return the new edges; what `phi_e` makes of a node is computed once."""
+    topology, rules, nodes, edges, switch = inputs
+    assert rules.feature_map is not None
     weight, bias = _norm_silu.centre(update["phi"]["w0"], update["phi"]["b0"])
-    both = jnp.concatenate(jnp.split(weight, 2), axis=-1)
-    size = bias.shape[0]
+    width, size = weight.shape[0] // 2, bias.shape[0]
+    both = jnp.concatenate([weight[:width], weight[width:]], axis=-1)
     bias = jnp.concatenate([bias, jnp.zeros_like(bias)])
     sides = [
         _equivariant.canonical_linear(
@@ -217,7 +237,7 @@ def _update_edges(update, topology, rules, nodes, edges, switch) -> Edges:
     ]
     new_edges = []
     for block, e in zip(topology.blocks, edges, strict=True):
-        target = sides[block.target][:, None, :, size:]
+        target = sides[block.target][..., size:][:, None]
 
         def new(e, source, target=target):
             first = source[:, :, None] + target
@@ -229,8 +249,8 @@ def _update_edges(update, topology, rules, nodes, edges, switch) -> Edges:
     return tuple(new_edges)
 
 
-def _update_plain_edges(phi, topology, rules, nodes, edges, switch) -> Edges:
-    del rules, switch
+def _update_plain_edges(phi: Params, inputs: _Inputs) -> Edges:
+    topology, _, nodes, edges, _ = inputs
     weight, bias = _norm_silu.centre(phi["w0"], phi["b0"])
     of_edge, of_source, of_target = jnp.split(weight, 3)
     new_edges = []

@@ -72,7 +72,7 @@ class RelationalTransformer(_graph_encoder.GraphEncoder):
     are updated in turn. The published model attends to *all* pairs of neurons, with
     zeros where there is no edge; here time and memory are linear in the edges.
 
-    Attributes other than these are those of `NeuralGraphs`:
+    Besides the attributes of `NeuralGraphs`, without `norm`:
 
     Attributes:
       width: size `D` of node features, even; edges have `D / 2`, attention and the

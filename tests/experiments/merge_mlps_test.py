@@ -142,7 +142,7 @@ def test_digits_are_divided_into_parts_that_share_nothing():
     ("changes", "message"),
     [
         ({"methods": ("naive", "magic")}, r"has 'magic', known are naive"),
-        ({"methods": ("naive", "naive")}, "each once"),
+        ({"methods": ("naive", "naive")}, "each method once"),
         ({"architecture.activation": "gelu"}, "'matching_best', which means nothing"),
         ({"num_points": 4}, "must be odd and >= 3"),
         ({"num_pairs": 0}, r"config\.num_pairs must be >= 1"),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import symmerge_jax
-from symmerge_jax import networks, zoo
+from symmerge_jax import learning, networks, zoo
 
 _BATCH_SIZE = 4  # networks at once
 
@@ -20,7 +20,7 @@ class Losses(NamedTuple):
 
     Attributes:
       fn: `fn(params, data) -> {name: []}`, smaller is better.
-      data: inputs `x` and targets `y`.
+      data: `inputs` and `targets`.
       main: name of the loss that solvers minimise.
       network: that the data belong to.
     """
@@ -35,7 +35,9 @@ class Losses(NamedTuple):
         return symmerge_jax.Task(
             self.data,
             loss_fn=lambda params, data: self.fn(params, data)[self.main],
-            features_fn=lambda params, data: self.network.features(params, data["x"]),
+            features_fn=lambda params, data: self.network.features(
+                params, data["inputs"]
+            ),
         )
 
 
@@ -81,9 +83,13 @@ def load(
     x, is_classes = np.asarray(x, np.float32), y.dtype.kind in "iu"
     y = y.astype(np.int32 if is_classes else np.float32)
     _check(source, network, x, y, is_classes)
-    fn = _classification(network) if is_classes else _regression(network)
+
+    def fn(params, data):
+        found = learning.task_losses(network, params, data)
+        return found if is_classes else {"mse": found["loss"]}
+
     main = "loss" if is_classes else "mse"
-    return Losses(fn, {"x": x, "y": y}, main, network)
+    return Losses(fn, {"inputs": x, "targets": y}, main, network)
 
 
 def measure(
@@ -100,25 +106,21 @@ def measure(
       For every loss: its value for each network and for the mean, barrier and area from
       the first network to the others (the largest over these), before and after.
     """
-    stack = lambda trees: jax.tree.map(lambda *x: jnp.stack(x), *trees)  # noqa: E731
-    one = [merged.params, *params_list]
+    before = jax.tree.map(lambda *x: jnp.stack(x), *params_list)
+    everyone = jax.tree.map(lambda m, x: jnp.stack([m, *x]), merged.params, before)
     values = jax.jit(
         lambda batch: jax.lax.map(lambda p: losses.fn(p, losses.data), batch)
-    )(stack(one))
-    aligned = [
-        jax.tree.map(lambda x, k=k: x[k], merged.aligned)
-        for k in range(len(params_list))
-    ]
+    )(everyone)
     curves = {
         when: symmerge_jax.loss_barrier(
-            stack(trees[:1] * (len(trees) - 1)),
-            stack(trees[1:]),
+            jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x[1:].shape), batch),
+            jax.tree.map(lambda x: x[1:], batch),
             losses.fn,
             data=losses.data,
             num_batch_axes=1,
             batch_size=_BATCH_SIZE,
         )
-        for when, trees in (("before", params_list), ("after", aligned))
+        for when, batch in (("before", before), ("after", merged.aligned))
     }
     report = {}
     for name, (mean, *each) in values.items():
@@ -135,23 +137,6 @@ def _pixels(images: np.ndarray, network: networks.Network) -> np.ndarray:
     if len(network.input_shape) > 1:
         return networks.classifier_inputs(images)
     return networks.to_unit_range(images).reshape(len(images), -1)
-
-
-def _classification(network: networks.Network):
-    def losses(params, data):
-        found = networks.evaluate_classifier(
-            network.apply, params, data["x"], data["y"]
-        )
-        return {"loss": found["loss"], "error": 1 - found["accuracy"]}
-
-    return losses
-
-
-def _regression(network: networks.Network):
-    def losses(params, data):
-        return {"mse": jnp.mean((network.apply(params, data["x"]) - data["y"]) ** 2)}
-
-    return losses
 
 
 def _check(source, network, x, y, is_classes: bool) -> None:

@@ -70,8 +70,9 @@ def tables(results: harness.Results) -> list[harness.Table]:
     """Return a table of pairs and one of crowds, or one of them."""
     found = []
     if results["methods"]:
+        num = len(results["pairs"])
         caption = (
-            f"{len(results['pairs'])} pairs of CNNs that were trained independently,"
+            f"{num} pair{'s' * (num > 1)} of CNNs that were trained independently,"
             f" {results['num_test_images']} test images; losses in nats, mid: halfway"
             " between the two"
         )

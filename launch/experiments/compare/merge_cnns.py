@@ -155,12 +155,13 @@ def plan(config: harness.Config) -> Plan:
         )
     )
     sizes, crowds, num = config.crowd.sizes, np.zeros((0, 0), int), len(data.number)
+    pairs = _cnn_data.draw_pairs(num, config.num_pairs, config.seed)
     if sizes:
         crowds = _cnn_data.draw_crowds(num, sizes, config.crowd.num_crowds, config.seed)
     return Plan(
         data=data,
         methods=methods if config.num_pairs else (),
-        pairs=_cnn_data.draw_pairs(num, config.num_pairs, config.seed),
+        pairs=pairs,
         num_points=config.num_points,
         crowd_methods=crowd_methods if sizes else (),
         crowds=crowds,

@@ -214,8 +214,9 @@ def tables(results: harness.Results) -> list[harness.Table]:
         )
         for method in _methods.by_sight(results["methods"])
     ]
+    num = results["num_pairs"]
     caption = (
-        f"{results['num_pairs']} pairs of MLPs that were trained apart; losses in nats"
+        f"{num} pair{'s' * (num > 1)} of MLPs that were trained apart; losses in nats"
         " on test images, mid: halfway between the two"
     )
     titles = [title for title, _ in columns.values()]

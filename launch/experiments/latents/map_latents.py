@@ -22,7 +22,6 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
-import symmerge_jax
 from experiments import harness
 from experiments.latents import _maps, _numbers, _report
 from experiments.populations import families
@@ -213,8 +212,10 @@ def _values(experiment: str, parts: Mapping[str, zoo.Zoo]) -> tuple[Any, Any]:
 def _features(plan: Plan) -> dict[str, Callable[[Params], Any]]:
     """Return what turns networks into latents, or into the features of a baseline."""
 
+    @jax.jit
+    @jax.vmap
     def closed_form(params):
-        return symmerge_jax.canonicalize(params, plan.spec).params
+        return symmetry.canonical_form(params, plan.spec)
 
     encoders = {
         encoder.name: functools.partial(
