@@ -100,12 +100,14 @@ def _to_edges(
     batch, (source, target) = leaf.shape[:rank], topology.block_shape(block)
     ends = (rank + block.source_axis, rank + block.target_axis)
     leaf = jnp.moveaxis(leaf, ends, (rank, rank + 1))
-    leaf = leaf.reshape(*batch, block.repeat, source, target, -1)
+    size = math.prod(block.kernel_shape)
+    leaf = leaf.reshape(*batch, block.repeat, source, target, size)
     kernel, margins = _on_grid(block, topology)
     edges = jnp.moveaxis(leaf, rank, -2).reshape(*batch, source * target, *kernel)
     edges = jnp.pad(edges, [(0, 0)] * (rank + 1) + margins)
-    edges = edges.reshape(*batch, source * target, -1)
-    free = topology.num_edge_features - edges.shape[-1]
+    size = math.prod(edges.shape[rank + 1 :])
+    edges = edges.reshape(*batch, source * target, size)
+    free = topology.num_edge_features - size
     return jnp.pad(edges, [(0, 0)] * (rank + 1) + [(0, free)])
 
 

@@ -152,7 +152,9 @@ def unit_rows(
     """
     biases: list[Array] = [nodes[:, where, 0] for where in topology.node_slices]
     blocks = [
-        edges[:, where].reshape(len(edges), *topology.block_shape(block), -1)
+        edges[:, where].reshape(
+            len(edges), *topology.block_shape(block), edges.shape[-1]
+        )
         for block, where in zip(topology.blocks, topology.edge_slices, strict=True)
     ]
     scales: list[Array] = [jnp.ones_like(bias) for bias in biases]
