@@ -265,9 +265,7 @@ def test_traced_arrays_are_refused():
         lambda p: certificates.certify(p, {}, MLP),
         lambda p: certificates.compare_functions(p, p, MLP),
     ):
-        with pytest.raises(
-            TypeError, match=r"values of the networks, .* pass network\.spec"
-        ):
+        with pytest.raises(TypeError, match="needs the values of the networks"):
             jax.jit(verb)(draw())
 
 
