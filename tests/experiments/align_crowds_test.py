@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.compare import _align_cells, _align_results, deep_align
-from experiments.train import _matchers
+from experiments.train import matcher_training
 from symmerge_jax import symmetry
 from tests.experiments import populations as small
 
@@ -30,7 +30,7 @@ def run(tmp_path_factory):
     config.ours.features.num_probes = 32
     plan = deep_align.plan(config)
     population = small.load(config, folder)
-    matcher = _matchers.plan(config, "ours").untrained(population)
+    matcher = matcher_training.plan(config, "ours").untrained(population)
     variables = jax.jit(matcher.matcher.init)(jax.random.key(0))
     models = {("ours", 0): dataclasses.replace(matcher, variables=variables)}
     cells = _align_cells.crowds(plan, population, models, folder)

@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.populations import _align_population
-from experiments.train import _matchers
+from experiments.populations import pairable
+from experiments.train import matcher_training
 from symmerge_jax import learning, symmetry
 from tests.experiments import populations as small
 
-KINDS = _align_population.KINDS
+KINDS = pairable.KINDS
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_pairs_are_all_of_a_part_each_once(kind, known):
     _, population = known[kind]
     image = np.arange(24) // 3 if kind == "siren" else np.zeros(24)
     for part, rows in population.parts.items():
-        pairs = _align_population.draw_pairs(population, part, 1000, 0)
+        pairs = pairable.draw_pairs(population, part, 1000, 0)
         wanted = {
             frozenset(pair)
             for pair in itertools.combinations(rows.tolist(), 2)
@@ -57,9 +57,7 @@ def test_whether_there_are_pairs_is_told_without_listing_them(kind, known, monke
     config, population = known[kind]
     rows, found = [[], [3], [3, 4], [0, 3], [0, 3, 5, 9]], []
     parts = [population._replace(parts={"val": np.array(x, int)}) for x in rows]
-    listed = [
-        len(_align_population.draw_pairs(part, "val", 1, 0)) > 0 for part in parts
-    ]
+    listed = [len(pairable.draw_pairs(part, "val", 1, 0)) > 0 for part in parts]
 
     def list_pairs(*_):
         raise AssertionError("all pairs are listed")
@@ -67,17 +65,17 @@ def test_whether_there_are_pairs_is_told_without_listing_them(kind, known, monke
     monkeypatch.setattr(learning.Pairable, "pairs", list_pairs)
     for part in parts:
         try:
-            _align_population._require_pair(part, "val", "population")
+            pairable._require_pair(part, "val", "population")
             found.append(True)
         except ValueError:
             found.append(False)
     assert found == listed and len(set(found)) == 2
-    _align_population.sources(config)
+    pairable.sources(config)
 
 
 def test_pairs_depend_on_the_seed_and_the_part_alone(known):
     _, population = known["mlp"]
-    draw = _align_population.draw_pairs
+    draw = pairable.draw_pairs
     pairs = draw(population, "train", 5, 3)
     assert pairs.shape == (5, 2) and len({*map(frozenset, pairs.tolist())}) == 5
     np.testing.assert_array_equal(draw(population, "train", 5, 3), pairs)
@@ -123,7 +121,7 @@ def test_other_networks_are_all_held_out(known, tmp_path):
 
 
 def batches_of(config, seed, population):
-    job = _matchers.plan(config, "ours").job(population)
+    job = matcher_training.plan(config, "ours").job(population)
     return job.batches(seed, config.ours.batch_size)
 
 
@@ -190,7 +188,7 @@ def test_elements_bring_twins_back(kind, model, changes, known, tmp_path):
     for name in ("noise", "dropout", "prune"):
         config.augment[name] = 0.0
     matcher = small.untrained(config, population, model)
-    spec, copies = matcher.network.spec, _matchers.plan(config, model).copies
+    spec, copies = matcher.network.spec, matcher_training.plan(config, model).copies
 
     def twins_and_back(params, key):
         twins, elements = learning.moved_copies(
@@ -226,7 +224,7 @@ def test_changed_twins_compute_something_else(known):
     config.augment.update(noise=0.0, dropout=0.0, prune=0.0)
     config.distort.shift = 0.1
     matcher = small.untrained(config, population)
-    spec, copies = matcher.network.spec, _matchers.plan(config, "ours").copies
+    spec, copies = matcher.network.spec, matcher_training.plan(config, "ours").copies
 
     @jax.jit
     def twins_moved_back(params, key):
@@ -254,13 +252,13 @@ def test_the_loss_is_the_weighted_sum_and_training_lowers_it(known):
     batch = batches_of(config, 0, population)(0)
     variables = jax.jit(matcher.init)(jax.random.key(0))
     fixed = jax.random.key(7)
-    total, parts = jax.jit(_matchers.plan(config, "ours").job(population).loss_fn)(
-        variables, batch, fixed
-    )
+    total, parts = jax.jit(
+        matcher_training.plan(config, "ours").job(population).loss_fn
+    )(variables, batch, fixed)
     expected = 2 * parts["supervised"] + parts["alignment"] / 2 + parts["task"] / 4
     np.testing.assert_allclose(total, expected, rtol=1e-6)
     config.ours.losses.update(supervised=1.0, alignment=0.0, task=0.0)
-    loss_fn = _matchers.plan(config, "ours").job(population).loss_fn
+    loss_fn = matcher_training.plan(config, "ours").job(population).loss_fn
     run = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
     start, names = run(variables, batch, fixed)[0]
     assert list(names) == ["supervised"]

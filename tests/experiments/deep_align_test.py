@@ -17,8 +17,8 @@ from experiments.compare import (
     _methods,
     deep_align,
 )
-from experiments.populations import _align_population
-from experiments.train import _matchers
+from experiments.populations import pairable
+from experiments.train import matcher_training
 from symmerge_jax import deep_align as deep_align_lib, learning, networks, symmetry
 from tests.experiments import configs, populations as small
 
@@ -92,7 +92,7 @@ def test_a_run_leaves_what_it_promises(finished):
             else:  # certified in float64
                 assert 0 < method["function_error"] < 1e-6, name
                 assert method["seconds_per_pair"] > 0
-    for name, kind in _matchers.KINDS.items():
+    for name, kind in matcher_training.KINDS.items():
         model = results["models"][name]
         trained = deep_align_lib.load_matcher(workdir / "models" / f"{name}_0")
         count = sum(np.size(x) for x in jax.tree.leaves(trained.variables))
@@ -106,7 +106,7 @@ def test_a_run_leaves_what_it_promises(finished):
 def test_curves_are_losses_between_the_networks_of_pairs(finished, mlps, tmp_path):
     config, workdir, results = finished
     population = small.load(config, tmp_path)
-    pairs = _align_population.draw_pairs(population, "test", 3, 0)
+    pairs = pairable.draw_pairs(population, "test", 3, 0)
     a, b = (symmetry.rows(population.params, pairs[:, i]) for i in (0, 1))
     midpoint = jax.tree.map(lambda x, y: (np.float64(x) + y) / 2, a, b)
     expected = [
@@ -171,7 +171,7 @@ def test_a_run_goes_on_with_what_is_missing(copy, monkeypatch):
     known = {name: results["models"][name] for name in config.models}
     keys = ("twins", "changed_twins")
     found = iter([{key: known[name][key] for key in keys} for name in known] * 3)
-    monkeypatch.setattr(_matchers, "recovered", lambda *_: next(found))
+    monkeypatch.setattr(matcher_training, "recovered", lambda *_: next(found))
     before = written(workdir)
     with monkeypatch.context() as patch:  # nothing is measured again
         patch.setattr(_methods, "prepare", lambda *_: None)
@@ -242,7 +242,7 @@ def test_each_population_counts_its_own_pairs(finished, mlps, tmp_path, monkeypa
     trained = deep_align_lib.load_matcher(finished[1] / "models/ours_0")
     monkeypatch.setattr(deep_align_lib, "load_matcher", lambda _: trained)
     numbers = {"twins": 1.0, "changed_twins": 0.5}
-    monkeypatch.setattr(_matchers, "recovered", lambda *_: numbers)
+    monkeypatch.setattr(matcher_training, "recovered", lambda *_: numbers)
     results = small.run(config, tmp_path / "run")
     counts = {
         name: (population["num_networks"], population["num_pairs"])
@@ -275,7 +275,10 @@ def test_numbers_are_means_over_seeds():
 def test_neurons_of_twins_are_found_by_who_can_tell_them(sees, mlps, tmp_path):
     config = small.config("mlp", mlps)
     config.augment.noise = 10.0
-    population, plan = small.load(config, tmp_path), _matchers.plan(config, "ours")
+    population, plan = (
+        small.load(config, tmp_path),
+        matcher_training.plan(config, "ours"),
+    )
 
     def similarities(variables, a, b):
         del variables
@@ -287,7 +290,7 @@ def test_neurons_of_twins_are_found_by_who_can_tell_them(sees, mlps, tmp_path):
     many = jax.tree.map(
         lambda x: np.tile(x, (4, *[1] * (x.ndim - 1))), population.params
     )
-    found = _matchers.recovered(plan, matcher, {}, many)
+    found = matcher_training.recovered(plan, matcher, {}, many)
     chance = 1 / 5
     assert found["changed_twins"] == pytest.approx(chance, abs=0.15)
     assert found["twins"] == (1.0 if sees else pytest.approx(chance, abs=0.1))

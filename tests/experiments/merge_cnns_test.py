@@ -6,7 +6,7 @@ import pytest
 
 from experiments import harness
 from experiments.compare import _methods, merge_cnns
-from experiments.populations import _cnn_data
+from experiments.populations import cnn_data
 from symmerge_jax import symmetry, zoo
 from tests.experiments import cnns, configs
 
@@ -87,7 +87,7 @@ def test_pairs_are_disjoint_held_out_and_sorted(finished, path):
     pairs = np.array(results["pairs"])
     assert len(np.unique(pairs)) == 4 and set(pairs.ravel()) <= set(held_out)
     assert (pairs[:, 0] < pairs[:, 1]).all()  # their accuracy is their number
-    best = _cnn_data.load(tiny(path, num_best=5))
+    best = cnn_data.load(tiny(path, num_best=5))
     np.testing.assert_array_equal(best.number, np.sort(held_out)[:-6:-1])
 
 
@@ -100,7 +100,7 @@ def test_of_a_training_run_the_best_checkpoint_is_taken(tmp_path):
         metrics={"test_accuracy": np.array([1, 3, 2] * 4) + np.arange(12) / 100},
     )
     zoo.save(tmp_path / "a.zoo", runs)
-    found = _cnn_data.load(tiny(tmp_path / "a.zoo", **{"split.val_fraction": 0.25}))
+    found = cnn_data.load(tiny(tmp_path / "a.zoo", **{"split.val_fraction": 0.25}))
     assert len(found.number) == 2 and set(found.number % 3) == {1}
 
 
@@ -207,42 +207,42 @@ def test_bad_configs_are_refused_before_any_work(path, tmp_path, changes, messag
 def test_networks_that_do_not_fit_are_refused(tmp_path, path, monkeypatch):
     large = cnns.save_zoo(tmp_path / "l.zoo", 8, image_shape=[9, 9, 1])
     with pytest.raises(ValueError, match=r"reads inputs of shape \(9, 9, 1\)"):
-        _cnn_data.load(tiny(large))
+        cnn_data.load(tiny(large))
     few = cnns.save_zoo(tmp_path / "f.zoo", 8, num_classes=7)
     with pytest.raises(ValueError, match=r"lie in 0\.\.9, but .* has 7 outputs"):
-        _cnn_data.load(tiny(few))
+        cnn_data.load(tiny(few))
     unknown = cnns.save_zoo(tmp_path / "u.zoo", 8, metrics={})
     with pytest.raises(ValueError, match="has no metric test_accuracy"):
-        _cnn_data.load(tiny(unknown))
+        cnn_data.load(tiny(unknown))
     mlp = {"kind": "mlp", "layer_sizes": [2, 1]}
     params = {"dense_0": {"kernel": np.ones((4, 2, 1)), "bias": np.ones((4, 1))}}
     params = jax.tree.map(np.float32, params)
     zoo.save(tmp_path / "m.zoo", zoo.create(mlp, params))
     with pytest.raises(ValueError, match="networks of kind 'mlp', not CNNs"):
-        _cnn_data.load(tiny(tmp_path / "m.zoo"))
+        cnn_data.load(tiny(tmp_path / "m.zoo"))
     _, params = cnns.random_networks(8)
     params["dense"]["bias"][3] = np.nan
     with monkeypatch.context() as patch:
         patch.setattr("symmerge_jax.zoo._zoo.check_finite", lambda zoo: None)
         cnns.save_zoo(tmp_path / "n.zoo", 8, params=params)
     with pytest.raises(ValueError, match="Network 3 of the zoo has NaN"):
-        _cnn_data.load(tiny(tmp_path / "n.zoo"))
+        cnn_data.load(tiny(tmp_path / "n.zoo"))
 
 
 def test_autoencoders_that_do_not_fit_are_refused(tmp_path, path, canonicalizer):
     other = cnns.save_canonicalizer(tmp_path / "o", channels=[4])
     with pytest.raises(ValueError, match="another architecture: channels is"):
-        _cnn_data.load(tiny(path, canonicalizer=other))
+        cnn_data.load(tiny(path, canonicalizer=other))
     workdir = tmp_path / "run"
     cnns.save_canonicalizer(workdir / "canonicalizer")
     (workdir / "config.json").write_text('{"seed": 0, "test_fraction": 0.3}')
     for name in (workdir, workdir / "canonicalizer"):
         with pytest.raises(ValueError, match=r"test_fraction=0\.3, but config\.split"):
-            _cnn_data.load(tiny(path, canonicalizer=str(name)))
+            cnn_data.load(tiny(path, canonicalizer=str(name)))
     agreed = {"canonicalizer": str(workdir), "split.test_fraction": 0.3}
-    assert _cnn_data.load(tiny(path, **agreed)).canonicalizer is not None
+    assert cnn_data.load(tiny(path, **agreed)).canonicalizer is not None
     with pytest.raises(FileNotFoundError, match="No canonicaliser in"):
-        _cnn_data.load(tiny(path, canonicalizer=str(tmp_path / "nowhere")))
+        cnn_data.load(tiny(path, canonicalizer=str(tmp_path / "nowhere")))
 
 
 def test_an_autoencoder_whose_split_is_unknown_is_refused(tmp_path, path):
@@ -251,7 +251,7 @@ def test_an_autoencoder_whose_split_is_unknown_is_refused(tmp_path, path):
         ValueError,
         match=r"neither '.*copied/canonicalizer/config\.json' nor '.*copied/config\.js",
     ):
-        _cnn_data.load(tiny(path, canonicalizer=alone))
+        cnn_data.load(tiny(path, canonicalizer=alone))
 
 
 def test_variants():

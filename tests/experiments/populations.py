@@ -5,8 +5,8 @@ import numpy as np
 
 from experiments import harness
 from experiments.compare import deep_align
-from experiments.populations import _align_population
-from experiments.train import _matchers
+from experiments.populations import pairable
+from experiments.train import matcher_training
 from symmerge_jax import networks, testing, zoo
 
 ARCHITECTURES = {
@@ -66,19 +66,19 @@ def run(config, workdir):
 
 def load(config, folder):
     """Return the population that matchers are trained on."""
-    return _align_population.sources(config)["held_out"].load(folder)
+    return pairable.sources(config)["held_out"].load(folder)
 
 
 def untrained(config, population, name="ours", architecture=None):
     """Return a matcher of a population, before its training."""
-    plan = _matchers.plan(config, name)
+    plan = matcher_training.plan(config, name)
     return plan.untrained(population).aligner(architecture=architecture).matcher
 
 
 def planned(config):
     """Return all populations before any work, by name."""
     found = {}
-    for name, source in _align_population.sources(config).items():
+    for name, source in pairable.sources(config).items():
         assert source.planned is not None
         found[name] = source.planned
     return found

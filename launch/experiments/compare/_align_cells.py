@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments import harness, populations
 from experiments.compare import _bring, _methods, _paths
-from experiments.populations import _align_population
+from experiments.populations import pairable
 from symmerge_jax import deep_align, learning, networks, symmetry
 
 Cells = dict[Any, dict[str, np.ndarray]]
@@ -52,9 +52,9 @@ def pairs(
     def make(job: tuple[str, str, int]) -> dict[str, np.ndarray]:
         name, method, seed = job
         population = loaded[name]
-        rows = _align_population.draw_pairs(population, "test", plan.num_pairs, seed)
+        rows = pairable.draw_pairs(population, "test", plan.num_pairs, seed)
         brought = bring(method, population, rows, seed)
-        shared, own = _align_population.data_of(population.task.test, rows[:, 0])
+        shared, own = pairable.data_of(population.task.test, rows[:, 0])
         a, b = (
             {"params": jax.tree.map(lambda x, e=e: x[:, e], brought.params), "own": own}
             for e in (0, 1)
@@ -136,7 +136,7 @@ class _Solvers:
                 matcher = trained.aligner(architecture=architecture).matcher
             context = self._plan.context(population, matcher)
             self._prepared[key] = _methods.prepare(method, context)
-        shared, own = _align_population.data_of(population.task.train, rows[:, 0])
+        shared, own = pairable.data_of(population.task.train, rows[:, 0])
         return self._prepared[key](
             _bring.Crowds(
                 params=symmetry.rows(population.params, rows),

@@ -4,7 +4,7 @@ from typing import Any
 
 from experiments import harness, populations
 from experiments.compare import _methods
-from experiments.train import _matchers
+from experiments.train import matcher_training
 from symmerge_jax import deep_align, learning
 
 
@@ -14,7 +14,7 @@ def check_values(config: harness.Config) -> None:
     Raises:
       ValueError: names the key.
     """
-    harness.each_once("models", config.models, _matchers.MODELS)
+    harness.each_once("models", config.models, matcher_training.MODELS)
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
         raise ValueError(f"config.seeds must be different, got {config.seeds}.")
     harness.check_midpoint(config)

@@ -257,18 +257,24 @@ def balanced(context: Context):
 
 def closed_form(context: Context):
     """Return the canonical form of networks in closed form."""
-    return functools.partial(_canonicalize, spec=context.spec)
+
+    def form(params):
+        folded = symmetry.fold_phases(params, context.spec)
+        element = symmetry.canonical_element(folded, context.spec)
+        return symmetry.act(element, folded, context.spec), element
+
+    return jax.jit(jax.vmap(form))
 
 
 def template(context: Context):
     """Return the form of networks that are matched onto what is decoded from them."""
-    options = {"form": "template", "canonicalizer": context.canonicalizer}
-    return functools.partial(_canonicalize, spec=context.spec, **options)
+    options: Any = {"form": "template", "canonicalizer": context.canonicalizer}
 
+    def form(params):
+        found = symmerge_jax.canonicalize(params, context.spec, **options)
+        return found.params, found.element
 
-def _canonicalize(params: Params, *, spec: symmetry.SymmetrySpec, **options: Any):
-    found = symmerge_jax.canonicalize(params, spec, **options)
-    return found.params, found.element
+    return form
 
 
 def latents(*, decode: bool):

@@ -28,8 +28,8 @@ from experiments.compare import (
     _bring,
     _methods,
 )
-from experiments.populations import _align_population
-from experiments.train import _matchers
+from experiments.populations import pairable
+from experiments.train import matcher_training
 from symmerge_jax import deep_align, learning
 
 METHODS = (
@@ -82,7 +82,7 @@ class Plan(NamedTuple):
     marks: dict[str, str]
     methods: dict[str, tuple[str, ...]]
     crowd_methods: tuple[str, ...]
-    matchers: dict[str, _matchers.Plan]
+    matchers: dict[str, matcher_training.Plan]
     seeds: tuple[int, ...]
     num_pairs: int
     num_points: int
@@ -116,7 +116,8 @@ def default_config(
     `networks` is the kind of networks and `population` a config of the maker of their
     zoo, which is used if `zoo` names no file; `population.data` are the images that the
     networks were trained on in both cases. `deep_align` and `ours` describe the
-    matchers, see `_matchers.default_options`; `models` are those that are trained, each
+    matchers, see `matcher_training.default_options`; `models` are those that are
+    trained, each
     with every one of `seeds`. `augment` and, for INRs, `distort` change the copies that
     they are to recognise. No `methods` are all that apply, and no `other_methods`,
     those of the further tables, are `methods`.
@@ -132,23 +133,21 @@ def default_config(
       kind: of networks, "mlp", "cnn" or "siren".
       features: kind of features by matcher, where it is another than usual.
     """
-    if kind not in _align_population.KINDS:
-        raise ValueError(
-            f"config.networks is {kind!r}, known are {_align_population.KINDS}."
-        )
-    kinds = _matchers.KINDS | (features or {})
+    if kind not in pairable.KINDS:
+        raise ValueError(f"config.networks is {kind!r}, known are {pairable.KINDS}.")
+    kinds = matcher_training.KINDS | (features or {})
     return ConfigDict(
         {
             "experiment": "deep_align",
             "networks": kind,
             "seeds": (0, 1, 2),
             "zoo": config_dict.placeholder(str),
-            "population": _align_population.zoo_config(kind),
+            "population": pairable.zoo_config(kind),
             "split": {"val_fraction": 0.1, "test_fraction": 0.1, "seed": 0},
-            "models": _matchers.MODELS,
+            "models": matcher_training.MODELS,
             **{
-                name: _matchers.default_options(kinds[name])
-                for name in _matchers.MODELS
+                name: matcher_training.default_options(kinds[name])
+                for name in matcher_training.MODELS
             },
             "augment": {"noise": 0.01, "dropout": 0.05, "prune": 0.1, "scale": 0.1},
             "distort": {"rotation": 0.0, "scale": 0.0, "shift": 0.0},
@@ -182,7 +181,7 @@ def complete(config: harness.Config) -> harness.Config:
     """Return a config with the defaults of its kinds of networks and features."""
     kinds = {
         name: config.get(name, {}).get("features", {}).get("kind", kind)
-        for name, kind in _matchers.KINDS.items()
+        for name, kind in matcher_training.KINDS.items()
     }
     defaults = default_config(config.get("networks", "mlp"), kinds)
     return harness.check_config(config, defaults)
@@ -191,7 +190,7 @@ def complete(config: harness.Config) -> harness.Config:
 def plan(config: harness.Config) -> Plan:
     """Take a config apart; see `Experiment`."""
     _align_checks.check_values(config)
-    sources = _align_population.sources(config)
+    sources = pairable.sources(config)
     planned = {name: _planned(source) for name, source in sources.items()}
     spec, sizes = planned["held_out"].network.spec, tuple(config.crowds.sizes)
     titles = {
@@ -208,13 +207,13 @@ def plan(config: harness.Config) -> Plan:
         kind=config.networks,
         sources=sources,
         titles={name: _TITLES[name].format(**titles) for name in planned},
-        marks={name: _align_population.mark(config, name) for name in planned},
+        marks={name: pairable.mark(config, name) for name in planned},
         methods={
             name: chosen["methods" if name == "held_out" else "other_methods"]
             for name in planned
         },
         crowd_methods=_methods.choose((), CROWD_METHODS, spec, config.models),
-        matchers={name: _matchers.plan(config, name) for name in config.models},
+        matchers={name: matcher_training.plan(config, name) for name in config.models},
         seeds=tuple(config.seeds),
         num_pairs=config.num_pairs,
         num_points=config.num_points,
@@ -242,7 +241,7 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     """
     population = plan.sources["held_out"].load(folder)
     models = {
-        (name, seed): _matchers.trained(
+        (name, seed): matcher_training.trained(
             matcher, population, seed, folder / "models" / f"{name}_{seed}"
         )
         for name, matcher in plan.matchers.items()
@@ -275,7 +274,7 @@ def shorten(config: harness.Config) -> harness.Config:
     config.seeds = (0,)
     config.num_pairs, config.num_points, config.num_random_starts = 2, 3, 1
     config.num_val_pairs, config.num_val_inputs = 1, 16
-    for name in _matchers.MODELS:
+    for name in matcher_training.MODELS:
         model = config[name]
         model.num_steps, model.batch_size, model.warmup_steps = 3, 2, 1
         model.log_every = model.evaluate_every = model.checkpoint_every = 2

@@ -30,7 +30,7 @@ from experiments.compare import (
     _paths,
     _repair,
 )
-from experiments.populations import _cnn_data
+from experiments.populations import cnn_data
 from symmerge_jax import learning, networks, symmetry
 from symmerge_jax.typing import Params
 
@@ -64,7 +64,7 @@ class Plan(NamedTuple):
       seed: of solvers.
     """
 
-    data: _cnn_data.CnnData
+    data: cnn_data.CnnData
     methods: tuple[str, ...]
     pairs: np.ndarray
     num_points: int
@@ -145,7 +145,7 @@ def check(config: harness.Config) -> None:
 def plan(config: harness.Config) -> Plan:
     """Take a config apart, and draw pairs and crowds; see `Experiment`."""
     check(config)
-    data = _cnn_data.load(config)
+    data = cnn_data.load(config)
     given = () if data.canonicalizer is None else ("canonicalizer",)
     methods, crowd_methods = (
         _methods.choose(names, offered, data.network.spec, given, key)
@@ -155,9 +155,9 @@ def plan(config: harness.Config) -> Plan:
         )
     )
     sizes, crowds, num = config.crowd.sizes, np.zeros((0, 0), int), len(data.number)
-    pairs = _cnn_data.draw_pairs(num, config.num_pairs, config.seed)
+    pairs = cnn_data.draw_pairs(num, config.num_pairs, config.seed)
     if sizes:
-        crowds = _cnn_data.draw_crowds(num, sizes, config.crowd.num_crowds, config.seed)
+        crowds = cnn_data.draw_crowds(num, sizes, config.crowd.num_crowds, config.seed)
     return Plan(
         data=data,
         methods=methods if config.num_pairs else (),

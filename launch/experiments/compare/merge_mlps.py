@@ -25,7 +25,7 @@ from ml_collections import ConfigDict, config_dict
 
 from experiments import harness
 from experiments.compare import _bring, _curves, _methods, _paths
-from experiments.populations import _mlp_training
+from experiments.populations import mlp_training
 from symmerge_jax import learning, plots
 
 METHODS = (
@@ -78,7 +78,7 @@ class Plan(NamedTuple):
       seed: of solvers.
     """
 
-    mlps: _mlp_training.Plan
+    mlps: mlp_training.Plan
     methods: dict[str, str]
     options: dict[str, dict[str, Any]]
     num_pairs: int
@@ -132,7 +132,7 @@ def plan(config: harness.Config) -> Plan:
     """Take a config apart; see `Experiment`."""
     harness.check_midpoint(config)
     _methods.check_names(config.methods, METHODS, "config.methods")
-    mlps = _mlp_training.plan(config)
+    mlps = mlp_training.plan(config)
     options = {name: config[name].to_dict() for name in OPTIONS}
     names = _methods.choose(config.methods, METHODS, mlps.network.spec)
     for name in names:
@@ -157,7 +157,7 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
       AUC of the loss, loss and accuracy of the midpoint, accuracy of the two ends and
       by how much that of the midpoint is below it.
     """
-    params = _mlp_training.train(plan.mlps, folder)
+    params = mlp_training.train(plan.mlps, folder)
     context = _context(plan.mlps, plan.options)
     prepared = functools.cache(lambda name: _methods.prepare(name, context))
     cells = harness.complete_arrays(
@@ -246,7 +246,7 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
     return {"paths": figure}
 
 
-def _context(mlps: _mlp_training.Plan, options: Mapping[str, Any]) -> _bring.Context:
+def _context(mlps: mlp_training.Plan, options: Mapping[str, Any]) -> _bring.Context:
     return _bring.Context(
         network=mlps.network,
         task=functools.partial(learning.task_losses, mlps.network),

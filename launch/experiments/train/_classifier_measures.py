@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import symmerge_jax
 from experiments.train import _measures
 from symmerge_jax import autoencoders, learning, networks, symmetry, zoo
 from symmerge_jax.typing import Params
@@ -157,7 +156,7 @@ def accuracy_baselines(train: zoo.Zoo, test: zoo.Zoo) -> dict[str, float]:
     """
     spec = networks.build(train.architecture).spec
     zoos = train, test
-    closed = [symmerge_jax.canonicalize(part.params, spec).params for part in zoos]
+    closed = [_measures.closed_forms(part.params, spec) for part in zoos]
     features = {
         "statistics": [tensor_statistics(part.params) for part in zoos],
         "canonical": [_measures.flat(params) for params in closed],

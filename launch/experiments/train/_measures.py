@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-import symmerge_jax
 from experiments import populations
 from experiments.train import _training
 from symmerge_jax import autoencoders, learning, networks, symmetry, zoo
@@ -173,6 +172,12 @@ def orbit_spread(
     }
 
 
+def closed_forms(params: Params, spec: symmetry.SymmetrySpec) -> Params:
+    """Return the canonical twins of networks `[N, ...]`, in closed form."""
+    form = functools.partial(symmetry.canonical_form, spec=spec)
+    return jax.jit(jax.vmap(form))(params)
+
+
 def linear_probe(
     train_features: np.ndarray,
     train_labels: np.ndarray,
@@ -215,12 +220,9 @@ def probes(
     if min(labels[0].min(), labels[1].min()) < 0 or len(np.unique(labels[0])) < 2:
         return {}
 
-    def closed_form(params: Params) -> Params:
-        return symmerge_jax.canonicalize(params, spec).params
-
     features = {
         **features,
-        "canonical": lambda params: flat(closed_form(params)),
+        "canonical": lambda params: flat(closed_forms(params, spec)),
         "weights": flat,
     }
     return {

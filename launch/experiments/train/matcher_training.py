@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import harness, populations
-from experiments.populations import _align_population
+from experiments.populations import pairable
 from experiments.train import _training
 from symmerge_jax import deep_align, learning, metanets, symmetry
 from symmerge_jax.typing import Params
@@ -65,7 +65,7 @@ class Plan(NamedTuple):
           ValueError: options that do not fit the networks.
         """
         return learning.matcher_job(
-            _align_population.pairable(population),
+            pairable.pairable(population),
             self.untrained(population),
             weights=self.weights,
             copies=self.copies,
