@@ -279,7 +279,12 @@ KINDS = {
     "zoo part": Kind(_make_parts, _read_parts),
     "canonicalizer": Kind(
         _write_canonicalizer,
-        _read_model(autoencoders.load_canonicalizer, "encoder", "decoder", "metadata"),
+        _read_model(
+            autoencoders.load_canonicalizer,
+            "encoder_options",
+            "decoder_options",
+            "metadata",
+        ),
     ),
     "matcher": Kind(
         _write_matcher, _read_model(deep_align.load_matcher, "features", "metadata")
