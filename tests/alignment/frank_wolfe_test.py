@@ -181,10 +181,10 @@ def test_a_bound_on_the_steps_is_no_convergence():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"starts": ()}, "one or more"),
+        ({"starts": ()}, "needs a start"),
         ({"starts": ("outward",)}, "outward"),
         ({"max_iters": 0}, "got 0"),
-        ({"tolerance": -1.0}, "and -1.0"),
+        ({"tolerance": -1.0}, "got -1.0"),
     ],
 )
 def test_options_are_checked(options, message):

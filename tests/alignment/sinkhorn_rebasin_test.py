@@ -122,8 +122,8 @@ def test_similarities_give_the_start():
         {"final_temperature": None},
         {"temperature": 0.5},
         {"learning_rate": 0.03},
-        {"num_iters": 1},
-        {"gradient": "unrolled", "num_iters": 1},
+        {"sinkhorn_iters": 1},
+        {"gradient": "unrolled", "sinkhorn_iters": 1},
     ],
 )
 def test_each_option_changes_the_path(option):
@@ -134,7 +134,7 @@ def test_each_option_changes_the_path(option):
 
 @pytest.mark.slow
 def test_both_gradients_agree_once_sinkhorn_has_converged():
-    options = {"num_iters": 200, "num_steps": 10, "eval_every": 1}
+    options = {"sinkhorn_iters": 200, "num_steps": 10, "eval_every": 1}
     _, implicit = solve_strangers("small", **options)
     _, unrolled = solve_strangers("small", gradient="unrolled", **options)
     np.testing.assert_allclose(implicit.objective, unrolled.objective, rtol=1e-4)
