@@ -22,7 +22,7 @@ SMOKE = {
         {"NUM_TWINS": 2, "NUM_POINTS": 3, "HIDDEN_SIZES": (8,), "NUM_EPOCHS": 1},
         3,
     ),
-    "paper_figures": ({"STAGES": ("inrs", "small")}, 1),
+    "paper_figures": ({"STAGES": ("inrs", "small")}, 2),
     "train_a_canonicalizer": (
         {
             "CONFIG": "../launch/configs/smoke.py",

@@ -38,7 +38,10 @@ def test_every_config_describes_a_model(name, variant):
     shapes = jax.eval_shape(networks.build(architecture).init, jax.random.key(0))
     statistics = {path: (0.0, 1.0) for path, _ in symmetry.tensor_shapes(shapes)}
     model = autoencoders.build(
-        architecture, _training.encoder_options(config), config.decoder, statistics
+        architecture,
+        _training.encoder_options(config),
+        config.decoder.to_dict(),
+        statistics,
     )
     variables = jax.eval_shape(model.init, jax.random.key(0))
     assert ("probe" in variables) == (config.encoder.num_probes > 0)
