@@ -73,7 +73,7 @@ def draw(weights, twins, canonical, naive, aligned):
             axis = figure.add_subplot(paths[row, column])
             _picture(axis, image, label if column == 0 else "")
             if row == 0 and column == NUM_POINTS // 2:
-                axis.set_title("averages of two twins, from the first to the second",
+                axis.set_title("weights averaged from the first twin to the second",
                                fontsize=10)  # fmt: skip
     return figure
 
