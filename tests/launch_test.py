@@ -79,7 +79,7 @@ ERRORS = [
     (["make_zoo", "--inspect={}"], "is a folder: name a file"),
     (["make_zoo", SMOKE[0], "--out={}"], "is a folder: name a file"),
     (["train", "--config.experiment=x"], "config.experiment is 'x'"),
-    (["train", "--config.loss=x", "--workdir={}/run"], "config.loss is 'x', known are"),
+    (["train", "--config.loss=x", "--workdir={}/run"], "loss is 'x', known are"),
     (["evaluate"], "workdir"),
     (["evaluate", "--workdir={}/nowhere"], "no config in"),
     (["evaluate", DEEP_ALIGN, "--workdir={}/nowhere"], "check the path, or train fir"),
