@@ -59,14 +59,14 @@ def check_methods(
     Raises:
       ValueError: names the key.
     """
-    num = len(population.task.train.inputs)
-    for key in ("batch_size", "eval_size"):
-        is_used = any("sinkhorn" in method for method in plan.methods[name])
-        if is_used and plan.options["sinkhorn"][key] > num:
-            raise ValueError(
-                f"config.sinkhorn.{key} must be at most {num}, the training examples"
-                f" of a network, got {plan.options['sinkhorn'][key]}."
-            )
+    num, options = len(population.task.train.inputs), plan.options["sinkhorn"]
+    if any("sinkhorn" in method for method in plan.methods[name]):
+        for key in ("batch_size", "eval_size"):
+            if options[key] > num:
+                raise ValueError(
+                    f"config.sinkhorn.{key} must be at most {num}, the training"
+                    f" examples of a network, got {options[key]}."
+                )
     solvers: dict[str | None, deep_align.Matcher | None] = {None: None}
     for model, matcher in plan.matchers.items():
         try:

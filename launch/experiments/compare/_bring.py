@@ -333,6 +333,17 @@ def unflatten(trees: Any, num_crowds: int) -> Any:
     return jax.tree.map(lambda x: x.reshape(num_crowds, -1, *x.shape[1:]), trees)
 
 
+def ends(pairs: Any) -> tuple[Any, Any]:
+    """Return the first and the second networks `[R, ...]` of pairs `[R, 2, ...]`."""
+    first, second = (jax.tree.map(lambda x, e=e: x[:, e], pairs) for e in (0, 1))
+    return first, second
+
+
+def mean(crowds: Any) -> Any:
+    """Return the mean networks `[R, ...]` of crowds `[R, k, ...]`."""
+    return jax.tree.map(lambda x: np.mean(x, axis=1, dtype=x.dtype), crowds)
+
+
 @functools.lru_cache(maxsize=8)
 def _acting(spec: symmetry.SymmetrySpec, fold: bool):
     def act(element, params):

@@ -199,13 +199,9 @@ def _draw_paths(methods: Mapping[str, Any], arrays: harness.Arrays):
     panels: dict[str, Any] = {}
     for repair in next(iter(methods.values()))["repairs"]:
         for measure, title in (("accuracy", "accuracy"), ("loss", "loss (nats)")):
-            panels[f"{title}, {_repair.REPAIRS[repair]}"] = {
-                method["label"]: (
-                    arrays["lams"],
-                    *_curves.mean_and_error(arrays[f"{name}/{repair}/{measure}"]),
-                )
-                for name, method in methods.items()
-            }
+            panels[f"{title}, {_repair.REPAIRS[repair]}"] = _curves.of_methods(
+                methods, arrays, f"{repair}/{measure}"
+            )
     return plots.mean_curves(
         panels,
         "λ (0: the worse network, 1: the better one)",

@@ -69,6 +69,19 @@ def mean_and_error(values: Any, row: np.ndarray | None = None) -> tuple[Any, Any
     return mean, means.std(axis=0, ddof=1) / len(means) ** 0.5
 
 
+def of_methods(
+    methods: Mapping[str, Mapping[str, Any]], arrays: Mapping[str, Any], measure: str
+) -> dict[str, tuple[Any, Any, Any]]:
+    """Return the mean curves of `METHOD/MEASURE` `[N, T]` over `lams`, by label."""
+    return {
+        method["label"]: (
+            arrays["lams"],
+            *mean_and_error(arrays[f"{name}/{measure}"]),
+        )
+        for name, method in methods.items()
+    }
+
+
 def over_seeds(numbers: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
     """Return means over seeds, and standard deviations `..._std`, None for one seed."""
     found: dict[str, float | None] = {}

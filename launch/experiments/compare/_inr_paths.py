@@ -118,7 +118,7 @@ def measurer(
             latents, seconds = group.latents[encoder]
             crowds = crowds._replace(latents=latents)
         brought = prepare(name, encoder if method.needs else None)(crowds)
-        a, b = (jax.tree.map(lambda x, i=i: x[:, i], brought.params) for i in (0, 1))
+        a, b = _bring.ends(brought.params)
         decoder = {}
         if method.in_latents:
             decoder["decode"] = canonicalizers[encoder].autoencoder.decode

@@ -191,7 +191,7 @@ def plan(config: harness.Config) -> Plan:
     """Take a config apart; see `Experiment`."""
     _align_checks.check_values(config)
     sources = pairable.sources(config)
-    planned = {name: _planned(source) for name, source in sources.items()}
+    planned: dict[str, Any] = {name: x.planned for name, x in sources.items()}
     spec, sizes = planned["held_out"].network.spec, tuple(config.crowds.sizes)
     titles = {
         "source": config.other_data.source,
@@ -266,7 +266,7 @@ def check_output(folder: pathlib.Path) -> None:
       ValueError: if one is damaged.
     """
     config = harness.load_config(folder / "config.json")
-    _load(folder, config["models"], config["seeds"])
+    _load(folder, config.models, config.seeds)
 
 
 def shorten(config: harness.Config) -> harness.Config:
@@ -304,11 +304,6 @@ def _load(folder: pathlib.Path, names, seeds) -> dict[Any, deep_align.TrainedMat
         for name in names
         for seed in seeds
     }
-
-
-def _planned(source: populations.Source) -> populations.Population:
-    assert source.planned is not None  # no population is a folder of checkpoints
-    return source.planned
 
 
 def _made_or_read() -> dict[str, Any]:

@@ -193,9 +193,8 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
 def _open(config: harness.Config, source: pathlib.Path) -> Opened:
     """Read the autoencoder run, and draw held-out networks from its zoo."""
     canonicalizer = autoencoders.load_canonicalizer(source)
-    trained = harness.check_config(
-        harness.load_config(source / "config.json"), autoencode.default_config()
-    )
+    saved = harness.load_config(source / "config.json")
+    trained = autoencode.EXPERIMENT.completed(saved)
     data = populations.inr_source(trained).load(source)
     zoo.require_architecture(data.zoo, canonicalizer.architecture)
     size: Any = data.task.size

@@ -222,7 +222,7 @@ class _Lab:
         plan = self._plan
         brought = self._bring(name, plan.pairs)
         points = self._with_targets(brought.params)
-        a, b = (jax.tree.map(lambda x, e=e: x[:, e], points) for e in (0, 1))
+        a, b = _bring.ends(points)
         arrays: dict[str, Any] = {
             "function_error": brought.function_error,
             "seconds": np.asarray(brought.seconds),
@@ -235,10 +235,7 @@ class _Lab:
     def crowds(self, name: str, size: int) -> dict[str, np.ndarray]:
         """Return `REPAIR/MEASURE` `[R]` of the means of crowds, and `seconds`."""
         brought = self._bring(name, self._plan.crowds[:, :size])
-        mean = jax.tree.map(
-            lambda x: np.mean(x, axis=1, dtype=x.dtype),
-            self._with_targets(brought.params),
-        )
+        mean = _bring.mean(self._with_targets(brought.params))
         arrays: dict[str, Any] = {"seconds": np.asarray(brought.seconds)}
         for kind, losses in self._losses.items():
             found = _paths.alone(losses, mean, self._data)

@@ -227,13 +227,7 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
     """Draw loss and accuracy along the paths, `METHOD/MEASURE` `[N, T]` of arrays."""
     methods = results["methods"]
     panels = {
-        title: {
-            method["label"]: (
-                arrays["lams"],
-                *_curves.mean_and_error(arrays[f"{name}/{measure}"]),
-            )
-            for name, method in methods.items()
-        }
+        title: _curves.of_methods(methods, arrays, measure)
         for measure, title in _TITLES.items()
     }
     figure = plots.mean_curves(
@@ -278,7 +272,7 @@ def _measure(plan: Plan, bring, task, params, pair: int) -> dict[str, np.ndarray
             "num_iters": result.num_iters[0],
             "converged": result.converged[0],
         }
-    a, b = (jax.tree.map(lambda x, e=e: x[:, e], brought.params) for e in (0, 1))
+    a, b = _bring.ends(brought.params)
     for split, data in (("train", mlps.task.train), ("test", mlps.task.test)):
         found = _paths.between(task, a, b, plan.num_points, data._asdict())
         arrays[f"{split}_loss"] = found["loss"][0]

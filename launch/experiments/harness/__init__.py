@@ -33,6 +33,7 @@ from experiments.harness._experiment import (
 )
 from experiments.harness._files import (
     Arrays,
+    arrays_below,
     complete_arrays,
     read_json,
     read_sealed,
@@ -71,6 +72,7 @@ __all__ = [
     "Number",
     "Results",
     "Table",
+    "arrays_below",
     "at_least",
     "check_config",
     "check_midpoint",

@@ -10,18 +10,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments import harness, registry
+from experiments.paper import _words
 from experiments.populations import make_classifier_zoo, make_zoo
 
-SECTIONS = (
-    "data",
-    "reconstruction",
-    "latents",
-    "interpolation",
-    "failure",
-    "ablation",
-    "cnns",
-    "prediction",
-)
+SECTIONS = tuple(_words.TITLES)
 """Sections of the report that a stage may belong to, in their order."""
 
 _KEYS = ("config", "label", "needs", "section", "set")

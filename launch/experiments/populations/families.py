@@ -118,6 +118,15 @@ def chosen_pairs(twins: Params, numbers: np.ndarray, sigma: float, seed: int) ->
     return Pairs(a, _perturb(b, sigma, seed), b, row)
 
 
+def fold_phases(params_batch: Params, spec: symmetry.SymmetrySpec) -> Params:
+    """Fold the phases of networks `[N, ...]`.
+
+    Phases are no part of the group: separate fits need not agree on them.
+    """
+    fold = jax.jit(jax.vmap(lambda params: symmetry.fold_phases(params, spec)))
+    return fold(params_batch)
+
+
 def check_sigma(key: str, sigma: float) -> None:
     """Raise ValueError for an invalid standard deviation; `key` is that of a config."""
     if not 0 <= sigma < np.inf:
@@ -160,9 +169,7 @@ def _fits(inrs, spec, num, seed) -> Params:
         options=zoo.SirenOptions(**inrs.provenance["options"]),
         fits_per_image=num,
     )
-    # Phases are no part of the group: separate fits need not agree on them.
-    fold = jax.jit(jax.vmap(lambda params: symmetry.fold_phases(params, spec)))
     return jax.tree.map(
         lambda x: np.asarray(x).reshape(len(inrs), num, *x.shape[1:]),
-        fold(jax.tree.map(jnp.asarray, fitted.params)),
+        fold_phases(jax.tree.map(jnp.asarray, fitted.params), spec),
     )

@@ -1,8 +1,7 @@
 """Make a zoo of image or signal networks from a config, import or inspect one."""
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -154,10 +153,9 @@ def run_import(
       FileNotFoundError: no checkpoints.
     """
     on_error = "skip" if skip_damaged else "raise"
-    with _new(out), harness.network_progress("import") as show:
-        imported = zoo.import_dws(folder, on_error=on_error, on_file=show)
-        zoo.save(out, imported)
-    return zoo.load(out)
+    return _import(
+        out, lambda show: zoo.import_dws(folder, on_error=on_error, on_file=show)
+    )
 
 
 def run_import_small_cnn(
@@ -184,34 +182,17 @@ def run_import_small_cnn(
       ValueError: files that are not sound, or `out` exists.
       FileNotFoundError: a file that is missing.
     """
-    with _new(out), harness.network_progress("import") as show:
-        imported = zoo.import_small_cnn(
-            folder, activation=activation, steps=steps, split=split, on_chunk=show
-        )
-        zoo.save(out, imported)
-    return zoo.load(out)
+    options: Any = {"activation": activation, "steps": steps, "split": split}
+    return _import(
+        out, lambda show: zoo.import_small_cnn(folder, **options, on_chunk=show)
+    )
 
 
-def describe(path: str | os.PathLike) -> str:
-    """Return the table of `zoo.summary` for a zoo file.
-
-    Args:
-      path: the file.
-
-    Returns:
-      Text of several lines.
-
-    Raises:
-      FileNotFoundError: no such file.
-      ValueError: no sound zoo.
-    """
-    return zoo.summary(zoo.load(path))
-
-
-@contextlib.contextmanager
-def _new(out: str | os.PathLike) -> Iterator[None]:
-    """Refuse a file that exists, or that another process makes."""
+def _import(out: str | os.PathLike, read: Callable[[Any], zoo.Zoo]) -> zoo.Zoo:
+    """Write what `read(progress)` returns to a new file, and open that."""
     with files.making(out):
         if os.path.exists(out):
             raise ValueError(f"{out} exists. Remove it, or choose another output.")
-        yield
+        with harness.network_progress("import") as show:
+            zoo.save(out, read(show))
+    return zoo.load(out)

@@ -1,7 +1,6 @@
 """Measures of a trained autoencoder, and of what its latents tell."""
 
 import functools
-import pathlib
 import time
 import warnings
 from collections.abc import Callable
@@ -241,13 +240,6 @@ def flat(params: Params) -> np.ndarray:
     return np.concatenate(
         [np.asarray(x).reshape(len(x), -1) for x in jax.tree.leaves(params)], axis=1
     )
-
-
-def save_canonicalizer(
-    folder: pathlib.Path, canonicalizer: autoencoders.Canonicalizer
-) -> None:
-    """Write the canonicaliser of a run."""
-    autoencoders.save_canonicalizer(folder / "canonicalizer", canonicalizer)
 
 
 def sizes_and_speed(

@@ -24,7 +24,8 @@ class Plan:
       make_job: `make_job(population, folder)` returns the training; figures that are
         drawn while it runs go to the folder, None for none.
       options: how it is trained.
-      save: `save(folder, model)` writes the trained model.
+      model: folder of the trained model, in that of the run.
+      save: `save(path, model)` writes the trained model.
       load: `load(folder)` reads it again.
       measure: `measure(model, population)` returns the results, and the arrays of their
         figures.
@@ -33,6 +34,7 @@ class Plan:
     source: populations.Source
     make_job: Callable[[populations.Population, pathlib.Path | None], learning.Job]
     options: learning.FitOptions
+    model: str
     save: Callable[[pathlib.Path, Any], None]
     load: Callable[[pathlib.Path], Any]
     measure: Callable[
@@ -50,7 +52,7 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     """Make the zoo, train, export the model, and measure it."""
     population = plan.source.load(folder)
     job = plan.make_job(population, folder)
-    plan.save(folder, learning.fit(job, folder, plan.options))
+    plan.save(folder / plan.model, learning.fit(job, folder, plan.options))
     return _measured(plan, plan.load(folder), population, folder)
 
 
@@ -190,16 +192,11 @@ def curves(
     arrays: harness.Arrays, *, label: str, best: str, log_scale: bool = True
 ) -> dict[str, Any]:
     """Return the figure of `draw_curves` from stored arrays, nothing without them."""
-    series = {name: (*x,) for name, x in group(arrays, "curves").items()}
+    found = harness.arrays_below(arrays, "curves/")
+    series = {name: (*x,) for name, x in found.items()}
     if best not in series:
         return {}
     return {"curves": _curves(series, label, best, log_scale)}
-
-
-def group(arrays: harness.Arrays, name: str) -> dict[str, np.ndarray]:
-    """Return the arrays `NAME/KEY` by their keys."""
-    start = f"{name}/"
-    return {k.removeprefix(start): x for k, x in arrays.items() if k.startswith(start)}
 
 
 def _curves(series: Any, label: str, best: str, log_scale: bool):

@@ -79,7 +79,8 @@ def plan(config: harness.Config) -> _training.Plan:
             augment=config.augment,
         ),
         options=_training.fit_options(config, config.seed),
-        save=_measures.save_canonicalizer,
+        model="canonicalizer",
+        save=autoencoders.save_canonicalizer,
         load=autoencoders.load_canonicalizer,
         measure=functools.partial(
             _measure,
@@ -167,14 +168,9 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
     del results
     figures = _training.curves(arrays, label="validation MSE", best="val/mse")
     labels = {"twin": "decoded\nfrom a twin"}
-    rows = _training.group(arrays, "rows")
+    rows = harness.arrays_below(arrays, "rows/")
     rows = {labels.get(name, name): images for name, images in rows.items()}
     return figures | ({"reconstructions": _figure(rows)} if rows else {})
-
-
-def tables(results: harness.Results) -> list[harness.Table]:
-    """Return the results as a table whose caption explains them."""
-    return [harness.measures(_CAPTION, results)]
 
 
 EXPERIMENT = harness.Experiment(
@@ -183,7 +179,7 @@ EXPERIMENT = harness.Experiment(
     plan=plan,
     run=_training.run,
     evaluate=_training.evaluate,
-    tables=tables,
+    tables=lambda results: [harness.measures(_CAPTION, results)],
     draw=draw,
     check_output=autoencoders.load_canonicalizer,
 )

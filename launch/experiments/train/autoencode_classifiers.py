@@ -89,7 +89,8 @@ def plan(config: harness.Config) -> _training.Plan:
             augment=config.augment,
         ),
         options=_training.fit_options(config, config.seed),
-        save=_measures.save_canonicalizer,
+        model="canonicalizer",
+        save=autoencoders.save_canonicalizer,
         load=autoencoders.load_canonicalizer,
         measure=functools.partial(
             _measure,
@@ -168,16 +169,11 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
     """Draw accuracies of networks and of their reconstructions, and the training."""
     del results
     figures = _training.curves(arrays, label="validation divergence", best="val/kl")
-    pairs = _training.group(arrays, "accuracies")
+    pairs = harness.arrays_below(arrays, "accuracies/")
     if pairs := {name: (*pair,) for name, pair in pairs.items()}:
         labels = ("accuracy of the original", "accuracy of the decoded")
         figures["accuracies"] = plots.versus(pairs, *labels)
     return figures
-
-
-def tables(results: harness.Results) -> list[harness.Table]:
-    """Return the results as a table whose caption explains them."""
-    return [harness.measures(_CAPTION, results)]
 
 
 EXPERIMENT = harness.Experiment(
@@ -186,7 +182,7 @@ EXPERIMENT = harness.Experiment(
     plan=plan,
     run=_training.run,
     evaluate=_training.evaluate,
-    tables=tables,
+    tables=lambda results: [harness.measures(_CAPTION, results)],
     draw=draw,
     check_output=autoencoders.load_canonicalizer,
 )

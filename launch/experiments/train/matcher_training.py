@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments import harness, populations
 from experiments.populations import pairable
@@ -208,8 +207,3 @@ def _fraction_found(matcher: deep_align.Matcher, copies: learning.CopyOptions):
         return jnp.mean(jax.vmap(one)(found, elements))
 
     return jax.jit(fraction)
-
-
-def num_parameters(trained: deep_align.TrainedMatcher) -> int:
-    """Return how many numbers a matcher has."""
-    return sum(int(np.size(x)) for x in jax.tree.leaves(trained.variables))
