@@ -97,11 +97,6 @@ def measure(
 ) -> dict[str, float]:
     """Return losses of networks and mean, and barriers before and after alignment.
 
-    Args:
-      losses: from `load`.
-      params_list: the networks as they came.
-      merged: what became of them.
-
     Returns:
       For every loss: its value for each network and for the mean, barrier and area from
       the first network to the others (the largest over these), before and after.

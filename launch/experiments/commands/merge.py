@@ -87,7 +87,7 @@ def run(
     solver = _make_aligner(aligner, num_random_starts)
     if matcher is not None and aligner in USE_DATA:
         raise ValueError(
-            f"A matcher has no effect on aligner {aligner!r}: leave one of them out."
+            f"A matcher has no effect on aligner {aligner!r}: omit one of them."
         )
     files = [_weight_file.read(path, key) for path in paths]
     if target.resolve() in {pathlib.Path(path).resolve() for path in paths}:

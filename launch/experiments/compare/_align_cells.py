@@ -28,13 +28,7 @@ def pairs(
     models: Models,
     folder: pathlib.Path,
 ) -> Cells:
-    """Measure the paths between aligned pairs.
-
-    Args:
-      plan: a `deep_align.Plan`.
-      loaded: its populations, by name.
-      models: trained matchers.
-      folder: of the run, where cells are kept.
+    """Measure the paths between aligned pairs; cells are kept in the folder of the run.
 
     Returns:
       By population, method and seed curves `[N, T]` of each measure, `function_error`
@@ -74,13 +68,7 @@ def crowds(
     models: Models,
     folder: pathlib.Path,
 ) -> Cells:
-    """Measure the means of crowds of held-out classifiers.
-
-    Args:
-      plan: a `deep_align.Plan`.
-      population: that matchers were trained on.
-      models: trained matchers.
-      folder: of the run, where cells are kept.
+    """Measure the means of crowds of held-out classifiers, kept likewise.
 
     Returns:
       By method or `MEMBERS`, size and seed the measures `[R]`.

@@ -29,13 +29,6 @@ def summarize(
 ) -> harness.Results:
     """Return the results of a run.
 
-    Args:
-      plan: a `deep_align.Plan`.
-      loaded: its populations, by name.
-      models: trained matchers.
-      cells: from `_align_cells.pairs`.
-      crowds: from `_align_cells.crowds`.
-
     Returns:
       `models`, with sizes, steps, seconds per step and the fraction of neurons found
       again in twins, means over seeds; `populations`, each with its title and

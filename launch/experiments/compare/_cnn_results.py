@@ -19,10 +19,6 @@ _MEMBERS = "mean of the members"
 def summarize(plan: Any, cells: Cells) -> harness.Results:
     """Return the results of a run.
 
-    Args:
-      plan: the `merge_cnns.Plan`.
-      cells: what was measured.
-
     Returns:
       `pairs`, numbers in the zoo; `parents`, mean accuracy and loss of the paired
       networks; `methods`, each with its label, what it sees, seconds per pair, largest

@@ -44,7 +44,7 @@ CROWD_METHODS = (
     *("naive", "merge_many", "universe", "deep_align", "deep_align_merge_many"),
     *("ours", "ours_merge_many"),
 )
-"""Methods for crowds, all of which are compared."""
+"""Methods for crowds; all are compared."""
 
 _TITLES = {
     "held_out": "held-out networks",
@@ -234,11 +234,7 @@ def plan(config: harness.Config) -> Plan:
 
 
 def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
-    """Make the population, train the matchers, and compare all methods.
-
-    Returns:
-      The results, see `_align_results.summarize`.
-    """
+    """Make the population, train the matchers, and compare all methods."""
     population = plan.sources["held_out"].load(folder)
     models = {
         (name, seed): matcher_training.trained(
@@ -256,15 +252,7 @@ def evaluate(plan: Plan, folder: pathlib.Path) -> harness.Results:
 
 
 def check_output(folder: pathlib.Path) -> None:
-    """Refuse a finished run of which a matcher cannot be loaded.
-
-    Args:
-      folder: of the run; running it again exports the matcher again.
-
-    Raises:
-      FileNotFoundError: if one is missing.
-      ValueError: if one is damaged.
-    """
+    """Refuse a finished run with a missing (FileNotFoundError) or damaged matcher."""
     config = harness.load_config(folder / "config.json")
     _load(folder, config.models, config.seeds)
 

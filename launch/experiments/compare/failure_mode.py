@@ -85,13 +85,7 @@ class Plan:
 
 
 def plan(config: harness.Config) -> Plan:
-    """Take a config apart, and open the runs.
-
-    Raises:
-      ValueError: invalid values, encoders that cannot be compared, or networks that are
-        no INRs of images.
-      FileNotFoundError: an encoder's run that has not finished, or no images.
-    """
+    """Take a config apart, and open the runs; see `Experiment`."""
     harness.each_once("family", (config.family,), families.TWINS)
     harness.each_once("methods", config.methods, _inr_paths.METHODS)
     families.check_sigma("sigma", config.sigma)

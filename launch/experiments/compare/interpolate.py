@@ -42,12 +42,8 @@ def default_config() -> harness.Config:
     each of these instead, which may include the first.
     """
     autoencoder = autoencode.default_config()
-    autoencoder.encoder.width = 32
-    autoencoder.encoder.latent_size = 64
-    autoencoder.encoder.num_probes = 64
-    autoencoder.num_steps = 600
-    autoencoder.batch_size = 32
-    autoencoder.num_microbatches = 4
+    autoencoder.encoder.update(width=32, latent_size=64, num_probes=64)
+    autoencoder.update(num_steps=600, batch_size=32, num_microbatches=4)
     return harness.ConfigDict(
         {
             "experiment": "interpolate",
@@ -95,12 +91,7 @@ class Plan:
 
 
 def plan(config: harness.Config) -> Plan:
-    """Take a config apart, and open the autoencoders that exist already.
-
-    Raises:
-      ValueError: invalid values, or an autoencoder that does not fit.
-      FileNotFoundError: no autoencoder, or no images.
-    """
+    """Take a config apart, and open what exists already; see `Experiment`."""
     harness.each_once("methods", config.methods, _inr_paths.METHODS)
     harness.each_once("families", config.families, families.FAMILIES)
     if not config.sigmas or len(set(config.sigmas)) != len(config.sigmas):

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from experiments import harness
+from experiments import harness, populations
 from experiments.compare import (
     _bring,
     _cnn_results,
@@ -56,7 +56,7 @@ class Plan(NamedTuple):
       num_points: points of a path, an odd number.
       crowd_methods: names of those for crowds.
       crowds: `[R, K]` rows of networks.
-      sizes: of crowds, which are the first so many of each row; may be none.
+      sizes: of crowds, the first networks of each row; may be none.
       repairs: keys of `_repair.REPAIRS`.
       num_repair_images: training images that repairs look at.
       num_random_starts: of methods with many.
@@ -97,10 +97,7 @@ def default_config() -> harness.Config:
             "canonicalizer": config_dict.placeholder(str),
             "split": {"val_fraction": 0.1, "test_fraction": 0.1, "seed": 0},
             "data": {
-                "source": "digits",
-                "dir": config_dict.placeholder(str),
-                "num_images": config_dict.placeholder(int),
-                "test_fraction": 0.2,
+                **populations.data_keys(),
                 "seed": 0,
                 "num_train": config_dict.placeholder(int),
                 "num_test": config_dict.placeholder(int),
@@ -119,11 +116,7 @@ def default_config() -> harness.Config:
 
 
 def check(config: harness.Config) -> None:
-    """Refuse values that cannot work, before any file is opened.
-
-    Raises:
-      ValueError: names the key.
-    """
+    """Refuse invalid values before any file is opened; names the key."""
     harness.each_once("repairs", config.repairs, _repair.REPAIRS)
     least = {"num_pairs": 0, "num_random_starts": 0, "num_repair_images": 1}
     harness.at_least(config, **least, chunk_size=1)
@@ -175,11 +168,7 @@ def plan(config: harness.Config) -> Plan:
 
 
 def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
-    """Bring pairs and crowds together by every method, and measure.
-
-    Returns:
-      The results, see `_cnn_results.summarize`.
-    """
+    """Bring pairs and crowds together by every method, and measure."""
     lab = _Lab(plan)
     jobs = [
         ("networks",),

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
-from experiments import harness
+from experiments import harness, populations
 from experiments.compare import _bring, _curves, _methods, _paths
 from experiments.populations import mlp_training
 from symmerge_jax import learning, plots
@@ -97,12 +97,7 @@ def default_config() -> harness.Config:
             "experiment": "merge_mlps",
             "seed": 0,
             "num_pairs": 1,
-            "data": {
-                "source": "digits",
-                "dir": config_dict.placeholder(str),
-                "num_images": config_dict.placeholder(int),
-                "test_fraction": 0.2,
-            },
+            "data": populations.data_keys(),
             "architecture": {
                 "hidden_sizes": (32, 32),
                 "activation": "relu",

@@ -136,11 +136,8 @@ def locked(workdir: PathLike) -> Iterator[None]:
 
 def versions() -> dict[str, Any]:
     """Return versions of the packages, the hardware, and the git commit if any."""
-    kind, count, cores = (
-        jax.devices()[0].device_kind,
-        jax.device_count(),
-        os.cpu_count(),
-    )
+    kind, count = jax.devices()[0].device_kind, jax.device_count()
+    cores = os.cpu_count()
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     return {

@@ -28,11 +28,7 @@ class Map(NamedTuple):
 
 
 def check_maps(names: tuple[str, ...]) -> None:
-    """Refuse maps that are unknown, or whose package is not installed.
-
-    Raises:
-      ValueError: says what is known, or what to install.
-    """
+    """Refuse maps that are unknown, or whose package is not installed."""
     if names:
         harness.each_once("maps", names, MAPS)
     if "umap" in names and importlib.util.find_spec("umap") is None:
@@ -57,9 +53,6 @@ def lay_out(
       orbit: `[K, D]` of the twins of one of them.
       network: its number.
       seed: of the layout.
-
-    Returns:
-      The map.
     """
     latents, orbit = latents.astype(np.float64), orbit.astype(np.float64)
     is_point = learning.orbit_spread(orbit[None])[0] < _numbers.ROUNDING

@@ -28,18 +28,7 @@ def build(
     workdir: pathlib.Path,
     command: str,
 ) -> _report.Report:
-    """Return the report of what a workdir holds.
-
-    Args:
-      config: of the reproduction.
-      plan: the stages.
-      states: their statuses; what is not done is said to be missing.
-      workdir: folder of the reproduction.
-      command: the command line that makes it.
-
-    Returns:
-      The report.
-    """
+    """Return the report of a workdir; what is not done is said to be missing."""
     contents = _contents.collect(plan, states, workdir, command)
     ours = {name: _ours.SECTIONS[name](contents) for name in _words.TITLES}
     sections = [_report.Section("Summary", [*_summary(contents, config.note, ours)])]

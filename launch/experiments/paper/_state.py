@@ -168,11 +168,7 @@ def relocate(stage: Stage) -> None:
 
 
 def remove(stage: Stage, workdir: pathlib.Path) -> None:
-    """Remove the output of a stage, which must have been made by a reproduction.
-
-    Raises:
-      ValueError: if it was found there, so that it is not ours to remove.
-    """
+    """Remove the output of a stage, unless no reproduction has made it."""
     parts = _parts(stage)
     if not stage.output.exists() and not parts.exists():
         return

@@ -138,10 +138,7 @@ def write_report(
 ) -> pathlib.Path:
     """Write `report.md`, which is returned, its figures and `report.html`.
 
-    Args:
-      config: from `make_config`.
-      workdir: folder of the reproduction.
-      command: the command line that makes it, which the tables name.
+    `command` is the command line that makes it, which the tables name.
     """
     folder = pathlib.Path(workdir).expanduser().absolute()
     plan = _plan.read(config, folder)

@@ -1,6 +1,10 @@
 """Populations: zoos of networks, divided, and the tasks they are measured on."""
 
-from experiments.populations._image_splits import classifier_task, load_splits
+from experiments.populations._image_splits import (
+    classifier_task,
+    data_keys,
+    load_splits,
+)
 from experiments.populations._inr_tasks import (
     find_images,
     fine_grid,
@@ -29,6 +33,7 @@ __all__ = [
     "Task",
     "classifier_source",
     "classifier_task",
+    "data_keys",
     "find_images",
     "fine_grid",
     "inr_source",

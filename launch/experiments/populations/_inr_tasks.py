@@ -59,7 +59,7 @@ def find_images(
     inrs: zoo.Zoo,
     size: tuple[int, int],
 ) -> np.ndarray | None:
-    """Return the images `[N, H, W]` of networks: from their zoo, or from a data set.
+    """Return the images `[N, H, W]` in [0, 1] of networks, None if there are none.
 
     Args:
       config: `config.images.source` names the data set, `config.images.dir` its folder;
@@ -67,9 +67,6 @@ def find_images(
       defaults: those of the experiment.
       inrs: the networks.
       size: height and width that they render, in pixels.
-
-    Returns:
-      Pixels in [0, 1]; None if neither has them.
 
     Raises:
       ValueError: a data set beside a zoo with images, or of images of another size.

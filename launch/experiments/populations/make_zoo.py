@@ -64,9 +64,6 @@ def run(config: ConfigDict, out: str | os.PathLike) -> zoo.Zoo:
       config: keys of `default_config`.
       out: the zoo file.
 
-    Returns:
-      The zoo, as views of the file.
-
     Raises:
       ValueError: an unknown key, a value that does not fit, or a file with another zoo.
       FileNotFoundError: missing images.
@@ -80,16 +77,6 @@ def plan(config: harness.Config) -> zoo.Zoo:
     """Return the zoo that `run` would make, with zeros for its weights.
 
     It costs nothing, and shows whether a config can work before anything is fitted.
-
-    Args:
-      config: keys of `default_config`.
-
-    Returns:
-      A zoo with the images, labels and architecture of the real one.
-
-    Raises:
-      ValueError: as `run`.
-      FileNotFoundError: missing images.
     """
     image_set, arguments = _arguments(config)
     num_networks = arguments["fits_per_image"] * len(image_set.images)
@@ -141,12 +128,9 @@ def run_import(
     """Read a folder of INR checkpoints (`zoo.import_dws`) into a zoo file.
 
     Args:
-      folder: folder in the layout of the MNIST-INRs data set.
+      folder: in the layout of the MNIST-INRs data set.
       out: the zoo file.
       skip_damaged: omit files that are not sound, and count them.
-
-    Returns:
-      The zoo, as views of the file.
 
     Raises:
       ValueError: a file that is not sound, or `out` exists.
@@ -169,14 +153,11 @@ def run_import_small_cnn(
     """Read checkpoints of the Small CNN Zoo (`zoo.import_small_cnn`) into a zoo file.
 
     Args:
-      folder: folder in the layout of the Small CNN Zoo.
+      folder: in the layout of the Small CNN Zoo.
       out: the zoo file.
       activation: the one that all networks of the zoo have.
       steps: epochs of the checkpoints.
       split: file with the order of the rows, for the published division.
-
-    Returns:
-      The zoo, as views of the file.
 
     Raises:
       ValueError: files that are not sound, or `out` exists.

@@ -40,12 +40,7 @@ class Plan(NamedTuple):
 
 
 def plan(config: harness.Config) -> Plan:
-    """Take a config apart: `2 * num_pairs` networks, and their images.
-
-    Raises:
-      ValueError: options out of range, or images that do not fit.
-      FileNotFoundError: missing images.
-    """
+    """Take a config apart: `2 * num_pairs` networks, and their images."""
     every = ("log_every", "checkpoint_every", "keep_checkpoints")
     harness.at_least(config, num_pairs=1, **dict.fromkeys(every, 1))
     splits = _image_splits.load_splits(config)

@@ -52,8 +52,8 @@ def sources(config: harness.Config) -> dict[str, _sources.Source]:
 
     Raises:
       ValueError: another kind of networks, weights that are not finite, fewer networks
-        than the split needs, INRs of which no image has two, data that do not fit, or
-        images that are not square and cannot be turned.
+        than the split needs, images without two INRs, data that do not fit, or images
+        to turn that are not square.
       FileNotFoundError: no such zoo, or no images.
     """
     held_out = _source(config, "population", "population")
@@ -92,14 +92,7 @@ def pairable(population: _population.Population) -> learning.Pairable:
 def draw_pairs(
     population: _population.Population, part: str, num: int, seed: int
 ) -> np.ndarray:
-    """Return random pairs `[num, 2]` of rows: two networks of one part, see `Pairable`.
-
-    Args:
-      population: the networks.
-      part: "train", "val" or "test".
-      num: number of pairs; fewer if there are not as many.
-      seed: of the choice.
-    """
+    """Return up to `num` random pairs `[N, 2]` of rows in one part; see `Pairable`."""
     return pairable(population).pairs(part, num, [seed, *part.encode()])
 
 
@@ -144,7 +137,7 @@ def _source(config: harness.Config, key: str, file: str) -> _sources.Source:
 
 
 def _task(config: harness.Config, networks_zoo: zoo.Zoo) -> _population.Task:
-    """Return the images of classifiers, the first so many; or the pixels of INRs."""
+    """Return the first `num_*_inputs` images of classifiers, or the pixels of INRs."""
     if config.networks == "siren":
         return _inr_tasks.inr_task(networks_zoo, 0, with_targets=True)
     network = networks.build(networks_zoo.architecture)
@@ -158,7 +151,7 @@ def _task(config: harness.Config, networks_zoo: zoo.Zoo) -> _population.Task:
 
 
 def _require_pair(population: _population.Population, part: str, key: str) -> None:
-    """Refuse a part of which no two networks may be paired, without listing pairs."""
+    """Refuse a part without two networks that may be paired, and list no pairs."""
     rows, group = population.parts[part], pairable(population).group
     most, why = len(rows), "to pair"
     if group is not None:
@@ -169,8 +162,8 @@ def _require_pair(population: _population.Population, part: str, key: str) -> No
         remedy = f", or raise config.split.{part}_fraction" if is_divided else ""
         raise ValueError(
             f"The part {part!r} of config.{key} has {len(rows)} of"
-            f" {len(population.zoo)} networks, of which there are no two {why}: use"
-            f" more networks{remedy}."
+            f" {len(population.zoo)} networks, and no two {why}: use more"
+            f" networks{remedy}."
         )
 
 

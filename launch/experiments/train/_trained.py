@@ -71,9 +71,6 @@ def open_runs(
       canonicalizers: workdir of each run by its name in tables and figures.
       reserved: names that mean something else there.
 
-    Returns:
-      The runs and their networks.
-
     Raises:
       ValueError: no runs, names that clash, a run of something else than an
         autoencoder, or runs on other networks or with others held out; names both.

@@ -1,6 +1,7 @@
 """How an experiment trains one model and measures it: the same for all that do."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,14 @@ import numpy as np
 from ml_collections import config_dict
 
 from experiments import harness, populations
-from symmerge_jax import learning, metanets, plots, training, zoo
+from symmerge_jax import (
+    autoencoders,
+    learning,
+    metanets,
+    plots,
+    training,
+    zoo,
+)
 
 _COUNTS = ("num_probe_networks", "num_orbits", "num_twins")
 
@@ -48,6 +56,32 @@ class Plan:
         return self
 
 
+def autoencoder_plan(
+    config: harness.Config,
+    source: populations.Source,
+    make_job: Callable[..., learning.Job],
+    measure: Callable[..., tuple[harness.Results, harness.Arrays]],
+) -> Plan:
+    """Return the plan of an autoencoder, after all checks.
+
+    `make_job` is given the options of the model, `measure` the counts to measure on.
+    """
+    return Plan(
+        source=source,
+        make_job=functools.partial(
+            make_job,
+            encoder=encoder_options(config),
+            decoder=config.decoder.to_dict(),
+            augment=config.augment,
+        ),
+        options=fit_options(config, config.seed),
+        model="canonicalizer",
+        save=autoencoders.save_canonicalizer,
+        load=autoencoders.load_canonicalizer,
+        measure=functools.partial(measure, **{key: config[key] for key in _COUNTS}),
+    ).check()
+
+
 def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     """Make the zoo, train, export the model, and measure it."""
     population = plan.source.load(folder)
@@ -83,11 +117,7 @@ def fit_keys() -> dict[str, Any]:
 def fit_options(
     config: harness.Config, seed: int, prefix: str = "config"
 ) -> learning.FitOptions:
-    """Return the options of a training; messages call the config by the prefix.
-
-    Raises:
-      ValueError: a count below 1; names the key.
-    """
+    """Return the options of a training; messages call the config by the prefix."""
     counts = ("batch_size", "log_every", "evaluate_every", "checkpoint_every")
     least = dict.fromkeys((*counts, "keep_checkpoints"), 1)
     harness.at_least(config, prefix, **least)
@@ -157,11 +187,7 @@ def encoder_options(config: harness.Config) -> dict[str, Any]:
 
 
 def check_encoder(config: harness.Config, defaults: harness.Config) -> None:
-    """Refuse keys that the kind of encoder does not know.
-
-    Raises:
-      ValueError: names them, or for an unknown kind.
-    """
+    """Refuse keys that the kind of encoder does not know, and an unknown kind."""
     kind = config.encoder.kind
     known = metanets.encoder_keys(kind)
     keys = [f"encoder.{key}" for key in defaults.encoder if key not in known]

@@ -67,28 +67,14 @@ def plan(config: harness.Config) -> _training.Plan:
         harness.refuse_unused(config, defaults, keys, "loss='weights'")
     _training.check_counts(config)
     harness.at_least(config, pixel_expansion=1)
-    return _training.Plan(
-        source=populations.inr_source(config),
-        make_job=functools.partial(
-            _make_job,
-            pixel_expansion=config.pixel_expansion,
-            encoder=_training.encoder_options(config),
-            decoder=config.decoder.to_dict(),
-            loss=config.loss,
-            num_points=config.num_points,
-            augment=config.augment,
-        ),
-        options=_training.fit_options(config, config.seed),
-        model="canonicalizer",
-        save=autoencoders.save_canonicalizer,
-        load=autoencoders.load_canonicalizer,
-        measure=functools.partial(
-            _measure,
-            num_probe_networks=config.num_probe_networks,
-            num_orbits=config.num_orbits,
-            num_twins=config.num_twins,
-        ),
-    ).check()
+    make_job = functools.partial(
+        _make_job,
+        pixel_expansion=config.pixel_expansion,
+        loss=config.loss,
+        num_points=config.num_points,
+    )
+    source = populations.inr_source(config)
+    return _training.autoencoder_plan(config, source, make_job, _measure)
 
 
 def _make_job(

@@ -76,30 +76,15 @@ def plan(config: harness.Config) -> _training.Plan:
             f"config.num_images must lie in 1..{len(images)}, the {config.distill_on}"
             f" images, or be None for all of them, got {count}."
         )
-    return _training.Plan(
-        source=source,
-        make_job=functools.partial(
-            _make_job,
-            images=images[:count],
-            num_val_images=config.num_val_images,
-            encoder=_training.encoder_options(config),
-            decoder=config.decoder.to_dict(),
-            images_per_step=config.images_per_step,
-            temperature=config.temperature,
-            augment=config.augment,
-        ),
-        options=_training.fit_options(config, config.seed),
-        model="canonicalizer",
-        save=autoencoders.save_canonicalizer,
-        load=autoencoders.load_canonicalizer,
-        measure=functools.partial(
-            _measure,
-            temperature=config.temperature,
-            num_probe_networks=config.num_probe_networks,
-            num_orbits=config.num_orbits,
-            num_twins=config.num_twins,
-        ),
-    ).check()
+    make_job = functools.partial(
+        _make_job,
+        images=images[:count],
+        num_val_images=config.num_val_images,
+        images_per_step=config.images_per_step,
+        temperature=config.temperature,
+    )
+    measure = functools.partial(_measure, temperature=config.temperature)
+    return _training.autoencoder_plan(config, source, make_job, measure)
 
 
 def _make_job(
