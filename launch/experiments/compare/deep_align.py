@@ -55,7 +55,7 @@ _TITLES = {
 
 
 class Plan(NamedTuple):
-    """What a run does.
+    """What a run does; all else is as in `default_config`.
 
     Attributes:
       kind: of networks.
@@ -66,14 +66,8 @@ class Plan(NamedTuple):
       methods: names, by population.
       crowd_methods: names of those for crowds.
       matchers: to be trained, by name.
-      seeds: of trainings, pairs and solvers.
-      num_pairs: pairs of each population for each seed.
-      num_points: points of a path, an odd number.
       sizes: of crowds; none for no crowds.
-      num_crowds: crowds for each seed.
       options: keywords of solvers, by method.
-      num_random_starts: of methods with many.
-      chunk_size: pairs that are aligned at once.
     """
 
     kind: str

@@ -61,16 +61,11 @@ def default_config() -> harness.Config:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is compared, and on what.
+    """What is compared, and on what; all else is as in `default_config`.
 
     Attributes:
       encoders: finished runs of autoencoders, by name.
       inrs: networks that none of them has seen.
-      family: of the twins.
-      sigma: noise on the second twin.
-      num_twins: of each network.
-      methods: keys of `_methods.METHODS`.
-      seed: of what is drawn.
       options: of `_inr_paths.measurer`.
     """
 
@@ -112,10 +107,7 @@ def plan(config: harness.Config) -> Plan:
     return Plan(
         encoders={encoder.name: encoder for encoder in compared.encoders},
         inrs=inrs,
-        family=config.family,
-        sigma=config.sigma,
-        num_twins=config.num_twins,
-        methods=config.methods,
+        **{key: config[key] for key in ("family", "sigma", "num_twins", "methods")},
         seed=config.seed,
         options=options,
     )

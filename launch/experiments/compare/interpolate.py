@@ -70,15 +70,13 @@ def default_config() -> harness.Config:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is compared, and on what.
+    """What is compared, and on what; all else is as in `default_config`.
 
     Attributes:
       open: returns the networks and their autoencoder, which is trained first in the
         folder of the run if it does not exist yet.
       others: further autoencoders by name.
       cells: everything that is measured; those of one group follow each other.
-      num_members: of each family.
-      seed: of what is drawn.
       options: of `_inr_paths.measurer`.
     """
 

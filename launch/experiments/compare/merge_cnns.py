@@ -47,21 +47,16 @@ CROWD_METHODS = (
 
 
 class Plan(NamedTuple):
-    """What a run does.
+    """What a run does; all else is as in `default_config`.
 
     Attributes:
       data: the networks and their task.
       methods: names of those for pairs.
       pairs: `[N, 2]` rows of networks, the worse one first; N is 0 for none.
-      num_points: points of a path, an odd number.
       crowd_methods: names of those for crowds.
       crowds: `[R, K]` rows of networks.
       sizes: of crowds, the first networks of each row; may be none.
       repairs: keys of `_repair.REPAIRS`.
-      num_repair_images: training images that repairs look at.
-      num_random_starts: of methods with many.
-      chunk_size: pairs that are aligned at once.
-      seed: of solvers.
     """
 
     data: cnn_data.CnnData

@@ -67,15 +67,12 @@ _TITLES = {
 
 
 class Plan(NamedTuple):
-    """What a run does.
+    """What a run does; all else is as in `default_config`.
 
     Attributes:
       mlps: the networks, and how they are trained.
       methods: names, each with a mark of its options and of the points of a path.
       options: keywords of solvers, by method.
-      num_pairs: pairs of networks.
-      num_points: points of a path, an odd number.
-      seed: of solvers.
     """
 
     mlps: mlp_training.Plan
