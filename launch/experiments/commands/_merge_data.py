@@ -56,9 +56,6 @@ def load(
       network: reads inputs of `input_shape` and writes `O` outputs.
       data_dir: where the images are; None for `$SYMMERGE_DATA_DIR`, or to download.
 
-    Returns:
-      The losses.
-
     Raises:
       FileNotFoundError: a missing file.
       ValueError: an unknown source, or data that do not fit the network.

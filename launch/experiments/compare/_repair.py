@@ -51,14 +51,9 @@ def repaired(
     images: Array,
     kind: str,
 ) -> Params:
-    """Return a network whose statistics on images `[S, H, W, C]` are the wanted ones.
+    """Return a CNN whose statistics on images `[S, H, W, C]` are the wanted ones.
 
-    Args:
-      network: architecture, a CNN.
-      params: parameters of one network.
-      target: what `moments` should return.
-      images: the images.
-      kind: a key of `REPAIRS`.
+    `target` is what `moments` should return, `kind` a key of `REPAIRS`.
     """
     if kind == "none":
         return params

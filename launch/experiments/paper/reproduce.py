@@ -79,9 +79,6 @@ def run(
       time_limit: as `9m`; then the work is saved and the rest is left.
       command: the command line without these options, for messages and the report.
 
-    Returns:
-      What is left.
-
     Raises:
       ValueError: an invalid config or name; a stage alone whose needs are not done; an
         output in the way that was not made here.

@@ -17,10 +17,8 @@ def inr_task(
     Args:
       inrs: the networks.
       image_size: height and width in pixels where the zoo has no images.
-      with_targets: whether the task holds the pixels that each network was fitted to.
-
-    Raises:
-      ValueError: targets of a zoo that has no images.
+      with_targets: whether the task holds the pixels that each network was fitted to,
+        which a zoo without images does not have.
     """
     size = (image_size, image_size)
     if inrs.images is not None:

@@ -23,9 +23,7 @@ class Plan(NamedTuple):
       task: pixels `[S, I]` in [0, 1] with their classes; no network is trained on those
         of the test.
       training: of all networks side by side.
-      num_epochs: length of the training.
-      log_every: epochs between two measurements on test images.
-      checkpoint_every: epochs between two checkpoints.
+      num_epochs: length of the training; the `..._every` are epochs, too.
       keep_checkpoints: how many stay.
     """
 
