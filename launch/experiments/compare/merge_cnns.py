@@ -23,13 +23,7 @@ import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 from experiments import harness, populations
-from experiments.compare import (
-    _bring,
-    _cnn_results,
-    _methods,
-    _paths,
-    _repair,
-)
+from experiments.compare import _bring, _cnn_results, _methods, _paths, _repair
 from experiments.populations import cnn_data
 from symmerge_jax import learning, networks, symmetry
 from symmerge_jax.typing import Params

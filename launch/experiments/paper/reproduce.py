@@ -21,14 +21,7 @@ from typing import NamedTuple
 import jax
 
 from experiments import harness
-from experiments.paper import (
-    _contents,
-    _plan,
-    _report,
-    _sections,
-    _state,
-    _time_limit,
-)
+from experiments.paper import _contents, _plan, _report, _sections, _state, _time_limit
 from symmerge_jax import training
 
 comparisons = _plan.comparisons
@@ -145,8 +138,8 @@ def write_report(
 
 def _write_report(config, plan, folder: pathlib.Path, command: str) -> pathlib.Path:
     found = _state.statuses(plan, folder)
-    report = _sections.build(config, plan, found, folder, command)
-    return _report.write(report, folder)
+    contents = _contents.collect(plan, found, folder, command)
+    return _report.write(_sections.build(config, contents), folder)
 
 
 @contextlib.contextmanager

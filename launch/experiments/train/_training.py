@@ -11,14 +11,7 @@ import numpy as np
 from ml_collections import config_dict
 
 from experiments import harness, populations
-from symmerge_jax import (
-    autoencoders,
-    learning,
-    metanets,
-    plots,
-    training,
-    zoo,
-)
+from symmerge_jax import autoencoders, learning, metanets, plots, training, zoo
 
 _COUNTS = ("num_probe_networks", "num_orbits", "num_twins")
 
