@@ -13,7 +13,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from benchmarks import timing
-from symmerge_jax import autoencoders, graphs, metanets, networks, symmetry, training
+from symmerge_jax import (
+    autoencoders,
+    graphs,
+    metanets,
+    networks,
+    symmetry,
+    training,
+)
 
 LAYER_SIZES = (2, 32, 32, 1)
 WIDTH = 128
