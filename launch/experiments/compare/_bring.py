@@ -175,12 +175,9 @@ def onto_first(make_aligner: MakeAligner, *, sees_data: bool = False):
                 crowds.params,
                 unflatten(moved, num),
             )
+            elements = unflatten(result.element, num)
             return Brought(
-                params,
-                unflatten(result.element, num),
-                num_fixed=1,
-                result=result,
-                seconds=seconds,
+                params, elements, num_fixed=1, result=result, seconds=seconds
             )
 
         return move_others

@@ -113,7 +113,8 @@ def _source(config: harness.Config, key: str, file: str) -> _sources.Source:
     maker: Any = make_zoo if config.networks == "siren" else make_classifier_zoo
 
     def opened(networks_zoo: zoo.Zoo) -> _population.Population:
-        parts = dict.fromkeys(("train", "test"), np.arange(len(networks_zoo)))
+        rows = np.arange(len(networks_zoo))
+        parts = {"train": rows, "test": rows}
         if key == "population":
             parts = _population.split(networks_zoo, **config.split.to_dict())
         task = _task(config, networks_zoo)
