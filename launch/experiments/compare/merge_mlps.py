@@ -37,7 +37,7 @@ METHODS = (
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "matching_best": {"num_random_starts": 8, "max_sweeps": 100},
-    "activation_matching": {"similarity": "correlation", "scales": "weights"},
+    "activation_matching": {"similarity": "correlation", "scales": "balanced"},
     "sinkhorn": {
         "cost": "midpoint",
         "num_steps": 300,
