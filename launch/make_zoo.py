@@ -15,6 +15,7 @@ from absl import flags
 
 from experiments import harness, registry
 from experiments.populations import make_classifier_zoo, make_zoo
+from symmerge_jax import zoo
 
 CONFIG = harness.ConfigFlag()
 OUT = flags.DEFINE_string("out", None, "Zoo file to make.")
@@ -44,7 +45,7 @@ def main(argv):
         registry.check_script(config, "make_zoo.py")
         is_classifiers = config.get("experiment") == "make_classifier_zoo"
         (make_classifier_zoo if is_classifiers else make_zoo).run(config, out)
-    print(make_zoo.describe(INSPECT.value or out))  # noqa: T201
+    print(zoo.summary(zoo.load(INSPECT.value or out)))  # noqa: T201
 
 
 @flags.multi_flags_validator(

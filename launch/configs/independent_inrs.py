@@ -9,6 +9,7 @@ starts (the recipe of the run's own networks), paired by a cyclic shift; the sam
 methods. `independent_inrs.py:smoke` makes its own tiny autoencoder.
 """
 
+from configs import orbit_interpolation
 from experiments import harness
 from experiments.compare import interpolate
 
@@ -21,22 +22,6 @@ def get_config(variant: str):
     config.num_networks = 128
     config.num_members = 4
     if variant == "smoke":
-        config.num_networks = 3
+        config = orbit_interpolation.shorten(config)
         config.num_members = 2
-        config.num_points = 5
-        config.num_random_starts = 1
-        config.chunk_size = 8
-        autoencoder = config.autoencoder
-        autoencoder.data.num_images = 32
-        autoencoder.architecture.hidden_sizes = (6, 5)
-        autoencoder.fit.num_steps = 10
-        autoencoder.encoder.kind = "probe"
-        autoencoder.encoder.num_probes = 16
-        autoencoder.val_fraction = 0.2
-        autoencoder.test_fraction = 0.2
-        autoencoder.num_steps = 4
-        autoencoder.warmup_steps = 1
-        autoencoder.batch_size = 8
-        autoencoder.evaluate_every = 2
-        autoencoder.checkpoint_every = 2
     return config

@@ -9,7 +9,7 @@ which those of the test images are held out:
 python launch/make_zoo.py --config=launch/configs/zoo_mnist.py:all --out=mnist.zoo
 
 Encoder width 128, 4 layers, batch 128, 150 epochs of 55,000 networks: meant for one
-GPU. Published early figure: MSE 0.015 against the image, of which 0.005 is the INR's.
+GPU. Published early figure: MSE 0.015 against the image; the INR's own is 0.005.
 
 The default is our better autoencoder at that size. `mnist_inr.py:faithful` has the
 published options throughout: plain decoder head, raw inputs, no probes, dropout 0.2,

@@ -18,26 +18,23 @@ def get_config(variant: str):
     config = interpolate.default_config()
     config.sweep = (0.001, 0.002, 0.01)
     if variant == "smoke":
+        config = shorten(config)
         config.sweep = (0.01,)
-        config.num_networks = 3
         config.num_members = 4
-        config.num_points = 5
-        config.num_random_starts = 1
-        config.chunk_size = 8
-        autoencoder = config.autoencoder
-        autoencoder.data.num_images = 32
-        autoencoder.architecture.hidden_sizes = (6, 5)
-        autoencoder.fit.num_steps = 10
-        autoencoder.encoder.kind = "probe"
-        autoencoder.encoder.width = 8
-        autoencoder.encoder.num_probes = 16
-        autoencoder.val_fraction = 0.2
-        autoencoder.test_fraction = 0.2
-        autoencoder.num_steps = 4
-        autoencoder.warmup_steps = 1
-        autoencoder.batch_size = 8
-        autoencoder.evaluate_every = 2
-        autoencoder.checkpoint_every = 2
-        autoencoder.num_orbits = 2
-        autoencoder.num_twins = 2
+        config.autoencoder.encoder.width = 8
+        config.autoencoder.update(num_orbits=2, num_twins=2)
+    return config
+
+
+def shorten(config):
+    """Let a run end in a minute, with a tiny autoencoder of its own; in place."""
+    config.update(num_networks=3, num_points=5, num_random_starts=1, chunk_size=8)
+    autoencoder = config.autoencoder
+    autoencoder.data.num_images = 32
+    autoencoder.architecture.hidden_sizes = (6, 5)
+    autoencoder.fit.num_steps = 10
+    autoencoder.encoder.update(kind="probe", num_probes=16)
+    autoencoder.val_fraction = autoencoder.test_fraction = 0.2
+    autoencoder.update(num_steps=4, warmup_steps=1, batch_size=8)
+    autoencoder.update(evaluate_every=2, checkpoint_every=2)
     return config

@@ -7,9 +7,9 @@ Boufalis et al. 2025, arXiv 2511.12601: 70,000 INRs of MNIST, 5,000 CNNs of each
 grey CIFAR-10, the published encoders, decoders, losses and optimisers. Planned for two
 hours of one GPU (not timed yet): the published runs take four times the steps of INRs
 and three times those of CNNs set here; change STEPS. All have one seed, so that all
-hold out the same networks. Every stage can be stopped and goes on: give the same
-command until it no longer ends with code 3. The images are read from $SYMMERGE_DATA_DIR
-or downloaded; of Fashion-MNIST the 10,000 test images. `paper_gpu.py:umap` draws
+hold out the same networks. A stage that was stopped resumes: give the same command
+until it no longer ends with code 3. The images are read from $SYMMERGE_DATA_DIR or
+downloaded; of Fashion-MNIST the 10,000 test images. `paper_gpu.py:umap` draws
 latents with UMAP, too, as published (pip install 'symmerge_jax[umap]').
 """
 

@@ -31,17 +31,7 @@ EXPERIMENTS: dict[str, harness.Experiment] = {
 
 
 def find_experiment(name: Any) -> harness.Experiment:
-    """Return an experiment.
-
-    Args:
-      name: `config.experiment`, one of `EXPERIMENTS`.
-
-    Returns:
-      The experiment.
-
-    Raises:
-      ValueError: for another name; tells the known ones.
-    """
+    """Return the experiment of that name; refuses another, and tells the known ones."""
     if name not in EXPERIMENTS:
         raise ValueError(
             f"config.experiment is {name!r}, known are {', '.join(EXPERIMENTS)}."
@@ -50,15 +40,7 @@ def find_experiment(name: Any) -> harness.Experiment:
 
 
 def check_script(config: Any, script: str) -> None:
-    """Refuse a config that another script takes.
-
-    Args:
-      config: the config.
-      script: name of the script that was given it, such as "train.py".
-
-    Raises:
-      ValueError: names the script that takes it.
-    """
+    """Refuse a config that another script takes; `script` is such as "train.py"."""
     name = config.get("experiment")
     if name in EXPERIMENTS:
         right = "train.py"

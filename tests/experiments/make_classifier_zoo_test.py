@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from experiments import harness, populations
 from experiments.paper import _plan, reproduce
-from experiments.populations import _image_splits, make_classifier_zoo, make_zoo
+from experiments.populations import _image_splits, make_classifier_zoo
 from experiments.train import autoencode_classifiers
 from symmerge_jax import networks, zoo
 from tests.experiments import configs
@@ -32,7 +32,7 @@ def test_the_config_of_mlps_makes_a_zoo_as_planned(made):
     assert mlps.architecture["layer_sizes"] == [64, 64, 64, 10]
     planned = make_classifier_zoo.plan(config)
     assert planned.architecture == mlps.architecture
-    text = make_zoo.describe(path)
+    text = zoo.summary(zoo.load(path))
     assert "kind mlp, layer_sizes [64, 64, 64, 10]" in text and "test_accuracy" in text
 
 

@@ -31,7 +31,7 @@ def test_smoke_config_of_waves_makes_two_networks_of_each(tmp_path):
     assert made.images.shape == (8, 1, 256)
     assert planned.architecture == made.architecture
     np.testing.assert_array_equal(planned.images, made.images)
-    assert "waves/all 16" in make_zoo.describe(tmp_path / "a.zoo")
+    assert "waves/all 16" in zoo.summary(zoo.load(tmp_path / "a.zoo"))
 
 
 @pytest.mark.slow
@@ -104,6 +104,6 @@ def test_small_cnns_are_imported_into_one_file(tmp_path, capsys):
     np.testing.assert_array_equal(kernels[:, 0], weights[[0, 2], 7:])
     assert [imported.subsets[i] for i in imported.subset_index] == ["test", "test"]
     assert "import: 2/2 network" in capsys.readouterr().err
-    assert "test_accuracy" in make_zoo.describe(path)
+    assert "test_accuracy" in zoo.summary(zoo.load(path))
     with pytest.raises(ValueError, match="exists"):
         make_zoo.run_import_small_cnn(tmp_path / "nowhere", path)

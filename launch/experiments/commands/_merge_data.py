@@ -56,9 +56,6 @@ def load(
       network: reads inputs of `input_shape` and writes `O` outputs.
       data_dir: where the images are; None for `$SYMMERGE_DATA_DIR`, or to download.
 
-    Returns:
-      The losses.
-
     Raises:
       FileNotFoundError: a missing file.
       ValueError: an unknown source, or data that do not fit the network.
@@ -96,11 +93,6 @@ def measure(
     losses: Losses, params_list: list[Any], merged: symmerge_jax.Merge
 ) -> dict[str, float]:
     """Return losses of networks and mean, and barriers before and after alignment.
-
-    Args:
-      losses: from `load`.
-      params_list: the networks as they came.
-      merged: what became of them.
 
     Returns:
       For every loss: its value for each network and for the mean, barrier and area from

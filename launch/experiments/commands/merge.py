@@ -12,7 +12,7 @@ import numpy as np
 
 import symmerge_jax
 from experiments.commands import _merge_data, _weight_file
-from symmerge_jax import alignment, certificates, deep_align, networks
+from symmerge_jax import alignment, deep_align, networks
 
 ALIGNERS: dict[str, Callable[[], alignment.Aligner]] = {
     "activation_matching": alignment.ActivationMatching,
@@ -87,7 +87,7 @@ def run(
     solver = _make_aligner(aligner, num_random_starts)
     if matcher is not None and aligner in USE_DATA:
         raise ValueError(
-            f"A matcher has no effect on aligner {aligner!r}: leave one of them out."
+            f"A matcher has no effect on aligner {aligner!r}: omit one of them."
         )
     files = [_weight_file.read(path, key) for path in paths]
     if target.resolve() in {pathlib.Path(path).resolve() for path in paths}:
@@ -103,16 +103,19 @@ def run(
     if aligner in USE_DATA and losses is None:
         raise ValueError(f"aligner {aligner!r} looks at data: name some with --data.")
     params_list = [file.params for file in files]
+    shape = (_NUM_INPUTS, *network.input_shape)
     merged = symmerge_jax.merge(
         params_list,
         network,
         aligner=solver,
         weights=_numbers(weights),
         key=jax.random.key(seed),
-        inputs=_random_inputs(network, seed),
+        inputs=np.random.default_rng(seed).uniform(-1, 1, shape),
         task=losses.for_solver() if losses and aligner in USE_DATA else None,
     )
     assert merged.certificate is not None
+    scale = merged.certificate.output_scale
+    change = merged.certificate.max_difference / np.where(scale > 0, scale, 1)
     report = {
         "networks": len(files),
         "architecture": json.dumps(description),
@@ -123,7 +126,7 @@ def run(
         "converged": bool(merged.result.converged),
         "spread_before": float(merged.result.objective[0]),
         "spread_after": float(merged.result.objective[-1]),
-        "certificate": float(_relative(merged.certificate).max()),
+        "certificate": float(change.max()),
     }
     if losses:
         report |= _merge_data.measure(losses, params_list, merged)
@@ -185,14 +188,3 @@ def _numbers(weights: Sequence[float | str] | None) -> list[float] | None:
         return [float(weight) for weight in weights]
     except ValueError as error:
         raise ValueError(f"Weights must be numbers, got {list(weights)}.") from error
-
-
-def _random_inputs(network: networks.Network, seed: int) -> np.ndarray:
-    """Return inputs `[64, *input_shape]` in [-1, 1] for the certificate."""
-    shape = (_NUM_INPUTS, *network.input_shape)
-    return np.random.default_rng(seed).uniform(-1, 1, shape)
-
-
-def _relative(certificate: certificates.Certificate) -> np.ndarray:
-    scale = certificate.output_scale
-    return certificate.max_difference / np.where(scale > 0, scale, 1)

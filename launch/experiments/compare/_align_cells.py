@@ -28,13 +28,7 @@ def pairs(
     models: Models,
     folder: pathlib.Path,
 ) -> Cells:
-    """Measure the paths between aligned pairs.
-
-    Args:
-      plan: a `deep_align.Plan`.
-      loaded: its populations, by name.
-      models: trained matchers.
-      folder: of the run, where cells are kept.
+    """Measure the paths between aligned pairs; cells are kept in the folder of the run.
 
     Returns:
       By population, method and seed curves `[N, T]` of each measure, `function_error`
@@ -55,10 +49,7 @@ def pairs(
         rows = pairable.draw_pairs(population, "test", plan.num_pairs, seed)
         brought = bring(method, population, rows, seed)
         shared, own = pairable.data_of(population.task.test, rows[:, 0])
-        a, b = (
-            {"params": jax.tree.map(lambda x, e=e: x[:, e], brought.params), "own": own}
-            for e in (0, 1)
-        )
+        a, b = ({"params": end, "own": own} for end in _bring.ends(brought.params))
         architecture = str(population.zoo.architecture)
         task = losses.setdefault(architecture, _losses_of(population.network))
         found = _paths.between(task, a, b, plan.num_points, jax.device_put(shared))
@@ -77,13 +68,7 @@ def crowds(
     models: Models,
     folder: pathlib.Path,
 ) -> Cells:
-    """Measure the means of crowds of held-out classifiers.
-
-    Args:
-      plan: a `deep_align.Plan`.
-      population: that matchers were trained on.
-      models: trained matchers.
-      folder: of the run, where cells are kept.
+    """Measure the means of crowds of held-out classifiers, kept likewise.
 
     Returns:
       By method or `MEMBERS`, size and seed the measures `[R]`.
@@ -102,10 +87,10 @@ def crowds(
         name, size, seed = job
         rows = draw_crowds(plan, population, seed)[:, :size]
         if name == MEMBERS:
-            return _paths.alone(task, _pick_flat(population, rows), data)
+            members = symmetry.rows(population.params, rows.ravel())
+            return _paths.alone(task, members, data)
         params = bring(name, population, rows, seed).params
-        mean = jax.tree.map(lambda x: np.mean(x, axis=1, dtype=x.dtype), params)
-        return _paths.alone(task, mean, data)
+        return _paths.alone(task, _bring.mean(params), data)
 
     return harness.complete_arrays(files, make, "merge crowds") if files else {}
 
@@ -162,7 +147,3 @@ def draw_crowds(plan: Any, population: populations.Population, seed: int) -> np.
     randoms = np.random.default_rng([seed, 2]).spawn(plan.num_crowds)
     drawn = [random.permutation(held_out)[: max(plan.sizes)] for random in randoms]
     return np.stack(drawn)
-
-
-def _pick_flat(population: populations.Population, rows: np.ndarray):
-    return symmetry.rows(population.params, rows.ravel())

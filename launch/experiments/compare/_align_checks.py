@@ -9,11 +9,7 @@ from symmerge_jax import deep_align, learning
 
 
 def check_values(config: harness.Config) -> None:
-    """Refuse values that cannot work, before any file is opened.
-
-    Raises:
-      ValueError: names the key.
-    """
+    """Refuse invalid values before any file is opened; names the key."""
     harness.each_once("models", config.models, matcher_training.MODELS)
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
         raise ValueError(f"config.seeds must be different, got {config.seeds}.")
@@ -48,25 +44,15 @@ def check_methods(
     population: populations.Population,
     trained_on: populations.Population,
 ) -> None:
-    """Refuse matchers and solvers that do not fit a population.
-
-    Args:
-      plan: a `deep_align.Plan`.
-      name: of the population.
-      population: the networks.
-      trained_on: those that matchers are trained on.
-
-    Raises:
-      ValueError: names the key.
-    """
-    num = len(population.task.train.inputs)
-    for key in ("batch_size", "eval_size"):
-        is_used = any("sinkhorn" in method for method in plan.methods[name])
-        if is_used and plan.options["sinkhorn"][key] > num:
-            raise ValueError(
-                f"config.sinkhorn.{key} must be at most {num}, the training examples"
-                f" of a network, got {plan.options['sinkhorn'][key]}."
-            )
+    """Refuse matchers and solvers that do not fit a population; names the key."""
+    num, options = len(population.task.train.inputs), plan.options["sinkhorn"]
+    if any("sinkhorn" in method for method in plan.methods[name]):
+        for key in ("batch_size", "eval_size"):
+            if options[key] > num:
+                raise ValueError(
+                    f"config.sinkhorn.{key} must be at most {num}, the training"
+                    f" examples of a network, got {options[key]}."
+                )
     solvers: dict[str | None, deep_align.Matcher | None] = {None: None}
     for model, matcher in plan.matchers.items():
         try:
@@ -83,11 +69,7 @@ def check_methods(
 
 
 def check_crowds(plan: Any, population: populations.Population) -> None:
-    """Refuse crowds that cannot be drawn.
-
-    Raises:
-      ValueError: sizes below 2 or above the number of held-out networks, or no crowds.
-    """
+    """Refuse sizes below 2 or above the number of held-out networks, and no crowds."""
     sizes, num = plan.sizes, len(population.parts["test"])
     if min(sizes) < 2 or max(sizes) > num or len(set(sizes)) != len(sizes):
         raise ValueError(

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments import harness, populations
+from experiments import harness, populations, train
 from experiments.compare import _align_cells, _curves, _methods
-from experiments.train import matcher_training
 from symmerge_jax import plots
 
 _AVERAGED = (
@@ -29,13 +28,6 @@ def summarize(
     crowds: _align_cells.Cells,
 ) -> harness.Results:
     """Return the results of a run.
-
-    Args:
-      plan: a `deep_align.Plan`.
-      loaded: its populations, by name.
-      models: trained matchers.
-      cells: from `_align_cells.pairs`.
-      crowds: from `_align_cells.crowds`.
 
     Returns:
       `models`, with sizes, steps, seconds per step and the fraction of neurons found
@@ -121,7 +113,7 @@ def _model(trained: list[Any]) -> dict[str, Any]:
     metadata = [one.metadata for one in trained]
     return {
         "features": trained[0].features["kind"],
-        "num_parameters": matcher_training.num_parameters(trained[0]),
+        "num_parameters": train.num_parameters(trained[0].variables),
         **{
             key: float(np.mean([one[key] for one in metadata]))
             for key in _AVERAGED

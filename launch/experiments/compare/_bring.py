@@ -175,12 +175,9 @@ def onto_first(make_aligner: MakeAligner, *, sees_data: bool = False):
                 crowds.params,
                 unflatten(moved, num),
             )
+            elements = unflatten(result.element, num)
             return Brought(
-                params,
-                unflatten(result.element, num),
-                num_fixed=1,
-                result=result,
-                seconds=seconds,
+                params, elements, num_fixed=1, result=result, seconds=seconds
             )
 
         return move_others
@@ -331,6 +328,17 @@ def flatten(crowds: Any) -> Any:
 def unflatten(trees: Any, num_crowds: int) -> Any:
     """Return trees `[R * k, ...]` as `[R, k, ...]`."""
     return jax.tree.map(lambda x: x.reshape(num_crowds, -1, *x.shape[1:]), trees)
+
+
+def ends(pairs: Any) -> tuple[Any, Any]:
+    """Return the first and the second networks `[R, ...]` of pairs `[R, 2, ...]`."""
+    first, second = (jax.tree.map(lambda x, e=e: x[:, e], pairs) for e in (0, 1))
+    return first, second
+
+
+def mean(crowds: Any) -> Any:
+    """Return the mean networks `[R, ...]` of crowds `[R, k, ...]`."""
+    return jax.tree.map(lambda x: np.mean(x, axis=1, dtype=x.dtype), crowds)
 
 
 @functools.lru_cache(maxsize=8)

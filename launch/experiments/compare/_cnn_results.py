@@ -19,10 +19,6 @@ _MEMBERS = "mean of the members"
 def summarize(plan: Any, cells: Cells) -> harness.Results:
     """Return the results of a run.
 
-    Args:
-      plan: the `merge_cnns.Plan`.
-      cells: what was measured.
-
     Returns:
       `pairs`, numbers in the zoo; `parents`, mean accuracy and loss of the paired
       networks; `methods`, each with its label, what it sees, seconds per pair, largest
@@ -199,13 +195,9 @@ def _draw_paths(methods: Mapping[str, Any], arrays: harness.Arrays):
     panels: dict[str, Any] = {}
     for repair in next(iter(methods.values()))["repairs"]:
         for measure, title in (("accuracy", "accuracy"), ("loss", "loss (nats)")):
-            panels[f"{title}, {_repair.REPAIRS[repair]}"] = {
-                method["label"]: (
-                    arrays["lams"],
-                    *_curves.mean_and_error(arrays[f"{name}/{repair}/{measure}"]),
-                )
-                for name, method in methods.items()
-            }
+            panels[f"{title}, {_repair.REPAIRS[repair]}"] = _curves.of_methods(
+                methods, arrays, f"{repair}/{measure}"
+            )
     return plots.mean_curves(
         panels,
         "λ (0: the worse network, 1: the better one)",

@@ -49,16 +49,10 @@ def number(values: Any, row: np.ndarray | None = None) -> dict[str, float | None
 
 
 def mean_and_error(values: Any, row: np.ndarray | None = None) -> tuple[Any, Any]:
-    """Return mean and standard error of what pairs have.
+    """Return the mean of `[N, ...]` values of pairs, and its standard error.
 
-    Args:
-      values: `[N, ...]`, one per pair.
-      row: `[N]` group of each pair; None if every pair is one of its own. Every group
-        has as many pairs as any other.
-
-    Returns:
-      The mean and the standard error of the mean over groups, which is NaN for a single
-      one.
+    The error is over groups of equal size, those of `row` `[N]` or each pair of its
+    own; NaN for a single group.
     """
     means = np.asarray(values, np.float64)
     if row is not None:
@@ -67,6 +61,19 @@ def mean_and_error(values: Any, row: np.ndarray | None = None) -> tuple[Any, Any
     if len(means) == 1:
         return mean, np.full_like(mean, np.nan)
     return mean, means.std(axis=0, ddof=1) / len(means) ** 0.5
+
+
+def of_methods(
+    methods: Mapping[str, Mapping[str, Any]], arrays: Mapping[str, Any], measure: str
+) -> dict[str, tuple[Any, Any, Any]]:
+    """Return the mean curves of `METHOD/MEASURE` `[N, T]` over `lams`, by label."""
+    return {
+        method["label"]: (
+            arrays["lams"],
+            *mean_and_error(arrays[f"{name}/{measure}"]),
+        )
+        for name, method in methods.items()
+    }
 
 
 def over_seeds(numbers: Sequence[Mapping[str, float]]) -> dict[str, float | None]:

@@ -36,7 +36,7 @@ def numbers(
             "methods": {},
         }
         for name in methods:
-            of = _below(arrays, f"{kind}/{name}/")
+            of = harness.arrays_below(arrays, f"{kind}/{name}/")
             found[kind]["methods"][name] = {
                 "label": _methods.label(name, spec),
                 "recovered": _inr_paths.mean_recovered(of),
@@ -128,12 +128,3 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
         columns = [f"λ = {lam:.3g}" if lam == 0 else f"{lam:.3g}" for lam in lams]
         figures["renderings"] = plots.image_rows(list(rows.values()), [*rows], columns)
     return figures
-
-
-def _below(arrays: harness.Arrays, prefix: str) -> dict[str, np.ndarray]:
-    """Return the arrays whose names have a prefix, without it."""
-    return {
-        name.removeprefix(prefix): array
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }

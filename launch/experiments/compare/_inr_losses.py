@@ -42,21 +42,18 @@ def loss_curves(
     """Return the loss at every point of the straight path of every pair.
 
     Args:
-      architecture: that of the networks, a SIREN with one output.
-      ends: the two ends of each path, trees of arrays `[N, ...]`: parameters, or
-        latents.
+      architecture: of the networks, a SIREN with one output.
+      ends: of each path, trees of arrays `[N, ...]`: parameters, or latents.
       params_a: `[N]` networks whose own rendering is one of the targets.
-      num_points: points `T` on the path, from the first end to the second.
+      num_points: points `T` on the path.
       size: height and width of the images in pixels.
       images: `[N, H, W]` in [0, 1], the other target; or None.
-      decode: `decode(variables, latents [T, D]) -> params_batch` if the ends are
-        latents.
+      decode: `decode(variables, latents [T, D]) -> params_batch` of latents.
       variables: first argument of `decode`.
       chunk_size: pairs per call of the compiled program.
 
     Returns:
-      By measure the mean squared errors `[N, T]` over the pixels; "image" only where
-      there are images.
+      By measure the mean squared errors `[N, T]` over the pixels.
     """
     losses = _path_losses(json.dumps(dict(architecture)), size, num_points, decode)
     program = _paths.lifted(losses)
@@ -72,17 +69,7 @@ def renderer(
     """Return `params -> [height * width]`, a fast renderer for SIRENs of images.
 
     Equal to `network.apply` on the pixel grid up to the rounding of a faster sine.
-
-    Args:
-      architecture: a SIREN with two inputs and one output.
-      height: rows of the image.
-      width: columns of the image.
-
-    Returns:
-      A pure function of the parameters.
-
-    Raises:
-      ValueError: another architecture.
+    Raises ValueError for another architecture than two inputs and one output.
     """
     complete = zoo.complete_architecture(architecture)
     sizes = complete.get("layer_sizes", ())

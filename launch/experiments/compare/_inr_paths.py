@@ -85,12 +85,8 @@ def measurer(
 ) -> Callable[[str, str | None, Group], Path]:
     """Return `measure(method, encoder, group)`, which compiles each method once.
 
-    Args:
-      inrs: the networks whose families are paired.
-      canonicalizers: trained autoencoders by name of the encoder, or by None.
-      num_points: points `T` on a path.
-      num_random_starts: further starts of the best matching.
-      chunk_size: pairs per call of a compiled program.
+    `canonicalizers` are autoencoders by name of the encoder, or by None. A path has
+    `num_points`, and a call of a compiled program takes `chunk_size` pairs.
     """
     architecture = inrs.zoo.architecture
     network = networks.build(architecture)
@@ -118,7 +114,7 @@ def measurer(
             latents, seconds = group.latents[encoder]
             crowds = crowds._replace(latents=latents)
         brought = prepare(name, encoder if method.needs else None)(crowds)
-        a, b = (jax.tree.map(lambda x, i=i: x[:, i], brought.params) for i in (0, 1))
+        a, b = _bring.ends(brought.params)
         decoder = {}
         if method.in_latents:
             decoder["decode"] = canonicalizers[encoder].autoencoder.decode
@@ -153,15 +149,7 @@ def held_out(
     size: tuple[int, int],
     source: pathlib.Path,
 ) -> Inrs:
-    """Draw `config.num_networks` of the networks that a run has held out.
-
-    Args:
-      config: that of the experiment.
-      defaults: those of the experiment.
-      inrs: all networks.
-      rows: those that are held out.
-      size: height and width of their images in pixels.
-      source: folder of the run.
+    """Draw `config.num_networks` of the `rows` that the run in `source` has held out.
 
     Raises:
       ValueError: there are fewer, or networks that are no INRs of images.

@@ -111,17 +111,14 @@ def choose(
     given: Collection[str] = (),
     key: str = "config.methods",
 ) -> tuple[str, ...]:
-    """Return the methods that are asked for, after checking that all apply.
+    """Return the methods of a config, or all that apply if it names none.
 
     Args:
-      names: methods that a config asks for; none for all that apply.
+      names: methods that a config asks for.
       offered: names that it may ask for, in the order of tables.
       spec: symmetry of the networks.
       given: what methods may need and there is: "canonicalizer", names of matchers.
       key: the config key, for messages.
-
-    Returns:
-      Names of methods.
 
     Raises:
       ValueError: an unknown or repeated name, or a method that does not apply.
@@ -150,16 +147,8 @@ def choose(
 def prepare(name: str, context: _bring.Context) -> _bring.Bring:
     """Return a method as a function of crowds, compiled once for each of their shapes.
 
-    Args:
-      name: a key of `METHODS`.
-      context: what the method uses.
-
-    Returns:
-      `bring(crowds) -> Brought`, which raises ValueError if an exact method has changed
-      the function of a network.
-
-    Raises:
-      ValueError: an option that the solver refuses.
+    It raises ValueError if an exact method has changed the function of a network, and
+    is refused at once for an option that the solver does not take.
     """
     bring = METHODS[name].bring(context)
 

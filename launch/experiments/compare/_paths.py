@@ -56,16 +56,7 @@ def between(
 
 
 def alone(loss_fn: LossFn, points: Any, data: Any) -> dict[str, np.ndarray]:
-    """Measure networks.
-
-    Args:
-      loss_fn: the measure. One function is compiled once.
-      points: `[N, ...]` as for `between`.
-      data: any tree of arrays, which all networks share.
-
-    Returns:
-      By measure the values `[N]`.
-    """
+    """Return the measures `[N]` of networks at points `[N, ...]`, as for `between`."""
     return jax.device_get(lifted(loss_fn)(points, data))
 
 

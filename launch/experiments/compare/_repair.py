@@ -34,12 +34,7 @@ _MAX_FACTOR = 10.0
 
 
 def moments(network: networks.Network, params: Params, images: Array) -> dict[str, Any]:
-    """Return what `repaired` brings a network to.
-
-    Args:
-      network: its architecture.
-      params: parameters of one network.
-      images: `[S, H, W, C]`.
+    """Return what `repaired` brings a network to, from images `[S, H, W, C]`.
 
     Returns:
       "logits": `[C]` their mean; and by hidden space `[n]` standard deviations.
@@ -56,17 +51,9 @@ def repaired(
     images: Array,
     kind: str,
 ) -> Params:
-    """Return a network whose statistics on images are those that are wanted.
+    """Return a CNN whose statistics on images `[S, H, W, C]` are the wanted ones.
 
-    Args:
-      network: architecture, a CNN.
-      params: parameters of one network.
-      target: what `moments` should return.
-      images: `[S, H, W, C]`.
-      kind: a key of `REPAIRS`.
-
-    Returns:
-      The parameters after the repair.
+    `target` is what `moments` should return, `kind` a key of `REPAIRS`.
     """
     if kind == "none":
         return params

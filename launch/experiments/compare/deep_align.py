@@ -44,7 +44,7 @@ CROWD_METHODS = (
     *("naive", "merge_many", "universe", "deep_align", "deep_align_merge_many"),
     *("ours", "ours_merge_many"),
 )
-"""Methods for crowds, all of which are compared."""
+"""Methods for crowds; all are compared."""
 
 _TITLES = {
     "held_out": "held-out networks",
@@ -55,7 +55,7 @@ _TITLES = {
 
 
 class Plan(NamedTuple):
-    """What a run does.
+    """What a run does; all else is as in `default_config`.
 
     Attributes:
       kind: of networks.
@@ -66,14 +66,8 @@ class Plan(NamedTuple):
       methods: names, by population.
       crowd_methods: names of those for crowds.
       matchers: to be trained, by name.
-      seeds: of trainings, pairs and solvers.
-      num_pairs: pairs of each population for each seed.
-      num_points: points of a path, an odd number.
       sizes: of crowds; none for no crowds.
-      num_crowds: crowds for each seed.
       options: keywords of solvers, by method.
-      num_random_starts: of methods with many.
-      chunk_size: pairs that are aligned at once.
     """
 
     kind: str
@@ -191,7 +185,7 @@ def plan(config: harness.Config) -> Plan:
     """Take a config apart; see `Experiment`."""
     _align_checks.check_values(config)
     sources = pairable.sources(config)
-    planned = {name: _planned(source) for name, source in sources.items()}
+    planned: dict[str, Any] = {name: x.planned for name, x in sources.items()}
     spec, sizes = planned["held_out"].network.spec, tuple(config.crowds.sizes)
     titles = {
         "source": config.other_data.source,
@@ -234,11 +228,7 @@ def plan(config: harness.Config) -> Plan:
 
 
 def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
-    """Make the population, train the matchers, and compare all methods.
-
-    Returns:
-      The results, see `_align_results.summarize`.
-    """
+    """Make the population, train the matchers, and compare all methods."""
     population = plan.sources["held_out"].load(folder)
     models = {
         (name, seed): matcher_training.trained(
@@ -256,17 +246,9 @@ def evaluate(plan: Plan, folder: pathlib.Path) -> harness.Results:
 
 
 def check_output(folder: pathlib.Path) -> None:
-    """Refuse a finished run of which a matcher cannot be loaded.
-
-    Args:
-      folder: of the run; running it again exports the matcher again.
-
-    Raises:
-      FileNotFoundError: if one is missing.
-      ValueError: if one is damaged.
-    """
+    """Refuse a finished run with a missing (FileNotFoundError) or damaged matcher."""
     config = harness.load_config(folder / "config.json")
-    _load(folder, config["models"], config["seeds"])
+    _load(folder, config.models, config.seeds)
 
 
 def shorten(config: harness.Config) -> harness.Config:
@@ -304,11 +286,6 @@ def _load(folder: pathlib.Path, names, seeds) -> dict[Any, deep_align.TrainedMat
         for name in names
         for seed in seeds
     }
-
-
-def _planned(source: populations.Source) -> populations.Population:
-    assert source.planned is not None  # no population is a folder of checkpoints
-    return source.planned
 
 
 def _made_or_read() -> dict[str, Any]:

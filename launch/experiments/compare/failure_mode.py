@@ -61,16 +61,11 @@ def default_config() -> harness.Config:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is compared, and on what.
+    """What is compared, and on what; all else is as in `default_config`.
 
     Attributes:
       encoders: finished runs of autoencoders, by name.
       inrs: networks that none of them has seen.
-      family: of the twins.
-      sigma: noise on the second twin.
-      num_twins: of each network.
-      methods: keys of `_methods.METHODS`.
-      seed: of what is drawn.
       options: of `_inr_paths.measurer`.
     """
 
@@ -85,13 +80,7 @@ class Plan:
 
 
 def plan(config: harness.Config) -> Plan:
-    """Take a config apart, and open the runs.
-
-    Raises:
-      ValueError: invalid values, encoders that cannot be compared, or networks that are
-        no INRs of images.
-      FileNotFoundError: an encoder's run that has not finished, or no images.
-    """
+    """Take a config apart, and open the runs; see `Experiment`."""
     harness.each_once("family", (config.family,), families.TWINS)
     harness.each_once("methods", config.methods, _inr_paths.METHODS)
     families.check_sigma("sigma", config.sigma)
@@ -118,10 +107,7 @@ def plan(config: harness.Config) -> Plan:
     return Plan(
         encoders={encoder.name: encoder for encoder in compared.encoders},
         inrs=inrs,
-        family=config.family,
-        sigma=config.sigma,
-        num_twins=config.num_twins,
-        methods=config.methods,
+        **{key: config[key] for key in ("family", "sigma", "num_twins", "methods")},
         seed=config.seed,
         options=options,
     )

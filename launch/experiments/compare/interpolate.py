@@ -42,12 +42,8 @@ def default_config() -> harness.Config:
     each of these instead, which may include the first.
     """
     autoencoder = autoencode.default_config()
-    autoencoder.encoder.width = 32
-    autoencoder.encoder.latent_size = 64
-    autoencoder.encoder.num_probes = 64
-    autoencoder.num_steps = 600
-    autoencoder.batch_size = 32
-    autoencoder.num_microbatches = 4
+    autoencoder.encoder.update(width=32, latent_size=64, num_probes=64)
+    autoencoder.update(num_steps=600, batch_size=32, num_microbatches=4)
     return harness.ConfigDict(
         {
             "experiment": "interpolate",
@@ -74,15 +70,13 @@ def default_config() -> harness.Config:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is compared, and on what.
+    """What is compared, and on what; all else is as in `default_config`.
 
     Attributes:
       open: returns the networks and their autoencoder, which is trained first in the
         folder of the run if it does not exist yet.
       others: further autoencoders by name.
       cells: everything that is measured; those of one group follow each other.
-      num_members: of each family.
-      seed: of what is drawn.
       options: of `_inr_paths.measurer`.
     """
 
@@ -95,12 +89,7 @@ class Plan:
 
 
 def plan(config: harness.Config) -> Plan:
-    """Take a config apart, and open the autoencoders that exist already.
-
-    Raises:
-      ValueError: invalid values, or an autoencoder that does not fit.
-      FileNotFoundError: no autoencoder, or no images.
-    """
+    """Take a config apart, and open what exists already; see `Experiment`."""
     harness.each_once("methods", config.methods, _inr_paths.METHODS)
     harness.each_once("families", config.families, families.FAMILIES)
     if not config.sigmas or len(set(config.sigmas)) != len(config.sigmas):
@@ -193,9 +182,8 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
 def _open(config: harness.Config, source: pathlib.Path) -> Opened:
     """Read the autoencoder run, and draw held-out networks from its zoo."""
     canonicalizer = autoencoders.load_canonicalizer(source)
-    trained = harness.check_config(
-        harness.load_config(source / "config.json"), autoencode.default_config()
-    )
+    saved = harness.load_config(source / "config.json")
+    trained = autoencode.EXPERIMENT.completed(saved)
     data = populations.inr_source(trained).load(source)
     zoo.require_architecture(data.zoo, canonicalizer.architecture)
     size: Any = data.task.size

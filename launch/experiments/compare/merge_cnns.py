@@ -22,14 +22,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict, config_dict
 
-from experiments import harness
-from experiments.compare import (
-    _bring,
-    _cnn_results,
-    _methods,
-    _paths,
-    _repair,
-)
+from experiments import harness, populations
+from experiments.compare import _bring, _cnn_results, _methods, _paths, _repair
 from experiments.populations import cnn_data
 from symmerge_jax import learning, networks, symmetry
 from symmerge_jax.typing import Params
@@ -47,21 +41,16 @@ CROWD_METHODS = (
 
 
 class Plan(NamedTuple):
-    """What a run does.
+    """What a run does; all else is as in `default_config`.
 
     Attributes:
       data: the networks and their task.
       methods: names of those for pairs.
       pairs: `[N, 2]` rows of networks, the worse one first; N is 0 for none.
-      num_points: points of a path, an odd number.
       crowd_methods: names of those for crowds.
       crowds: `[R, K]` rows of networks.
-      sizes: of crowds, which are the first so many of each row; may be none.
+      sizes: of crowds, the first networks of each row; may be none.
       repairs: keys of `_repair.REPAIRS`.
-      num_repair_images: training images that repairs look at.
-      num_random_starts: of methods with many.
-      chunk_size: pairs that are aligned at once.
-      seed: of solvers.
     """
 
     data: cnn_data.CnnData
@@ -97,10 +86,7 @@ def default_config() -> harness.Config:
             "canonicalizer": config_dict.placeholder(str),
             "split": {"val_fraction": 0.1, "test_fraction": 0.1, "seed": 0},
             "data": {
-                "source": "digits",
-                "dir": config_dict.placeholder(str),
-                "num_images": config_dict.placeholder(int),
-                "test_fraction": 0.2,
+                **populations.data_keys(),
                 "seed": 0,
                 "num_train": config_dict.placeholder(int),
                 "num_test": config_dict.placeholder(int),
@@ -119,11 +105,7 @@ def default_config() -> harness.Config:
 
 
 def check(config: harness.Config) -> None:
-    """Refuse values that cannot work, before any file is opened.
-
-    Raises:
-      ValueError: names the key.
-    """
+    """Refuse invalid values before any file is opened; names the key."""
     harness.each_once("repairs", config.repairs, _repair.REPAIRS)
     least = {"num_pairs": 0, "num_random_starts": 0, "num_repair_images": 1}
     harness.at_least(config, **least, chunk_size=1)
@@ -175,11 +157,7 @@ def plan(config: harness.Config) -> Plan:
 
 
 def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
-    """Bring pairs and crowds together by every method, and measure.
-
-    Returns:
-      The results, see `_cnn_results.summarize`.
-    """
+    """Bring pairs and crowds together by every method, and measure."""
     lab = _Lab(plan)
     jobs = [
         ("networks",),
@@ -222,7 +200,7 @@ class _Lab:
         plan = self._plan
         brought = self._bring(name, plan.pairs)
         points = self._with_targets(brought.params)
-        a, b = (jax.tree.map(lambda x, e=e: x[:, e], points) for e in (0, 1))
+        a, b = _bring.ends(points)
         arrays: dict[str, Any] = {
             "function_error": brought.function_error,
             "seconds": np.asarray(brought.seconds),
@@ -235,10 +213,7 @@ class _Lab:
     def crowds(self, name: str, size: int) -> dict[str, np.ndarray]:
         """Return `REPAIR/MEASURE` `[R]` of the means of crowds, and `seconds`."""
         brought = self._bring(name, self._plan.crowds[:, :size])
-        mean = jax.tree.map(
-            lambda x: np.mean(x, axis=1, dtype=x.dtype),
-            self._with_targets(brought.params),
-        )
+        mean = _bring.mean(self._with_targets(brought.params))
         arrays: dict[str, Any] = {"seconds": np.asarray(brought.seconds)}
         for kind, losses in self._losses.items():
             found = _paths.alone(losses, mean, self._data)

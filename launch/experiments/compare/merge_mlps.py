@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
-from experiments import harness
+from experiments import harness, populations
 from experiments.compare import _bring, _curves, _methods, _paths
 from experiments.populations import mlp_training
 from symmerge_jax import learning, plots
@@ -37,7 +37,7 @@ METHODS = (
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "matching_best": {"num_random_starts": 8, "max_sweeps": 100},
-    "activation_matching": {"similarity": "correlation", "scales": "weights"},
+    "activation_matching": {"similarity": "correlation", "scales": "balanced"},
     "sinkhorn": {
         "cost": "midpoint",
         "num_steps": 300,
@@ -67,15 +67,12 @@ _TITLES = {
 
 
 class Plan(NamedTuple):
-    """What a run does.
+    """What a run does; all else is as in `default_config`.
 
     Attributes:
       mlps: the networks, and how they are trained.
       methods: names, each with a mark of its options and of the points of a path.
       options: keywords of solvers, by method.
-      num_pairs: pairs of networks.
-      num_points: points of a path, an odd number.
-      seed: of solvers.
     """
 
     mlps: mlp_training.Plan
@@ -97,12 +94,7 @@ def default_config() -> harness.Config:
             "experiment": "merge_mlps",
             "seed": 0,
             "num_pairs": 1,
-            "data": {
-                "source": "digits",
-                "dir": config_dict.placeholder(str),
-                "num_images": config_dict.placeholder(int),
-                "test_fraction": 0.2,
-            },
+            "data": populations.data_keys(),
             "architecture": {
                 "hidden_sizes": (32, 32),
                 "activation": "relu",
@@ -227,13 +219,7 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
     """Draw loss and accuracy along the paths, `METHOD/MEASURE` `[N, T]` of arrays."""
     methods = results["methods"]
     panels = {
-        title: {
-            method["label"]: (
-                arrays["lams"],
-                *_curves.mean_and_error(arrays[f"{name}/{measure}"]),
-            )
-            for name, method in methods.items()
-        }
+        title: _curves.of_methods(methods, arrays, measure)
         for measure, title in _TITLES.items()
     }
     figure = plots.mean_curves(
@@ -278,7 +264,7 @@ def _measure(plan: Plan, bring, task, params, pair: int) -> dict[str, np.ndarray
             "num_iters": result.num_iters[0],
             "converged": result.converged[0],
         }
-    a, b = (jax.tree.map(lambda x, e=e: x[:, e], brought.params) for e in (0, 1))
+    a, b = _bring.ends(brought.params)
     for split, data in (("train", mlps.task.train), ("test", mlps.task.test)):
         found = _paths.between(task, a, b, plan.num_points, data._asdict())
         arrays[f"{split}_loss"] = found["loss"][0]

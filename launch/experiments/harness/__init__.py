@@ -6,11 +6,7 @@ from experiments.harness._checks import (
     each_once,
     refuse_unused,
 )
-from experiments.harness._command import (
-    ConfigFlag,
-    network_progress,
-    run_main,
-)
+from experiments.harness._command import ConfigFlag, network_progress, run_main
 from experiments.harness._config import (
     Config,
     ConfigDict,
@@ -24,15 +20,10 @@ from experiments.harness._config import (
     save_config,
     variants,
 )
-from experiments.harness._experiment import (
-    Experiment,
-    Results,
-    draw,
-    evaluate,
-    run,
-)
+from experiments.harness._experiment import Experiment, Results, draw, evaluate, run
 from experiments.harness._files import (
     Arrays,
+    arrays_below,
     complete_arrays,
     read_json,
     read_sealed,
@@ -71,6 +62,7 @@ __all__ = [
     "Number",
     "Results",
     "Table",
+    "arrays_below",
     "at_least",
     "check_config",
     "check_midpoint",

@@ -105,9 +105,6 @@ def run_main(
 def network_progress(description: str) -> Iterator[Callable[..., None]]:
     """Show the progress of work that reports the networks it has done.
 
-    Args:
-      description: what is being done.
-
     Yields:
       A callback `(done, total, stats=None)`.
     """
@@ -164,7 +161,7 @@ def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
 
 
 def _drop_output() -> None:
-    """Write what standard output cannot take nowhere, or Python's end tries again."""
+    """Drop what standard output refuses, or Python tries again when it ends."""
     try:
         sys.stdout.flush()
     except OSError:

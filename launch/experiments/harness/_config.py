@@ -29,7 +29,7 @@ Config = Any
 
 
 def check_config(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
-    """Fill in the defaults of a config and refuse what they do not know.
+    """Return a config with all keys of its defaults; refuses what they do not know.
 
     An int passes for a float, a tuple for a list and the other way round, and anything
     for a default of None. None passes only where the default is None; a
@@ -39,9 +39,6 @@ def check_config(config: ConfigDict, defaults: ConfigDict) -> ConfigDict:
     Args:
       config: the values that were given.
       defaults: every key that exists, with a value of its type.
-
-    Returns:
-      A new config with every key of the defaults.
 
     Raises:
       ValueError: an unknown key; names the nearest ones.

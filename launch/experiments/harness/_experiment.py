@@ -73,9 +73,6 @@ def run(
       config: keys and values; those that are missing have their defaults.
       workdir: folder of the run.
 
-    Returns:
-      The results.
-
     Raises:
       ValueError: unknown or unused keys, values or data that do not fit, a workdir of
         another config, or one that another process works in.

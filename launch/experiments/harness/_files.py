@@ -65,6 +65,15 @@ def find_arrays(file: pathlib.Path) -> dict[str, np.ndarray] | None:
         return None
 
 
+def arrays_below(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
+    """Return the arrays whose names have a prefix, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
 def read_json(path: PathLike, remedy: str = "repair or delete it") -> Any:
     """Return what a JSON file holds.
 

@@ -136,23 +136,22 @@ def locked(workdir: PathLike) -> Iterator[None]:
 
 def versions() -> dict[str, Any]:
     """Return versions of the packages, the hardware, and the git commit if any."""
-    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    kind, count = jax.devices()[0].device_kind, jax.device_count()
+    cores = os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
     return {
         "symmerge_jax": symmerge_jax.__version__,
         "git_commit": _git_commit(),
         "python": platform.python_version(),
-        **found,
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
         "platform": platform.platform(),
-        "device_kind": jax.devices()[0].device_kind,
-        "num_devices": jax.device_count(),
+        "device_kind": kind,
+        "num_devices": count,
         "num_cpus": os.cpu_count(),
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "accelerator": None
-        if jax.default_backend() == "cpu"
-        else f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "cores": cores,
+        "accelerator": None if jax.default_backend() == "cpu" else f"{count} x {kind}",
     }
 
 
@@ -200,17 +199,14 @@ def _record_versions(file: pathlib.Path) -> None:
 
 def _git_commit() -> str | None:
     """Return the commit of the source tree, where the package is tracked by git."""
-    folder = pathlib.Path(__file__).parent
-    commands = (
-        ["git", "ls-files", "--error-unmatch", pathlib.Path(__file__).name],
-        ["git", "rev-parse", "HEAD"],
-    )
-    output = ""
-    for command in commands:
-        try:
-            output = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, check=True
-            ).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return None
-    return output
+    here = pathlib.Path(__file__)
+
+    def git(*arguments: str) -> str:
+        options: Any = {"capture_output": True, "text": True, "check": True}
+        return subprocess.run(["git", *arguments], cwd=here.parent, **options).stdout
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)
+        return git("rev-parse", "HEAD").strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -28,11 +28,7 @@ class Map(NamedTuple):
 
 
 def check_maps(names: tuple[str, ...]) -> None:
-    """Refuse maps that are unknown, or whose package is not installed.
-
-    Raises:
-      ValueError: says what is known, or what to install.
-    """
+    """Refuse maps that are unknown, or whose package is not installed."""
     if names:
         harness.each_once("maps", names, MAPS)
     if "umap" in names and importlib.util.find_spec("umap") is None:
@@ -45,21 +41,11 @@ def check_maps(names: tuple[str, ...]) -> None:
 def lay_out(
     name: str, latents: np.ndarray, orbit: np.ndarray, network: int, seed: int
 ) -> Map:
-    """Lay out latents in the plane, and the orbit of one network among them.
+    """Lay out latents `[N, D]` in the plane, with the orbit `[K, D]` of one `network`.
 
     UMAP places the twins in the map of the networks. t-SNE places no further points: it
     is fitted to networks and twins together. Where twins differ by rounding only, both
     would enlarge it, so all twins are placed on their network.
-
-    Args:
-      name: a key of `MAPS`.
-      latents: `[N, D]` of networks.
-      orbit: `[K, D]` of the twins of one of them.
-      network: its number.
-      seed: of the layout.
-
-    Returns:
-      The map.
     """
     latents, orbit = latents.astype(np.float64), orbit.astype(np.float64)
     is_point = learning.orbit_spread(orbit[None])[0] < _numbers.ROUNDING

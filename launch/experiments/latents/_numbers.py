@@ -64,14 +64,9 @@ def orbit_numbers(
 
 
 def distances(orbits: np.ndarray, networks: np.ndarray) -> np.ndarray:
-    """Return distances between all twins, in units of that between two networks.
+    """Return distances `[R K, R K]` between the latents of twins `[R, K, D]`.
 
-    Args:
-      orbits: `[R, K, D]` latents of `K` twins each of `R` networks.
-      networks: `[N, D]` latents of networks.
-
-    Returns:
-      `[R K, R K]`.
+    The unit is the mean distance between two of the networks `[N, D]`.
     """
     flat = np.asarray(orbits, np.float64).reshape(-1, orbits.shape[-1])
     return distance.cdist(flat, flat) / (mean_distance(networks) or 1.0)

@@ -91,12 +91,7 @@ class Plan:
 
 
 def plan(config: harness.Config) -> Plan:
-    """Take a config apart, open the runs, and choose the networks.
-
-    Raises:
-      ValueError: invalid values, or encoders that cannot be compared.
-      FileNotFoundError: an encoder's run that has not finished.
-    """
+    """Take a config apart, open the runs, and choose the networks; see `Experiment`."""
     _maps.check_maps(config.maps)
     harness.each_once("families", config.families, families.TWINS)
     harness.at_least(config, num_train=2, num_neighbors=1, num_orbits=1, batch_size=1)

@@ -10,18 +10,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments import harness, registry
+from experiments.paper import _words
 from experiments.populations import make_classifier_zoo, make_zoo
 
-SECTIONS = (
-    "data",
-    "reconstruction",
-    "latents",
-    "interpolation",
-    "failure",
-    "ablation",
-    "cnns",
-    "prediction",
-)
+SECTIONS = tuple(_words.TITLES)
 """Sections of the report that a stage may belong to, in their order."""
 
 _KEYS = ("config", "label", "needs", "section", "set")
@@ -148,14 +140,13 @@ def make_config(
 ) -> harness.Config:
     """Return the config of a reproduction.
 
+    `order` holds the names, because a config sorts its keys.
+
     Args:
       title: heading of the report.
       folder: of the config files that stages name.
       stages: from `stage`, by name, in the order in which they are to run.
       note: what a reader of the report has to know before the numbers.
-
-    Returns:
-      The config; `order` holds the names, because a config sorts its keys.
     """
     path, here = pathlib.Path(folder).absolute(), pathlib.Path.cwd()
     return ConfigDict(
@@ -174,10 +165,6 @@ def make_config(
 
 def read(config: harness.Config, workdir: pathlib.Path) -> dict[str, Stage]:
     """Return the stages by name, after every check that needs no computation.
-
-    Args:
-      config: from `make_config`.
-      workdir: folder of the reproduction, which need not exist.
 
     Raises:
       ValueError: invalid keys, values, names or needs; names the stage.

@@ -60,14 +60,9 @@ class Report(NamedTuple):
 
 
 def write(report: Report, folder: pathlib.Path) -> pathlib.Path:
-    """Write `report.md` with `figures/`, and `report.html`, which needs no other file.
+    """Write `report.md`, which is returned, with `figures/`, and `report.html`.
 
-    Args:
-      report: what to write.
-      folder: where.
-
-    Returns:
-      The file `report.md`.
+    The page needs no other file.
     """
     figures = folder / "figures"
     shutil.rmtree(figures, ignore_errors=True)

@@ -1,57 +1,27 @@
 """The report of a reproduction: sections as in the paper, then how it was made."""
 
-import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from experiments import harness
-from experiments.paper import (
-    _contents,
-    _ours,
-    _plan,
-    _published,
-    _report,
-    _state,
-    _words,
-)
+from experiments.paper import _contents, _ours, _published, _report, _words
 from symmerge_jax import plots, training
 
 Contents = _contents.Contents
 
 
-def build(
-    config: harness.Config,
-    plan: Mapping[str, _plan.Stage],
-    states: Mapping[str, _state.Status],
-    workdir: pathlib.Path,
-    command: str,
-) -> _report.Report:
-    """Return the report of what a workdir holds.
-
-    Args:
-      config: of the reproduction.
-      plan: the stages.
-      states: their statuses; what is not done is said to be missing.
-      workdir: folder of the reproduction.
-      command: the command line that makes it.
-
-    Returns:
-      The report.
-    """
-    contents = _contents.collect(plan, states, workdir, command)
+def build(config: harness.Config, contents: Contents) -> _report.Report:
+    """Return the report of a workdir; what is not done is said to be missing."""
     ours = {name: _ours.SECTIONS[name](contents) for name in _words.TITLES}
     sections = [_report.Section("Summary", [*_summary(contents, config.note, ours)])]
     for name, title in _words.TITLES.items():
         published = _comparison(_published.SECTIONS[name], ours[name])
         blocks = [*_missing(contents, name), *_blocks(contents, name), published]
         sections.append(_report.Section(title, blocks))
-    sections.append(
-        _report.Section(
-            "Terms", [harness.Table("", ("term", "meaning"), [*_words.TERMS.items()])]
-        )
-    )
+    terms = harness.Table("", ("term", "meaning"), [*_words.TERMS.items()])
+    sections.append(_report.Section("Terms", [terms]))
     sections.append(_report.Section("How this was made", [*_made(contents)]))
     return _report.Report(config.title, sections)
 

@@ -11,7 +11,7 @@ import functools
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from experiments import harness
@@ -40,7 +40,7 @@ class Status(NamedTuple):
 
 
 def statuses(
-    plan: Mapping[str, Stage], workdir: pathlib.Path, *, redo: tuple[str, ...] = ()
+    plan: Mapping[str, Stage], workdir: pathlib.Path, *, redo: Collection[str] = ()
 ) -> dict[str, Status]:
     """Return the status of every stage; those of `redo` count as stale."""
     found: dict[str, Status] = {}
@@ -140,8 +140,7 @@ def _made_with(stage: Stage) -> dict[str, Any]:
     """Return the config of a run, with defaults for keys that did not exist then."""
     assert stage.experiment is not None
     saved = harness.load_config(stage.output / "config.json")
-    full = stage.experiment.completed(saved)
-    return harness.plain_config(full)
+    return harness.plain_config(stage.experiment.completed(saved))
 
 
 def _only_add(keys: list[str], stage: Stage) -> bool:
@@ -169,11 +168,7 @@ def relocate(stage: Stage) -> None:
 
 
 def remove(stage: Stage, workdir: pathlib.Path) -> None:
-    """Remove the output of a stage, which must have been made by a reproduction.
-
-    Raises:
-      ValueError: if it was found there, so that it is not ours to remove.
-    """
+    """Remove the output of a stage, unless no reproduction has made it."""
     parts = _parts(stage)
     if not stage.output.exists() and not parts.exists():
         return

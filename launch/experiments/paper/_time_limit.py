@@ -14,10 +14,7 @@ class TimeIsUp(KeyboardInterrupt):
 
 
 def parse(text: str) -> float:
-    """Return the seconds of a text such as `540s`, `9m` or `1.5h`.
-
-    Raises:
-      ValueError: for other text.
+    """Return the seconds of a text such as `540s`, `9m` or `1.5h`; refuses other text.
 
     Example:
       >>> parse("9m")

@@ -21,14 +21,7 @@ from typing import NamedTuple
 import jax
 
 from experiments import harness
-from experiments.paper import (
-    _contents,
-    _plan,
-    _report,
-    _sections,
-    _state,
-    _time_limit,
-)
+from experiments.paper import _contents, _plan, _report, _sections, _state, _time_limit
 from symmerge_jax import training
 
 comparisons = _plan.comparisons
@@ -79,9 +72,6 @@ def run(
       time_limit: as `9m`; then the work is saved and the rest is left.
       command: the command line without these options, for messages and the report.
 
-    Returns:
-      What is left.
-
     Raises:
       ValueError: an invalid config or name; a stage alone whose needs are not done; an
         output in the way that was not made here.
@@ -89,48 +79,36 @@ def run(
     """
     folder = pathlib.Path(workdir).expanduser().absolute()
     with harness.locked(folder):
-        return _run(config, folder, tuple(only), tuple(redo), time_limit, command)
-
-
-def _run(
-    config: harness.Config,
-    folder: pathlib.Path,
-    only: tuple[str, ...],
-    redo: tuple[str, ...],
-    time_limit: str | None,
-    command: str,
-) -> Outcome:
-    plan = _plan.read(config, folder)
-    _check_names(plan, {"only": only, "redo": redo})
-    seconds = None if time_limit is None else _time_limit.parse(time_limit)
-    limit = _time_limit.TimeLimit(seconds)
-    wanted = [name for name in plan if not only or name in only]
-    for one in plan.values():
-        _state.relocate(one)
-    found = _state.statuses(plan, folder, redo=redo)
-    if only:
-        _check_needs(plan, found, wanted)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with limit:
-            for number, name in enumerate(wanted, 1):
-                found[name] = _state.status(
-                    plan[name], found, folder, redo=name in redo
-                )
-                title = f"stage {number}/{len(wanted)} {name}"
-                with _naming(name, command):
-                    _finish(plan[name], folder, found[name], title)
-                found[name] = _state.Status("done")
-    except (training.Interrupted, _time_limit.TimeIsUp):
-        limit.cancel()
-        if not limit.is_up:
+        plan = _plan.read(config, folder)
+        _check_names(plan, {"only": only, "redo": redo})
+        seconds = None if time_limit is None else _time_limit.parse(time_limit)
+        limit = _time_limit.TimeLimit(seconds)
+        wanted = [name for name in plan if not only or name in only]
+        for one in plan.values():
+            _state.relocate(one)
+        found = _state.statuses(plan, folder, redo=redo)
+        if only:
+            _check_needs(plan, found, wanted)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with limit:
+                for number, name in enumerate(wanted, 1):
+                    title = f"stage {number}/{len(wanted)} {name}"
+                    again = name in redo
+                    found[name] = _state.status(plan[name], found, folder, redo=again)
+                    with _naming(name, command):
+                        _finish(plan[name], folder, found[name], title)
+                    found[name] = _state.Status("done")
+        except (training.Interrupted, _time_limit.TimeIsUp):
+            limit.cancel()
+            if not limit.is_up:
+                raise
+        except StageError:
+            _write_report(config, plan, folder, command)
             raise
-    except StageError:
-        _write_report(config, plan, folder, command)
-        raise
-    path = _write_report(config, plan, folder, command)
-    left = tuple(name for name in wanted if found[name].state != "done")
-    return Outcome(left, path)
+        path = _write_report(config, plan, folder, command)
+        left = tuple(name for name in wanted if found[name].state != "done")
+        return Outcome(left, path)
 
 
 def list_stages(config: harness.Config, workdir: str | os.PathLike) -> str:
@@ -150,10 +128,7 @@ def write_report(
 ) -> pathlib.Path:
     """Write `report.md`, which is returned, its figures and `report.html`.
 
-    Args:
-      config: from `make_config`.
-      workdir: folder of the reproduction.
-      command: the command line that makes it, which the tables name.
+    `command` is the command line that makes it, which the tables name.
     """
     folder = pathlib.Path(workdir).expanduser().absolute()
     plan = _plan.read(config, folder)
@@ -163,8 +138,8 @@ def write_report(
 
 def _write_report(config, plan, folder: pathlib.Path, command: str) -> pathlib.Path:
     found = _state.statuses(plan, folder)
-    report = _sections.build(config, plan, found, folder, command)
-    return _report.write(report, folder)
+    contents = _contents.collect(plan, found, folder, command)
+    return _report.write(_sections.build(config, contents), folder)
 
 
 @contextlib.contextmanager

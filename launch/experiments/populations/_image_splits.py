@@ -1,6 +1,9 @@
 """Images of a config for classifiers: those to train on and those to test on."""
 
+from typing import Any
+
 import numpy as np
+from ml_collections import config_dict
 
 from experiments import harness
 from experiments.populations import _population
@@ -25,7 +28,6 @@ def classifier_task(
     Raises:
       ValueError: as `load_splits`; images or classes that the networks do not have, or
         counts out of range.
-      FileNotFoundError: missing images.
     """
     examples = []
     counts = {"num_train": num_train, "num_test": num_test}
@@ -40,6 +42,16 @@ def classifier_task(
             )
         examples.append(_population.Examples(inputs[:count], found.labels[:count]))
     return _population.Task(*examples)
+
+
+def data_keys() -> dict[str, Any]:
+    """Return the keys of `config.data` that `load_splits` reads, with defaults."""
+    return {
+        "source": "digits",
+        "dir": config_dict.placeholder(str),
+        "num_images": config_dict.placeholder(int),
+        "test_fraction": 0.2,
+    }
 
 
 def load_splits(config: harness.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
@@ -75,7 +87,7 @@ def load_splits(config: harness.Config) -> tuple[zoo.ImageSet, zoo.ImageSet]:
     parts = {"train": order[num_test:], "test": order[:num_test]}
     if not all(len(rows) for rows in parts.values()):
         raise ValueError(
-            f"{len(order)} images cannot be split by config.data.test_fraction ="
+            f"{len(order)} images are too few for config.data.test_fraction ="
             f" {config.data.test_fraction}: one part is empty."
         )
     train, test = (

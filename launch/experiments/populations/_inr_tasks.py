@@ -17,10 +17,8 @@ def inr_task(
     Args:
       inrs: the networks.
       image_size: height and width in pixels where the zoo has no images.
-      with_targets: whether the task holds the pixels that each network was fitted to.
-
-    Raises:
-      ValueError: targets of a zoo that has no images.
+      with_targets: whether the task holds the pixels that each network was fitted to,
+        which a zoo without images does not have.
     """
     size = (image_size, image_size)
     if inrs.images is not None:
@@ -59,7 +57,7 @@ def find_images(
     inrs: zoo.Zoo,
     size: tuple[int, int],
 ) -> np.ndarray | None:
-    """Return the images `[N, H, W]` of networks: from their zoo, or from a data set.
+    """Return the images `[N, H, W]` in [0, 1] of networks, None if there are none.
 
     Args:
       config: `config.images.source` names the data set, `config.images.dir` its folder;
@@ -67,9 +65,6 @@ def find_images(
       defaults: those of the experiment.
       inrs: the networks.
       size: height and width that they render, in pixels.
-
-    Returns:
-      Pixels in [0, 1]; None if neither has them.
 
     Raises:
       ValueError: a data set beside a zoo with images, or of images of another size.

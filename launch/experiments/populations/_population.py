@@ -71,15 +71,9 @@ class Population(NamedTuple):
 def population(
     networks_zoo: zoos.Zoo, parts: dict[str, np.ndarray], task: Task
 ) -> Population:
-    """Return a population, after checking that all weights are finite.
+    """Return a population; refuses weights that are not finite.
 
-    Args:
-      networks_zoo: all networks.
-      parts: rows of its parts; "train" is one of them.
-      task: what the networks do.
-
-    Raises:
-      ValueError: weights that are not finite.
+    `parts` are rows of the zoo; one of them is "train".
     """
     zoos.check_finite(networks_zoo)
     return Population(
@@ -96,12 +90,8 @@ def split(
 ) -> dict[str, np.ndarray]:
     """Divide networks by image, or by training run.
 
-    Args:
-      networks_zoo: the networks.
-      val_fraction: of the images.
-      test_fraction: of the images; unused where the zoo has one of `TEST_SUBSETS`,
-        which is held out then.
-      seed: of the division.
+    A zoo with one of `TEST_SUBSETS` beside others holds that out; then `test_fraction`
+    is not used.
 
     Returns:
       Rows of the networks in "train", "val" and "test".

@@ -31,6 +31,24 @@ class Source(NamedTuple):
     load: Callable[[pathlib.Path], _population.Population]
 
 
+def made_source(
+    maker: Any,
+    config: harness.Config,
+    file: str,
+    opened: Callable[[zoo.Zoo], _population.Population],
+) -> Source:
+    """Return the source of a zoo that `maker` makes, as a file in the workdir."""
+    return Source(
+        opened(maker.plan(config)),
+        lambda workdir: opened(maker.run(config, workdir / file)),
+    )
+
+
+def given_source(population: _population.Population) -> Source:
+    """Return the source of a population that is there already."""
+    return Source(population, lambda _: population)
+
+
 def inr_source(config: harness.Config) -> Source:
     """Return where the INRs of a config come from.
 
@@ -50,8 +68,7 @@ def inr_source(config: harness.Config) -> Source:
 
     own = _keys_of(make_zoo, config)
     if config.zoo is None:
-        planned = divided(make_zoo.plan(own))
-        return Source(planned, lambda at: divided(make_zoo.run(own, at / "inrs.zoo")))
+        return made_source(make_zoo, own, "inrs.zoo", divided)
     path = pathlib.Path(config.zoo)
     inrs = None if path.is_dir() else zoo.load(path)
     described = {} if inrs is None else make_zoo.describes(inrs)
@@ -64,8 +81,7 @@ def inr_source(config: harness.Config) -> Source:
     )
     if inrs is None:
         return Source(None, lambda at: divided(_imported(path, at / "inrs.zoo")))
-    given = divided(inrs)
-    return Source(given, lambda _: given)
+    return given_source(divided(inrs))
 
 
 def classifier_source(config: harness.Config) -> Source:
@@ -80,21 +96,14 @@ def classifier_source(config: harness.Config) -> Source:
       FileNotFoundError: no such zoo, or no images.
     """
 
-    def divided(classifiers: zoo.Zoo, task=None) -> _population.Population:
-        if task is None:
-            network = networks.build(classifiers.architecture)
-            task = _image_splits.classifier_task(config, network)
+    def divided(classifiers: zoo.Zoo) -> _population.Population:
+        network = networks.build(classifiers.architecture)
+        task = _image_splits.classifier_task(config, network)
         return _population.population(classifiers, parts_of(classifiers, config), task)
 
     own = _keys_of(make_classifier_zoo, config)
     if config.zoo is None:
-        planned = divided(make_classifier_zoo.plan(own))
-
-        def load(workdir: pathlib.Path) -> _population.Population:
-            made = make_classifier_zoo.run(own, workdir / "classifiers.zoo")
-            return divided(made, planned.task)
-
-        return Source(planned, load)
+        return made_source(make_classifier_zoo, own, "classifiers.zoo", divided)
     classifiers = zoo.load(config.zoo)
     described = make_classifier_zoo.describes(classifiers)
     harness.refuse_unused(
@@ -104,16 +113,15 @@ def classifier_source(config: harness.Config) -> Source:
         f"zoo={config.zoo!r}",
         fulfilled=described,
     )
-    given = divided(classifiers)
-    return Source(given, lambda _: given)
+    return given_source(divided(classifiers))
 
 
 def _keys_of(maker: Any, config: harness.Config) -> harness.ConfigDict:
     """Return the keys of a config that a maker of zoos reads."""
-    keys = maker.default_config().keys()
-    own = harness.ConfigDict({key: config[key] for key in keys})
+    defaults = maker.default_config()
+    own = harness.ConfigDict({key: config[key] for key in defaults})
     if "experiment" in own:
-        own.experiment = maker.default_config().experiment
+        own.experiment = defaults.experiment
     return own
 
 

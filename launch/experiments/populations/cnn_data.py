@@ -20,8 +20,8 @@ class CnnData(NamedTuple):
       network: their architecture.
       params: stacked parameters `[N, ...]`, the best network first.
       number: `[N]` number of each network in the zoo.
-      task: images in [-1, 1] with their classes, of which methods may see the training
-        ones, and all are measured on the others.
+      task: images in [-1, 1] with their classes. Methods may see the training ones; all
+        are measured on the others.
       canonicalizer: trained on other networks of the zoo; or None.
     """
 
@@ -35,17 +35,15 @@ class CnnData(NamedTuple):
 def load(config: harness.Config) -> CnnData:
     """Return the networks and images that a config asks for, checked.
 
+    Of every training run only the checkpoint with the highest accuracy is taken.
+
     Args:
       config: keys of `merge_cnns.default_config`.
-
-    Returns:
-      The data; of every training run only the checkpoint with the highest accuracy.
 
     Raises:
       ValueError: no zoo, one of other networks than CNNs or without `test_accuracy`,
         fewer networks than asked for, a canonicaliser of another architecture, or of
-        another or an unknown division of the zoo, or images that the networks do not
-        read.
+        another or an unknown division of the zoo, or images that do not fit.
       FileNotFoundError: no such zoo or canonicaliser, or no images.
     """
     if config.zoo is None:
@@ -74,11 +72,7 @@ def load(config: harness.Config) -> CnnData:
 
 
 def draw_pairs(num_networks: int, num_pairs: int, seed: int) -> np.ndarray:
-    """Return disjoint random pairs `[N, 2]` of rows, the worse network first.
-
-    Raises:
-      ValueError: more pairs than the networks make.
-    """
+    """Return disjoint random pairs `[N, 2]` of rows, the worse network first."""
     if 2 * num_pairs > num_networks:
         raise ValueError(
             f"config.num_pairs is {num_pairs}, which takes {2 * num_pairs} networks,"
@@ -92,11 +86,7 @@ def draw_pairs(num_networks: int, num_pairs: int, seed: int) -> np.ndarray:
 def draw_crowds(
     num_networks: int, sizes: tuple[int, ...], num_crowds: int, seed: int
 ) -> np.ndarray:
-    """Return rows `[R, K]` of random crowds; a smaller one is the first so many.
-
-    Raises:
-      ValueError: sizes out of range.
-    """
+    """Return rows `[R, K]` of random crowds; smaller ones are their first networks."""
     if min(sizes) < 2 or max(sizes) > num_networks:
         raise ValueError(
             f"config.crowd.sizes must lie in 2..{num_networks}, the networks that there"

@@ -50,15 +50,8 @@ def make_members(
 ) -> Params:
     """Return the family `[R, num]` of each of `R` INRs.
 
-    Args:
-      family: one of `FAMILIES`.
-      inrs: `R` networks. Separate fits are made of their images by their recipe.
-      spec: symmetry of the architecture.
-      num: members per INR.
-      seed: of twins, or of the fits.
-
-    Raises:
-      ValueError: separate fits where the zoo does not say how it was made.
+    Separate fits are made of their images by their recipe; a zoo that does not tell it
+    is refused.
     """
     if family == "fits":
         return _fits(inrs, spec, num, seed)
@@ -80,13 +73,10 @@ def shifted_pairs(
 
     Args:
       members: `[R, K]` networks.
-      sigma: standard deviation of the noise on every parameter of the second network of
-        a pair, in units of the weights.
+      sigma: standard deviation of the noise on the second network of a pair, in units
+        of the weights.
       seed: of the noise.
       are_twins: whether the members of a family are one function.
-
-    Returns:
-      `R * K` pairs.
     """
     num_rows, num = jax.tree.leaves(members)[0].shape[:2]
 
@@ -105,17 +95,22 @@ def shifted_pairs(
 
 
 def chosen_pairs(twins: Params, numbers: np.ndarray, sigma: float, seed: int) -> Pairs:
-    """Return one pair of twins of each network.
+    """Return one pair of twins of each network: of `[R, K]` the two `[R, 2]` numbers.
 
-    Args:
-      twins: `[R, K]` networks.
-      numbers: `[R, 2]`, which two.
-      sigma: standard deviation of the noise on the second.
-      seed: of the noise.
+    `sigma` is the standard deviation of the noise on the second.
     """
     row = np.arange(len(numbers))
     a, b = (jax.tree.map(lambda x, e=e: x[row, numbers[:, e]], twins) for e in (0, 1))
     return Pairs(a, _perturb(b, sigma, seed), b, row)
+
+
+def fold_phases(params_batch: Params, spec: symmetry.SymmetrySpec) -> Params:
+    """Fold the phases of networks `[N, ...]`.
+
+    Phases are no part of the group: separate fits need not agree on them.
+    """
+    fold = jax.jit(jax.vmap(lambda params: symmetry.fold_phases(params, spec)))
+    return fold(params_batch)
 
 
 def check_sigma(key: str, sigma: float) -> None:
@@ -125,11 +120,7 @@ def check_sigma(key: str, sigma: float) -> None:
 
 
 def check_source(families: tuple[str, ...], inrs: zoo.Zoo) -> None:
-    """Refuse families that cannot be made of these networks.
-
-    Raises:
-      ValueError: separate fits of networks that were not fitted here.
-    """
+    """Refuse separate fits of networks that were not fitted here."""
     made_by = inrs.provenance.get("made_by")
     if "fits" in families and (inrs.images is None or made_by != "generate_siren_zoo"):
         raise ValueError(
@@ -160,9 +151,7 @@ def _fits(inrs, spec, num, seed) -> Params:
         options=zoo.SirenOptions(**inrs.provenance["options"]),
         fits_per_image=num,
     )
-    # Phases are no part of the group: separate fits need not agree on them.
-    fold = jax.jit(jax.vmap(lambda params: symmetry.fold_phases(params, spec)))
     return jax.tree.map(
         lambda x: np.asarray(x).reshape(len(inrs), num, *x.shape[1:]),
-        fold(jax.tree.map(jnp.asarray, fitted.params)),
+        fold_phases(jax.tree.map(jnp.asarray, fitted.params), spec),
     )

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
 from experiments import harness
 from experiments.populations import _image_splits, _population
@@ -38,9 +38,6 @@ def default_config(kind: str = "cnn") -> harness.Config:
 
     Args:
       kind: "cnn", or "mlp", whose configs say so in `architecture.kind`.
-
-    Returns:
-      The config.
     """
     return ConfigDict(
         {
@@ -48,12 +45,7 @@ def default_config(kind: str = "cnn") -> harness.Config:
             "seed": 0,
             "num_networks": 200,
             "chunk_size": 32,
-            "data": {
-                "source": "digits",
-                "dir": config_dict.placeholder(str),
-                "num_images": config_dict.placeholder(int),
-                "test_fraction": 0.2,
-            },
+            "data": _image_splits.data_keys(),
             "architecture": _ARCHITECTURES[kind],
             "training": {
                 "num_steps": 500,
@@ -71,18 +63,7 @@ def default_config(kind: str = "cnn") -> harness.Config:
 
 
 def complete_config(config: harness.Config) -> harness.Config:
-    """Return a config with the defaults of its kind of network, checked.
-
-    Args:
-      config: keys of `default_config`, of either kind.
-
-    Returns:
-      A new config with all of them.
-
-    Raises:
-      ValueError: an unknown key or kind.
-      TypeError: a value of another type.
-    """
+    """Return a config with the defaults of its kind of network, checked."""
     kind = config.get("architecture", {}).get("kind")
     if kind not in (None, "mlp"):
         raise ValueError(
@@ -101,9 +82,6 @@ def run(config: harness.Config, out: str | os.PathLike) -> zoo.Zoo:
       config: keys of `default_config`.
       out: the zoo file.
 
-    Returns:
-      The zoo, as views of the file.
-
     Raises:
       ValueError: an unknown key, a value that does not fit, or a file with another zoo.
       FileNotFoundError: missing images.
@@ -117,18 +95,7 @@ def run(config: harness.Config, out: str | os.PathLike) -> zoo.Zoo:
 
 
 def plan(config: harness.Config) -> zoo.Zoo:
-    """Return the zoo that `run` would make, with zeros for its weights.
-
-    Args:
-      config: keys of `default_config`.
-
-    Returns:
-      A zoo of the architecture and the size of the real one, if none diverges.
-
-    Raises:
-      ValueError: as `run`.
-      FileNotFoundError: missing images.
-    """
+    """Return the zoo that `run` would make if none diverges; its weights are zeros."""
     train, test, arguments = read_config(config)
     recipe = zoo.classifier_recipe(train, test, **arguments)
     num_kept = len(arguments["options"].keep_steps) + 1
@@ -161,18 +128,7 @@ def describes(classifiers: zoo.Zoo) -> dict[str, Any]:
 def read_config(
     config: harness.Config,
 ) -> tuple[zoo.ImageSet, zoo.ImageSet, dict[str, Any]]:
-    """Return images to train and to test on, and what decides the networks.
-
-    Args:
-      config: keys of `default_config`.
-
-    Returns:
-      Train, test, and the arguments of `zoo.classifier_recipe`.
-
-    Raises:
-      ValueError: as `run`.
-      FileNotFoundError: missing images.
-    """
+    """Return images to train and test on, and arguments of `zoo.classifier_recipe`."""
     config = complete_config(config)
     train, test = _image_splits.load_splits(config)
     num_classes = int(max(train.labels.max(), test.labels.max())) + 1

@@ -1,8 +1,7 @@
 """Make a zoo of image or signal networks from a config, import or inspect one."""
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,9 +64,6 @@ def run(config: ConfigDict, out: str | os.PathLike) -> zoo.Zoo:
       config: keys of `default_config`.
       out: the zoo file.
 
-    Returns:
-      The zoo, as views of the file.
-
     Raises:
       ValueError: an unknown key, a value that does not fit, or a file with another zoo.
       FileNotFoundError: missing images.
@@ -81,16 +77,6 @@ def plan(config: harness.Config) -> zoo.Zoo:
     """Return the zoo that `run` would make, with zeros for its weights.
 
     It costs nothing, and shows whether a config can work before anything is fitted.
-
-    Args:
-      config: keys of `default_config`.
-
-    Returns:
-      A zoo with the images, labels and architecture of the real one.
-
-    Raises:
-      ValueError: as `run`.
-      FileNotFoundError: missing images.
     """
     image_set, arguments = _arguments(config)
     num_networks = arguments["fits_per_image"] * len(image_set.images)
@@ -142,22 +128,18 @@ def run_import(
     """Read a folder of INR checkpoints (`zoo.import_dws`) into a zoo file.
 
     Args:
-      folder: folder in the layout of the MNIST-INRs data set.
+      folder: in the layout of the MNIST-INRs data set.
       out: the zoo file.
       skip_damaged: omit files that are not sound, and count them.
-
-    Returns:
-      The zoo, as views of the file.
 
     Raises:
       ValueError: a file that is not sound, or `out` exists.
       FileNotFoundError: no checkpoints.
     """
     on_error = "skip" if skip_damaged else "raise"
-    with _new(out), harness.network_progress("import") as show:
-        imported = zoo.import_dws(folder, on_error=on_error, on_file=show)
-        zoo.save(out, imported)
-    return zoo.load(out)
+    return _import(
+        out, lambda show: zoo.import_dws(folder, on_error=on_error, on_file=show)
+    )
 
 
 def run_import_small_cnn(
@@ -171,47 +153,27 @@ def run_import_small_cnn(
     """Read checkpoints of the Small CNN Zoo (`zoo.import_small_cnn`) into a zoo file.
 
     Args:
-      folder: folder in the layout of the Small CNN Zoo.
+      folder: in the layout of the Small CNN Zoo.
       out: the zoo file.
       activation: the one that all networks of the zoo have.
       steps: epochs of the checkpoints.
       split: file with the order of the rows, for the published division.
 
-    Returns:
-      The zoo, as views of the file.
-
     Raises:
       ValueError: files that are not sound, or `out` exists.
       FileNotFoundError: a file that is missing.
     """
-    with _new(out), harness.network_progress("import") as show:
-        imported = zoo.import_small_cnn(
-            folder, activation=activation, steps=steps, split=split, on_chunk=show
-        )
-        zoo.save(out, imported)
-    return zoo.load(out)
+    options: Any = {"activation": activation, "steps": steps, "split": split}
+    return _import(
+        out, lambda show: zoo.import_small_cnn(folder, **options, on_chunk=show)
+    )
 
 
-def describe(path: str | os.PathLike) -> str:
-    """Return the table of `zoo.summary` for a zoo file.
-
-    Args:
-      path: the file.
-
-    Returns:
-      Text of several lines.
-
-    Raises:
-      FileNotFoundError: no such file.
-      ValueError: no sound zoo.
-    """
-    return zoo.summary(zoo.load(path))
-
-
-@contextlib.contextmanager
-def _new(out: str | os.PathLike) -> Iterator[None]:
-    """Refuse a file that exists, or that another process makes."""
+def _import(out: str | os.PathLike, read: Callable[[Any], zoo.Zoo]) -> zoo.Zoo:
+    """Write what `read(progress)` returns to a new file, and open that."""
     with files.making(out):
         if os.path.exists(out):
             raise ValueError(f"{out} exists. Remove it, or choose another output.")
-        yield
+        with harness.network_progress("import") as show:
+            zoo.save(out, read(show))
+    return zoo.load(out)

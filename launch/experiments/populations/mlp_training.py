@@ -23,9 +23,7 @@ class Plan(NamedTuple):
       task: pixels `[S, I]` in [0, 1] with their classes; no network is trained on those
         of the test.
       training: of all networks side by side.
-      num_epochs: length of the training.
-      log_every: epochs between two measurements on test images.
-      checkpoint_every: epochs between two checkpoints.
+      num_epochs: length of the training; the `..._every` are epochs, too.
       keep_checkpoints: how many stay.
     """
 
@@ -40,12 +38,7 @@ class Plan(NamedTuple):
 
 
 def plan(config: harness.Config) -> Plan:
-    """Take a config apart: `2 * num_pairs` networks, and their images.
-
-    Raises:
-      ValueError: options out of range, or images that do not fit.
-      FileNotFoundError: missing images.
-    """
+    """Take a config apart: `2 * num_pairs` networks, and their images."""
     every = ("log_every", "checkpoint_every", "keep_checkpoints")
     harness.at_least(config, num_pairs=1, **dict.fromkeys(every, 1))
     splits = _image_splits.load_splits(config)

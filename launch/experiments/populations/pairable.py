@@ -7,7 +7,6 @@ matcher carries: networks that were trained on other data, and networks of other
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,10 +18,11 @@ from experiments.populations import (
     _inr_tasks,
     _population,
     _sources,
+    families,
     make_classifier_zoo,
     make_zoo,
 )
-from symmerge_jax import learning, networks, symmetry, zoo
+from symmerge_jax import learning, networks, zoo
 
 KINDS = ("mlp", "cnn", "siren")
 """Kinds of networks."""
@@ -52,11 +52,11 @@ def sources(config: harness.Config) -> dict[str, _sources.Source]:
 
     Raises:
       ValueError: another kind of networks, weights that are not finite, fewer networks
-        than the split needs, INRs of which no image has two, data that do not fit, or
-        images that are not square and cannot be turned.
+        than the split needs, images without two INRs, data that do not fit, or images
+        to turn that are not square.
       FileNotFoundError: no such zoo, or no images.
     """
-    held_out = _source(config, "population", "population", _divided)
+    held_out = _source(config, "population", "population")
     found = {"held_out": held_out}
     if config.rotated:
         assert held_out.planned is not None
@@ -65,8 +65,7 @@ def sources(config: harness.Config) -> dict[str, _sources.Source]:
         )
     for name in ("other_data", "other_width"):
         if (other := _other_config(config, name)) is not None:
-            file = f"{name}_{mark(config, name)}"
-            found[name] = _source(other, name, file, _whole)
+            found[name] = _source(other, name, f"{name}_{mark(config, name)}")
     return found
 
 
@@ -93,14 +92,7 @@ def pairable(population: _population.Population) -> learning.Pairable:
 def draw_pairs(
     population: _population.Population, part: str, num: int, seed: int
 ) -> np.ndarray:
-    """Return random pairs `[num, 2]` of rows: two networks of one part, see `Pairable`.
-
-    Args:
-      population: the networks.
-      part: "train", "val" or "test".
-      num: number of pairs; fewer if there are not as many.
-      seed: of the choice.
-    """
+    """Return up to `num` random pairs `[N, 2]` of rows in one part; see `Pairable`."""
     return pairable(population).pairs(part, num, [seed, *part.encode()])
 
 
@@ -116,62 +108,51 @@ def data_of(
     return examples._asdict(), {}
 
 
-def _source(
-    config: harness.Config,
-    key: str,
-    file: str,
-    divide: Callable[[harness.Config, zoo.Zoo], dict[str, np.ndarray]],
-) -> _sources.Source:
+def _source(config: harness.Config, key: str, file: str) -> _sources.Source:
     """Return where the networks of a config come from: `config.zoo`, or their maker."""
     maker: Any = make_zoo if config.networks == "siren" else make_classifier_zoo
 
     def opened(networks_zoo: zoo.Zoo) -> _population.Population:
-        parts = divide(config, networks_zoo)
+        rows = np.arange(len(networks_zoo))
+        parts = {"train": rows, "test": rows}
+        if key == "population":
+            parts = _population.split(networks_zoo, **config.split.to_dict())
         task = _task(config, networks_zoo)
         found = _population.population(networks_zoo, parts, task)
         for part in parts:
             _require_pair(found, part, key)
         if config.networks != "siren":
             return found
-        # Phases are no part of the group: separate fits need not agree on them.
-        spec = found.network.spec
-        fold = jax.jit(jax.vmap(lambda params: symmetry.fold_phases(params, spec)))
-        return _with_params(found, jax.device_get(fold(dict(networks_zoo.params))))
+        folded = families.fold_phases(dict(networks_zoo.params), found.network.spec)
+        return _with_params(found, jax.device_get(folded))
 
     if config.zoo is None:
-        planned = opened(maker.plan(config.population))
-        return _sources.Source(
-            planned,
-            lambda folder: opened(maker.run(config.population, folder / f"{file}.zoo")),
-        )
+        return _sources.made_source(maker, config.population, f"{file}.zoo", opened)
     found = zoo.load(config.zoo)
     if (kind := found.architecture["kind"]) != config.networks:
         raise ValueError(
             f"'{config.zoo}' holds networks of kind {kind!r}, but config.networks is"
             f" {config.networks!r}."
         )
-    given = opened(found)
-    return _sources.Source(given, lambda folder: given)
+    return _sources.given_source(opened(found))
 
 
 def _task(config: harness.Config, networks_zoo: zoo.Zoo) -> _population.Task:
-    """Return the images of classifiers, the first so many; or the pixels of INRs."""
+    """Return the first `num_*_inputs` images of classifiers, or the pixels of INRs."""
     if config.networks == "siren":
         return _inr_tasks.inr_task(networks_zoo, 0, with_targets=True)
     network = networks.build(networks_zoo.architecture)
     task = _image_splits.classifier_task(config.population, network)
+    counts = config.num_train_inputs, config.num_test_inputs
     train, test = (
-        _population.Examples(inputs[:count], targets[:count])
-        for (inputs, targets), count in (
-            (task.train, config.num_train_inputs),
-            (task.test, config.num_test_inputs),
-        )
+        _population.Examples(*(x[:count] for x in examples))
+        for examples, count in zip(task[:2], counts, strict=True)
     )
     return _population.Task(train, test)
 
 
 def _require_pair(population: _population.Population, part: str, key: str) -> None:
-    """Refuse a part of which no two networks may be paired, without listing pairs."""
+    """Refuse a part without two networks that may be paired, and list no pairs."""
     rows, group = population.parts[part], pairable(population).group
     most, why = len(rows), "to pair"
     if group is not None:
@@ -182,19 +163,9 @@ def _require_pair(population: _population.Population, part: str, key: str) -> No
         remedy = f", or raise config.split.{part}_fraction" if is_divided else ""
         raise ValueError(
             f"The part {part!r} of config.{key} has {len(rows)} of"
-            f" {len(population.zoo)} networks, of which there are no two {why}: use"
-            f" more networks{remedy}."
+            f" {len(population.zoo)} networks, and no two {why}: use more"
+            f" networks{remedy}."
         )
-
-
-def _divided(config: harness.Config, networks_zoo: zoo.Zoo) -> dict[str, np.ndarray]:
-    return _population.split(networks_zoo, **config.split.to_dict())
-
-
-def _whole(config: harness.Config, networks_zoo: zoo.Zoo) -> dict[str, np.ndarray]:
-    del config
-    rows = np.arange(len(networks_zoo))
-    return {"train": rows, "test": rows}
 
 
 def _with_params(population: _population.Population, params: Any):

@@ -2,6 +2,7 @@
 
 from experiments.train._measures import flat, linear_probe
 from experiments.train._trained import Compared, TrainedRun, file_name, open_runs
+from experiments.train._training import num_parameters
 
 __all__ = [
     "Compared",
@@ -9,5 +10,6 @@ __all__ = [
     "file_name",
     "flat",
     "linear_probe",
+    "num_parameters",
     "open_runs",
 ]

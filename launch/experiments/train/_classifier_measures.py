@@ -128,14 +128,8 @@ def predict_accuracy(
 ) -> dict[str, float]:
     """Predict test accuracies from the weights alone (Unterthiner et al. 2020).
 
-    Args:
-      train: networks with the metric `test_accuracy`.
-      test: others.
-      train_latents: `[N, D]` of the ones.
-      test_latents: of the others.
-
     Returns:
-      Kendall's tau on the others, from latents (`tau_latent`), and as
+      Kendall's tau on `test`, from latents `[N, D]` (`tau_latent`), and as
       `accuracy_baselines`.
     """
     latents = {"latent": (train_latents, test_latents)}
@@ -145,12 +139,8 @@ def predict_accuracy(
 def accuracy_baselines(train: zoo.Zoo, test: zoo.Zoo) -> dict[str, float]:
     """Predict test accuracies without a network that reads weights.
 
-    Args:
-      train: networks with the metric `test_accuracy`.
-      test: others.
-
     Returns:
-      Kendall's tau on the others, from mean, variance and quantiles of every tensor
+      Kendall's tau on `test`, from mean, variance and quantiles of every tensor
       (`tau_statistics`, the published baseline), from weights in closed canonical form
       (`tau_canonical`) and raw ones (`tau_weights`).
     """

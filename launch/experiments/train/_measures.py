@@ -1,7 +1,6 @@
 """Measures of a trained autoencoder, and of what its latents tell."""
 
 import functools
-import pathlib
 import time
 import warnings
 from collections.abc import Callable
@@ -87,15 +86,10 @@ def without_parts(
     The latent of an encoder with probes is a sum of two parts. The mean over the
     networks is the same for all, so it tells nothing about any of them.
 
-    Args:
-      canonicalizer: the trained autoencoder.
-      inrs: networks that it has not seen.
-      grid: coordinates `[S, 2]` of the pixels.
-      originals: renderings `[N, S, 1]` of the networks.
-
     Returns:
-      The mean squared error `mse_without_KIND` (as `mse_without_scale_gmn`), with the
-      kind of the encoder frozen, and `mse_without_probes`; empty if there is one part.
+      The mean squared error `mse_without_KIND` (as `mse_without_scale_gmn`) to the
+      originals `[N, S, 1]`, with the kind of the encoder frozen, and
+      `mse_without_probes`; empty if there is one part.
     """
     model, variables = canonicalizer.autoencoder, canonicalizer.variables
 
@@ -116,10 +110,6 @@ def frozen_latents(
     canonicalizer: autoencoders.Canonicalizer, params_batch: Params
 ) -> dict[str, np.ndarray]:
     """Return latents `[N, D]` with one part replaced by its mean over the networks.
-
-    Args:
-      canonicalizer: the trained autoencoder.
-      params_batch: `[N]` networks.
 
     Returns:
       By the name of the part that is frozen: the kind of the encoder, and "probes";
@@ -145,13 +135,7 @@ def orbit_spread(
     *,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Measure how far apart the latents and reconstructions of twins are.
-
-    Args:
-      canonicalizer: the trained autoencoder.
-      params_batch: `[N]` networks, each of which gets `num_twins` random twins.
-      num_twins: twins per network.
-      seed: seed of the twins.
+    """Measure how far apart the latents of `num_twins` random twins of networks are.
 
     Returns:
       `orbit_spread`: largest deviation of a twin's latent from the mean of its orbit,
@@ -205,11 +189,7 @@ def probes(
 ) -> dict[str, float]:
     """Return linear-probe accuracies: of features, and of weights for comparison.
 
-    Args:
-      train: networks that the probes are fitted to.
-      test: others.
-      spec: symmetry of the networks.
-      **features: from networks to features `[N, D]`.
+    Each of `features` maps networks to `[N, D]`; the probes are fitted to `train`.
 
     Returns:
       `probe_NAME` of every feature; `probe_canonical`, of the weights in closed
@@ -241,13 +221,6 @@ def flat(params: Params) -> np.ndarray:
     return np.concatenate(
         [np.asarray(x).reshape(len(x), -1) for x in jax.tree.leaves(params)], axis=1
     )
-
-
-def save_canonicalizer(
-    folder: pathlib.Path, canonicalizer: autoencoders.Canonicalizer
-) -> None:
-    """Write the canonicaliser of a run."""
-    autoencoders.save_canonicalizer(folder / "canonicalizer", canonicalizer)
 
 
 def sizes_and_speed(

@@ -16,13 +16,11 @@ from experiments import harness, populations
 from experiments.train import autoencode, autoencode_classifiers
 from symmerge_jax import autoencoders, zoo
 
-ZOO_FILES = {"autoencode": "inrs.zoo", "autoencode_classifiers": "classifiers.zoo"}
-"""Experiments that train an autoencoder, and the zoo they make in their workdir."""
-
-_DEFAULTS = {
-    "autoencode": autoencode.default_config,
-    "autoencode_classifiers": autoencode_classifiers.default_config,
+_KINDS = {
+    "autoencode": (autoencode.EXPERIMENT, "inrs.zoo"),
+    "autoencode_classifiers": (autoencode_classifiers.EXPERIMENT, "classifiers.zoo"),
 }
+"""Experiments that train an autoencoder, and the zoo they make in their workdir."""
 
 
 class TrainedRun(NamedTuple):
@@ -72,9 +70,6 @@ def open_runs(
     Args:
       canonicalizers: workdir of each run by its name in tables and figures.
       reserved: names that mean something else there.
-
-    Returns:
-      The runs and their networks.
 
     Raises:
       ValueError: no runs, names that clash, a run of something else than an
@@ -146,10 +141,10 @@ def _check_finished(name: str, folder: pathlib.Path) -> str:
             " finished launch/train.py run."
         )
     experiment = harness.load_config(folder / "config.json").get("experiment")
-    if experiment not in ZOO_FILES:
+    if experiment not in _KINDS:
         raise ValueError(
             f"{where} is a run of {experiment!r}, which trains no autoencoder; give one"
-            f" of {' or '.join(ZOO_FILES)}."
+            f" of {' or '.join(_KINDS)}."
         )
     for part in ("canonicalizer/canonicalizer.json", "results.json"):
         if not (folder / part).exists():
@@ -162,10 +157,9 @@ def _check_finished(name: str, folder: pathlib.Path) -> str:
 
 def _open(name: str, folder: pathlib.Path, experiment: str):
     """Return a run, its config and its zoo."""
-    defaults = _DEFAULTS[experiment]()
-    saved = harness.load_config(folder / "config.json")
-    config: Any = harness.check_config(saved, defaults)
-    path = folder / ZOO_FILES[experiment]
+    kind, file = _KINDS[experiment]
+    config = kind.completed(harness.load_config(folder / "config.json"))
+    path = folder / file
     if config.zoo is not None and not pathlib.Path(config.zoo).is_dir():
         path = pathlib.Path(config.zoo)
     if not path.exists():

@@ -1,6 +1,7 @@
 """How an experiment trains one model and measures it: the same for all that do."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from ml_collections import config_dict
 
 from experiments import harness, populations
-from symmerge_jax import learning, metanets, plots, training, zoo
+from symmerge_jax import autoencoders, learning, metanets, plots, training, zoo
 
 _COUNTS = ("num_probe_networks", "num_orbits", "num_twins")
 
@@ -24,7 +25,8 @@ class Plan:
       make_job: `make_job(population, folder)` returns the training; figures that are
         drawn while it runs go to the folder, None for none.
       options: how it is trained.
-      save: `save(folder, model)` writes the trained model.
+      model: folder of the trained model, in that of the run.
+      save: `save(path, model)` writes the trained model.
       load: `load(folder)` reads it again.
       measure: `measure(model, population)` returns the results, and the arrays of their
         figures.
@@ -33,6 +35,7 @@ class Plan:
     source: populations.Source
     make_job: Callable[[populations.Population, pathlib.Path | None], learning.Job]
     options: learning.FitOptions
+    model: str
     save: Callable[[pathlib.Path, Any], None]
     load: Callable[[pathlib.Path], Any]
     measure: Callable[
@@ -46,11 +49,37 @@ class Plan:
         return self
 
 
+def autoencoder_plan(
+    config: harness.Config,
+    source: populations.Source,
+    make_job: Callable[..., learning.Job],
+    measure: Callable[..., tuple[harness.Results, harness.Arrays]],
+) -> Plan:
+    """Return the plan of an autoencoder, after all checks.
+
+    `make_job` is given the options of the model, `measure` the counts to measure on.
+    """
+    return Plan(
+        source=source,
+        make_job=functools.partial(
+            make_job,
+            encoder=encoder_options(config),
+            decoder=config.decoder.to_dict(),
+            augment=config.augment,
+        ),
+        options=fit_options(config, config.seed),
+        model="canonicalizer",
+        save=autoencoders.save_canonicalizer,
+        load=autoencoders.load_canonicalizer,
+        measure=functools.partial(measure, **{key: config[key] for key in _COUNTS}),
+    ).check()
+
+
 def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     """Make the zoo, train, export the model, and measure it."""
     population = plan.source.load(folder)
     job = plan.make_job(population, folder)
-    plan.save(folder, learning.fit(job, folder, plan.options))
+    plan.save(folder / plan.model, learning.fit(job, folder, plan.options))
     return _measured(plan, plan.load(folder), population, folder)
 
 
@@ -81,11 +110,7 @@ def fit_keys() -> dict[str, Any]:
 def fit_options(
     config: harness.Config, seed: int, prefix: str = "config"
 ) -> learning.FitOptions:
-    """Return the options of a training; messages call the config by the prefix.
-
-    Raises:
-      ValueError: a count below 1; names the key.
-    """
+    """Return the options of a training; messages call the config by the prefix."""
     counts = ("batch_size", "log_every", "evaluate_every", "checkpoint_every")
     least = dict.fromkeys((*counts, "keep_checkpoints"), 1)
     harness.at_least(config, prefix, **least)
@@ -155,11 +180,7 @@ def encoder_options(config: harness.Config) -> dict[str, Any]:
 
 
 def check_encoder(config: harness.Config, defaults: harness.Config) -> None:
-    """Refuse keys that the kind of encoder does not know.
-
-    Raises:
-      ValueError: names them, or for an unknown kind.
-    """
+    """Refuse keys that the kind of encoder does not know, and an unknown kind."""
     kind = config.encoder.kind
     known = metanets.encoder_keys(kind)
     keys = [f"encoder.{key}" for key in defaults.encoder if key not in known]
@@ -190,16 +211,11 @@ def curves(
     arrays: harness.Arrays, *, label: str, best: str, log_scale: bool = True
 ) -> dict[str, Any]:
     """Return the figure of `draw_curves` from stored arrays, nothing without them."""
-    series = {name: (*x,) for name, x in group(arrays, "curves").items()}
+    found = harness.arrays_below(arrays, "curves/")
+    series = {name: (*x,) for name, x in found.items()}
     if best not in series:
         return {}
     return {"curves": _curves(series, label, best, log_scale)}
-
-
-def group(arrays: harness.Arrays, name: str) -> dict[str, np.ndarray]:
-    """Return the arrays `NAME/KEY` by their keys."""
-    start = f"{name}/"
-    return {k.removeprefix(start): x for k, x in arrays.items() if k.startswith(start)}
 
 
 def _curves(series: Any, label: str, best: str, log_scale: bool):

@@ -67,27 +67,14 @@ def plan(config: harness.Config) -> _training.Plan:
         harness.refuse_unused(config, defaults, keys, "loss='weights'")
     _training.check_counts(config)
     harness.at_least(config, pixel_expansion=1)
-    return _training.Plan(
-        source=populations.inr_source(config),
-        make_job=functools.partial(
-            _make_job,
-            pixel_expansion=config.pixel_expansion,
-            encoder=_training.encoder_options(config),
-            decoder=config.decoder.to_dict(),
-            loss=config.loss,
-            num_points=config.num_points,
-            augment=config.augment,
-        ),
-        options=_training.fit_options(config, config.seed),
-        save=_measures.save_canonicalizer,
-        load=autoencoders.load_canonicalizer,
-        measure=functools.partial(
-            _measure,
-            num_probe_networks=config.num_probe_networks,
-            num_orbits=config.num_orbits,
-            num_twins=config.num_twins,
-        ),
-    ).check()
+    make_job = functools.partial(
+        _make_job,
+        pixel_expansion=config.pixel_expansion,
+        loss=config.loss,
+        num_points=config.num_points,
+    )
+    source = populations.inr_source(config)
+    return _training.autoencoder_plan(config, source, make_job, _measure)
 
 
 def _make_job(
@@ -167,14 +154,9 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
     del results
     figures = _training.curves(arrays, label="validation MSE", best="val/mse")
     labels = {"twin": "decoded\nfrom a twin"}
-    rows = _training.group(arrays, "rows")
+    rows = harness.arrays_below(arrays, "rows/")
     rows = {labels.get(name, name): images for name, images in rows.items()}
     return figures | ({"reconstructions": _figure(rows)} if rows else {})
-
-
-def tables(results: harness.Results) -> list[harness.Table]:
-    """Return the results as a table whose caption explains them."""
-    return [harness.measures(_CAPTION, results)]
 
 
 EXPERIMENT = harness.Experiment(
@@ -183,7 +165,7 @@ EXPERIMENT = harness.Experiment(
     plan=plan,
     run=_training.run,
     evaluate=_training.evaluate,
-    tables=tables,
+    tables=lambda results: [harness.measures(_CAPTION, results)],
     draw=draw,
     check_output=autoencoders.load_canonicalizer,
 )

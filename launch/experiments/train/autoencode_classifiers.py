@@ -76,29 +76,15 @@ def plan(config: harness.Config) -> _training.Plan:
             f"config.num_images must lie in 1..{len(images)}, the {config.distill_on}"
             f" images, or be None for all of them, got {count}."
         )
-    return _training.Plan(
-        source=source,
-        make_job=functools.partial(
-            _make_job,
-            images=images[:count],
-            num_val_images=config.num_val_images,
-            encoder=_training.encoder_options(config),
-            decoder=config.decoder.to_dict(),
-            images_per_step=config.images_per_step,
-            temperature=config.temperature,
-            augment=config.augment,
-        ),
-        options=_training.fit_options(config, config.seed),
-        save=_measures.save_canonicalizer,
-        load=autoencoders.load_canonicalizer,
-        measure=functools.partial(
-            _measure,
-            temperature=config.temperature,
-            num_probe_networks=config.num_probe_networks,
-            num_orbits=config.num_orbits,
-            num_twins=config.num_twins,
-        ),
-    ).check()
+    make_job = functools.partial(
+        _make_job,
+        images=images[:count],
+        num_val_images=config.num_val_images,
+        images_per_step=config.images_per_step,
+        temperature=config.temperature,
+    )
+    measure = functools.partial(_measure, temperature=config.temperature)
+    return _training.autoencoder_plan(config, source, make_job, measure)
 
 
 def _make_job(
@@ -168,16 +154,11 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
     """Draw accuracies of networks and of their reconstructions, and the training."""
     del results
     figures = _training.curves(arrays, label="validation divergence", best="val/kl")
-    pairs = _training.group(arrays, "accuracies")
+    pairs = harness.arrays_below(arrays, "accuracies/")
     if pairs := {name: (*pair,) for name, pair in pairs.items()}:
         labels = ("accuracy of the original", "accuracy of the decoded")
         figures["accuracies"] = plots.versus(pairs, *labels)
     return figures
-
-
-def tables(results: harness.Results) -> list[harness.Table]:
-    """Return the results as a table whose caption explains them."""
-    return [harness.measures(_CAPTION, results)]
 
 
 EXPERIMENT = harness.Experiment(
@@ -186,7 +167,7 @@ EXPERIMENT = harness.Experiment(
     plan=plan,
     run=_training.run,
     evaluate=_training.evaluate,
-    tables=tables,
+    tables=lambda results: [harness.measures(_CAPTION, results)],
     draw=draw,
     check_output=autoencoders.load_canonicalizer,
 )

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments import harness, populations
 from experiments.populations import pairable
@@ -59,11 +58,7 @@ class Plan(NamedTuple):
         )
 
     def job(self, population: populations.Population) -> learning.Job:
-        """Return the training on a population.
-
-        Raises:
-          ValueError: options that do not fit the networks.
-        """
+        """Return the training on a population; refuses options that do not fit it."""
         return learning.matcher_job(
             pairable.pairable(population),
             self.untrained(population),
@@ -76,11 +71,7 @@ class Plan(NamedTuple):
 
 
 def default_features(kind: str) -> dict[str, Any]:
-    """Return the options of a kind of features, with their defaults.
-
-    Raises:
-      ValueError: an unknown kind.
-    """
+    """Return the options of a kind of features, with their defaults."""
     if kind not in deep_align.FEATURES:
         raise ValueError(
             f"Features are of kind {kind!r}, known are {deep_align.FEATURES}."
@@ -113,15 +104,7 @@ def default_options(kind: str) -> harness.ConfigDict:
 
 
 def plan(config: harness.Config, name: str) -> Plan:
-    """Return the matcher that a config group describes.
-
-    Args:
-      config: keys of `deep_align.default_config`.
-      name: one of `MODELS`.
-
-    Raises:
-      ValueError: an option out of range.
-    """
+    """Return the matcher `name`, one of `MODELS`, of a `deep_align.default_config`."""
     features = config[name].features.to_dict()
     try:
         warp = learning.Warp(**config.distort)
@@ -167,15 +150,10 @@ def recovered(
 ) -> dict[str, float]:
     """Return the fraction of neurons that a matcher finds again in twins.
 
-    Args:
-      plan: says how copies are changed.
-      matcher: the model.
-      variables: its parameters.
-      params_batch: `[N]` networks.
-
     Returns:
-      `twins` for exact copies, and `changed_twins` for copies that are changed as in
-      training. Neurons that are dead on all inputs cannot be told apart, and count.
+      `twins` for exact copies of networks `[N]`, and `changed_twins` for copies that
+      are changed as in training. Neurons that are dead on all inputs count, though
+      they all look alike.
     """
     exact = learning.CopyOptions(noise=0.0, dropout=0.0, prune=0.0, scale=0.0)
     key = jax.random.key(plan.twin_seed)
@@ -208,8 +186,3 @@ def _fraction_found(matcher: deep_align.Matcher, copies: learning.CopyOptions):
         return jnp.mean(jax.vmap(one)(found, elements))
 
     return jax.jit(fraction)
-
-
-def num_parameters(trained: deep_align.TrainedMatcher) -> int:
-    """Return how many numbers a matcher has."""
-    return sum(int(np.size(x)) for x in jax.tree.leaves(trained.variables))

@@ -104,7 +104,8 @@ def plan(config: harness.Config) -> _training.Plan:
             augment=config.augment,
         ),
         options=_training.fit_options(config, config.seed),
-        save=_save,
+        model="predictor",
+        save=learning.save_predictor,
         load=learning.load_predictor,
         measure=functools.partial(
             _measure,
@@ -173,10 +174,6 @@ def _make_job(
     return learning.predictor_job(
         population.zoo, population.parts, *make_goal(population), **options
     )
-
-
-def _save(folder: pathlib.Path, trained: learning.TrainedPredictor) -> None:
-    learning.save_predictor(folder / "predictor", trained)
 
 
 def _measure(
