@@ -22,10 +22,12 @@ OUT = flags.DEFINE_string("out", None, "Zoo file to make.")
 INSPECT = flags.DEFINE_string("inspect", None, "Zoo file to describe.")
 IMPORT_DWS = flags.DEFINE_string("import_dws", None, "Folder of INRs to import.")
 SMALL_CNN = flags.DEFINE_string("import_small_cnn", None, "Small CNN Zoo to import.")
-ACTIVATION = flags.DEFINE_string("activation", None, "The one to import from it.")
+ACTIVATION = flags.DEFINE_string(
+    "activation", None, "Activation of the networks to import."
+)
 STEPS = flags.DEFINE_multi_integer("step", None, "Epochs (86), one flag for each.")
-SPLIT = flags.DEFINE_string("split", None, "File with the order of its rows.")
-SKIP_DAMAGED = flags.DEFINE_bool("skip_damaged", False, "Leave bad files out.")
+SPLIT = flags.DEFINE_string("split", None, "Row-order file of the Small CNN Zoo.")
+SKIP_DAMAGED = flags.DEFINE_bool("skip_damaged", False, "Skip damaged files.")
 
 
 def main(argv):

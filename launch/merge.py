@@ -43,7 +43,7 @@ DATA = flags.DEFINE_string(
 DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder of the images; $SYMMERGE_DATA_DIR, or a download."
 )
-SEED = flags.DEFINE_integer("seed", 0, "Of the solver.", lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "Random seed of the solver.", lower_bound=0)
 flags.mark_flags_as_required(["out"])
 
 

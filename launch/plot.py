@@ -17,7 +17,7 @@ from experiments import harness, registry
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 RESULTS = flags.DEFINE_string("results", None, "Results in a file, instead of a run.")
-EXPERIMENT = flags.DEFINE_string("experiment", None, "What made --results.")
+EXPERIMENT = flags.DEFINE_string("experiment", None, "Experiment that made --results.")
 OUT = flags.DEFINE_string("out", None, "Folder of the figures; by default the run's.")
 
 

@@ -85,9 +85,9 @@ def _say_unproven(verb: str) -> None:
     if verb not in unproven:
         unproven.add(verb)
         logging.getLogger("symmerge_jax").warning(
-            "%s was called with a spec alone: that it fits the network was not proven,"
-            " and a wrong one (an axis that another library stores first, say) gives a"
-            " wrong network without an error. Pass the network, or apply=.",
+            "%s got only a spec, so nothing could be checked: a wrong one (an axis that"
+            " another library stores first, say) gives a wrong network without an error."
+            " Pass the network, or apply=.",
             verb,
         )
 

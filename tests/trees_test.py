@@ -213,7 +213,7 @@ def test_integers_move_with_the_neurons_they_belong_to():
     [
         (1.5, TypeError, "'x' of .* must be an array, got float"),
         (np.ones(2, complex), ValueError, "'x' of .* is of type complex128"),
-        ([1.0, 2.0], ValueError, "'x' is no array but holds others"),
+        ([1.0, 2.0], ValueError, "'x' is not an array but a container"),
     ],
 )
 @pytest.mark.parametrize("verb", ["align", "merge", "canonicalize"])

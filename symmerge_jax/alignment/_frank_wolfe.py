@@ -263,7 +263,7 @@ def _degree(spec: symmetry.SymmetrySpec) -> int:
         if found > 3:
             raise ValueError(
                 f"FrankWolfe: parameter '{symmetry.name(path)}' has {found} movable"
-                f" axes {names}, for which there is no exact step: use WeightMatching."
+                f" axes {names}, which FrankWolfe does not support: use WeightMatching."
             )
         degree = max(degree, found)
     return degree

@@ -42,7 +42,7 @@ def relax(
 
     Args:
       similarity: `[n, n]`, rows for the network that stays.
-      group: group of the space. Positive scales are balanced away before, so that
+      group: group of the space. Positive scales are balanced beforehand, so that
         `Group.SCALE` is relaxed like `Group.PERMUTATION`.
       temperature: of the entropy, in the unit of the similarity; > 0.
       num_iters: Sinkhorn iterations, at least 1.

@@ -161,7 +161,7 @@ def moved_copies(
       signed: whether signs of neurons are changed too.
 
     Returns:
-      The copies, and elements that bring them back upon the networks.
+      The copies, and elements that move them back onto the networks.
     """
     warp_key, copy_key = jax.random.split(key, 2)
     changed = warp_coordinates(warp_key, params_batch, options.warp)

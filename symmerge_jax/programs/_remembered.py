@@ -86,7 +86,7 @@ def not_pure(name: str, error: Exception, remedy: str) -> TypeError:
       remedy: what to do about it.
     """
     [cause, *_] = str(error).splitlines()
-    return TypeError(f"{name} is no pure function of JAX: {remedy} ({cause})")
+    return TypeError(f"{name} is not a pure JAX function: {remedy} ({cause})")
 
 
 def fingerprint(function: Callable[..., Any], *arguments: Any) -> bytes:

@@ -226,7 +226,7 @@ def _check_description(description: Any, form: ModelFormat) -> None:
         raise ValueError(f"{file} has no string 'weights_sha256'")
     for name, pair in description["statistics"].items():
         if not isinstance(pair, list) or list(map(type, pair)) != [float, float]:
-            raise ValueError(f"statistics of {name!r} are no pair but {pair!r}")
+            raise ValueError(f"statistics of {name!r} must be a pair, got {pair!r}")
 
 
 def _is_replaceable(path: pathlib.Path, form: ModelFormat) -> bool:

@@ -155,7 +155,7 @@ def _read_any(path: pathlib.Path) -> _Found:
         return _Found(arrays, note, is_ours)
     if path.suffix.lower() == ".json":
         return _Found(_shards.read(path), None, False)
-    raise ValueError(f"'{path}' is damaged or no file of weights: {_hint(magic)}.")
+    raise ValueError(f"'{path}' is damaged, or not a file of weights: {_hint(magic)}.")
 
 
 def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], bool]:
@@ -187,7 +187,7 @@ def _text(architecture: Mapping[str, Any]) -> str:
     try:
         return json.dumps(dict(architecture))
     except (TypeError, ValueError, RecursionError) as error:
-        raise TypeError(f"the architecture is no JSON: {error}") from error
+        raise TypeError(f"the architecture is not valid JSON: {error}") from error
 
 
 def _check_leaves(

@@ -79,7 +79,7 @@ def act_dense(
     axes of power `0` by its absolute values. For permutations and signs, which are
     orthogonal, this extends `act`: it does with `as_matrix(g[s])` what `act` does with
     `g[s]`. Linear in each matrix, with gradients. Positive scales are not orthogonal
-    and must be balanced away before (`balance_scales`).
+    and must be balanced beforehand (`balance_scales`).
 
     Args:
       matrices: `[n, n]` per space to be moved, for example doubly stochastic ones.

@@ -17,7 +17,7 @@ from symmerge_jax.typing import Params, Path
 
 
 class Networks(NamedTuple):
-    """Networks that have passed the door.
+    """Checked networks, as the solvers take them.
 
     Attributes:
       given: each network as it came, on the devices of the first.

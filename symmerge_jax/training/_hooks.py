@@ -52,7 +52,7 @@ def evaluation_hook(
     *,
     results: Sequence[ResultFn] = (),
 ) -> Hook:
-    """Return a hook that evaluates the state and hands the results on.
+    """Return a hook that evaluates the state and passes the results on.
 
     Args:
       evaluators: `evaluator(state)` yields `(name, value)`; its results are called

@@ -194,7 +194,7 @@ def _check_finite(step: int, metrics: Mapping[str, float]) -> None:
         if not math.isfinite(value):
             raise FloatingPointError(
                 f"{words} is {value} at step {step}: lower the learning rate or"
-                " clip_norm, or look for data that are not finite."
+                " clip_norm, or check the data for NaN."
             )
 
 

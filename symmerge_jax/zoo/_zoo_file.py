@@ -94,7 +94,7 @@ def load(path: str | os.PathLike, *, validate: bool = True) -> _zoo.Zoo:
     description = files.parse_json(header.metadata.get("zoo", ""), path)
     if not isinstance(description, dict):
         raise ValueError(
-            f"'{path}' is no sound zoo: its description is {description!r}. {_AGAIN}"
+            f"'{path}' is not a valid zoo: its description is {description!r}. {_AGAIN}"
         )
     num_tensors = len(header.entries)
     files.check_lengths(description.get("architecture"), path, num_tensors=num_tensors)
@@ -112,7 +112,7 @@ def load(path: str | os.PathLike, *, validate: bool = True) -> _zoo.Zoo:
         if validate:
             _zoo.check_finite(zoo)
     except (KeyError, ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"'{path}' is no sound zoo: {error}") from error
+        raise ValueError(f"'{path}' is not a valid zoo: {error}") from error
     return zoo
 
 

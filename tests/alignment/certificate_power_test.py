@@ -279,9 +279,9 @@ IMPURE = {
 
 @pytest.mark.parametrize("name", IMPURE)
 def test_an_impure_apply_is_named(name):
-    with pytest.raises(TypeError, match=r"^apply is no pure function of JAX"):
+    with pytest.raises(TypeError, match=r"^apply is not a pure JAX function"):
         certificates.check_spec(draw(), MLP.spec, apply=IMPURE[name])
-    with pytest.raises(TypeError, match=r"^apply is no pure function of JAX"):
+    with pytest.raises(TypeError, match=r"^apply is not a pure JAX function"):
         certificates.certify(draw(), {}, MLP.spec, apply=IMPURE[name])
 
 

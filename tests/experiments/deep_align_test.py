@@ -220,8 +220,9 @@ def test_a_matcher_that_cannot_be_read_is_exported_and_not_trained(
         harness.evaluate(deep_align.EXPERIMENT, workdir)
     with pytest.raises((FileNotFoundError, ValueError), match="ours_0/matcher"):
         deep_align.check_output(workdir)
-    monkeypatch.setattr(deep_align, "_compare", lambda *_: {"made": 1})
-    assert small.run(config, workdir) == {"made": 1}
+    made = {"networks": "mlp", "num_points": 3, "populations": {}}
+    monkeypatch.setattr(deep_align, "_compare", lambda *_: made)
+    assert small.run(config, workdir) == made
     assert (matcher / "weights.safetensors").read_bytes() == before
     assert (workdir / "models/ours_0/metrics.jsonl").read_text() == steps
     config.ours.learning_rate = 0.5

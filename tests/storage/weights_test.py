@@ -495,7 +495,7 @@ def test_a_small_file_of_many_zeros_is_refused_before_memory_is_taken(
 
 @BOTH
 def test_a_description_that_is_no_json_is_refused(tmp_path, suffix):
-    with pytest.raises(TypeError, match="architecture is no JSON"):
+    with pytest.raises(TypeError, match="architecture is not valid JSON"):
         symmerge_jax.save(tmp_path / f"a{suffix}", params_of(), architecture={"a": {1}})
     assert not list(tmp_path.iterdir())
 
