@@ -86,7 +86,7 @@ def _say_unproven(verb: str) -> None:
         unproven.add(verb)
         logging.getLogger("symmerge_jax").warning(
             "%s got only a spec, so nothing could be checked: a wrong one (an axis that"
-            " another library stores first, say) gives a wrong network without an error."
+            " another library stores first, say) gives a wrong network, and no error."
             " Pass the network, or apply=.",
             verb,
         )

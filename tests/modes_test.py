@@ -228,7 +228,7 @@ def test_a_network_proves_and_a_spec_says_that_nothing_was_proven(verb, caplog):
         assert call(*params, RELU.spec).certificate is None
         call(*params, RELU.spec)
     [record] = caplog.records
-    assert f"{verb} was called with a spec alone" in record.getMessage()
+    assert f"{verb} got only a spec" in record.getMessage()
     with pytest.raises(ValueError, match="apply is that of the network"):
         call(*params, RELU, apply=RELU.apply)
 

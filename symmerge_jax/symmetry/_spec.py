@@ -330,8 +330,8 @@ def _mismatch(paths: Sequence[Path], leaves: Mapping[Path, Any]) -> ValueError:
     for path in missing:
         if any(p[: len(path)] == path and len(p) > len(path) for p in unknown):
             return ValueError(
-                f"Parameters do not fit the spec: '{_tree.name(path)}' is no array but"
-                " holds others; make an array of it (np.asarray)."
+                f"Parameters do not fit the spec: '{_tree.name(path)}' is not an array"
+                " but a container; make an array of it (np.asarray)."
             )
     unknown = [_tree.name(p) for p in unknown if _tree.is_parameter(leaves[p])]
     return ValueError(

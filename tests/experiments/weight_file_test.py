@@ -124,8 +124,8 @@ def test_a_part_of_a_file_is_named_by_key(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no PyTorch checkpoint|no npz|no file of weights"),
-        (b"<html>", "no PyTorch checkpoint|no npz|no file of weights"),
+        (b"", "no PyTorch checkpoint|no npz|not a file of weights"),
+        (b"<html>", "no PyTorch checkpoint|no npz|not a file of weights"),
         (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "older than PyTorch 1.6"),
         (b"PK\3\4" + bytes(26) + b"archive/data.pkl", "no PyTorch checkpoint, or trun"),
     ],

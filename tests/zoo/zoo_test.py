@@ -326,7 +326,7 @@ METADATA = {"format": "symmerge_jax.zoo", "version": "1"}
         ),
         (
             {"__metadata__": {**METADATA, "zoo": "{}"}, "labels": ENTRY},
-            "no sound zoo: 'architecture'",
+            "not a valid zoo: 'architecture'",
         ),
     ],
 )
