@@ -124,11 +124,7 @@ def check(job: Job, options: FitOptions, *, mesh: Mesh | None = None) -> None:
       ValueError: options out of range, a batch that networks or devices do not fit, or
         a model that cannot be built.
     """
-    mesh = training.make_mesh() if mesh is None else mesh
-    _make_step(job, options, mesh)
-    rows = zoo.batch_indices(options.seed, 0, options.batch_size, job.num_examples)
-    training.check_batch({"rows": rows}, mesh.size, options.num_microbatches)
-    jax.eval_shape(job.model.init, jax.random.key(0))
+    _prepare(job, options, training.make_mesh() if mesh is None else mesh)
 
 
 def fit(
@@ -161,18 +157,18 @@ def fit(
     """
     options = FitOptions() if options is None else options
     mesh = training.make_mesh() if mesh is None else mesh
-    check(job, options, mesh=mesh)
+    prepared = _prepare(job, options, mesh)
     folder = pathlib.Path(folder).expanduser().absolute()
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
     with files.lock(checkpoints / ".lock", folder):
-        _train(job, folder, options, mesh)
+        _train(job, folder, options, mesh, *prepared)
         variables, metadata = _load_best(job, folder, options)
     return dataclasses.replace(job.untrained, variables=variables, metadata=metadata)
 
 
-def _make_step(job: Job, options: FitOptions, mesh: Mesh):
-    """Return the optimizer and the training step."""
+def _prepare(job: Job, options: FitOptions, mesh: Mesh):
+    """Return the optimizer and the training step, after all checks."""
     optimizer, schedule_fn = training.make_optimizer(
         options.learning_rate,
         options.num_steps,
@@ -191,15 +187,24 @@ def _make_step(job: Job, options: FitOptions, mesh: Mesh):
         ema_decay=options.ema_decay,
         parallel=options.parallel,
     )
+    rows = zoo.batch_indices(options.seed, 0, options.batch_size, job.num_examples)
+    training.check_batch({"rows": rows}, mesh.size, options.num_microbatches)
+    jax.eval_shape(job.model.init, jax.random.key(0))
     return optimizer, step_fn
 
 
-def _train(job: Job, folder: pathlib.Path, options: FitOptions, mesh: Mesh) -> None:
+def _train(
+    job: Job,
+    folder: pathlib.Path,
+    options: FitOptions,
+    mesh: Mesh,
+    optimizer: Any,
+    step_fn: Callable[..., Any],
+) -> None:
     latest, log = folder / "checkpoints/latest", folder / "metrics.jsonl"
     record = _record(job, options)
     if training.checkpoint_steps(latest):
         _check_same(folder, training.load_metadata(latest), record)
-    optimizer, step_fn = _make_step(job, options, mesh)
     init_key, train_key = jax.random.split(jax.random.key(options.seed))
     state = training.init_state(
         train_key,

@@ -65,13 +65,11 @@ class _Inputs(NamedTuple):
         return ends if forward else [(receiver, sender) for sender, receiver in ends]
 
 
-def init_message_passing(
-    key: Key, width: int, rules: Rules, *, update_edges: bool
-) -> Params:
+def init_message_passing(key: Key, width: int, rules: Rules, *, last: bool) -> Params:
     """Return the parameters of one step at feature width `D`.
 
-    `Wv`, `We`, `message` (and `backward` with the same three), `update`, `skip` and, if
-    edges are updated, `edge`.
+    `Wv`, `We`, `message` (and `backward` with the same three), `update`, `skip` and,
+    before the last step, `edge`.
     """
     keys = iter(jax.random.split(key, 9))
     square = (width, width)
@@ -95,7 +93,7 @@ def init_message_passing(
         params["update"] = _equivariant.init_mlp(next(keys), size, width, width)
     else:
         params["update"] = _init_branches(next(keys), size, width, rules)
-    if update_edges:
+    if not last:
         params["edge"] = _init_edge(next(keys), width, rules)
     if rules.skip:
         params["skip"] = _affine.init_linear(next(keys), square, width)
