@@ -20,7 +20,7 @@ neurons are channels. Exceptions:
 - from other weights to those of the outputs, all outputs get the same value (there it
   confuses the outputs with the inputs);
 - where more than `max_fixed` inputs are read, a map of sets along the inputs shrinks
-  them to so many before the layer and another expands them after it, and an affine map
+  them to `max_fixed` before the layer, another expands them after it, and an affine map
   of every entry is added: see `_map_fixed`.
 
 The published BatchNorm between layers takes mean and variance of each channel over the
@@ -52,7 +52,7 @@ class Options(NamedTuple):
     Attributes:
       tensors: what it maps.
       targets: numbers of the tensors that it returns.
-      max_fixed: to so many are inputs mapped where there are more.
+      max_fixed: number that inputs are mapped to where there are more.
       num_heads: attention heads; divides the channels after the layer.
       pool: one of `POOLS`.
     """
