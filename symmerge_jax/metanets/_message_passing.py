@@ -114,13 +114,9 @@ def message_passing(
     Equivariant: a hidden neuron's features transform by the scalar of that neuron, an
     edge's by that of its target over that of its source; permutations permute.
 
-    Args:
-      params: from `init_message_passing`; without `edge`, edges stay as they are.
-      nodes: `[N, n, D]` per space.
-      edges: `[N, S, T, D]` per block, or `RawEdges` before the first step.
-      topology: spaces and blocks.
-      rules: what to compute.
-      switch: `[N]` bool, which networks have scales; for mixed batches only.
+    Nodes are `[N, n, D]` per space. Edges are `[N, S, T, D]` per block, or `RawEdges`
+    before the first step; without parameters `edge` they stay as they are. In mixed
+    batches `switch` `[N]` says which networks have scales.
     """
     is_plain = rules.feature_map is None
     messages = _plain_messages if is_plain else _messages
