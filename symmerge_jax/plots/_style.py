@@ -129,9 +129,17 @@ def new_figure(
     *,
     padding: float = 0.04,
 ) -> tuple[Figure, Any]:
-    """Return a figure and its axes `[num_rows, num_columns]`, for a `styled` function.
+    """Make a figure with a grid of axes; call it in a `styled` function.
 
-    Width, height and the padding around each of the axes are in inches.
+    Args:
+      width: inches.
+      height: inches.
+      num_rows: rows of axes.
+      num_columns: columns of axes.
+      padding: inches around each of the axes.
+
+    Returns:
+      The figure and its axes `[num_rows, num_columns]`.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
