@@ -159,13 +159,8 @@ def program_of(
 ) -> Any:
     """Return the compiled program of a solver for networks like these.
 
-    Args:
-      build: `build(spec, aligner, make_task, *rest) -> program`, where
-        `make_task(data)` is the task of the solver.
-      opened: the networks.
-      task: data, and functions of whole networks.
-      aligner: the solver.
-      *rest: further static arguments.
+    `build(spec, aligner, make_task, *rest)` makes it; `make_task(data)` is the task of
+    the solver, and `task` holds data and functions of whole networks.
     """
     num_batch_axes = len(opened.batch_shape)
     dtype = symmetry.computing_dtype(opened.params[0])

@@ -182,19 +182,15 @@ def _features(
     features_fn, problem: _base.AlignmentProblem, chunk
 ) -> dict[str, tuple[Array, Array]]:
     """Return the features `[S, n]` of both networks by movable space."""
-    features = (
-        features_fn(problem.params_a, chunk),
-        features_fn(problem.params_b, chunk),
-    )
-    found = {}
-    for space in problem.spec.movable_spaces:
-        values = (jnp.asarray(feature[space.name]) for feature in features)
-        a, b = (
-            x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(-1, x.shape[-1])
-            for x in values
-        )
-        found[space.name] = a, b
-    return found
+    of_a, of_b = (features_fn(p, chunk) for p in (problem.params_a, problem.params_b))
+
+    def rows(values) -> Array:
+        x = jnp.asarray(values)
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return wide.reshape(-1, x.shape[-1])
+
+    names = [space.name for space in problem.spec.movable_spaces]
+    return {name: (rows(of_a[name]), rows(of_b[name])) for name in names}
 
 
 def _moments(a: Array, b: Array, units: _units.Pair) -> _Moments:
@@ -231,7 +227,7 @@ def _refuse_features(features_fn, problem, name, chunk_size, solver) -> None:
 
 
 def _merge(old: _Moments, new: _Moments, fraction: Array | float) -> _Moments:
-    """Return the moments of the union, of which the new samples are a fraction."""
+    """Return the moments of the union; `fraction` is the share of the new samples."""
     fraction = jnp.asarray(fraction, old.cov.dtype)
     between = fraction * (1 - fraction)
     shift_a, shift_b = new.mean_a - old.mean_a, new.mean_b - old.mean_b

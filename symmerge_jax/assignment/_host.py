@@ -35,9 +35,8 @@ def callbacks(cost: Array, where: Array, maximize: bool) -> dict:
     The result is keyword arguments of `jax.lax.platform_dependent`. On CPUs this is a
     callback on XLA's own buffers. `jax.pure_callback` would copy them by a task for the
     threads that run the program, and wait for it in one of these: with one core that
-      never
-    ends (jax-ml/jax issues 24255 and 25861). The programs of accelerators do not run on
-    those threads.
+    never ends (jax-ml/jax issues 24255 and 25861). The programs of accelerators do not
+    run on those threads.
     """
     perm = jax.ShapeDtypeStruct(cost.shape[:-1], jnp.int32)
     on_host = functools.partial(solve, maximize=maximize)

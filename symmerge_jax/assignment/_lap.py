@@ -35,12 +35,11 @@ def solve_lap(
 
     Methods. "host" is scipy in double precision, with column potentials that make most
     problems of weight matching trivial. "device" stays in the program and rounds as the
-    data type of the costs does: the optimum to rounding. "auto" is "host" on CPUs,
-      where it
-    is faster for all but the smallest matrices (`python launch/benchmark.py assignment`
-    prints the table). On accelerators it is "device" up to `n = 128`, as copying the
-    costs to the host would stall the program in each step of a loop, and "host" above.
-    Eager calls are solved on the host unless "device" is asked for.
+    data type of the costs does: the optimum to rounding. "auto" is "host" on CPUs:
+    there it is faster for all but the smallest matrices (`python launch/benchmark.py
+    assignment` prints the table). On accelerators it is "device" up to `n = 128`, as
+    copying the costs to the host would stall the program in each step of a loop, and
+    "host" above. Eager calls are solved on the host unless "device" is asked for.
 
     Args:
       cost: `[*N, n, n]` finite costs, any real data type; an array or a list.

@@ -192,8 +192,7 @@ def _variants(probe, spec, spaces, floats, stored):
     changes = [
         still,
         still,
-        *(_noise.rounding(probe.eps, stored, k) for k in range(_noise.NUM_NOISE)),
-        *(_noise.small(probe.eps, len(sizes), k) for k in range(_noise.NUM_SMALL)),
+        *_noise.floor(probe.eps, stored),
         *(_noise.large(sizes, np.array([p in own for p in floats])) for own in users),
     ]
     selected = np.arange(len(changes)) == 1

@@ -42,7 +42,7 @@ def check_spec(
     filled (a bias of zeros fits any spec), and as of a new network.
 
     Args:
-      params: parameters of one network, or of a batch, of which the first is taken.
+      params: parameters of one network, or of a batch: its first one is checked.
       network: a `networks.Network`, or the symmetry to check and `apply`.
       apply: see `certify`.
       inputs: see `certify`.

@@ -15,12 +15,15 @@ import numpy as np
 from symmerge_jax.typing import Array, Path
 
 NUM_NOISE = 3
-NUM_SMALL = 2
+_NUM_SMALL = 2
+NUM_FLOOR = NUM_NOISE + _NUM_SMALL
+"""Changes of `floor`."""
+
 POWER = 5.0
-"""A mistake must change an output by so many tolerances, or nothing is tested."""
+"""Tolerances by which a mistake must change an output, or nothing is tested."""
 
 VISIBLE = 0.1
-"""A mistake that changes an output by so many is hidden by rounding, not by inputs."""
+"""Tolerances above which a mistake is hidden by rounding, not by inputs."""
 
 NOT_SMOOTH = (
     "outputs do not depend smoothly on the parameters: apply should return logits or"
@@ -30,7 +33,7 @@ NOT_SMOOTH = (
 _FACTOR = 4.0  # of the largest of a few samples, which exceed what is rounded
 _DOUBLE = float(np.finfo(np.float64).eps)
 _FLOOR = 1e-12  # of an output: sums in another order, where rounding cancels by chance
-_SMALL = 1e-4  # change of weights that a smooth output follows
+_SMALL = 1e-4  # change of weights
 _FOLLOWS = 1e-11  # change of an output that is no rounding
 
 Change = tuple[int, np.ndarray, np.ndarray]
@@ -57,7 +60,29 @@ def perturb(
     return changed
 
 
-def rounding(computed: float, stored: Mapping[Path, Any], sample: int) -> Change:
+def floor(computed: float, stored: Mapping[Path, Any]) -> list[Change]:
+    """Return the changes that `measure` reads: by rounding, then small ones."""
+    small = max(_SMALL, 8 * computed)  # every smooth output follows it, but no label
+    sizes = np.full(len(stored), small), np.zeros(len(stored))
+    return [
+        *(_rounding(computed, stored, k) for k in range(NUM_NOISE)),
+        *((k, *sizes) for k in range(_NUM_SMALL)),
+    ]
+
+
+def measure(
+    differences: np.ndarray, scale: np.ndarray, probe: Any, tolerance: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return by how much outputs may change, and which are smooth, `[..., n]`.
+
+    From the changes `[NUM_FLOOR, ..., n]` that `floor` makes of outputs of this size.
+    """
+    noise, responses = np.split(differences, [NUM_NOISE])
+    allowed = tolerances(noise.max(axis=0), scale, probe.owners, tolerance)
+    return allowed, _follow(responses, scale) & probe.smooth
+
+
+def _rounding(computed: float, stored: Mapping[Path, Any], sample: int) -> Change:
     """Return the change by rounding: of leaves stored in their types, then computed."""
     units = np.array(
         [max(computed, float(jnp.finfo(dtype).eps)) for dtype in stored.values()]
@@ -69,12 +94,6 @@ def rounding(computed: float, stored: Mapping[Path, Any], sample: int) -> Change
     coarse = [jnp.finfo(d).dtype.itemsize == 2 for d in stored.values()]
     absolute = np.where(coarse, np.array(least) * units, least)
     return sample, relative, absolute
-
-
-def small(computed: float, num_leaves: int, sample: int) -> Change:
-    """Return a change that every smooth output follows, but no label."""
-    relative = np.full(num_leaves, max(_SMALL, 8 * computed))
-    return sample, relative, np.zeros(num_leaves)
 
 
 def large(sizes: np.ndarray, chosen: np.ndarray) -> Change:
@@ -110,7 +129,7 @@ def tolerances(
     return np.asarray(np.where(np.isnan(allowed), np.inf, allowed))
 
 
-def follows(responses: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _follow(responses: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Return which outputs `[..., n]` answer every small change, by `[k, ..., n]`."""
     least = np.where(np.isfinite(responses), responses, 0).min(axis=0)
     return (least > _FOLLOWS * scale) & (least > 0)

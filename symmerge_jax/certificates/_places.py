@@ -114,21 +114,11 @@ def look(runner: Runner, spot: Spot) -> Place:
     place = Place(name, jax.device_put(leaves), inputs, nothing, empty, empty, empty)
     place = place._replace(reference=run(runner, place)[0])
     double = dict.fromkeys(runner.paths, np.float64)
-    noise = [
-        run(runner, place, change=_noise.rounding(probe.eps, double, k))
-        for k in range(_noise.NUM_NOISE)
-    ]
-    few = [
-        run(runner, place, change=_noise.small(probe.eps, len(runner.paths), k))
-        for k in range(_noise.NUM_SMALL)
-    ]
-    largest = np.max([np.asarray(x[1]) for x in noise], axis=0)
-    scale = np.asarray(noise[0][2])
-    return place._replace(
-        allowed=_noise.tolerances(largest, scale, probe.owners, runner.tolerance),
-        smooth=_noise.follows(np.array([x[1] for x in few]), scale) & probe.smooth,
-        scale=scale,
-    )
+    changes = _noise.floor(probe.eps, double)
+    runs = [run(runner, place, change=change) for change in changes]
+    differences, scale = np.array([x[1] for x in runs]), np.asarray(runs[0][2])
+    allowed, smooth = _noise.measure(differences, scale, probe, runner.tolerance)
+    return place._replace(allowed=allowed, smooth=smooth, scale=scale)
 
 
 def fold(

@@ -101,18 +101,17 @@ class Verdict(NamedTuple):
 
 def judge(differences, scale, probe, tolerance) -> Verdict:
     """Say what the variants `[N, V, n]` mean."""
-    noise, few = _noise.NUM_NOISE, _noise.NUM_SMALL
-    parts = np.split(differences, np.cumsum([1, noise, few]), axis=1)
-    allowed = _noise.tolerances(parts[1].max(axis=1), scale, probe.owners, tolerance)
-    smooth = _noise.follows(parts[2].swapaxes(0, 1), scale) & probe.smooth
-    effect = _noise.effect(parts[3], allowed[:, None], smooth[:, None])
+    ends = [1, 1 + _noise.NUM_FLOOR]
+    difference, floor, mistakes = np.split(differences, ends, axis=1)
+    allowed, smooth = _noise.measure(floor.swapaxes(0, 1), scale, probe, tolerance)
+    effect = _noise.effect(mistakes, allowed[:, None], smooth[:, None])
     alive = np.isfinite(scale).all(-1) & (scale > 0).any(-1)
     reached = (effect >= _noise.POWER) & alive[:, None]
     exact = _noise.tolerances(np.zeros_like(scale), scale, probe.owners, None)
-    silent = _noise.effect(parts[3], exact[:, None], smooth[:, None]) <= 1
+    silent = _noise.effect(mistakes, exact[:, None], smooth[:, None]) <= 1
     precise = (allowed <= _PRECISE * scale).all(-1)
     harmless = silent | precise[:, None]
-    return Verdict(parts[0][:, 0], scale, allowed, smooth, effect, reached, harmless)
+    return Verdict(difference[:, 0], scale, allowed, smooth, effect, reached, harmless)
 
 
 def collect(found, probe: _probe.Probe, spaces: Sequence[str]) -> Certificate:

@@ -56,21 +56,16 @@ class TrainedMatcher:
         """
         matcher = self.matcher
         if architecture is not None:
-            matcher = self._for(architecture)
+            if _form(networks.build(architecture)) != _form(matcher.network):
+                raise ValueError(
+                    f"The matcher was trained on {dict(self.architecture)}, the"
+                    f" networks are {dict(architecture)}: they may differ in the widths"
+                    " of hidden layers only. Train a matcher of this architecture."
+                )
+            matcher = _build.build(architecture, self.features, self.statistics)
         return _aligner.DeepAlign(
             matcher=matcher, variables=self.variables, num_sweeps=num_sweeps
         )
-
-    def _for(self, architecture: Mapping[str, Any]) -> _matcher.Matcher:
-        """Return the matcher of other hidden widths with the same parameters."""
-        network = networks.build(architecture)
-        if _form(network) != _form(self.matcher.network):
-            raise ValueError(
-                f"The matcher was trained on {dict(self.architecture)}, the networks"
-                f" are {dict(architecture)}: they may differ in the widths of hidden"
-                " layers only. Train a matcher of this architecture."
-            )
-        return _build.build(architecture, self.features, self.statistics)
 
 
 def save_matcher(path: str | os.PathLike, trained: TrainedMatcher) -> None:

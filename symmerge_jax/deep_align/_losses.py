@@ -86,7 +86,6 @@ def move_softly(
     spec: symmetry.SymmetrySpec,
     *,
     signed: bool,
-    num_iters: int = 20,
 ) -> Params:
     """Return a network moved by relaxed elements, with gradients to the similarities.
 
@@ -95,14 +94,12 @@ def move_softly(
       params_b: the network that moves.
       spec: its symmetry.
       signed: whether negative similarities mean flipped neurons.
-      num_iters: Sinkhorn iterations.
     """
     matrices = {
         name: alignment.relax(
             similarity,
             spec.space(name).group,
             rescale=signed,
-            num_iters=num_iters,
             gradient="unrolled",
         )
         for name, similarity in similarities.items()

@@ -1,4 +1,4 @@
-"""Features of neurons: what they do on learned inputs, and what hangs on them.
+"""Features of neurons: values on learned inputs, and their effect on the outputs.
 
 The network is run on learned inputs, the *probes*. A neuron is described by its value
 on each of them, and by the derivative of a learned combination of the outputs by its
@@ -109,29 +109,21 @@ class ProbeFeatures(nn.Module):
     @nn.nowrap
     def _map(self, space: symmetry.Space, parts: Sequence[Array]) -> Array:
         signed = space.group is symmetry.Group.SIGN
-        x = jnp.concatenate(
-            # Exact for neurons that a penalty has driven to 1e-15, too.
-            [x * metanets.inverse_norm(x) for x in parts],
-            axis=-1,
-        )
+        # Exact for neurons that a penalty has driven to 1e-15, too.
+        units = [x * metanets.inverse_norm(x) for x in parts]
+        x = jnp.concatenate(units, axis=-1)
         if not signed:
             # What all neurons have in common tells none from another.
             x = x - jnp.mean(x, axis=1, keepdims=True)
-        linear = nn.Dense(self.feature_size, use_bias=False, name=f"{space.name}_map")
-        y: Any = linear(x)
+
+        def dense(name: str, x: Array, size: int, *, use_bias: bool = True) -> Any:
+            return nn.Dense(size, use_bias=use_bias, name=f"{space.name}_{name}")(x)
+
+        y = dense("map", x, self.feature_size, use_bias=False)
         if not self.width:
             return y
-        if signed:
-            size = jnp.abs(
-                nn.Dense(self.width, use_bias=False, name=f"{space.name}_in")(x)
-            )
-            gate = nn.Dense(self.feature_size, name=f"{space.name}_out")
-            return y * (
-                1 + gate(nn.silu(nn.LayerNorm(name=f"{space.name}_norm")(size)))
-            )
-        hidden = nn.LayerNorm(name=f"{space.name}_norm")(
-            nn.Dense(self.width, name=f"{space.name}_in")(x)
-        )
-        return y + nn.Dense(self.feature_size, name=f"{space.name}_out")(
-            nn.silu(hidden)
-        )
+        hidden = dense("in", x, self.width, use_bias=not signed)
+        hidden = jnp.abs(hidden) if signed else hidden
+        hidden = nn.silu(nn.LayerNorm(name=f"{space.name}_norm")(hidden))
+        z = dense("out", hidden, self.feature_size)
+        return y * (1 + z) if signed else y + z

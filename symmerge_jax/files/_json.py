@@ -53,10 +53,7 @@ def check_seal(
     """
     if SEAL in description or required:
         content = {name: x for name, x in description.items() if name != SEAL}
-        if description.get(SEAL) != _digest(content):
-            raise ValueError(
-                f"'{path}' is damaged: its content does not have the checksum in it."
-            )
+        compare_digests(path, description.get(SEAL), _digest(content))
 
 
 def check_lengths(
@@ -92,9 +89,21 @@ def check_lengths(
             values += [(name, entry) for entry in value if isinstance(entry, list)]
 
 
+def compare_digests(path: str | os.PathLike, stored: Any, found: str) -> None:
+    """Refuse a file whose content has changed since its digest was stored."""
+    if stored != found:
+        raise ValueError(
+            f"'{path}' is damaged: its content does not have the checksum in it."
+        )
+
+
+def canonical(content: Mapping[str, Any]) -> bytes:
+    """Return JSON that is the same for equal values, to be digested."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
 def _digest(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical(content)).hexdigest()
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

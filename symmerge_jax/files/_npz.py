@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from symmerge_jax.files import _json
+
 _DIGEST = b"symmerge_jax.sha256="
 _CHUNK = 1 << 20
 _READ_HEADER = {
@@ -89,10 +91,9 @@ def read_npz(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], bool]:
         checksum = hashlib.sha256()
         for name, array in arrays.items():
             _update(checksum, name, array)
-        if digest != checksum.hexdigest().encode():
-            raise ValueError(
-                f"'{path}' is damaged: its content does not have the checksum in it."
-            )
+        _json.compare_digests(
+            path, digest.decode("ascii", "replace"), checksum.hexdigest()
+        )
     return arrays, is_sealed
 
 

@@ -90,16 +90,12 @@ def write_safetensors(
     # Large items first, so that every array begins at a multiple of its item size.
     names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     little = {name: _little_endian(arrays[name]) for name in names}
-    header: dict[str, Any] = {METADATA: dict(metadata or {})}
-    stop = 0
+    entries, stop = {}, 0
     for name, array in little.items():
         begin, stop = stop, stop + array.nbytes
-        header[name] = {
-            "dtype": _CODES[array.dtype.newbyteorder("=")],
-            "shape": list(array.shape),
-            "data_offsets": [begin, stop],
-        }
-    checksum = hashlib.sha256(_canonical(header))
+        entries[name] = Entry(array.dtype.newbyteorder("="), array.shape, begin, stop)
+    header = _content_of(Header(metadata or {}, entries, None, 0))
+    checksum = _checksum(header)
     for array in little.values():
         checksum.update(_bytes_of(array))
     header[METADATA][DIGEST] = checksum.hexdigest()
@@ -125,7 +121,7 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], He
       OSError: the file cannot be read.
     """
     header = open_safetensors(path)
-    checksum = hashlib.sha256(_canonical_of(header))
+    checksum = _checksum(_content_of(header))
     arrays = {}
     with open(path, "rb") as file:
         file.seek(header.start)
@@ -136,7 +132,8 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], He
                 raise ValueError(f"'{path}' is damaged: it ends too early.")
             checksum.update(content)
             arrays[name] = array.astype(entry.dtype, copy=False)
-    _compare(path, header, checksum.hexdigest())
+    if header.digest is not None:
+        _json.compare_digests(path, header.digest, checksum.hexdigest())
     return arrays, header
 
 
@@ -209,23 +206,19 @@ def check_digest(
       ValueError: it has been changed; names it.
       OSError: the file cannot be read.
     """
-    start = b"" if data_only is not None else _canonical_of(header)
+    stored = header.digest if data_only is None else data_only
+    if stored is None:
+        return
+    known = data_only is None
+    checksum = _checksum(_content_of(header)) if known else hashlib.sha256()
     with open(path, "rb") as file:
         file.seek(header.start)
-        found = hashlib.file_digest(file, lambda: hashlib.sha256(start)).hexdigest()
-    if data_only is not None:
-        header = header._replace(digest=data_only)
-    _compare(path, header, found)
+        found = hashlib.file_digest(file, lambda: checksum).hexdigest()
+    _json.compare_digests(path, stored, found)
 
 
-def _compare(path: str | os.PathLike, header: Header, found: str) -> None:
-    if header.digest not in (None, found):
-        raise ValueError(
-            f"'{path}' is damaged: its content does not have the checksum in it."
-        )
-
-
-def _canonical_of(header: Header) -> bytes:
+def _content_of(header: Header) -> dict[str, Any]:
+    """Return a header without its digest as JSON, offsets counted from its end."""
     content: dict[str, Any] = {METADATA: dict(header.metadata)}
     for name, entry in header.entries.items():
         content[name] = {
@@ -233,11 +226,12 @@ def _canonical_of(header: Header) -> bytes:
             "shape": list(entry.shape),
             "data_offsets": [entry.begin - header.start, entry.end - header.start],
         }
-    return _canonical(content)
+    return content
 
 
-def _canonical(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+def _checksum(content: dict[str, Any]) -> Any:
+    """Return the digest of a header, to be updated with the bytes of its tensors."""
+    return hashlib.sha256(_json.canonical(content))
 
 
 def _little_endian(array: Any) -> np.ndarray:

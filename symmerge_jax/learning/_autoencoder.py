@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from symmerge_jax import autoencoders, zoo
+from symmerge_jax import autoencoders, symmetry, zoo
 from symmerge_jax.learning import _twins
 from symmerge_jax.typing import Key, Params
 
@@ -37,23 +37,24 @@ def decode(
     model: autoencoders.Autoencoder,
     variables: Any,
     params_batch: Params,
-    *,
-    twin_key: Key | None,
+    key: Key,
     dropout_key: Key,
+    *,
+    augment: bool,
 ) -> Params:
-    """Return decoded networks as in training; with a key the encoder reads twins."""
-    if twin_key is not None:
-        spec = model.network.spec
-        params_batch = _twins.random_twins(twin_key, params_batch, spec)
+    """Return decoded networks as in training, where the encoder may read twins."""
+    if augment:
+        twin_key = jax.random.fold_in(key, 2)
+        params_batch = _twins.random_twins(twin_key, params_batch, model.network.spec)
     return model.decode(variables, model.encode(variables, params_batch, dropout_key))
 
 
 def rows_of(examples: Any, seed: int, batch_size: int):
     """Return `batch_fn(step)`: the rows of examples `[N, ...]` of each step."""
-    num_examples = len(jax.tree.leaves(examples)[0])
+    num_examples = symmetry.num_rows(examples)
 
     def batch_fn(step: int):
         rows = zoo.batch_indices(seed, step, batch_size, num_examples)
-        return jax.tree.map(lambda x: x[rows], examples)
+        return symmetry.rows(examples, rows)
 
     return batch_fn

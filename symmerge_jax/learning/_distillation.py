@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax import autoencoders, networks, training, zoo
+from symmerge_jax import autoencoders, networks, symmetry, training, zoo
 from symmerge_jax.learning import _autoencoder, _fit
 
 
@@ -65,11 +65,7 @@ def distillation_job(
 
     def loss_fn(variables, batch, key):
         decoded = _autoencoder.decode(
-            model,
-            variables,
-            batch["params"],
-            twin_key=jax.random.fold_in(key, 2) if augment else None,
-            dropout_key=key,
+            model, variables, batch["params"], key, key, augment=augment
         )
         logits = networks.population_logits(network, decoded, points[batch["rows"][0]])
         losses = autoencoders.distillation_loss(
@@ -86,7 +82,7 @@ def distillation_job(
             generator = np.random.Generator(np.random.PCG64((seed, step)))
             seen = generator.choice(len(images), size, replace=False)
             return {
-                "params": jax.tree.map(lambda x: x[rows], train.params),
+                "params": symmetry.rows(train.params, rows),
                 "rows": np.broadcast_to(seen.astype(np.int32), (len(rows), size)),
                 "logits": logits[rows[:, None], seen[None]],
             }

@@ -16,7 +16,6 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from symmerge_jax import files, training, zoo
 
@@ -112,31 +111,24 @@ class Job(NamedTuple):
     settings: Mapping[str, Any] = {}
 
 
-def check(job: Job, options: FitOptions, *, mesh: Mesh | None = None) -> None:
+def check(job: Job, options: FitOptions) -> None:
     """Raise what `fit` would raise on its first step, without computing anything.
 
     Args:
       job: what is trained.
       options: how it is trained.
-      mesh: devices; None for all.
 
     Raises:
       ValueError: options out of range, a batch that networks or devices do not fit, or
-        a model that cannot be built.
+        an invalid model.
     """
-    mesh = training.make_mesh() if mesh is None else mesh
-    _make_step(job, options, mesh)
-    rows = zoo.batch_indices(options.seed, 0, options.batch_size, job.num_examples)
-    training.check_batch({"rows": rows}, mesh.size, options.num_microbatches)
-    jax.eval_shape(job.model.init, jax.random.key(0))
+    _prepare(job, options)
 
 
 def fit(
     job: Job,
     folder: str | os.PathLike,
     options: FitOptions | None = None,
-    *,
-    mesh: Mesh | None = None,
 ) -> Any:
     """Train, or resume, and return the best model by the validation measure.
 
@@ -147,8 +139,7 @@ def fit(
     Args:
       job: what is trained.
       folder: where metrics and checkpoints go.
-      options: how it is trained.
-      mesh: devices; None for all.
+      options: how it is trained; None for the defaults.
 
     Returns:
       `job.untrained` with the best variables and, as metadata, `num_steps`,
@@ -160,19 +151,18 @@ def fit(
       FloatingPointError: a loss that is not finite; names the step.
     """
     options = FitOptions() if options is None else options
-    mesh = training.make_mesh() if mesh is None else mesh
-    check(job, options, mesh=mesh)
+    prepared = _prepare(job, options)
     folder = pathlib.Path(folder).expanduser().absolute()
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
     with files.lock(checkpoints / ".lock", folder):
-        _train(job, folder, options, mesh)
+        _train(job, folder, options, *prepared)
         variables, metadata = _load_best(job, folder, options)
     return dataclasses.replace(job.untrained, variables=variables, metadata=metadata)
 
 
-def _make_step(job: Job, options: FitOptions, mesh: Mesh):
-    """Return the optimizer and the training step."""
+def _prepare(job: Job, options: FitOptions):
+    """Return the optimizer and the training step, after all checks."""
     optimizer, schedule_fn = training.make_optimizer(
         options.learning_rate,
         options.num_steps,
@@ -186,27 +176,33 @@ def _make_step(job: Job, options: FitOptions, mesh: Mesh):
         job.loss_fn,
         optimizer,
         schedule_fn=schedule_fn,
-        mesh=mesh,
         num_microbatches=options.num_microbatches,
         ema_decay=options.ema_decay,
         parallel=options.parallel,
     )
+    rows = zoo.batch_indices(options.seed, 0, options.batch_size, job.num_examples)
+    training.check_batch({"rows": rows}, jax.device_count(), options.num_microbatches)
+    jax.eval_shape(job.model.init, jax.random.key(0))
     return optimizer, step_fn
 
 
-def _train(job: Job, folder: pathlib.Path, options: FitOptions, mesh: Mesh) -> None:
+def _train(
+    job: Job,
+    folder: pathlib.Path,
+    options: FitOptions,
+    optimizer: Any,
+    step_fn: Callable[..., Any],
+) -> None:
     latest, log = folder / "checkpoints/latest", folder / "metrics.jsonl"
     record = _record(job, options)
     if training.checkpoint_steps(latest):
         _check_same(folder, training.load_metadata(latest), record)
-    optimizer, step_fn = _make_step(job, options, mesh)
     init_key, train_key = jax.random.split(jax.random.key(options.seed))
     state = training.init_state(
         train_key,
         jax.jit(job.model.init)(init_key),
         optimizer,
         ema=options.ema_decay is not None,
-        mesh=mesh,
     )
     if training.checkpoint_steps(latest):
         state, _ = training.restore_checkpoint(latest, state)

@@ -91,8 +91,8 @@ def matcher_job(
             random = np.random.default_rng([seed, step])
             second = np.array([data.partner(random, row) for row in first])
             return {
-                "a": _pairs.pick(data.params, first),
-                "b": _pairs.pick(data.params, second),
+                "a": symmetry.rows(data.params, first),
+                "b": symmetry.rows(data.params, second),
                 "data": data.examples(first, inputs_per_pair, random),
             }
 
@@ -229,7 +229,7 @@ def _loss(matcher: deep_align.Matcher, weights: LossWeights, copies):
             loss = deep_align.task_loss(task, a, moved, lam, data)
             return {"alignment": deep_align.alignment_loss(a, moved), "task": loss}
 
-        keys = jax.random.split(key, len(jax.tree.leaves(batch)[0]))
+        keys = jax.random.split(key, symmetry.num_rows(batch))
         losses = jax.vmap(one)(keys, found, batch["a"], batch["b"], batch["data"])
         return jax.tree.map(jnp.mean, losses)
 
@@ -253,7 +253,7 @@ def _evaluator(
     spec = matcher.network.spec
     pairs = data.pairs("val", num_pairs, [0, *b"val"])
     random = np.random.default_rng(0)
-    a, b = (_pairs.pick(data.params, pairs[:, i]) for i in (0, 1))
+    a, b = (symmetry.rows(data.params, pairs[:, i]) for i in (0, 1))
     rows = a, b, data.examples(pairs[:, 0], num_inputs, random)
 
     @jax.jit

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -116,8 +115,3 @@ def inr_targets(inrs: zoo.Zoo) -> tuple[np.ndarray, np.ndarray]:
     images = networks.to_unit_range(np.asarray(inrs.images)[inrs.image_row])
     grid = networks.coordinate_grid(*images.shape[1:])
     return grid, images.reshape(len(images), len(grid), 1)
-
-
-def pick(tree: Any, rows: np.ndarray) -> Any:
-    """Return these rows of every array."""
-    return jax.tree.map(lambda x: x[rows], tree)

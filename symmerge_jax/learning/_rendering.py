@@ -76,11 +76,7 @@ def rendering_job(
     def loss_fn(variables, batch, key):
         dropout_key, point_key = jax.random.split(key)
         decoded = _autoencoder.decode(
-            model,
-            variables,
-            batch["params"],
-            twin_key=jax.random.fold_in(key, 2) if augment else None,
-            dropout_key=dropout_key,
+            model, variables, batch["params"], key, dropout_key, augment=augment
         )
         if loss == "weights":
             losses = autoencoders.weight_loss(
@@ -117,7 +113,7 @@ def rendering_job(
 
 def _evaluator(model, val: zoo.Zoo, points, on_renderings) -> _fit.Evaluator:
     """Return measures of validation networks and of twins of some of them."""
-    few = jax.tree.map(lambda x: x[:_NUM_ORBITS], val.params)
+    few = symmetry.rows(val.params, slice(_NUM_ORBITS))
     spec = model.network.spec
     twins = _twins.random_orbits(jax.random.key(0), few, spec, _NUM_TWINS)
     params = jax.tree.map(lambda *x: np.concatenate(x), dict(val.params), twins)

@@ -94,13 +94,8 @@ def random_twins(key: Key, params_batch: Params, spec: symmetry.SymmetrySpec) ->
       params_batch: `[N]` networks.
       spec: their symmetry.
     """
-    keys = jax.random.split(key, len(jax.tree.leaves(params_batch)[0]))
-
-    def twin(key, params):
-        twins = symmetry.sample_orbit(key, params, spec, 1)
-        return jax.tree.map(lambda x: x[0], twins)
-
-    return jax.vmap(twin)(keys, params_batch)
+    orbits = _sample_orbits(key, params_batch, spec, 1)
+    return jax.tree.map(lambda x: x[:, 0], orbits)
 
 
 def random_orbits(
@@ -117,11 +112,16 @@ def random_orbits(
     Returns:
       Numpy arrays `[N num_twins, ...]`, the twins of one network side by side.
     """
-    keys = jax.random.split(key, len(jax.tree.leaves(params_batch)[0]))
-    orbits = jax.vmap(
+    orbits = _sample_orbits(key, params_batch, spec, num_twins)
+    return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), orbits)
+
+
+def _sample_orbits(key, params_batch, spec, num_twins: int) -> Params:
+    """Return twins `[N, num_twins]` of each of `[N]` networks."""
+    keys = jax.random.split(key, symmetry.num_rows(params_batch))
+    return jax.vmap(
         lambda key, params: symmetry.sample_orbit(key, params, spec, num_twins)
     )(keys, params_batch)
-    return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), orbits)
 
 
 def orbit_spread(latents: np.ndarray) -> np.ndarray:
@@ -188,8 +188,8 @@ def moved_copies(
         )
         return symmetry.act(element, perturbed, spec), symmetry.inverse(element)
 
-    num_networks = len(jax.tree.leaves(params_batch)[0])
-    return jax.vmap(copy)(jax.random.split(copy_key, num_networks), changed)
+    keys = jax.random.split(copy_key, symmetry.num_rows(params_batch))
+    return jax.vmap(copy)(keys, changed)
 
 
 def warp_coordinates(key: Key, params_batch: Params, warp: Warp) -> Params:

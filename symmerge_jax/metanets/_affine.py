@@ -168,11 +168,9 @@ def dense(x: Array | Factored) -> Array:
 
 
 def contract(features: Array, table: Array) -> Array:
-    """Return `sum_f features[..., f] * table[..., f, :]`, `[N, S, T, D]`.
+    """Return `sum_f features[..., f] * table[..., f, :]`, `[N, S, T, D]`, `F` small.
 
-    Args:
-      features: `[N, S, T, F]`, `F` small.
-      table: `[N or 1, S or 1, T or 1, F, D]`.
+    The features are `[N, S, T, F]`, the table is `[N or 1, S or 1, T or 1, F, D]`.
     """
     # A sum of few products fuses with whatever reads it; a matrix product does not.
     terms = [

@@ -47,9 +47,9 @@ class DeepWeightSpace(_graph_encoder.GraphEncoder):
       num_layers: number of layers, >= 1 (published: 5).
       pool: how axes are summed up: "mean", "max" (published) or "attention", the last
         not with `faithful`.
-      max_fixed: where more neurons than these are fixed, as the pixels of an image,
-        they are mapped to so many in the first layer; with `faithful` only inputs are,
-        inside every layer (published: 8).
+      max_fixed: where more neurons are fixed, as the pixels of an image, the first
+        layer maps them to this number; with `faithful` only inputs are mapped, inside
+        every layer (published: 8).
       faithful: whether layers are those of Deep-Align's code, with set attention and
         BatchNorm-like norms, instead of linear maps and LayerNorms.
       num_heads: attention heads with `faithful`, divides `width`; the last layer has

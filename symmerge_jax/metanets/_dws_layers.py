@@ -110,17 +110,10 @@ def init_layer(
     new_sizes: dict[int, int],
     pool: str,
 ) -> Params:
-    """Return the parameters of one layer.
+    """Return the parameters of a layer from `sizes` channels per tensor to `new_sizes`.
 
     Per term its matrix, and for "attention" the vector that scores what is pooled; per
-    tensor a bias, and gain and shift of the norm that may follow.
-
-    Args:
-      key: random key.
-      tensors: what the layer maps.
-      sizes: channels of each tensor.
-      new_sizes: channels after the layer, of every tensor that it is to return.
-      pool: one of `POOLS`.
+    tensor of `new_sizes` a bias, and gain and shift of the norm that may follow.
     """
     all_terms = terms(tensors, tuple(new_sizes))
     keys = iter(jax.random.split(key, 2 * len(all_terms) + len(tensors)))
@@ -150,15 +143,8 @@ def layer(
     """Return the values of the targets after one layer, its LayerNorm and relu.
 
     Equivariant: permuting the neurons of a hidden space permutes the axis that runs
-    over them in every tensor, before and after.
-
-    Args:
-      params: from `init_layer`.
-      values: `[N, *free, channels]` per tensor.
-      tensors: what the layer maps.
-      targets: numbers of the tensors to return.
-      pool: one of `POOLS`.
-      last: whether neither norm nor relu follows.
+    over them in every tensor, before and after. Values are `[N, *free, channels]` per
+    tensor; neither norm nor relu follows the last layer.
     """
     sums: dict[int, list[Array]] = {t: [] for t in targets}
     for s, t, kept in terms(tensors, targets):

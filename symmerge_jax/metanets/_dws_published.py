@@ -20,7 +20,7 @@ neurons are channels. Exceptions:
 - from other weights to those of the outputs, all outputs get the same value (there it
   confuses the outputs with the inputs);
 - where more than `max_fixed` inputs are read, a map of sets along the inputs shrinks
-  them to so many before the layer and another expands them after it, and an affine map
+  them to `max_fixed` before the layer, another expands them after it, and an affine map
   of every entry is added: see `_map_fixed`.
 
 The published BatchNorm between layers takes mean and variance of each channel over the
@@ -52,7 +52,7 @@ class Options(NamedTuple):
     Attributes:
       tensors: what it maps.
       targets: numbers of the tensors that it returns.
-      max_fixed: to so many are inputs mapped where there are more.
+      max_fixed: number that inputs are mapped to where there are more.
       num_heads: attention heads; divides the channels after the layer.
       pool: one of `POOLS`.
     """
@@ -91,14 +91,8 @@ def init_layer(
 
     One entry per map; `shrink`, `expand` and `skip` where inputs are many; gain and
     shift of the norms. All affine maps have normal weights of standard deviation
-    `2 sqrt(I / (O (I + O)))`, as published, except for those around many inputs.
-
-    Args:
-      key: random key.
-      options: the layer.
-      sizes: channels of every entry of each tensor.
-      new_size: channels of every entry after the layer.
-      last: whether no norm follows.
+    `2 sqrt(I / (O (I + O)))`, as published, except for those around many inputs. Sizes
+    are channels of every entry, of each tensor before the layer and of all after it.
     """
     shapes: dict[str, dict[str, _Shape]] = {}
     for m in _maps(options):
@@ -129,12 +123,8 @@ def layer(
 ) -> tuple[Array, ...]:
     """Return the targets after one layer, `[N, *free, fixed, new_size]`, norm and relu.
 
-    Equivariant, see `_dws_layers.layer`. There is no norm after the last layer.
-
-    Args:
-      params: from `init_layer`.
-      values: `[N, *free, fixed, channels]` per tensor.
-      options: the layer.
+    From values `[N, *free, fixed, channels]` per tensor. Equivariant, see
+    `_dws_layers.layer`. There is no norm after the last layer.
     """
     inner = tuple(
         _map_fixed(params[f"shrink_{s}"], x) if _shrinks(options, s) else x

@@ -194,9 +194,7 @@ class ProbeEncoder(nn.Module):
     def __call__(self, evaluate: Callable[[Array], Array]) -> Array:
         """Return latents `[*N, latent_size]`.
 
-        Args:
-          evaluate: from points `[K, *input_shape]` to the outputs `[*N, K, O]` of
-            the networks.
+        `evaluate` maps points `[K, *input_shape]` to outputs `[*N, K, O]` of networks.
         """
         points = self.param("points", _uniform, (self.num_probes, *self.input_shape))
         outputs = evaluate(jnp.asarray(points))

@@ -122,13 +122,10 @@ def invariant(
     x: Array | _affine.Factored,
     switch: Array | None = None,
 ) -> Array:
-    """Return `phi(c(x))`, `[*rows, O]`.
+    """Return `phi(c(x))`, `[*rows, O]`, of `x` `[*rows, I]`.
 
-    Args:
-      feature_map: `c`.
-      params: `phi`; `rho` where `c` has parameters; `phi_scale` where it is mixed.
-      x: `[*rows, I]`, for a mixed `c` `[N, ..., I]`.
-      switch: `[N]` bool, True for networks with scales; for a mixed `c` only.
+    Parameters are `phi`, `rho` where `c` has some, and `phi_scale` where `c` is mixed;
+    then `x` is `[N, ..., I]`, and `switch` `[N]` is True for networks with scales.
     """
 
     def value(c, phi):
@@ -157,15 +154,9 @@ def canonical_linear(
     bias: Array,
     switch: Array | None = None,
 ) -> Array:
-    """Return `c(x) @ weight + bias`, `[*rows, O]`.
+    """Return `c(x) @ weight + bias`, `[*rows, O]`, of `x` `[*rows, I]`.
 
-    Args:
-      feature_map: `c`.
-      rho: its MLP `[I] -> [H] -> [I]`, None where it has none.
-      x: `[*rows, I]`.
-      weight: `[I, O]` the linear map that reads `c(x)`.
-      bias: `[O]`.
-      switch: see `invariant`.
+    `rho` is the MLP `[I] -> [H] -> [I]` of `c`, None where it has none.
     """
     result = _canonical_linear(feature_map, rho, x, weight, bias)
     if not feature_map.mixed:

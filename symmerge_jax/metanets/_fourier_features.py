@@ -59,13 +59,7 @@ def embed(
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     """Return nodes `[N, n, D]` per space, and edges `[N, S, T, D]` per block.
 
-    Args:
-      frequencies: from `init_frequencies`.
-      params: from `init_projections`.
-      topology: nodes and edges.
-      moments: what raw features are standardised by; None to leave them.
-      nodes: raw features `[N, V, 1]`.
-      edges: raw features `[N, E, F]`.
+    From raw features `[N, V, 1]` and `[N, E, F]`, standardised by the moments, if any.
     """
     nodes_by_space, edges_by_block = _inputs.standardised(
         topology, moments, nodes, edges

@@ -1,7 +1,7 @@
 """What all encoders of weight graphs share."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -94,6 +94,12 @@ class GraphEncoder(nn.Module):
             _affine.init_affine, size=x.shape[-1], output_size=size
         )
         return _affine.affine(self.param(name, init), x)
+
+    @nn.nowrap
+    def _alike(self, init: Callable[..., Params], step: Any) -> Iterator[Layer]:
+        """Yield layers of one kind; `init(key, last=True)` is that of the last one."""
+        for number in range(self.num_layers):
+            yield functools.partial(init, last=number + 1 == self.num_layers), step
 
     @nn.nowrap
     def _run(

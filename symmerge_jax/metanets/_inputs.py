@@ -88,11 +88,7 @@ def input_moments(
 def multiply(
     scale: InputScale, topology: graphs.Topology, nodes: Array, edges: Array
 ) -> tuple[Array, Array]:
-    """Return nodes `[N, V, 1]` and edges `[N, E, F]` times the factors.
-
-    Raises:
-      ValueError: if the factors do not fit the topology or are not positive.
-    """
+    """Return nodes `[N, V, 1]` and edges `[N, E, F]` times the factors."""
     _check_fits("input_scale", scale, topology)
     if min(*scale.nodes, *scale.edges) <= 0:
         raise ValueError(f"input_scale must be positive, got {scale}.")
@@ -110,9 +106,6 @@ def standardised(
     """Return nodes `[N, n, 1]` per space and edges `[N, S * T, F]` per block.
 
     From raw features `[N, V, 1]` and `[N, E, F]`, as they are where `moments` is None.
-
-    Raises:
-      ValueError: if the moments do not fit the topology.
     """
     by_space = [nodes[:, where] for where in topology.node_slices]
     by_block = [edges[:, where] for where in topology.edge_slices]
@@ -141,14 +134,8 @@ def unit_rows(
     one pass, where balanced scales take many. Neurons that read nothing stay as they
     are. No gradient goes through the scales: to an invariant encoder they are constant.
 
-    Args:
-      topology: nodes and edges; all hidden spaces are moved.
-      nodes: `[N, V, 1]`.
-      edges: `[N, E, F]`.
-      switch: `[N]` bool, which networks are moved; None for all.
-
-    Returns:
-      Nodes and edges of the twins, and the scales `[N, V]`, 1 where nothing moved.
+    Returns nodes `[N, V, 1]` and edges `[N, E, F]` of the twins, and scales `[N, V]`, 1
+    where nothing moved: `switch` `[N]` says which networks are moved, None for all.
     """
     biases: list[Array] = [nodes[:, where, 0] for where in topology.node_slices]
     blocks = [

@@ -65,13 +65,11 @@ class _Inputs(NamedTuple):
         return ends if forward else [(receiver, sender) for sender, receiver in ends]
 
 
-def init_message_passing(
-    key: Key, width: int, rules: Rules, *, update_edges: bool
-) -> Params:
+def init_message_passing(key: Key, width: int, rules: Rules, *, last: bool) -> Params:
     """Return the parameters of one step at feature width `D`.
 
-    `Wv`, `We`, `message` (and `backward` with the same three), `update`, `skip` and, if
-    edges are updated, `edge`.
+    `Wv`, `We`, `message` (and `backward` with the same three), `update`, `skip` and,
+    before the last step, `edge`.
     """
     keys = iter(jax.random.split(key, 9))
     square = (width, width)
@@ -95,7 +93,7 @@ def init_message_passing(
         params["update"] = _equivariant.init_mlp(next(keys), size, width, width)
     else:
         params["update"] = _init_branches(next(keys), size, width, rules)
-    if update_edges:
+    if not last:
         params["edge"] = _init_edge(next(keys), width, rules)
     if rules.skip:
         params["skip"] = _affine.init_linear(next(keys), square, width)
@@ -116,13 +114,9 @@ def message_passing(
     Equivariant: a hidden neuron's features transform by the scalar of that neuron, an
     edge's by that of its target over that of its source; permutations permute.
 
-    Args:
-      params: from `init_message_passing`; without `edge`, edges stay as they are.
-      nodes: `[N, n, D]` per space.
-      edges: `[N, S, T, D]` per block, or `RawEdges` before the first step.
-      topology: spaces and blocks.
-      rules: what to compute.
-      switch: `[N]` bool, which networks have scales; for mixed batches only.
+    Nodes are `[N, n, D]` per space. Edges are `[N, S, T, D]` per block, or `RawEdges`
+    before the first step; without parameters `edge` they stay as they are. In mixed
+    batches `switch` `[N]` says which networks have scales.
     """
     is_plain = rules.feature_map is None
     messages = _plain_messages if is_plain else _messages

@@ -57,11 +57,8 @@ class NeuralGraphs(_graph_encoder.GraphEncoder):
             raise ValueError(f"norm must be one of {_pna.NORMS}, got {self.norm!r}.")
         x, e, _ = _embed(self, graph, self.width, _affine.init_affine)
         step = functools.partial(_pna.pna, topology=self.topology, norm=self.norm)
-        layers = (
-            (functools.partial(_pna.init_pna, width=self.width, last=last), step)
-            for last in _are_last(self.num_layers)
-        )
-        return self._run(layers, (x, e), deterministic)[0]
+        init = functools.partial(_pna.init_pna, width=self.width)
+        return self._run(self._alike(init, step), (x, e), deterministic)[0]
 
 
 class RelationalTransformer(_graph_encoder.GraphEncoder):
@@ -106,15 +103,7 @@ class RelationalTransformer(_graph_encoder.GraphEncoder):
             _relational.relational, topology=self.topology, num_heads=self.num_heads
         )
         init = functools.partial(_relational.init_relational, width=self.width)
-        layers = (
-            (functools.partial(init, last=last), step)
-            for last in _are_last(self.num_layers)
-        )
-        return self._run(layers, (x, pairs), deterministic)[0]
-
-
-def _are_last(num_layers: int) -> list[bool]:
-    return [number + 1 == num_layers for number in range(num_layers)]
+        return self._run(self._alike(init, step), (x, pairs), deterministic)[0]
 
 
 def _embed(module: Any, graph: jraph.GraphsTuple, edge_size: int, init_affine):

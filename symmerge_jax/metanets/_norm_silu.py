@@ -36,13 +36,7 @@ def centre(
 def norm_silu(
     x: Float[Array, "*rows D"], gain: Float[Array, " D"], shift: Float[Array, " D"]
 ) -> Float[Array, "*rows D"]:
-    """Return `silu(gain * x / sqrt(mean(x^2) + 1e-5) + shift)` for centred rows `x`.
-
-    Args:
-      x: rows of mean zero (see `centre`).
-      gain: of the LayerNorm.
-      shift: of the LayerNorm.
-    """
+    """Return `silu(gain * x / sqrt(mean(x^2) + 1e-5) + shift)`, rows of mean zero."""
     return _forward(x, gain, shift)[0]
 
 
@@ -56,13 +50,8 @@ def norm_silu_even(
     """Return `norm_silu(bias + x) + norm_silu(bias - x)`, exactly even in `x`.
 
     Two hidden layers of one MLP, at `+x` and `-x`, with the sum taken before the second
-    linear map, so that one product with each of its matrices serves both.
-
-    Args:
-      x: first linear map without its bias; rows of mean zero.
-      bias: of the first linear map; of mean zero.
-      gain: of the LayerNorm.
-      shift: of the LayerNorm.
+    linear map, so that one product with each of its matrices serves both. The first
+    linear map is centred: `bias` and the rows of `x`, which lack it, have mean zero.
     """
     return _norm_silu_even_fwd(x, bias, gain, shift)[0]
 

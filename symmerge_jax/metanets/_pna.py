@@ -63,15 +63,10 @@ def pna(
 ) -> tuple[Nodes, Edges]:
     """Return the node and edge features after one layer.
 
-    The last layer has neither norm nor activation and returns the edges as they came.
-
-    Args:
-      params: from `init_pna`.
-      nodes: `[N, n, D]` per space.
-      edges: `[N, S, T, D]` per block.
-      topology: spaces and blocks.
-      norm: over what nodes are normalised: "graph" (all nodes and features of one
-        network), "node", or "batch" (all networks at once, as published).
+    Nodes are `[N, n, D]` per space and normalised over what `norm` names: "graph" (all
+    nodes and features of one network), "node", or "batch" (all networks at once, as
+    published). Edges are `[N, S, T, D]` per block. The last layer has neither norm nor
+    activation and returns the edges as they came.
     """
     affine, updated = _affine.affine, []
     for x, a in zip(nodes, _aggregate(params, topology, nodes, edges), strict=True):

@@ -71,13 +71,8 @@ def relational(
 ) -> tuple[Nodes, Pairs]:
     """Return the node and edge features after one layer; the last keeps the pairs.
 
-    Args:
-      params: from `init_relational`.
-      nodes: `[N, n, D]` per space.
-      pairs: per block the features of its edges as the sources see them, `[N, S, T,
-        D_e]`, and as the targets do, `[N, T, S, D_e]`.
-      topology: spaces and blocks.
-      num_heads: attention heads.
+    Nodes are `[N, n, D]` per space; pairs, per block, the features of its edges as the
+    sources see them, `[N, S, T, D_e]`, and as the targets do, `[N, T, S, D_e]`.
     """
     attended = _attend(params, topology, num_heads, nodes, pairs)
     updated = []

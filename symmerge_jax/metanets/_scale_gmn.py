@@ -149,10 +149,7 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
             rules=rules,
             switch=switch,
         )
-        layers = (
-            (functools.partial(init, update_edges=t + 1 < self.num_layers), step)
-            for t in range(self.num_layers)
-        )
+        layers = self._alike(init, step)
         x, _ = self._run(layers, (x, e), deterministic, drop_last=True)
         return x, scales
 

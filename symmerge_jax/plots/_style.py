@@ -86,14 +86,9 @@ _SETTINGS: Any = {
 def assign_styles(
     names: Iterable[str], given: Mapping[str, Style] | None = None
 ) -> dict[str, Style]:
-    """Return how lines are drawn: as is given, others in the colours that are left.
+    """Return how lines are drawn, by name and with a marker, in the legend's order.
 
-    Args:
-      names: of lines, in the order of the legend.
-      given: styles of some of them.
-
-    Returns:
-      By name the style, with a marker.
+    Some styles are given; other lines get the colours that are left.
     """
     names, given = list(names), given or {}
     taken = {given[name].color for name in names if name in given}
@@ -164,17 +159,10 @@ def new_panels(
     least: float = 1.7,
     below: float = 0.0,
 ) -> tuple[Figure, list[Any]]:
-    """Make a figure as wide as the page with some panels, row by row.
+    """Return a figure as wide as the page, and the axes of its panels, row by row.
 
-    Args:
-      count: panels.
-      num_columns: panels side by side, at most.
-      aspect: height of a panel by its width.
-      least: least height of a panel in inches.
-      below: inches below the panels.
-
-    Returns:
-      The figure and the axes of the panels.
+    A panel has this `aspect`, height by width, but at least the height `least`; inches,
+    as the space `below` the panels.
     """
     num_columns, num_rows = grid_shape(count, num_columns)
     width = page_width(num_columns)
@@ -197,11 +185,7 @@ def page_width(num_columns: int, *, narrow: int = 1) -> float:
 
 
 def check_panels(panels: Mapping[str, Any], log_scale: Iterable[str] = ()) -> None:
-    """Refuse a figure without panels, an empty panel, and unknown titles.
-
-    Raises:
-      ValueError: says what is wrong.
-    """
+    """Refuse a figure without panels, an empty panel, and unknown titles."""
     if not panels or not all(map(len, panels.values())):
         raise ValueError("There is nothing to draw: no panels, or an empty one.")
     if unknown := set(log_scale) - set(panels):

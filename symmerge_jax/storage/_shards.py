@@ -36,13 +36,7 @@ def refuse_alone(path: pathlib.Path) -> None:
 
 
 def read(index: pathlib.Path) -> dict[str, Any]:
-    """Return all tensors that an index names, by name.
-
-    Raises:
-      ValueError: a shard that is missing, lies outside of the folder, is damaged, or
-        does not hold the tensors that it should; names it.
-      OSError: a file cannot be read.
-    """
+    """Return all tensors that an index names, by name, from sound shards beside it."""
     content = files.parse_json(index.read_bytes(), index)
     places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict) or not places:

@@ -16,15 +16,9 @@ _MAX_NAME = 60_000  # bytes; a zip file has room for 65,535
 
 
 def flatten(params: Any, path: Any) -> dict[str, np.ndarray]:
-    """Return the tensors of nested mappings by name, as arrays of numpy.
+    """Return the tensors of nested mappings by name; messages name the file `path`.
 
-    Args:
-      params: nested mappings with strings as keys and arrays as leaves.
-      path: the file that is to hold them, for messages.
-
-    Raises:
-      TypeError: no mapping, or a leaf that is no array; names it and the remedy.
-      ValueError: a key that no file can hold, or an empty mapping.
+    Refuses what would come back from the file as something else.
     """
     if not isinstance(params, Mapping):
         raise TypeError(
@@ -40,13 +34,7 @@ def unflatten(
 ) -> dict[str, Any]:
     """Return the nested dict whose tensors have these names.
 
-    Args:
-      arrays: arrays by name.
-      path: their file, for messages.
-      is_escaped: whether "~0" and "~1" stand for "~" and "/": in our own files.
-
-    Raises:
-      ValueError: a name that is the beginning of another, or too many keys in one.
+    In our own files names are escaped: "~0" and "~1" stand for "~" and "/".
     """
     tree: dict[str, Any] = {}
     for name, array in arrays.items():

@@ -131,7 +131,7 @@ def move_carried(
 
     Args:
       element: monomials with as many leading axes.
-      params: arrays, of which integers and the like are permuted with their neurons.
+      params: arrays; integers and the like are permuted with their neurons.
       spec: names the axes.
       num_batch_axes: number of leading axes.
     """

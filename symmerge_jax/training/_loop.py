@@ -24,7 +24,7 @@ HookFn = Callable[[int, Any, Mapping[str, float]], Any]
 
 
 class Hook(NamedTuple):
-    """Something to do every so many steps, and after the last one.
+    """Something to do at regular steps, and after the last one.
 
     Attributes:
       every: period in steps.

@@ -39,8 +39,8 @@ class ZooOptions:
         in the published zoo.
       init_scale: factor on the kernels of `Network.init`.
       l2reg: factor of the squared norm of the kernels in the loss.
-      train_fractions: parts of the training images, of which each network draws one; it
-        sees the first so many in an order of its own.
+      train_fractions: parts of the training images; each network draws one and sees
+        that share, in an order of its own.
       num_train_eval: training images of the network on which the training accuracy is
         measured, at most.
 

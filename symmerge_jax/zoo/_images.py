@@ -100,7 +100,7 @@ def load_images(
         `.gz`), with `cifar10/NAME.npz` (`x_train`, `y_train`, `x_test`, `y_test`) or
         `cifar-10-batches-bin`; None (or "") to download into the user's cache. For
         "folder", the folder itself.
-      num_images: only the first so many, or None for all.
+      num_images: how many to take, from the first on; None for all.
       to_grey: for "folder": turn colour into grey (ITU-R 601 luma) and do not refuse.
       centre_crop: for "folder": cut the largest central square and do not refuse.
       size: for "folder": side in pixels to scale to, or None to leave images as they

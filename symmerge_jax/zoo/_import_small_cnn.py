@@ -2,8 +2,8 @@
 
 Unterthiner et al. 2020, *Predicting neural network accuracy from weights*, arXiv
 2002.11448, licence CC BY 4.0: for each of four data sets 30,000 training runs of one
-CNN, of which 9 checkpoints were kept. The published weights are one matrix of 5.4 GB,
-so only the selected rows are read. The links and the numbers of rows are those of
+CNN, with 9 checkpoints each. The published weights are one matrix of 5.4 GB, so only
+the selected rows are read. The links and the numbers of rows are those of
 `dnn_predict_accuracy/README.md` in github.com/google-research/google-research, with
 storage.googleapis.com for storage.cloud.google.com, which wants a browser.
 """
