@@ -22,6 +22,6 @@ def test_no_damage_is_silent(kind):
 
 
 def test_the_measure_is_not_blind(monkeypatch):
-    monkeypatch.setattr("symmerge_jax.files._safetensors._compare", lambda *_: None)
+    monkeypatch.setattr("symmerge_jax.files._json.compare_digests", lambda *_: None)
     counts = damage.examine("safetensors", num_flips=30, num_cuts=0)
     assert counts["silent"] > 0 and "changed: silent" in counts["examples"][0]
