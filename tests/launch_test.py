@@ -199,7 +199,8 @@ def test_train_evaluate_and_canonicalize(tmp_path):
     assert f"mse_median {results['mse_median']:>13.5g}".split() == (
         next(line.split() for line in done[0][1].split("\n") if "mse_median" in line)
     )
-    assert "closed form" in done[1][1] and "autoencoder" in done[2][1]
+    for (_, stdout, _), form_name in zip(done[1:], ("closed", "decoded"), strict=False):
+        assert ["form", form_name] in [line.split() for line in stdout.split("\n")]
     assert symmerge_jax.load(form)["dense_0"]["kernel"].shape == (64, 2, 4)
 
 
