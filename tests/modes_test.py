@@ -168,7 +168,7 @@ IMPURE = {
 @pytest.mark.parametrize("kind", IMPURE)
 def test_losses_that_are_no_pure_jax_are_named_or_looped_over(kind):
     a, b = {"w": np.full(3, -1.0, np.float32)}, {"w": np.full(3, 3.0, np.float32)}
-    with pytest.raises(TypeError, match=r"loss_fn is no pure .*pass compiled=False"):
+    with pytest.raises(TypeError, match=r"loss_fn is not a pure .*pass compiled=False"):
         symmerge_jax.loss_barrier(a, b, IMPURE[kind], num_points=5)
     found = symmerge_jax.loss_barrier(a, b, IMPURE[kind], num_points=5, compiled=False)
     expected = [0, 0, 1, 1, 1] if kind == "branch" else [-3, 0, 3, 6, 9]
