@@ -25,7 +25,7 @@ from ml_collections import config_dict
 from experiments import harness
 from experiments.latents import _maps, _numbers, _report
 from experiments.populations import families
-from experiments.train import TrainedRun, file_name, flat, open_runs
+from experiments.train import TrainedRun, closed_forms, file_name, flat, open_runs
 from symmerge_jax import networks, symmetry, training, zoo
 from symmerge_jax.typing import Params
 
@@ -206,12 +206,6 @@ def _values(experiment: str, parts: Mapping[str, zoo.Zoo]) -> tuple[Any, Any]:
 
 def _features(plan: Plan) -> dict[str, Callable[[Params], Any]]:
     """Return what turns networks into latents, or into the features of a baseline."""
-
-    @jax.jit
-    @jax.vmap
-    def closed_form(params):
-        return symmetry.canonical_form(params, plan.spec)
-
     encoders = {
         encoder.name: functools.partial(
             encoder.canonicalizer.encode, batch_size=plan.batch_size
@@ -219,9 +213,7 @@ def _features(plan: Plan) -> dict[str, Callable[[Params], Any]]:
         for encoder in plan.encoders
     }
     return encoders | {
-        "closed form": lambda params: flat(
-            networks.map_batches(closed_form, params, 512)
-        ),
+        "closed form": lambda params: flat(closed_forms(params, plan.spec)),
         "raw weights": flat,
     }
 

@@ -158,8 +158,12 @@ def orbit_spread(
 
 def closed_forms(params: Params, spec: symmetry.SymmetrySpec) -> Params:
     """Return the canonical twins of networks `[N, ...]`, in closed form."""
-    form = functools.partial(symmetry.canonical_form, spec=spec)
-    return jax.jit(jax.vmap(form))(params)
+    return networks.map_batches(_closed_form(spec), params, 512)
+
+
+@functools.lru_cache(maxsize=8)
+def _closed_form(spec: symmetry.SymmetrySpec) -> Callable[[Params], Params]:
+    return jax.jit(jax.vmap(functools.partial(symmetry.canonical_form, spec=spec)))
 
 
 def linear_probe(
