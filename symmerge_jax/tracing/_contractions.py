@@ -37,7 +37,13 @@ def dot(ctx: Interpreter, eqn: Any, a: Value, b: Value) -> Value:
             if i not in used:
                 axes.append(value.axes[i])
                 weights.append(value.weights[i])
-    return Value(tuple(eqn.outvars[0].aval.shape), tuple(axes), tuple(weights))
+    out = Value(tuple(eqn.outvars[0].aval.shape), tuple(axes), tuple(weights))
+    if a.is_raw != b.is_raw:
+        num_batch, num_left = len(batch), len(a.shape) - len(left) - len(left_batch)
+        middle = num_batch + num_left
+        written = range(num_batch, middle) if a.is_raw else range(middle, len(axes))
+        ctx.set_place(out, written, -1)
+    return out
 
 
 @rule("conv_general_dilated")
@@ -89,7 +95,10 @@ def convolution(ctx: Interpreter, eqn: Any, x: Value, kernel: Value) -> Value:
             ctx, x, kernel, (channels, written, read), groups
         )
     _set_roles(ctx, x, kernel, [channels], [read])
-    return Value(shape, tuple(axes), tuple(weights))
+    out = Value(shape, tuple(axes), tuple(weights))
+    if kernel.is_raw and not x.is_raw:
+        ctx.set_place(out, [out_channels], -1)
+    return out
 
 
 @rule("reduce_sum")
@@ -218,7 +227,10 @@ def _set_roles(ctx: Interpreter, a: Value, b: Value, left: Any, right: Any) -> N
     """
     if b.is_raw:
         ctx.set_role(b, right, -1)
+        if not a.is_raw:
+            ctx.set_place(a, left, 0)
     elif a.is_raw:
         ctx.set_role(a, left, -1)
+        ctx.set_place(b, right, 1)
     for value in (a, b):
         ctx.set_role(value, range(len(value.axes)), 1)

@@ -54,7 +54,9 @@ def scan(ctx: Interpreter, eqn: Any, *values: Value) -> list[Value]:
         ctx.note(value)
     ambient = [leaf.number for leaf in _atoms.leaves(step)] if ctx.is_final else []
     ctx.fibres.ambient += ambient
+    ctx.steps.append(step)
     results = ctx.run(params["jaxpr"], (*consts, *typed, *inner))
+    ctx.steps.pop()
     del ctx.fibres.ambient[len(ctx.fibres.ambient) - len(ambient) :]
     final = _carried(ctx, carry, typed, results[:num_carry])
     stacked = []

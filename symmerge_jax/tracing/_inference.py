@@ -24,7 +24,7 @@ from symmerge_jax.tracing import (
 )
 from symmerge_jax.tracing._atoms import Atom, Axis
 from symmerge_jax.tracing._interpreter import Interpreter
-from symmerge_jax.tracing._traced import Traced, TracedSpace, Tree, Use
+from symmerge_jax.tracing._traced import Part, Place, Traced, TracedSpace, Tree, Use
 from symmerge_jax.tracing._values import Value
 from symmerge_jax.typing import Params, Path
 
@@ -117,6 +117,7 @@ class _Inference:
             for path, leaf in arrays.items()
         }
         self.uses: dict[int, Use] = {}
+        self.batch: Axis = None
         used = _used(closed.jaxpr)
         self.unused = tuple(
             path
@@ -151,6 +152,8 @@ class _Inference:
         inputs = self.closed.jaxpr.invars[len(operands) :]
         for i, var in enumerate(inputs):
             operands.append(ctx.fixed(var.aval.shape, "an input", ("input", i)))
+            if not i and var.aval.shape:
+                self.batch = operands[-1].axes[0]
         for value in operands:
             ctx.note(value)
         for value in ctx.run(self.closed, operands):
@@ -235,6 +238,17 @@ class _Inference:
             unused=self.unused,
             statistics=self.statistics,
             num_equations=count_equations(self.closed.jaxpr),
+            places={
+                numbers[n]: Place(
+                    where,
+                    operand,
+                    tuple(_part(axis, numbers, self.batch) for axis in axes),
+                )
+                for n in order
+                for found in [ctx.readers.get(n) or ctx.writers.get(n)]
+                if found is not None and not atoms[n].pinned
+                for where, operand, axes in [found]
+            },
         )
 
     def linear_kind(
@@ -306,3 +320,15 @@ def _tree(axis: Atom, numbers: dict[int, int]) -> Tree:
         nested = isinstance(tree, tuple) and tree[0] == root.kind
         parts += tree[1] if nested else [tree]
     return root.kind, parts
+
+
+def _part(axis: Axis, numbers: dict[int, int], batch: Axis) -> Part:
+    """Return an axis of a value as the result shows it."""
+    if axis is None:
+        return Part(0)
+    root = _atoms.find(axis)
+    if root.kind is None:
+        is_batch = batch is not None and root is _atoms.find(batch)
+        return Part(root.size, numbers.get(root.number), is_batch)
+    parts = tuple(_part(part, numbers, batch) for part in root.parts)
+    return Part(root.size, kind=root.kind, parts=parts)

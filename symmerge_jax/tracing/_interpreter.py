@@ -33,6 +33,11 @@ class Interpreter:
       roles: -1 for exponents of axes that are first contracted with other values.
       unknown: primitives without a rule, and the atoms that each of them pinned.
       order: atoms in the order in which values other than parameters have them.
+      readers: per atom, where a parameter reads it last: the equation, the number of
+        the operand that is read, and its axes.
+      steps: the scanned axes of the loops that the equation at hand is in.
+      writers: per atom, where a parameter writes it first: the equation, -1, and the
+        axes of the result.
     """
 
     def __init__(self):
@@ -49,6 +54,9 @@ class Interpreter:
         self.roles: dict[int, int] = {}
         self.unknown: dict[str, list[Atom]] = {}
         self.order: dict[int, int] = {}
+        self.steps: list[Axis] = []
+        self.readers: dict[int, tuple[tuple[int, ...], int, tuple[Axis, ...]]] = {}
+        self.writers: dict[int, tuple[tuple[int, ...], int, tuple[Axis, ...]]] = {}
         self._memory: dict[tuple, Any] = {}
         self._where: tuple[int, ...] = ()
         self._equations: list[Any] = []
@@ -349,6 +357,26 @@ class Interpreter:
                 [leaf for axis in axes for leaf in _atoms.leaves(axis)],
                 [leaf for axis in batch for leaf in _atoms.leaves(axis)],
             )
+
+    def set_place(self, value: Value, axes: Iterable[int], operand: int) -> None:
+        """Take down where the values of the atoms on some axes can be seen.
+
+        Not inside of branches and loops, whose values come and go.
+
+        Args:
+          value: an operand of the equation at hand, or its result.
+          axes: those that are read, or written.
+          operand: number of the operand; -1 for the result.
+        """
+        hidden = any(e.primitive.name in ("while", "cond") for e in self._equations)
+        if self.is_final and not hidden:
+            for i in axes:
+                for leaf in _atoms.leaves(value.axes[i]):
+                    place = self._where, operand, (*self.steps, *value.axes)
+                    if operand < 0:
+                        self.writers.setdefault(leaf.number, place)
+                    else:
+                        self.readers[leaf.number] = place
 
     def set_role(self, value: Value, axes: Iterable[int], role: int) -> None:
         """Take down what a parameter is used for along some axes, if it is a new one."""

@@ -52,6 +52,40 @@ class TracedSpace(NamedTuple):
     linear: str | None = None
 
 
+class Place(NamedTuple):
+    """Where a value of the program shows the neurons of a space.
+
+    Attributes:
+      where: numbers of the equation and of those whose programs it is in, each behind
+        the number of its branch.
+      operand: number of the operand; -1 for the first result.
+      axes: per axis of the value, what it runs over; before them the steps of the scans
+        that the equation is in.
+    """
+
+    where: tuple[int, ...]
+    operand: int
+    axes: tuple["Part", ...]
+
+
+class Part(NamedTuple):
+    """An axis of a value, or a part of one.
+
+    Attributes:
+      size: number of entries; 0 for any.
+      space: number of the space, if it is one of the parameters.
+      is_batch: whether it is the first axis of the first input.
+      kind: "product" or "concatenation" of `parts`; None for an atom.
+      parts: in row-major or left-to-right order.
+    """
+
+    size: int
+    space: int | None = None
+    is_batch: bool = False
+    kind: str | None = None
+    parts: tuple["Part", ...] = ()
+
+
 class Traced(NamedTuple):
     """Symmetries of the parameters of one function.
 
@@ -61,6 +95,8 @@ class Traced(NamedTuple):
       unknown: primitives without a rule, and the uses that each of them pinned.
       unused: parameters that the outputs do not depend on.
       statistics: parameters that are statistics of data.
+      places: where values show the neurons of a space, behind its activation where that
+        is read by a parameter.
       num_equations: how many operations the program has.
     """
 
@@ -70,6 +106,7 @@ class Traced(NamedTuple):
     unused: tuple[Path, ...]
     statistics: tuple[Path, ...]
     num_equations: int
+    places: dict[int, Place]
 
     def free(self) -> Iterator[int]:
         """Yield the numbers of the spaces that may be permuted."""
