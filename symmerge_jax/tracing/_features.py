@@ -172,7 +172,9 @@ def _run(
         if inside and equation.primitive.name == "scan":
             results = _scan(equation, operands, here, inside, found)
         elif inside:
-            program = next(equation.params[p] for p in _PROGRAMS if p in equation.params)
+            program = next(
+                equation.params[p] for p in _PROGRAMS if p in equation.params
+            )
             results = _run(program, operands, here, inside, found)
         else:
             bound = equation.primitive.get_bind_params(equation.params)
