@@ -194,6 +194,8 @@ class _Inference:
                 _exponents.nullspace(found.get(n, ()), columns, is_sign=bool(i))
                 for i, found in enumerate(equations)
             )
+            roles = [ctx.roles.get(v, 1) for v in columns]
+            scales = [_exponents.oriented(row, columns, roles) for row in scales]
             over = (
                 numbers[other]
                 for other in ctx.fibres.over(atoms[n])
