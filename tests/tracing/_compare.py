@@ -12,8 +12,8 @@ def name_of(use):
     return f"{path}[{use.axis}]"
 
 
-def found(traced):
-    """Every space of a trace as an entry of a list; pinned ones are not permuted."""
+def full_names(traced):
+    """A function that names uses as the lists do, with positions where needed."""
     atoms = Counter(
         name_of(use) for space in traced.spaces.values() for use in space.uses
     )
@@ -22,6 +22,12 @@ def found(traced):
         name = name_of(use)
         return f"{name}.{use.position}" if atoms[name] > 1 else name
 
+    return full
+
+
+def found(traced):
+    """Every space of a trace as an entry of a list; pinned ones are not permuted."""
+    full = full_names(traced)
     return tuple(
         Free(
             space.size,
@@ -75,3 +81,19 @@ def show(entry):
         f"{entry.size}{order}{over}, {entry.scales} scales, {entry.signs} signs:"
         f" {' '.join(sorted(entry.uses))}"
     )
+
+
+def accepts(traced, forbidden):
+    """Whether a trace accepts what a trap forbids: a kind and a use."""
+    kind, name = forbidden.split()
+    full = full_names(traced)
+    for space in traced.spaces.values():
+        uses = [use for use in space.uses if full(use) == name]
+        groups = {"scale": space.scales, "sign": space.signs}.get(kind, ())
+        if uses and (
+            (kind == "permute" and space.pinned is None)
+            or (kind == "over" and space.over and space.pinned is None)
+            or any(group.get(use) for use in uses for group in groups)
+        ):
+            return True
+    return False
