@@ -25,12 +25,12 @@ ACTIVATIONS = (
 
 
 class _Run:
-    """One run of a program: its decisions, its parameters and its live values."""
+    """One run of a program: decisions, parameters and live values."""
 
     def __init__(self, seed, param, x):
         self.rng = np.random.default_rng(seed)
         self.param_fn, self.names = param, []
-        self.values, self.used = [x], {0}
+        self.values, self.used = [jnp.asarray(x)], {0}
         self.dtype = x.dtype
 
     def param(self, *shape, positive=False):
@@ -81,8 +81,8 @@ def convolution(run):
     if (x := run.pick(rank=3)) is None:
         return None
     n, c = run.size(), x.shape[-1]
-    groups = run.choose(1, 1, 2, c)
-    n = c if groups == c else n
+    groups = run.choose(1, 1, 1 if c % 2 else 2, c)
+    n = c if groups in (c, 3) else n
     y = jax.lax.conv_general_dilated(
         x,
         run.param(run.choose(1, 3), c // groups, n),
@@ -111,7 +111,7 @@ def combine(run):
 def normalise(run):
     x = run.pick()
     n, kind = x.shape[-1], run.choose("layer", "rms", "group", "batch")
-    if kind == "group":
+    if kind == "group" and n % 2 == 0:
         y = x.reshape(*x.shape[:-1], 2, n // 2)
         y = y - y.mean(-1, keepdims=True)
         y = (y * jax.lax.rsqrt((y * y).mean(-1, keepdims=True) + 0.1)).reshape(x.shape)
@@ -135,7 +135,10 @@ def join(run):
 
 
 def halves(run):
-    a, b = jnp.split(run.pick(), 2, -1)
+    x = run.pick()
+    if x.shape[-1] % 2:
+        return None
+    a, b = jnp.split(x, 2, -1)
     return run.choose(
         lambda: a + b,
         lambda: jnp.tanh(a) * b,
@@ -148,6 +151,8 @@ def halves(run):
 def fold(run):
     x = run.pick()
     n = x.shape[-1]
+    if n % 2:
+        return None
     k = run.choose(2, n // 2)
     y = x.reshape(*x.shape[:-1], k, n // k)
     return run.choose(
@@ -273,12 +278,12 @@ def place(run):
         lambda: jnp.roll(x, 1, -1) + 0.5 * x,
         lambda: jnp.cumsum(x, -1),
         lambda: jnp.sort(x, -1),
-        lambda: x[..., np.arange(n)[::2]],
+        lambda: x[..., np.arange(n)[::-1] // 2],
         lambda: jnp.where(jnp.arange(n).reshape(line.shape) < n // 2, x, 0.5 * x),
         lambda: x.at[..., 1].set(0.3),
         lambda: jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(1, 1)])[..., :n] + x,
         lambda: x * jax.nn.one_hot(x.argmax(-1), n, dtype=run.dtype),
-        lambda: jax.lax.top_k(x, 3)[0] @ run.param(3, n),
+        lambda: jax.lax.top_k(x, 2)[0] @ run.param(2, n),
     )()
 
 
@@ -319,13 +324,10 @@ def _run(seed, param, x):
     run.values.append(dense(run))
     for _ in range(run.rng.integers(2, 6)):
         y = run.choose(*STEPS)(run)
-        if y is not None and y.size <= 4000:
-            run.values.append(y)
-    out = []
-    for i, y in enumerate(run.values):
-        if i not in run.used:
-            out.append(y @ run.param(y.shape[-1], 2))
-    return out or [run.values[-1] @ run.param(run.values[-1].shape[-1], 2)]
+        run.values += [y] if y is not None and y.size <= 4000 else []
+    last = len(run.values) - 1
+    read = [y for i, y in enumerate(run.values) if i not in run.used or i == last]
+    return [y @ run.param(y.shape[-1], 2) for y in read]
 
 
 def program(seed):
