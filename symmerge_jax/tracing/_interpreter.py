@@ -1,0 +1,388 @@
+"""Walks a jaxpr with abstract values, by one rule for each primitive.
+
+Passes over the axes alone are repeated until nothing changes; axes that rules make are
+remembered from pass to pass. In one last pass all axes stand fast, and the exponents
+are computed: nothing that has been said about an atom is outdated by a later cut.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend import core
+
+from symmerge_jax.tracing import _atoms, _exponents, _fibres, _registry
+from symmerge_jax.tracing._atoms import Atom, Axis
+from symmerge_jax.tracing._exponents import ZERO, Linear, Weight
+from symmerge_jax.tracing._values import Index, Reason, Value, Weights
+
+
+class Interpreter:
+    """State of the inference of one program.
+
+    Attributes:
+      atoms: all axes.
+      is_final: whether this is the pass that computes exponents.
+      num_passes: counts the passes from 1.
+      fibres: which atoms accompany which; of the final pass.
+      equations: what must be 0, per atom: of scales, and of signs.
+      owners: atom of every unknown exponent.
+      roles: -1 for exponents of axes that are first contracted with other values.
+      unknown: primitives without a rule, and the atoms that each of them pinned.
+      order: atoms in the order in which values other than parameters have them.
+    """
+
+    def __init__(self):
+        self.atoms = _atoms.Atoms()
+        self.is_final = False
+        self.num_passes = 0
+        self.fibres = _fibres.Fibres()
+        self.equations: tuple[dict[int, list[Linear]], ...] = (
+            defaultdict(list),
+            defaultdict(list),
+        )
+        self.owners: list[Atom] = []
+        self.roles: dict[int, int] = {}
+        self.unknown: dict[str, list[Atom]] = {}
+        self.order: dict[int, int] = {}
+        self._memory: dict[tuple, Any] = {}
+        self._where: tuple[int, ...] = ()
+        self._equation: Any = None
+        self._live: dict[int, list[int]] = {}
+        self._arrays: dict[int, tuple] = {}
+
+    def begin_pass(self, is_final: bool) -> None:
+        """Start a pass over the whole program."""
+        self.atoms.begin_pass()
+        self.num_passes += 1
+        self.is_final = is_final
+
+    # The program.
+
+    def run(
+        self,
+        jaxpr: Any,
+        operands: Sequence[Value],
+        branch: int = 0,
+    ) -> list[Value]:
+        """Interpret a jaxpr and return the abstract values of its results.
+
+        Args:
+          jaxpr: open or closed.
+          operands: one for each of its variables.
+          branch: tells apart the programs that one equation calls.
+        """
+        outer = self._where, self._equation
+        prefix = (*self._where, branch)
+        constants: Sequence[Any] = ()
+        if isinstance(jaxpr, core.ClosedJaxpr):
+            jaxpr, constants = jaxpr.jaxpr, jaxpr.consts
+        environment: dict[Any, Value] = dict(zip(jaxpr.invars, operands, strict=True))
+        for i, (var, array) in enumerate(zip(jaxpr.constvars, constants, strict=True)):
+            self._where = (*prefix, -1 - i)
+            environment[var] = self.array(array)
+
+        def read(atom: Any) -> Value:
+            return self.array(atom.val) if _is_literal(atom) else environment[atom]
+
+        for i in self._live_equations(jaxpr):
+            equation = jaxpr.eqns[i]
+            self._where, self._equation = (*prefix, i), equation
+            results = self._apply(equation, [read(a) for a in equation.invars])
+            for var, value in zip(equation.outvars, results, strict=True):
+                environment[var] = value
+                self.note(value)
+        results = [read(atom) for atom in jaxpr.outvars]
+        self._where, self._equation = outer
+        return results
+
+    def note(self, value: Value) -> None:
+        """Take down which atoms stand together in a value."""
+        if self.is_final:
+            self.fibres.note(value)
+            if not value.is_raw:
+                for axis in value.axes:
+                    for leaf in _atoms.leaves(axis):
+                        self.order.setdefault(leaf.number, len(self.order))
+
+    def _apply(self, equation: Any, operands: list[Value]) -> Sequence[Value]:
+        name = equation.primitive.name
+        rule = _registry.RULES.get(name)
+        if name not in _registry.READS_INDICES:
+            operands = [self.as_numbers(value) for value in operands]
+        if rule is None:
+            results: Any = self._apply_unknown(equation, operands)
+        else:
+            results = rule(self, equation, *operands)
+        if isinstance(results, Value):
+            results = [results]
+        checked = []
+        for var, value in zip(equation.outvars, results, strict=True):
+            if value.shape != tuple(var.aval.shape):
+                raise AssertionError(f"{name}: {value.shape} is no {var.aval}")
+            if not value.ties and not _is_real(var.aval):
+                value = value._replace(ties=True)
+            checked.append(value)
+        return checked
+
+    def _apply_unknown(self, equation: Any, operands: list[Value]) -> list[Value]:
+        """An operation without a rule may do anything: it pins all that it touches."""
+        text = f"{equation.primitive.name} has no rule"
+        cost = self.unknown.setdefault(equation.primitive.name, [])
+        for value in operands:
+            for axis in value.axes:
+                cost += [leaf for leaf in _atoms.leaves(axis) if not leaf.pinned]
+            self.kill(value, text)
+        return self.all_fixed(equation, text)
+
+    def _live_equations(self, jaxpr: Any) -> list[int]:
+        """Return the numbers of the equations that the results depend on."""
+        known = self._live.get(id(jaxpr))
+        if known is not None:
+            return known
+        needed = {atom for atom in jaxpr.outvars if not _is_literal(atom)}
+        live = []
+        for i in range(len(jaxpr.eqns) - 1, -1, -1):
+            equation = jaxpr.eqns[i]
+            if any(var in needed for var in equation.outvars):
+                live.append(i)
+                needed.update(a for a in equation.invars if not _is_literal(a))
+        self._live[id(jaxpr)] = live[::-1]
+        return live[::-1]
+
+    # Values.
+
+    def array(self, array: Any) -> Value:
+        """Return the value of an array that stands in the program."""
+        shape = tuple(np.shape(array))
+        known = self._arrays.get(id(array))
+        if known is None:
+            known = (_constancy(array), array)  # the array stays alive, and its id
+            self._arrays[id(array)] = known
+        constant, same = known[0]
+        axes = [
+            None if same[i] else self.fresh(("array", i), size, "constant array")
+            for i, size in enumerate(shape)
+        ]
+        return self.value(shape, axes)._replace(constant=constant)
+
+    def value(self, shape: Sequence[int], axes: Sequence[Axis]) -> Value:
+        """Return a value that no scale changes."""
+        weights = tuple(self.zeros(axis) for axis in axes)
+        return Value(tuple(shape), tuple(axes), weights)
+
+    def fixed(self, shape: Sequence[int], text: str, key: Any = 0) -> Value:
+        """Return a value whose axes are all pinned."""
+        axes = [self.fresh((key, i), size, text) for i, size in enumerate(shape)]
+        return self.value(shape, axes)
+
+    def all_fixed(self, equation: Any, text: str) -> list[Value]:
+        """Return pinned values for all results of an equation."""
+        return [
+            self.fixed(var.aval.shape, text, i)
+            for i, var in enumerate(equation.outvars)
+        ]
+
+    def as_numbers(self, value: Value) -> Value:
+        """Return a value whose indices, if they are some, are taken for numbers."""
+        if value.index is None:
+            return value
+        self.pin(value.index.axis, "its indices are used as numbers")
+        return value._replace(index=None)
+
+    def same_index(self, values: Sequence[Value]) -> Index | None:
+        """Return what all of these point into; pin it where they do not agree."""
+        found = [value.index for value in values]
+        if any(index is None or index.is_shifted for index in found):
+            for value in values:
+                self.as_numbers(value)
+            return None
+        axis: Axis = None
+        for index in found:
+            assert index is not None
+            axis = self.unify(axis, index.axis, "indices of two axes meet")
+        if axis is None or any(i and _atoms.find(i.axis) is not axis for i in found):
+            return None  # no two axes that can be one: both are pinned
+        return Index(axis)
+
+    # Axes.
+
+    def reason(self, text: str) -> Reason:
+        """Return a reason with the operation and the line at hand."""
+        if self._equation is None:
+            return Reason(text)
+        name = self._equation.primitive.name
+        return Reason(text, name, _registry.source_of(self._equation))
+
+    def fresh(self, key: Any, size: int, text: str | None = None) -> Axis:
+        """Return the axis that the equation at hand has made by this name.
+
+        Args:
+          key: name within the equation.
+          size: number of indices; an axis of one index is None.
+          text: reason why it is pinned; None if it is free.
+        """
+        return None if size == 1 else self.piece(key, size, text)
+
+    def piece(self, key: Any, size: int, text: str | None = None) -> Atom:
+        """Return such an axis as an atom even if it has one index."""
+        where = (self._where, key)
+        atom = self._memory.get(where)
+        if atom is None:
+            atom = self._memory[where] = self.atoms.new(size)
+            self.atoms.num_changes += 1
+            if size <= 1:
+                self.atoms.pin(atom, Reason("a single index"))
+        if text is not None:
+            self.pin(atom, text)
+        return atom
+
+    def keep(self, key: Any, axis: Axis) -> Axis:
+        """Return an axis as remembered from earlier passes, unified with its present."""
+        where = (self._where, key)
+        known = self._memory.get(where)
+        joined = axis if known is None else self.unify(known, axis, "cut in two ways")
+        if joined is not None and known is None:
+            self.atoms.num_changes += 1
+            self._memory[where] = joined
+        return joined
+
+    def unify(self, a: Axis, b: Axis, text: str) -> Axis:
+        """Make two axes one; see `Atoms.unify`."""
+        if a is b or a is None or b is None:
+            return b if a is None else a
+        if _atoms.find(a) is _atoms.find(b):
+            return _atoms.find(a)
+        return self.atoms.unify(a, b, self.reason(text))
+
+    def pin(self, axis: Axis, text: str) -> None:
+        """Fix the order of an axis."""
+        if axis is not None and not _atoms.is_pinned(axis):
+            self.atoms.pin(axis, self.reason(text))
+
+    def kill(self, value: Value, text: str, axes: Iterable[int] | None = None) -> None:
+        """Fix order and scales of a value along some axes, or all."""
+        for i in range(len(value.axes)) if axes is None else axes:
+            self.pin(value.axes[i], text)
+        self.mute(value, axes)
+
+    # Exponents; all of these do nothing before the final pass.
+
+    def zeros(self, axis: Axis) -> Weights:
+        """Return exponents 0 along an axis."""
+        return (ZERO,) * len(_atoms.leaves(axis)) if self.is_final else ()
+
+    def unknowns(self, axis: Axis) -> Weights:
+        """Return exponents that may be anything along an axis."""
+        if not self.is_final:
+            return ()
+        made = []
+        for leaf in _atoms.leaves(axis):
+            made.append(_exponents.variable(len(self.owners)))
+            self.owners.append(leaf)
+        return tuple(made)
+
+    def along(self, value: Value, i: int, axis: Axis) -> Weights:
+        """Return the exponents of a value along an axis that its own became.
+
+        A scalar, or a value that is constant along it, has exponents 0. Axes that could
+        not be made one have no scales.
+        """
+        own = value.axes[i] if value.axes else None
+        if not self.is_final or own is None or axis is None:
+            return self.zeros(axis)
+        if _atoms.leaves(own) == _atoms.leaves(axis):
+            return value.weights[i]
+        self.require(own, value.weights[i])
+        return self.zeros(axis)
+
+    def require(
+        self, axis: Axis, weights: Weights, scale: bool = True, sign: bool = True
+    ) -> None:
+        """Demand that exponents along an axis are 0: of scales, signs or both."""
+        for leaf, weight in zip(_atoms.leaves(axis), weights, strict=False):
+            if scale and weight.scale:
+                self.equations[0][leaf.number].append(weight.scale)
+            if sign and weight.sign:
+                self.equations[1][leaf.number].append(weight.sign)
+
+    def demand_equal(self, axis: Axis, a: Weights, b: Weights) -> None:
+        """Demand that exponents of two values along an axis are equal."""
+        if a is not b:
+            self.require(axis, total(a, b, -1))
+
+    def mute(
+        self,
+        value: Value,
+        axes: Iterable[int] | None = None,
+        scale: bool = True,
+        sign: bool = True,
+    ) -> None:
+        """Demand exponents 0 of a value along some axes, or all."""
+        if self.is_final:
+            for i in range(len(value.axes)) if axes is None else axes:
+                self.require(value.axes[i], value.weights[i], scale, sign)
+
+    def contract(self, axes: Sequence[Axis], batch: Sequence[Axis] = ()) -> None:
+        """Take down a sum over axes that leaves batch axes in place."""
+        if self.is_final:
+            self.fibres.contract(
+                [leaf for axis in axes for leaf in _atoms.leaves(axis)],
+                [leaf for axis in batch for leaf in _atoms.leaves(axis)],
+            )
+
+    def set_role(self, value: Value, axes: Iterable[int], role: int) -> None:
+        """Take down what a parameter is used for along some axes, if it is a new one."""
+        if self.is_final and value.is_raw:
+            for i in axes:
+                for weight in value.weights[i]:
+                    for variable in weight.sign:
+                        self.roles.setdefault(variable, role)
+
+
+def total(a: Weights, b: Weights, factor: int = 1) -> Weights:
+    """Return `a + factor * b`, atom by atom."""
+    return tuple(
+        _exponents.plus(x, y, factor) if y is not ZERO else x
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def change(weights: Weights, scale: Any, sign: int) -> Weights:
+    """Return exponents multiplied by one number each."""
+    return tuple(_exponents.times(w, scale, sign) for w in weights)
+
+
+def replace(weights: Weights, keep_scale: bool, keep_sign: bool) -> Weights:
+    """Return exponents of which some are 0."""
+    return tuple(
+        Weight(w.scale if keep_scale else {}, w.sign if keep_sign else {})
+        for w in weights
+    )
+
+
+def _is_literal(atom: Any) -> bool:
+    return isinstance(atom, core.Literal)
+
+
+def _is_real(aval: Any) -> bool:
+    dtype = getattr(aval, "dtype", None)
+    return dtype is not None and jax.numpy.issubdtype(dtype, np.inexact)
+
+
+def _constancy(array: Any) -> tuple[Any, list[bool]]:
+    """Return the one entry of an array, or None, and the axes that it is constant on."""
+    shape = np.shape(array)
+    if jax.dtypes.issubdtype(getattr(array, "dtype", np.float32), jax.dtypes.extended):
+        return None, [size == 1 for size in shape]
+    array = np.asarray(array)
+    if array.dtype.kind == "V" or str(array.dtype) in ("bfloat16",):
+        array = array.astype(np.float32)
+    if array.size and (array == array.flat[0]).all():
+        return array.flat[0], [True] * array.ndim
+    return None, [
+        size == 1 or bool((array == array.take([0], i)).all())
+        for i, size in enumerate(shape)
+    ]
