@@ -2,7 +2,6 @@
 
 import jax
 import pytest
-from tests.tracing._certify import certify
 
 from symmerge_jax import tracing
 from tests.tracing import _compare
@@ -32,10 +31,8 @@ def infer(architecture):
 def test_certificate(name):
     architecture = ARCHITECTURES[name]()
     traced = infer(architecture)
-    error = certify(
-        traced, architecture.apply, architecture.params, architecture.inputs
-    )
-    assert error <= 1e-12
+    a = architecture
+    assert _proof.error(traced, a.apply, a.params, a.inputs) <= 1e-12
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -2,9 +2,8 @@
 
 For axes of one size, every subset of them is tried: two indices are exchanged along
 all axes of the subset at once, and the outputs compared at generic parameters. A subset
-that passes for every pair of neighbours is a space of its own; the smallest such subsets
-are compared with what the tracer calls free: it tells what a trace of a small network
-missed. Where axes are too many, those of one free space are exchanged together.
+that passes for every pair of neighbours is a space of its own; the smallest of them are
+compared with what the tracer calls free, which tells what a trace missed. Where axes are too many, those of one free space are exchanged together.
 """
 
 import itertools
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from tests.tracing import _proof
 from tests.tracing._compare import full_names
 
 MOST_AXES = 9  # of one size: 2 ** 9 evaluations of a small network
@@ -104,7 +104,7 @@ def spaces(traced, apply, params, inputs, seed=0):
         rng = np.random.default_rng(seed)
         flat, tree = jax.tree.flatten(params)
         theta = [_generic(np.asarray(x), rng) for x in flat]
-        inputs = jax.tree.map(_double, inputs)
+        inputs = _proof.double(inputs)
 
         def outputs(leaves):
             return jax.tree.leaves(apply(jax.tree.unflatten(tree, leaves), *inputs))
@@ -177,14 +177,9 @@ def missed(traced, apply, params, inputs, seed=0):
     return [s for s in sets if s not in free], len(sets)
 
 
-def _double(x):
-    x = np.asarray(x)
-    return x.astype(np.float64) if x.dtype.kind == "f" else x
-
-
 def _generic(x, rng):
     """Parameters at which nothing is special; positive ones stay positive."""
-    x, noise = _double(x), rng.normal(size=x.shape)
+    x, noise = _proof.double(x), rng.normal(size=x.shape)
     if x.dtype.kind != "f":
         return x
     positive = x.size and (x > 0).all()

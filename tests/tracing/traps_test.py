@@ -2,11 +2,11 @@
 
 import jax
 import pytest
-from tests.tracing._certify import certify
 
 from symmerge_jax import tracing
 from tests.tracing import (
     _compare,
+    _proof,
     traps_of_attention,
     traps_of_order,
     traps_of_weights,
@@ -32,7 +32,7 @@ def test_trap(name):
     )
     accepted = [kind for kind in trap.forbidden if _compare.accepts(traced, kind)]
     assert not accepted
-    assert certify(traced, trap.apply, trap.params, trap.inputs) <= 1e-12
+    assert _proof.error(traced, trap.apply, trap.params, trap.inputs) <= 1e-12
 
 
 def test_enough():

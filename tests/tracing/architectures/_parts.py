@@ -61,6 +61,13 @@ def weights(shapes, seed=0):
     )
 
 
+def running(params):
+    """The names of the parameters that are statistics of data."""
+    flat = jax.tree_util.tree_flatten_with_path(params)[0]
+    names = [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in flat]
+    return tuple(n for n in names if n.split("/")[-1] in ("mean", "var"))
+
+
 def normal(*shape, seed=1):
     """An input."""
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)

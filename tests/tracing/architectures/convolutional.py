@@ -19,10 +19,9 @@ from tests.tracing.architectures._parts import (
     image,
     layer_norm,
     pool,
+    running,
     weights,
 )
-
-STATISTICS = ("mean", "var")
 
 
 def alexnet():
@@ -112,7 +111,7 @@ def vgg_bn():
             free(5, "c1/w[3] n1/*[0] c2/w[2]", scales=1),
             free(6, "c2/w[3] n2/*[0] d/w[0]", scales=1),
         ),
-        STATISTICS,
+        running(p),
     )
 
 
@@ -165,7 +164,7 @@ def _residual_free(atom="", sizes=(5, 8, 9, 6), over=(), signs=(0, 0, 0, 0)):
 
 def resnet():
     apply, p = _residual(batch_norm, Batch)
-    return Architecture(apply, p, (image(),), _residual_free(), STATISTICS)
+    return Architecture(apply, p, (image(),), _residual_free(), running(p))
 
 
 def resnet_layer_norm():
@@ -186,7 +185,7 @@ def resnet_group_norm():
 def wide_resnet():
     apply, p = _residual(batch_norm, Batch, widths=(5, 7), inner=(15, 21))
     sizes = (5, 15, 21, 7)
-    return Architecture(apply, p, (image(),), _residual_free(sizes=sizes), STATISTICS)
+    return Architecture(apply, p, (image(),), _residual_free(sizes=sizes), running(p))
 
 
 def resnext():
@@ -216,7 +215,7 @@ def resnext():
             free(5, "c1/w[3].1 n1/*[0].1 c2/w[2]", scales=1, over=(3,)),
             free(2, "c2/w[3].1 n2/*[0].1 d/w[0].1", scales=1, over=(3,)),
         ),
-        STATISTICS,
+        running(p),
     )
 
 
@@ -256,7 +255,7 @@ def densenet():
             free(6, "c1/w[3] n2/*[0].1 c2/w[2].1 n3/*[0].1 d/w[0].1", scales=2),
             free(7, "c2/w[3] n3/*[0].2 d/w[0].2", scales=1),
         ),
-        STATISTICS,
+        running(p),
     )
 
 

@@ -19,6 +19,7 @@ from tests.tracing.architectures._parts import (
     image,
     normal,
     pool,
+    running,
     upsample,
     weights,
 )
@@ -52,7 +53,7 @@ def fcn():
             free(6, "c2/w[3] c2/b[0] h/w[2]", scales=1),
             free(7, "h/w[3] h/b[0] o/w[2]", scales=1),
         ),
-        ("mean", "var"),
+        running(p),
     )
 
 

@@ -18,10 +18,9 @@ from tests.tracing.architectures._parts import (
     image,
     layer_norm,
     pool,
+    running,
     weights,
 )
-
-STATISTICS = ("mean", "var")
 
 
 def _inverted(activation, excite=False):
@@ -73,28 +72,28 @@ def _inverted_free(kept, excite=False):
 
 def mnasnet():
     apply, p = _inverted(relu)
-    return Architecture(apply, p, (image(),), _inverted_free(1), STATISTICS)
+    return Architecture(apply, p, (image(),), _inverted_free(1), running(p))
 
 
 def mobilenet_v2():
     # Clipping at 6 leaves permutations alone.
     apply, p = _inverted(relu6)
-    return Architecture(apply, p, (image(),), _inverted_free(0), STATISTICS)
+    return Architecture(apply, p, (image(),), _inverted_free(0), running(p))
 
 
 def mobilenet_v3():
     apply, p = _inverted(hard_swish, excite=True)
-    return Architecture(apply, p, (image(),), _inverted_free(0, True), STATISTICS)
+    return Architecture(apply, p, (image(),), _inverted_free(0, True), running(p))
 
 
 def efficientnet():
     apply, p = _inverted(silu, excite=True)
-    return Architecture(apply, p, (image(),), _inverted_free(0, True), STATISTICS)
+    return Architecture(apply, p, (image(),), _inverted_free(0, True), running(p))
 
 
 def mnasnet_excited():
     apply, p = _inverted(relu, excite=True)
-    return Architecture(apply, p, (image(),), _inverted_free(1, True), STATISTICS)
+    return Architecture(apply, p, (image(),), _inverted_free(1, True), running(p))
 
 
 def regnet():
