@@ -3,7 +3,8 @@
 For axes of one size, every subset of them is tried: two indices are exchanged along
 all axes of the subset at once, and the outputs compared at generic parameters. A subset
 that passes for every pair of neighbours is a space of its own; the smallest of them are
-compared with what the tracer calls free, which tells what a trace missed. Where axes are too many, those of one free space are exchanged together.
+compared with what the tracer calls free, which tells what a trace missed. Where axes
+are too many, those of one free space are exchanged together.
 """
 
 import itertools

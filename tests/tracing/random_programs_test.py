@@ -1,0 +1,50 @@
+"""Random programs: nothing that a trace accepts is refuted, and little is missed."""
+
+import jax
+import pytest
+
+from symmerge_jax import tracing
+from tests.tracing import _proof, transpositions
+from tests.tracing.random_programs import program
+
+NUM_PROGRAMS, TOGETHER = 500, 25
+PROBED = (*range(12), 14, 15)
+
+
+@pytest.fixture(autouse=True)
+def promotion():
+    """Models are their users' own: ranks may be promoted in them."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, NUM_PROGRAMS, TOGETHER))
+def test_nothing_wrong(first):
+    wrong = []
+    for seed in range(first, first + TOGETHER):
+        apply, params, inputs = program(seed)
+        traced = tracing.infer(apply, params, *inputs)
+        error = _proof.error(traced, apply, params, inputs, tries=1)
+        wrong += [] if error <= 1e-9 else [(seed, error)]
+    assert not wrong
+
+
+@pytest.mark.slow
+def test_little_is_missed():
+    missed, total = [], 0
+    for seed in PROBED:
+        apply, params, inputs = program(seed)
+        traced = tracing.infer(apply, params, *inputs)
+        more, num = transpositions.missed(traced, apply, params, inputs)
+        missed += [(seed, sorted(uses)) for uses in more]
+        total += num
+    assert total >= 40
+    assert len(missed) <= 0.05 * total, missed
+
+
+def test_programs_are_the_same_every_time():
+    for seed in (0, 1):
+        (apply, params, inputs), (again, more, _) = program(seed), program(seed)
+        first, second = apply(params, *inputs), again(more, *inputs)
+        assert all((x == y).all() for x, y in zip(first, second, strict=True))
