@@ -18,12 +18,13 @@ from symmerge_jax.tracing._values import Value
     "custom_jvp_call",
     "custom_vjp_call",
     "composite",
-    "custom_lin",
+    "custom_vmap_call",
+    "custom_jvp_call_jaxpr",
     indices=True,
 )
 def call(ctx: Interpreter, eqn: Any, *values: Value) -> Sequence[Value]:
     """A call is the program that it calls."""
-    for name in ("call_jaxpr", "jaxpr", "fun_jaxpr"):
+    for name in ("call_jaxpr", "jaxpr", "fun_jaxpr", "call"):
         if name in eqn.params:
             return ctx.run(eqn.params[name], values)
     raise AssertionError(f"{eqn.primitive.name} calls nothing")
@@ -113,7 +114,17 @@ def cond(ctx: Interpreter, eqn: Any, which: Value, *values: Value) -> list[Value
     return results
 
 
-@rule("random_bits", "random_seed", "random_split", "random_fold_in", "threefry2x32")
+@rule(
+    "random_bits",
+    "random_seed",
+    "random_split",
+    "random_fold_in",
+    "random_gamma",
+    "random_clone",
+    "rng_bit_generator",
+    "rng_uniform",
+    "threefry2x32",
+)
 def random(ctx: Interpreter, eqn: Any, *values: Value) -> list[Value]:
     """Random numbers are told apart by position."""
     for value in values:

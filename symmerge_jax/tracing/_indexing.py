@@ -98,7 +98,13 @@ def dynamic_update(
 
 
 @rule(
-    "scatter", "scatter_add", "scatter_mul", "scatter_min", "scatter_max", indices=True
+    "scatter",
+    "scatter_add",
+    "scatter_sub",
+    "scatter_mul",
+    "scatter_min",
+    "scatter_max",
+    indices=True,
 )
 def scatter(
     ctx: Interpreter, eqn: Any, value: Value, where: Value, update: Value
@@ -152,10 +158,14 @@ def scatter(
         if i in paired:
             u = rows[paired[i]]
             axes[i] = ctx.unify(value.axes[i], batch[paired[i]], text)
-            weights[i] = _agreed(ctx, axes[i], (value, i), (update, u))
+            weights[i] = _agreed(
+                ctx, axes[i], (value, i), (update, u), kind in ("min", "max")
+            )
         elif i in offsets and sizes[i] == value.shape[i] and i not in looked_up:
             axes[i] = ctx.unify(value.axes[i], update.axes[offsets[i]], text)
-            weights[i] = _agreed(ctx, axes[i], (value, i), (update, offsets[i]))
+            weights[i] = _agreed(
+                ctx, axes[i], (value, i), (update, offsets[i]), kind in ("min", "max")
+            )
         elif is_index:
             assert where.index is not None
             axes[i] = ctx.unify(value.axes[i], where.index.axis, text)
@@ -200,10 +210,21 @@ def _written(
 
 
 def _agreed(
-    ctx: Interpreter, axis: Axis, a: tuple[Value, int], b: tuple[Value, int]
+    ctx: Interpreter,
+    axis: Axis,
+    a: tuple[Value, int],
+    b: tuple[Value, int],
+    infinity: bool = False,
 ) -> Weights:
-    """Demand that two values scale alike along an axis; 0 scales as one likes."""
-    weights = [ctx.along(value, i, axis) for value, i in (a, b) if not value.is_zero]
+    """Demand that two values scale alike along an axis; 0 scales as one likes.
+
+    So does an infinity, if the caller says so, by positive scales.
+    """
+    weights = [
+        ctx.along(value, i, axis)
+        for value, i in (a, b)
+        if not (value.is_zero or (infinity and value.is_infinite))
+    ]
     if len(weights) == 2:
         ctx.require(axis, total(weights[0], weights[1], -1))
     return weights[0] if weights else ctx.zeros(axis)

@@ -49,7 +49,7 @@ class Interpreter:
         self.order: dict[int, int] = {}
         self._memory: dict[tuple, Any] = {}
         self._where: tuple[int, ...] = ()
-        self._equation: Any = None
+        self._equations: list[Any] = []
         self._live: dict[int, list[int]] = {}
         self._arrays: dict[int, tuple] = {}
 
@@ -74,28 +74,35 @@ class Interpreter:
           operands: one for each of its variables.
           branch: tells apart the programs that one equation calls.
         """
-        outer = self._where, self._equation
+        outer, depth = self._where, len(self._equations)
         prefix = (*self._where, branch)
         constants: Sequence[Any] = ()
         if isinstance(jaxpr, core.ClosedJaxpr):
             jaxpr, constants = jaxpr.jaxpr, jaxpr.consts
         environment: dict[Any, Value] = dict(zip(jaxpr.invars, operands, strict=True))
-        for i, (var, array) in enumerate(zip(jaxpr.constvars, constants, strict=True)):
-            self._where = (*prefix, -1 - i)
-            environment[var] = self.array(array)
+        arrays = dict(zip(jaxpr.constvars, constants, strict=True))
 
-        def read(atom: Any) -> Value:
-            return self.array(atom.val) if _is_literal(atom) else environment[atom]
+        def read(atom: Any, n: int) -> Value:
+            if _is_literal(atom):
+                return self.array(atom.val, n)
+            if atom in arrays:
+                return self.array(arrays[atom], n)
+            return environment[atom]
 
         for i in self._live_equations(jaxpr):
             equation = jaxpr.eqns[i]
-            self._where, self._equation = (*prefix, i), equation
-            results = self._apply(equation, [read(a) for a in equation.invars])
+            self._where = (*prefix, i)
+            self._equations[depth:] = [equation]
+            results = self._apply(
+                equation, [read(a, n) for n, a in enumerate(equation.invars)]
+            )
             for var, value in zip(equation.outvars, results, strict=True):
                 environment[var] = value
                 self.note(value)
-        results = [read(atom) for atom in jaxpr.outvars]
-        self._where, self._equation = outer
+        self._where = (*prefix, -1)
+        results = [read(atom, n) for n, atom in enumerate(jaxpr.outvars)]
+        self._where = outer
+        del self._equations[depth:]
         return results
 
     def note(self, value: Value) -> None:
@@ -154,8 +161,13 @@ class Interpreter:
 
     # Values.
 
-    def array(self, array: Any) -> Value:
-        """Return the value of an array that stands in the program."""
+    def array(self, array: Any, key: int) -> Value:
+        """Return the value of an array that stands in the program.
+
+        Args:
+          array: the array.
+          key: tells apart those that one equation reads.
+        """
         shape = tuple(np.shape(array))
         known = self._arrays.get(id(array))
         if known is None:
@@ -163,7 +175,7 @@ class Interpreter:
             self._arrays[id(array)] = known
         constant, same = known[0]
         axes = [
-            None if same[i] else self.fresh(("array", i), size, "constant array")
+            None if same[i] else self.fresh(("array", key, i), size, "constant array")
             for i, size in enumerate(shape)
         ]
         return self.value(shape, axes)._replace(constant=constant)
@@ -195,7 +207,8 @@ class Interpreter:
     def same_index(self, values: Sequence[Value]) -> Index | None:
         """Return what all of these point into; pin it where they do not agree."""
         found = [value.index for value in values]
-        if any(index is None or index.is_shifted for index in found):
+        sizes = {index.axis.size for index in found if index is not None}
+        if len(sizes) > 1 or any(i is None or i.is_shifted for i in found):
             for value in values:
                 self.as_numbers(value)
             return None
@@ -211,10 +224,10 @@ class Interpreter:
 
     def reason(self, text: str) -> Reason:
         """Return a reason with the operation and the line at hand."""
-        if self._equation is None:
+        if not self._equations:
             return Reason(text)
-        name = self._equation.primitive.name
-        return Reason(text, name, _registry.source_of(self._equation))
+        name = self._equations[-1].primitive.name
+        return Reason(text, name, _registry.source_of(self._equations))
 
     def fresh(self, key: Any, size: int, text: str | None = None) -> Axis:
         """Return the axis that the equation at hand has made by this name.

@@ -25,6 +25,7 @@ RENAMED = {
     "call": ("core_call", "named_call", "xla_call"),
     "sharding_constraint": ("mesh_cast", "reshard"),
     "scatter_add": ("scatter-add",),
+    "scatter_sub": ("scatter-sub",),
     "scatter_mul": ("scatter-mul",),
     "scatter_min": ("scatter-min",),
     "scatter_max": ("scatter-max",),
@@ -51,16 +52,36 @@ def rule(*names: str, indices: bool = False) -> Callable[[Rule], Rule]:
     return add
 
 
-def source_of(equation: Any) -> str:
-    """Return file, line and function of the user's code that an equation stems from."""
+def source_of(equations: Sequence[Any]) -> str:
+    """Return the line of the user's code that an equation stems from.
+
+    Programs of jitted functions of a library bear the line that first called them: where
+    the user has not written the function that is called, the line of the call counts.
+
+    Args:
+      equations: the equation, after those whose programs it is in, outermost first.
+    """
+    source, name = "", None
+    for equation in equations:
+        frames = _frames(equation)
+        known = {frame.function_name for frame in frames}
+        if not frames or (name is not None and name not in known):
+            break
+        first = frames[0]
+        file = first.file_name.rsplit("/", 1)[-1]
+        source = f"{file}:{first.line_num} ({first.function_name})"
+        name = equation.params.get("name")
+    return source
+
+
+def _frames(equation: Any) -> list[Any]:
+    """Return the frames in files of the user, innermost first."""
     traceback = getattr(equation.source_info, "traceback", None)
-    if traceback is None:
-        return ""
-    for frame in traceback.frames:
+    frames = []
+    for frame in traceback.frames if traceback is not None else ():
         file = frame.file_name
-        if "site-packages" in file or file.startswith("<frozen"):
-            continue
         if "/symmerge_jax/tracing/" in file:
             break
-        return f"{file.rsplit('/', 1)[-1]}:{frame.line_num} ({frame.function_name})"
-    return ""
+        if "site-packages" not in file and not file.startswith("<frozen"):
+            frames.append(frame)
+    return frames

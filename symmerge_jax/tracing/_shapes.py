@@ -89,17 +89,27 @@ def reshape(ctx: Interpreter, eqn: Any, value: Value, *_: Value) -> Value:
 @rule("concatenate", indices=True)
 def concatenate(ctx: Interpreter, eqn: Any, *values: Value) -> Value:
     """What lies side by side stays side by side; other axes behave as in a sum."""
-    along = eqn.params["dimension"]
-    shape = tuple(eqn.outvars[0].aval.shape)
-    values = tuple(v for v in values if v.shape[along]) or values[:1]
-    if len(values) == 1:
-        return values[0]
-    index = ctx.same_index(values) if any(v.index for v in values) else None
-    return side_by_side(ctx, values, along, shape)._replace(
-        index=index,
-        ties=any(v.ties for v in values),
-        is_raw=all(v.is_raw for v in values),
-    )
+    return _beside(ctx, eqn, values, int(eqn.params["dimension"]))
+
+
+@rule("stack", indices=True)
+def stack(ctx: Interpreter, eqn: Any, *values: Value) -> Value:
+    """To stack is to concatenate along a new axis."""
+    i = int(eqn.params["axis"]) % len(eqn.outvars[0].aval.shape)
+    expanded = []
+    for value in values:
+        parts = (value.shape, 1), (value.axes, None), (value.weights, ())
+        expanded.append(value.moved(*((*x[:i], new, *x[i:]) for x, new in parts)))
+    return _beside(ctx, eqn, expanded, i)
+
+
+@rule("unstack", indices=True)
+def unstack(ctx: Interpreter, eqn: Any, value: Value) -> list[Value]:
+    """To unstack is to tell the indices of an axis apart."""
+    i = int(eqn.params["axis"]) % len(value.shape)
+    ctx.kill(value, "unstacked", [i])
+    rest = [j for j in range(len(value.shape)) if j != i]
+    return [_picked(value, rest)] * value.shape[i]
 
 
 @rule("pad")
@@ -175,6 +185,19 @@ def reverse(ctx: Interpreter, eqn: Any, value: Value) -> Value:
         new = ctx.fresh(i, value.shape[i], "reversed")
         value = with_axis(value, i, value.shape[i], new, ctx.zeros(new))
     return value
+
+
+def _beside(ctx: Interpreter, eqn: Any, values: Sequence[Value], along: int) -> Value:
+    shape = tuple(eqn.outvars[0].aval.shape)
+    values = tuple(v for v in values if v.shape[along]) or values[:1]
+    if len(values) == 1:
+        return values[0]
+    index = ctx.same_index(values) if any(v.index for v in values) else None
+    return side_by_side(ctx, values, along, shape)._replace(
+        index=index,
+        ties=any(v.ties for v in values),
+        is_raw=all(v.is_raw for v in values),
+    )
 
 
 def side_by_side(

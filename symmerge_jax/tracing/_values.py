@@ -61,7 +61,7 @@ class Value(NamedTuple):
     @property
     def is_zero(self) -> bool:
         """Whether all entries are known to be 0: they scale with any exponent."""
-        return self.constant is not None and self.constant == 0
+        return self.constant is not None and bool(self.constant == 0)
 
     @property
     def is_infinite(self) -> bool:
