@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from symmerge_jax import tracing
-from tests.tracing import _compare
+from tests.tracing import _compare, _proof
 from tests.tracing.architectures import ARCHITECTURES
 
 # What the tracer does not find, and why; everything else must be found in full.

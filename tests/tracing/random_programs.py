@@ -1,8 +1,7 @@
 """Random programs: a seed chooses steps among the primitives that networks use.
 
-A program runs the same decisions every time that it is called, so it needs no list of
-its steps: parameters are made when they are first asked for. Sizes are few, so that
-values often fit together.
+A program makes the same decisions every time that it is called; parameters are made
+when they are first asked for. Sizes are few, so that values often fit together.
 """
 
 import jax
@@ -38,8 +37,9 @@ class _Run:
 
     def param(self, *shape, positive=False):
         """A new parameter, or now and then one that was used before."""
-        old = [n for n, s in self.names if s == shape]
-        if old and self.rng.random() < 0.08:
+        if (
+            old := [n for n, s in self.names if s == shape]
+        ) and self.rng.random() < 0.08:
             return self.param_fn(old[self.rng.integers(len(old))], shape)
         turned = [n for n, s in self.names if len(shape) == 2 and s == shape[::-1]]
         if turned and self.rng.random() < 0.08:
@@ -128,8 +128,6 @@ def normalise(run):
 def join(run):
     x = run.pick()
     y = run.choose(run.pick(like=x), run.pick(rank=x.ndim))
-    if y.shape[:-1] != x.shape[:-1]:
-        return None
     z = jnp.concatenate([x, y], -1)
     return z @ run.param(z.shape[-1], run.size())
 
@@ -349,8 +347,4 @@ def program(seed):
     for name, shape in shapes.items():
         y = rng.normal(size=shape) / max(np.prod(shape[:-1]), 2) ** 0.4
         params[name] = (np.exp(y) if "scale" in name else y).astype(np.float32)
-
-    def apply(params, x):
-        return _run(seed, lambda name, shape: params[name], x)
-
-    return apply, params, (x,)
+    return lambda p, x: _run(seed, lambda name, _: p[name], x), params, (x,)
