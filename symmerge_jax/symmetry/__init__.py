@@ -1,13 +1,10 @@
 """Symmetries of network parameters: groups, their action, and canonical forms."""
 
 from symmerge_jax.symmetry._action import act, act_dense, act_each, move_carried
-from symmerge_jax.symmetry._axes import Axis, Group, Space
-from symmerge_jax.symmetry._canonical import (
-    balance_scales,
-    canonical_element,
-    canonical_form,
-    fold_phases,
-)
+from symmerge_jax.symmetry._atoms import AtomicView, atoms_of
+from symmerge_jax.symmetry._axes import Axis, Blocks, Group, Space, axes_in
+from symmerge_jax.symmetry._balance import balance_scales
+from symmerge_jax.symmetry._canonical import canonical_element, canonical_form
 from symmerge_jax.symmetry._checks import (
     Networks,
     check_networks,
@@ -22,12 +19,14 @@ from symmerge_jax.symmetry._element import (
     Monomial,
     as_matrix,
     compose,
+    element_shapes,
     identity,
     inverse,
     sample,
     unit_scales,
 )
 from symmerge_jax.symmetry._orbit import canonical_distance, distance, sample_orbit
+from symmerge_jax.symmetry._phases import fold_phases
 from symmerge_jax.symmetry._spec import SymmetrySpec
 from symmerge_jax.symmetry._tree import (
     check_finite,
@@ -48,7 +47,9 @@ from symmerge_jax.symmetry._tree import (
 from symmerge_jax.symmetry._unfold import unfold, unfold_uses
 
 __all__ = [
+    "AtomicView",
     "Axis",
+    "Blocks",
     "Group",
     "GroupElement",
     "Monomial",
@@ -59,6 +60,8 @@ __all__ = [
     "act_dense",
     "act_each",
     "as_matrix",
+    "atoms_of",
+    "axes_in",
     "balance_scales",
     "canonical_distance",
     "canonical_element",
@@ -69,6 +72,7 @@ __all__ = [
     "compose",
     "computing_dtype",
     "distance",
+    "element_shapes",
     "flatten",
     "fold_phases",
     "identity",

@@ -1,13 +1,17 @@
 """The action of a group element on the parameters of a network."""
 
 from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax.symmetry import _axes, _element, _spec, _tree
-from symmerge_jax.typing import Array, Params
+from symmerge_jax.symmetry import _atoms, _axes, _element, _spec, _tree
+from symmerge_jax.typing import Array, Params, Path
+
+_Atomic = tuple[_axes.Axis | None, ...]
 
 
 def act(
@@ -16,7 +20,7 @@ def act(
     """Return the twin that an element moves `params` to: the function does not change.
 
     Every axis over a space with monomial `(perm, scale)` is gathered by `perm` and
-    multiplied by `scale ** power`.
+    multiplied by `scale ** power`, and by the scales of spaces that follow it.
 
     Args:
       element: one monomial per space to be moved.
@@ -28,30 +32,25 @@ def act(
         has another number of neurons, or moves a space whose group is trivial; or if
         integers would have to be scaled.
     """
-    sizes = spec.sizes(params)
+    view = _atoms.atoms_of(spec, params)
+    if view.spec is not spec:
+        return view.undo(act(element, view.view(params), view.spec), params)
+    shapes = _element.element_shapes(spec, sizes := spec.sizes(params))
     for name, monomial in element.items():
         _check_movable(spec, name)
-        if not monomial.perm.shape == monomial.scale.shape == (sizes[name],):
+        if not monomial.perm.shape == monomial.scale.shape == shapes[name]:
+            neurons = sizes[name] if len(shapes[name]) == 1 else shapes[name]
             raise ValueError(
                 f"Element has perm {monomial.perm.shape} and scale"
-                f" {monomial.scale.shape} for space '{name}', which has {sizes[name]}"
+                f" {monomial.scale.shape} for space '{name}', which has {neurons}"
                 " neurons in the parameters; lift batches with jax.vmap."
             )
     leaves = _tree.flatten(params)
-    for path, axes in spec.axes:
-        for number, axis in enumerate(axes):
-            if axis is not None and axis.space in element:
-                scaled = axis.power and _tree.is_parameter(leaves[path])
-                permuted = spec.space(axis.space).group is _axes.Group.PERMUTATION
-                if axis.power and not scaled and not permuted:
-                    raise ValueError(
-                        f"Parameter '{_tree.name(path)}' of type {leaves[path].dtype}"
-                        f" cannot be scaled with space '{axis.space}': integers are"
-                        " only permuted (power 0)."
-                    )
-                leaves[path] = _act_on_axis(
-                    element[axis.space], leaves[path], number, axis, bool(scaled)
-                )
+    for path, axes in spec.atomic_axes:
+        for number, axis in _outer_first(axes, spec):
+            leaves[path] = _act_on_axis(
+                element, path, leaves[path], axes, (number, axis), spec
+            )
     return _tree.rebuild(params, leaves)
 
 
@@ -89,18 +88,28 @@ def act_dense(
     Raises:
       ValueError: as `act`.
     """
+    view = _atoms.atoms_of(spec, params)
+    if view.spec is not spec:
+        return view.undo(act_dense(matrices, view.view(params), view.spec), params)
     sizes = spec.sizes(params)
     for name, matrix in matrices.items():
         _check_movable(spec, name)
+        if (space := spec.space(name)).over or space.follows:
+            raise ValueError(
+                f"Space '{name}' lies over {list(space.over)}"
+                if space.over
+                else f"Space '{name}' follows '{space.follows}'"
+                ", and has no relaxed elements."
+            )
         if matrix.shape != (sizes[name], sizes[name]):
             raise ValueError(
                 f"Matrix of shape {matrix.shape} for space '{name}', which has"
                 f" {sizes[name]} neurons in the parameters."
             )
     leaves = _tree.flatten(params)
-    for path, axes in spec.axes:
+    for path, axes in spec.atomic_axes:
         for number, axis in enumerate(axes):
-            if axis is not None and axis.space in matrices:
+            if isinstance(axis, _axes.Axis) and axis.space in matrices:
                 matrix = matrices[axis.space]
                 if axis.power == 0:
                     matrix = jnp.abs(matrix)
@@ -135,52 +144,108 @@ def move_carried(
       spec: names the axes.
       num_batch_axes: number of leading axes.
     """
-    leaves = _tree.flatten(params)
+    view = _atoms.atoms_of(spec, params)
+    atoms = view.view(params, num_batch_axes)
+    leaves = _tree.flatten(atoms)
     moved = {}
-    for path, axes in spec.axes:
+    for path, axes in view.spec.atomic_axes:
         if not any(axes) or _tree.is_parameter(leaves[path]):
             continue
         moved[path] = leaves[path]
-        for number, axis in enumerate(axes, num_batch_axes):
-            if axis is not None and axis.space in element:
-                perm = element[axis.space].perm
-                moved[path] = _permute(moved[path], perm, number, axis.repeat)
-    return _tree.rebuild(params, moved)
+        for number, axis in _outer_first(axes, spec):
+            if axis.space in element:
+                moved[path] = _permute(
+                    element, moved[path], axes, (number, axis), spec, num_batch_axes
+                )
+    return view.undo(_tree.rebuild(atoms, moved), params, num_batch_axes)
 
 
-def _permute(leaf: Array, perm: Array, number: int, repeat: int) -> Array:
-    """Return integers permuted along an axis, by one permutation or one per row."""
+def _outer_first(
+    axes: _Atomic, spec: _spec.SymmetrySpec
+) -> list[tuple[int, _axes.Axis]]:
+    """Return numbers and axes of an atom; a space comes behind those it is over.
+
+    There the permutations of the neurons stand where these come to lie.
+    """
+    found = [(i, axis) for i, axis in enumerate(axes) if axis is not None]
+    return sorted(found, key=lambda item: len(spec.space(item[1].space).over))
+
+
+def _places(axes: _Atomic) -> list[str | None]:
+    return [None if axis is None else axis.space for axis in axes]
+
+
+def _permute(
+    element: _element.GroupElement,
+    leaf: Array,
+    axes: _Atomic,
+    at: tuple[int, _axes.Axis],
+    spec: _spec.SymmetrySpec,
+    num_batch_axes: int = 0,
+) -> Array:
+    """Return an array permuted along an axis, by one permutation or one per entry."""
+    number, axis = at
+    perm = element[axis.space].perm
     numbers = jnp if _tree.is_traced(leaf, perm) else np
     perm = numbers.asarray(perm)
-    starts = np.arange(repeat, dtype=perm.dtype) * perm.shape[-1]
-    index = starts.reshape(*[1] * (perm.ndim - 1), -1, 1) + perm[..., None, :]
-    shape = [1] * leaf.ndim
-    shape[: perm.ndim - 1] = perm.shape[:-1]
-    shape[number] = -1
-    return numbers.take_along_axis(leaf, index.reshape(shape), number)
+    if axis.repeat > 1:
+        starts = np.arange(axis.repeat, dtype=perm.dtype) * perm.shape[-1]
+        index = starts[:, None] + perm[..., None, :]
+        perm = index.reshape(*perm.shape[:-1], -1)
+    batch = [f"batch {i}" for i in range(num_batch_axes)]
+    names = [*batch, *spec.space(axis.space).over, axis.space]
+    places = [*batch, *_places(axes)]
+    index: Any = _element.spread_over(
+        perm, names, places, leaf.ndim, at=num_batch_axes + number
+    )
+    return numbers.take_along_axis(leaf, index, num_batch_axes + number)
 
 
 def _act_on_axis(
-    monomial: _element.Monomial,
+    element: _element.GroupElement,
+    path: Path,
     leaf: Array,
-    number: int,
-    axis: _axes.Axis,
-    scaled: bool,
+    axes: _Atomic,
+    at: tuple[int, _axes.Axis],
+    spec: _spec.SymmetrySpec,
 ) -> Array:
-    perm, scale = monomial
-    if not _tree.is_parameter(leaf) and not _tree.is_traced(perm):
-        return _permute(leaf, perm, number, axis.repeat)
-    if axis.repeat > 1:
-        starts = len(perm) * np.arange(axis.repeat, dtype=perm.dtype)
-        perm = (starts[:, None] + perm[None]).ravel()
-        scale = jnp.tile(scale, axis.repeat)
-    leaf = jnp.take(leaf, perm, axis=number)
-    if not scaled:
-        return leaf
-    # Below float32 only the product is rounded, not the factor before it.
-    dtype = _tree.computing_dtype(leaf)
-    scale = scale.astype(dtype)
-    factor = scale if axis.power == 1 else 1 / scale
-    shape = [1] * leaf.ndim
-    shape[number] = -1
-    return (leaf.astype(dtype) * factor.reshape(shape)).astype(leaf.dtype)
+    """Return an atom permuted and scaled along one of its axes."""
+    number, axis = at
+    is_parameter = _tree.is_parameter(leaf)
+    powers = {
+        name: power
+        for name, power in ((axis.space, axis.power), *axis.also)
+        if name in element and power
+    }
+    if not is_parameter and spec.space(axis.space).group is _axes.Group.PERMUTATION:
+        powers.pop(axis.space, None)
+    if powers and not is_parameter:
+        raise ValueError(
+            f"Parameter '{_tree.name(path)}' of type {leaf.dtype} cannot be scaled"
+            f" with space '{axis.space}': integers are only permuted (power 0)."
+        )
+    if axis.space in element:
+        perm = element[axis.space].perm
+        if perm.ndim > 1 or (not is_parameter and not _tree.is_traced(perm)):
+            leaf = _permute(element, leaf, axes, at, spec)
+        else:
+            if axis.repeat > 1:
+                starts = len(perm) * np.arange(axis.repeat, dtype=perm.dtype)
+                perm = (starts[:, None] + perm[None]).ravel()
+            leaf = jnp.take(leaf, perm, axis=number)
+    for name, power in powers.items():
+        # Below float32 only the product is rounded, not the factor before it.
+        dtype = _tree.computing_dtype(leaf)
+        scale = _power(element[name].scale.astype(dtype), power)
+        scale = jnp.tile(scale, axis.repeat) if axis.repeat > 1 else scale
+        names = [*spec.space(name).over, axis.space]
+        scale = _element.spread_over(scale, names, _places(axes), leaf.ndim, at=number)
+        leaf = (leaf.astype(dtype) * scale).astype(leaf.dtype)
+    return leaf
+
+
+def _power(scale: Array, power: int | Fraction) -> Array:
+    if power in (1, -1):
+        return scale if power == 1 else 1 / scale
+    # Signs have whole exponents modulo two only; roots are those of positive numbers.
+    return scale**power if isinstance(power, int) else scale ** float(power)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from symmerge_jax.symmetry import _spec, _tree
+from symmerge_jax.symmetry import _axes, _spec, _tree
 from symmerge_jax.typing import Params, Path
 
 
@@ -147,7 +147,7 @@ def check_networks(
     for name, params in named_params.items():
         leaves = _tree.flatten(params)
         for path, axes in spec.axes:
-            moves = any(axis is not None and axis.power for axis in axes)
+            moves = any(axis.power for axis in _axes.axes_in(axes))
             if path in leaves and (moves or not _tree.is_array(leaves[path])):
                 _check_leaf(path, leaves, name)
     params = next(iter(named_params.values()))

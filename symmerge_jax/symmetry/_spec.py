@@ -5,22 +5,27 @@ the canonical form are all derived from it.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from symmerge_jax.symmetry import _tree
 from symmerge_jax.symmetry._axes import (
     Axis,
+    Blocks,
     Group,
     Space,
+    axes_in,
     find_statistics,
     is_axes,
 )
+from symmerge_jax.symmetry._consistency import check_spec
+from symmerge_jax.symmetry._sizes import mismatch, sizes_of
 from symmerge_jax.typing import Params, Path
 
-LeafAxes = tuple[Axis | None, ...]
+LeafAxes = tuple[Axis | Blocks | None, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +35,8 @@ class SymmetrySpec:
     Build it with `SymmetrySpec.create`, which takes a tree like the parameters.
 
     Attributes:
-      axes: for every parameter its path and the `Axis` (or None) of each array axis.
+      axes: for every parameter its path and what each array axis runs over: an `Axis`,
+        `Blocks` of several, or None.
       spaces: all spaces in the order in which the network computes them: inputs first,
         outputs last. Every space must be written from spaces before it; a residual
         stream may be written again from later ones.
@@ -41,9 +47,10 @@ class SymmetrySpec:
         are matched by their weights; 0 ignores them, 1 makes them weights.
 
     Raises:
-      TypeError, ValueError: names what is wrong: duplicate or unknown names, one space
-        twice on one array, a space without parameters or written from later ones only,
-        a periodic space with no bias or with two.
+      TypeError, ValueError: names what is wrong: duplicate or unknown names, a space
+        without parameters or written from later ones only, one over another that does
+        not come before it or that an array lacks, a periodic space with no bias or with
+        two.
     """
 
     axes: tuple[tuple[Path, LeafAxes], ...]
@@ -64,8 +71,8 @@ class SymmetrySpec:
 
         Args:
           axes: a tree like the parameters, or nested dicts with the same names, whose
-            leaves are tuples with one `Axis` or None per array axis, for example
-            `{"kernel": (Axis("in", -1), Axis("out")), "bias": ...}`. What is no
+            leaves are tuples with one `Axis`, `Blocks` or None per array axis, for
+            example `{"kernel": (Axis("in", -1), Axis("out")), "bias": ...}`. What is no
             parameter (integers, random keys, None) may be omitted.
           spaces: all spaces, inputs first, outputs last.
           statistics: names of the parameters that are statistics, or of the trees that
@@ -104,129 +111,68 @@ class SymmetrySpec:
         )
 
     def __post_init__(self):
-        self._check_types()
-        order = {space.name: i for i, space in enumerate(self.spaces)}
-        if len(order) != len(self.spaces):
-            names = [space.name for space in self.spaces]
-            raise ValueError(f"SymmetrySpec: duplicate space among {names}.")
-        used = set()
-        seen = set()
-        for path, axes in self.axes:
-            where = _tree.name(path)
-            if path in seen:
-                raise ValueError(f"SymmetrySpec: duplicate path '{where}'.")
-            seen.add(path)
-            names = [axis.space for axis in axes if axis is not None]
-            if unknown := [name for name in names if name not in order]:
-                raise ValueError(
-                    f"SymmetrySpec: '{where}' names unknown space {unknown[0]!r};"
-                    f" the spaces are {list(order)}."
-                )
-            if len(set(names)) != len(names):
-                raise ValueError(
-                    f"SymmetrySpec: '{where}' has one space on two axes ({names})."
-                )
-            used.update(names)
-        self._check_order(order)
-        if unused := [name for name in order if name not in used]:
-            raise ValueError(f"SymmetrySpec: no parameter uses space {unused[0]!r}.")
-        for space in self.spaces:
-            biases = [p for p, a in self.axes if a == (Axis(space.name),)]
-            if space.frequency is not None and len(biases) != 1:
-                raise ValueError(
-                    f"SymmetrySpec: periodic space '{space.name}' needs exactly one"
-                    f" bias, found {len(biases)}."
-                )
-        if unknown := set(self.statistics) - seen:
-            raise ValueError(
-                f"SymmetrySpec: no parameter is called '{_tree.name(min(unknown))}',"
-                " which statistics names."
-            )
-        if not 0 <= self.statistics_weight < float("inf"):
-            raise ValueError(
-                "SymmetrySpec: statistics_weight must be >= 0, got"
-                f" {self.statistics_weight}."
-            )
-
-    def _check_types(self) -> None:
-        """Refuse fields of another type, which `create` would have converted."""
-        for field in ("axes", "spaces", "statistics"):
-            if not isinstance(value := getattr(self, field), tuple):
-                raise TypeError(
-                    f"SymmetrySpec: {field} must be a tuple, got"
-                    f" {type(value).__name__}; SymmetrySpec.create takes trees and"
-                    " lists."
-                )
-        for space in self.spaces:
-            if not isinstance(space, Space):
-                raise TypeError(
-                    f"SymmetrySpec: spaces must hold Space(name, group), got {space!r}."
-                )
-        for item in self.axes:
-            if not (isinstance(item, tuple) and len(item) == 2):
-                raise TypeError(
-                    f"SymmetrySpec: axes must hold pairs (path, axes), got {item!r};"
-                    " SymmetrySpec.create takes a tree."
-                )
-            path, axes = item
-            if wrong := [a for a in axes if not isinstance(a, Axis | None)]:
-                raise TypeError(
-                    f"SymmetrySpec: '{_tree.name(path)}' must hold one Axis or None per"
-                    f" array axis, got {wrong[0]!r}."
-                )
-
-    def _check_order(self, order: Mapping[str, int]) -> None:
-        """Refuse a space that no parameter writes from spaces before it."""
-        for space in self.spaces:
-            sources = {
-                path: [a.space for a in axes if a is not None and a.power == -1]
-                for path, axes in self.axes
-                if any(
-                    a is not None and (a.space, a.power) == (space.name, 1)
-                    for a in axes
-                )
-            }
-            sources = {path: names for path, names in sources.items() if names}
-            late = {
-                path: [n for n in names if order[n] >= order[space.name]]
-                for path, names in sources.items()
-            }
-            if sources and all(late.values()):
-                path, names = next(iter(late.items()))
-                raise ValueError(
-                    f"SymmetrySpec: '{'/'.join(path)}' reads space '{names[0]}', which"
-                    f" does not come before '{space.name}' that it writes, and nothing"
-                    f" else writes '{space.name}' earlier; list the spaces in the order"
-                    " of computation."
-                )
+        check_spec(self)
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """Paths of all parameters, in the order of `axes`."""
         return tuple(path for path, _ in self.axes)
 
-    @property
+    @functools.cached_property
     def movable_spaces(self) -> tuple[Space, ...]:
         """Spaces whose group is not trivial, in the order of computation."""
         return tuple(s for s in self.spaces if s.group is not Group.TRIVIAL)
 
+    @functools.cached_property
+    def matched_spaces(self) -> tuple[Space, ...]:
+        """Movable spaces with neurons of their own: those that follow none."""
+        return tuple(s for s in self.movable_spaces if s.follows is None)
+
+    @functools.cached_property
+    def has_blocks(self) -> bool:
+        """Whether any array axis runs over several spaces."""
+        return any(isinstance(a, Blocks) for _, axes in self.axes for a in axes)
+
+    @property
+    def atomic_axes(self) -> tuple[tuple[Path, tuple[Axis | None, ...]], ...]:
+        """The `axes` of a spec without `Blocks`, as `atoms_of` returns one.
+
+        Raises:
+          ValueError: an array axis over several spaces.
+        """
+        if self.has_blocks:
+            found = ((p, a) for p, axes in self.axes for a in axes)
+            path, blocks = next((p, a) for p, a in found if isinstance(a, Blocks))
+            raise ValueError(
+                f"Parameter '{_tree.name(path)}' has an axis over several spaces"
+                f" ({blocks}), which this does not support: view the networks as atoms"
+                " first (symmetry.atoms_of)."
+            )
+        return cast(Any, self.axes)
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Space]:
+        return {space.name: space for space in self.spaces}
+
     def space(self, name: str) -> Space:
         """Return the space called `name`."""
-        for space in self.spaces:
-            if space.name == name:
-                return space
-        raise ValueError(
-            f"Unknown space {name!r}; the spaces are {[s.name for s in self.spaces]}."
-        )
+        if name not in self._by_name:
+            raise ValueError(
+                f"Unknown space {name!r}; the spaces are {list(self._by_name)}."
+            )
+        return self._by_name[name]
 
     def without_scales(self) -> "SymmetrySpec":
         """Return the symmetry that is left when all positive scales are balanced."""
-        groups = {Group.SCALE: Group.PERMUTATION}
-        spaces = tuple(
-            dataclasses.replace(space, group=groups.get(space.group, space.group))
-            for space in self.spaces
-        )
-        return dataclasses.replace(self, spaces=spaces)
+
+        def unscaled(space: Space) -> Space:
+            if space.group is not Group.SCALE:
+                return space
+            fixed = space.follows is not None or not space.permute
+            group = Group.TRIVIAL if fixed else Group.PERMUTATION
+            return dataclasses.replace(space, group=group, follows=None, permute=True)
+
+        return dataclasses.replace(self, spaces=tuple(map(unscaled, self.spaces)))
 
     def restrict(self, params: Params) -> "SymmetrySpec":
         """Return the spec without what is no parameter: `None` or no real floats."""
@@ -244,24 +190,40 @@ class SymmetrySpec:
         """Return how much squared differences of a parameter count in matching."""
         return self.statistics_weight if path in self.statistics else 1.0
 
-    def uses(self, space: str, *powers: int) -> Iterator[tuple[Path, int, Axis]]:
-        """Yield (path, axis number, axis) wherever `space` occurs with these powers."""
-        for path, axes in self.axes:
-            for number, axis in enumerate(axes):
-                if axis is not None and axis.space == space and axis.power in powers:
-                    yield path, number, axis
+    def uses(self, space: str, *roles: int) -> Iterator[tuple[Path, int, Axis]]:
+        """Yield (path, axis number, axis) wherever `space` occurs in these roles.
 
-    def sizes(self, params: Params) -> dict[str, int]:
+        Args:
+          space: name of a space, or of one that follows another.
+          *roles: signs of the exponent: `+1` written, `-1` read, `0` kept. The uses of
+            a space that follows are those that its scales multiply.
+        """
+        leader = self._by_name[space].follows if space in self._by_name else None
+        for path, axes in self.axes:
+            for number, array_axis in enumerate(axes):
+                if array_axis is None:
+                    continue
+                for axis in axes_in((array_axis,)):
+                    if axis.space != (leader or space):
+                        continue
+                    if leader and space not in dict(axis.also):
+                        continue
+                    power = axis.exponent(space)
+                    if (power > 0) - (power < 0) in roles:
+                        yield path, number, axis
+
+    def sizes(self, params: Params, num_batch_axes: int = 0) -> dict[str, int]:
         """Return the number of neurons of every space, checking `params` on the way.
 
         Args:
           params: parameters of one network, or anything with the same tree and shapes.
+          num_batch_axes: leading axes of every array.
 
         Raises:
           ValueError: missing or unknown parameter, wrong number of axes, or sizes that
             disagree; the message names the parameter.
         """
-        return self._sizes(params, num_batch_axes=0)
+        return sizes_of(self, _tree.flatten(params), num_batch_axes)
 
     def batch_shape(self, params: Params) -> tuple[int, ...]:
         """Return the leading axes that all leaves share (`()` for one network).
@@ -273,68 +235,7 @@ class SymmetrySpec:
         given = [item for item in self.axes if item[0] in leaves]
         path, axes = next((item for item in given if any(item[1])), (None, ()))
         if path is None:
-            raise _mismatch(self.paths, leaves)
+            raise mismatch(self.paths, leaves)
         rank = np.ndim(leaves[path]) - len(axes)
-        self._sizes(params, num_batch_axes=max(rank, 0))
+        sizes_of(self, leaves, max(rank, 0))
         return tuple(np.shape(leaves[path])[:rank])
-
-    def _sizes(self, params: Params, num_batch_axes: int) -> dict[str, int]:
-        leaves = _tree.flatten(params)
-        # What is no parameter may be missing in the spec: it is carried along.
-        missing = [path for path, axes in self.axes if axes and path not in leaves]
-        unknown = leaves.keys() - set(self.paths)
-        if missing or any(_tree.is_parameter(leaves[path]) for path in unknown):
-            raise _mismatch(self.paths, leaves)
-        sizes: dict[str, int] = {}
-        origin: dict[str, str] = {}
-        batch = None
-        for path, axes in self.axes:
-            # Nothing is expected of None, nor of counters: they have no batch axes.
-            if not any(axes) and not _tree.is_parameter(leaves.get(path)):
-                continue
-            where, shape = _tree.name(path), np.shape(leaves[path])
-            if len(shape) != len(axes) + num_batch_axes:
-                raise ValueError(
-                    f"Parameter '{where}' has shape {shape}, but the spec describes"
-                    f" {len(axes)} axes behind {num_batch_axes} batch axes."
-                )
-            if batch is None:
-                batch = shape[:num_batch_axes]
-            if shape[:num_batch_axes] != batch:
-                raise ValueError(
-                    f"Parameter '{where}' has batch axes {shape[:num_batch_axes]},"
-                    f" others have {batch}."
-                )
-            for length, axis in zip(shape[num_batch_axes:], axes, strict=True):
-                if axis is None:
-                    continue
-                size, rest = divmod(length, axis.repeat)
-                if rest:
-                    raise ValueError(
-                        f"Parameter '{where}': axis of length {length} over space"
-                        f" '{axis.space}' is no multiple of repeat={axis.repeat}."
-                    )
-                if sizes.setdefault(axis.space, size) != size:
-                    raise ValueError(
-                        f"Parameter '{where}' gives space '{axis.space}' {size}"
-                        f" neurons, but '{origin[axis.space]}' gives it"
-                        f" {sizes[axis.space]}."
-                    )
-                origin.setdefault(axis.space, where)
-        return {space.name: sizes[space.name] for space in self.spaces}
-
-
-def _mismatch(paths: Sequence[Path], leaves: Mapping[Path, Any]) -> ValueError:
-    missing = sorted(set(paths) - leaves.keys())
-    unknown = sorted(p for p in leaves.keys() - set(paths))
-    for path in missing:
-        if any(p[: len(path)] == path and len(p) > len(path) for p in unknown):
-            return ValueError(
-                f"Parameters do not fit the spec: '{_tree.name(path)}' is not an array"
-                " but a container; make an array of it (np.asarray)."
-            )
-    unknown = [_tree.name(p) for p in unknown if _tree.is_parameter(leaves[p])]
-    return ValueError(
-        f"Parameters do not fit the spec: missing {list(map(_tree.name, missing))},"
-        f" unknown {unknown}."
-    )

@@ -133,7 +133,7 @@ def argmax(ctx: Interpreter, eqn: Any, value: Value) -> Value:
 
     Unless two entries may be equal, as after a ReLU: then the first one wins.
     """
-    (i,) = eqn.params["axes"]
+    (i,) = map(int, eqn.params["axes"])
     ctx.mute(value, scale=False)
     out = _reduced(ctx, eqn, value, lambda w, _: replace(w, False, False))
     axis = value.axes[i]
@@ -145,7 +145,7 @@ def argmax(ctx: Interpreter, eqn: Any, value: Value) -> Value:
 
 
 def _reduced(ctx: Interpreter, eqn: Any, value: Value, change_weights: Any) -> Value:
-    axes = set(eqn.params["axes"])
+    axes = {int(i) for i in eqn.params["axes"]}
     ctx.mute(value, sorted(axes))
     kept = [i for i in range(len(value.shape)) if i not in axes]
     return Value(

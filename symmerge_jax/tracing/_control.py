@@ -60,6 +60,7 @@ def scan(ctx: Interpreter, eqn: Any, *values: Value) -> list[Value]:
     stacked = []
     for value in results[num_carry:]:
         value = ctx.as_numbers(value)
+        ctx.linearity.spoil_squares(value)
         axes, weights = (step, *value.axes), (ctx.zeros(step), *value.weights)
         value = value.moved((length, *value.shape), axes, weights)
         stacked.append(value._replace(constant=None, is_raw=False))
@@ -94,6 +95,10 @@ def cond(ctx: Interpreter, eqn: Any, which: Value, *values: Value) -> list[Value
     results = []
     for cases in zip(*branches, strict=True):
         moving = [v for v in cases if not v.is_zero] or cases[:1]
+        for value in moving:
+            ctx.linearity.spoil_squares(value)
+            for other in moving:
+                ctx.linearity.spoil_constant(value, other)
         axes: list[Axis] = [None] * len(cases[0].shape)
         for value in moving:
             axes = [
@@ -167,6 +172,10 @@ def _carried(
     """Demand that carries keep their type, at the start (where 0 has any) and after."""
     for n, (before, value, after) in enumerate(zip(start, typed, results, strict=True)):
         after = ctx.as_numbers(after)
+        for carried in (before, after):
+            ctx.linearity.spoil_squares(carried)
+            if not carried.is_zero:
+                ctx.linearity.spoil_constant(value, carried)
         for i, axis in enumerate(value.axes):
             joined = ctx.keep(("carry", n, i), after.axes[i])
             joined = ctx.unify(joined, axis, "carried")

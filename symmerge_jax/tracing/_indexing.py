@@ -20,7 +20,7 @@ def gather(ctx: Interpreter, eqn: Any, value: Value, where: Value) -> Value:
     numbers, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
     shape = tuple(eqn.outvars[0].aval.shape)
     value = ctx.as_numbers(value)
-    looked_up = list(numbers.start_index_map)
+    looked_up = [int(i) for i in numbers.start_index_map]
     is_index = _points_into(where, looked_up, value, sizes)
     if not is_index:
         where = ctx.as_numbers(where)
@@ -124,7 +124,7 @@ def scatter(
             strict=True,
         )
     )
-    looked_up = list(numbers.scatter_dims_to_operand_dims)
+    looked_up = [int(i) for i in numbers.scatter_dims_to_operand_dims]
     inserted = set(numbers.inserted_window_dims)
     windows = [i for i in range(len(value.shape)) if i not in inserted | set(paired)]
     offsets = dict(zip(windows, numbers.update_window_dims, strict=True))

@@ -219,6 +219,7 @@ class _Inference:
                     else ctx.roles.get(v, 1)
                     for v in columns
                 },
+                linear=self.linear_kind(n, columns, scales),
             )
         return Traced(
             spaces=spaces,
@@ -239,6 +240,21 @@ class _Inference:
             statistics=self.statistics,
             num_equations=count_equations(self.closed.jaxpr),
         )
+
+    def linear_kind(
+        self, number: int, variables: list[int], scales: list[_exponents.Linear]
+    ) -> str | None:
+        """Return which matrices act on an atom whose scales are known.
+
+        Invertible ones act on what is written, and their inverses on what is read: one
+        scale must say of all uses which of both they are.
+        """
+        axis = self.ctx.owners[variables[0]]
+        kind = None if axis.pinned else self.ctx.linearity.kind(number)
+        is_paired = len(scales) == 1 and all(
+            abs(scales[0].get(v, 0)) == 1 for v in variables
+        )
+        return "orthogonal" if kind == "general" and not is_paired else kind
 
 
 def count_equations(jaxpr: Any) -> int:
@@ -288,7 +304,12 @@ def _tree(axis: Atom, numbers: dict[int, int]) -> Tree:
     root = _atoms.find(axis)
     if root.kind is None:
         return numbers[root.number]
-    return root.kind, [_tree(part, numbers) for part in root.parts]
+    parts = []
+    for part in root.parts:
+        tree = _tree(part, numbers)
+        nested = isinstance(tree, tuple) and tree[0] == root.kind
+        parts += tree[1] if nested else [tree]
+    return root.kind, parts
 
 
 def _is_outer(above: dict[int, set[int]], other: int, n: int) -> bool:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
-from symmerge_jax.tracing import _atoms, _exponents, _fibres, _registry
+from symmerge_jax.tracing import _atoms, _exponents, _fibres, _linearity, _registry
 from symmerge_jax.tracing._atoms import Atom, Axis
 from symmerge_jax.tracing._exponents import ZERO, Linear, Weight
 from symmerge_jax.tracing._values import Index, Reason, Value, Weights
@@ -27,6 +27,7 @@ class Interpreter:
       is_final: whether this is the pass that computes exponents.
       num_passes: counts the passes from 1.
       fibres: which atoms accompany which; of the final pass.
+      linearity: what is linear along every atom; of the final pass.
       equations: what must be 0, per atom: of scales, and of signs.
       owners: atom of every unknown exponent.
       roles: -1 for exponents of axes that are first contracted with other values.
@@ -39,6 +40,7 @@ class Interpreter:
         self.is_final = False
         self.num_passes = 0
         self.fibres = _fibres.Fibres()
+        self.linearity = _linearity.Linearity()
         self.equations: tuple[dict[int, list[Linear]], ...] = (
             defaultdict(list),
             defaultdict(list),
@@ -125,6 +127,8 @@ class Interpreter:
             results = rule(self, equation, *operands)
         if isinstance(results, Value):
             results = [results]
+        if self.is_final:
+            results = self.linearity.observe(equation, operands, results)
         checked = []
         for var, value in zip(equation.outvars, results, strict=True):
             if value.shape != tuple(var.aval.shape):

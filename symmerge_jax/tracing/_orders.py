@@ -32,7 +32,7 @@ def window(ctx: Interpreter, eqn: Any, value: Value) -> Value:
 @rule("cumsum", "cummax", "cummin")
 def running(ctx: Interpreter, eqn: Any, value: Value) -> Value:
     """A running sum or maximum tells positions apart along its axis alone."""
-    i = eqn.params["axis"]
+    i = int(eqn.params["axis"])
     value = _told_apart(ctx, value, i, value.shape[i])
     return _ordered(ctx, value, eqn.primitive.name == "cumsum")
 
@@ -40,7 +40,7 @@ def running(ctx: Interpreter, eqn: Any, value: Value) -> Value:
 @rule("cumprod", "cumlogsumexp")
 def running_product(ctx: Interpreter, eqn: Any, value: Value) -> Value:
     """Entries of a running product have as many factors as positions: no scale fits."""
-    i = eqn.params["axis"]
+    i = int(eqn.params["axis"])
     ctx.mute(value)
     value = _told_apart(ctx, value, i, value.shape[i])
     weights = tuple(ctx.zeros(axis) for axis in value.axes)
@@ -65,7 +65,7 @@ def sort(ctx: Interpreter, eqn: Any, *values: Value) -> list[Value]:
     along the axis; along others they bear positive scales. Where keys may be equal, what
     is carried along depends on the order before, and the axis is pinned.
     """
-    i, count = eqn.params["dimension"], eqn.params["num_keys"]
+    i, count = int(eqn.params["dimension"]), eqn.params["num_keys"]
     keys = [ctx.as_numbers(value) for value in values[:count]]
     values = (*keys, *values[count:])
     shape = values[0].shape

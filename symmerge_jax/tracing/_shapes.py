@@ -126,7 +126,8 @@ def pad(ctx: Interpreter, eqn: Any, value: Value, filling: Value) -> Value:
     if 0 in value.shape or 0 in shape:
         ctx.kill(value, text)
         return ctx.fixed(shape, text)
-    for i, (low, high, inner) in enumerate(eqn.params["padding_config"]):
+    for i, config in enumerate(eqn.params["padding_config"]):
+        low, high, inner = (int(n) for n in config)
         if (low, high, inner) == (0, 0, 0):
             continue
         size = value.shape[i] + max(low, 0) + max(high, 0)
@@ -166,7 +167,7 @@ def iota(ctx: Interpreter, eqn: Any, *_: Value) -> Value:
     So it moves with the axis, as long as the entries are used as indices only.
     """
     shape = tuple(eqn.outvars[0].aval.shape)
-    i = eqn.params["dimension"]
+    i = int(eqn.params["dimension"])
     axes: list[Axis] = [None] * len(shape)
     axes[i] = ctx.fresh("iota", shape[i])
     value = ctx.value(shape, axes)
@@ -178,7 +179,7 @@ def iota(ctx: Interpreter, eqn: Any, *_: Value) -> Value:
 @rule("rev")
 def reverse(ctx: Interpreter, eqn: Any, value: Value) -> Value:
     """Turning an axis round tells its indices apart."""
-    for i in eqn.params["dimensions"]:
+    for i in map(int, eqn.params["dimensions"]):
         if value.axes[i] is None:
             continue
         ctx.kill(value, "reversed", [i])

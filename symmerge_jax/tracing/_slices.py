@@ -14,7 +14,7 @@ from symmerge_jax.tracing._values import Value, Weights
 @rule("split", indices=True)
 def split(ctx: Interpreter, eqn: Any, value: Value) -> list[Value]:
     """An axis is its pieces side by side."""
-    i, sizes = eqn.params["axis"], list(eqn.params["sizes"])
+    i, sizes = int(eqn.params["axis"]), [int(n) for n in eqn.params["sizes"]]
     pieces = _cut(ctx, value, i, sizes)
     return [
         with_axis(value, i, size, axis, weights)

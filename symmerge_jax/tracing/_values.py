@@ -37,6 +37,7 @@ class Value(NamedTuple):
       ties: entries may be equal with positive probability, so that their order does
         not tell neurons apart (ReLU, rounding, comparisons).
       is_raw: a parameter that was moved at most: sliced, transposed, cast.
+      squares: numbers of the atoms along which it is a product of two linear values.
     """
 
     shape: tuple[int, ...]
@@ -46,6 +47,7 @@ class Value(NamedTuple):
     index: Index | None = None
     ties: bool = False
     is_raw: bool = False
+    squares: frozenset[int] = frozenset()
 
     def moved(
         self,

@@ -115,9 +115,14 @@ def test_parameters_that_do_not_fit_are_refused(params, message):
             "no parameter uses space 'idle'",
         ),
         (
-            replaced(AXES, "last", kernel=(Axis("h", -1), Axis("h"))),
-            [IN, HIDDEN, OUT],
-            r"'last/kernel' has one space on two axes \(\['h', 'h'\]\)",
+            AXES,
+            [IN, Space("h", Group.SIGN, over=("out",)), OUT],
+            "space 'h' lies over, or follows, 'out', which is not listed before it",
+        ),
+        (
+            AXES,
+            [IN, Space("h", Group.SIGN, over=("in",)), OUT],
+            r"'first/bias' has space 'h', but no axis over \['in'\]",
         ),
         (
             AXES,
@@ -159,7 +164,7 @@ def without_type_checks():
 @pytest.mark.usefixtures("without_type_checks")
 def test_entries_that_are_no_axes_are_refused():
     with pytest.raises(
-        TypeError, match=r"'first/kernel' must hold one Axis or None.*'in'"
+        TypeError, match=r"'first/kernel' must hold one Axis, Blocks or None.*'in'"
     ):
         SymmetrySpec.create(
             replaced(AXES, "first", kernel=("in", "h")), [IN, HIDDEN, OUT]
@@ -172,8 +177,12 @@ def test_duplicate_paths_are_refused():
 
 
 def test_axes_and_spaces_refuse_values_without_meaning():
-    with pytest.raises(ValueError, match=r"'h': power must be -1 .*, got 2"):
-        Axis("h", 2)
+    with pytest.raises(ValueError, match="'h': size must be an integer >= 1, got 0"):
+        Space("h", Group.SIGN, size=0)
+    with pytest.raises(ValueError, match="'h': permute=False leaves nothing of Group"):
+        Space("h", Group.PERMUTATION, permute=False)
+    with pytest.raises(ValueError, match="'h': what follows another .*PERMUTATION"):
+        Space("h", Group.PERMUTATION, follows="in")
     with pytest.raises(ValueError, match="'h': repeat must be >= 1, got 0"):
         Axis("h", repeat=0)
     with pytest.raises(ValueError, match=r"'h': a frequency belongs to a sine.*SCALE"):
@@ -228,7 +237,10 @@ LAYERS = {"w": (Axis("in", -1), Axis("h")), "v": (Axis("h", -1), Axis("out"))}
         (lambda: Axis(IN), "named by a string, got .*pass its name, 'in'"),
         (lambda: Axis(-1, "in"), "named by a string, got -1"),
         (lambda: Axis("h", repeat=2.5), "repeat must be an integer, got 2.5"),
-        (lambda: Axis("h", power=True), "power must be an integer, got True"),
+        (
+            lambda: Axis("h", power=True),
+            "power must be an integer or a Fraction, got True",
+        ),
         (lambda: Space("h", Group.SIGN, "30"), "frequency must be a number"),
     ],
 )

@@ -37,9 +37,8 @@ class _Run:
 
     def param(self, *shape, positive=False):
         """A new parameter, or now and then one that was used before."""
-        if (
-            old := [n for n, s in self.names if s == shape]
-        ) and self.rng.random() < 0.08:
+        old = [n for n, s in self.names if s == shape and not positive]
+        if old and self.rng.random() < 0.08:
             return self.param_fn(old[self.rng.integers(len(old))], shape)
         turned = [n for n, s in self.names if len(shape) == 2 and s == shape[::-1]]
         if turned and self.rng.random() < 0.08:

@@ -97,8 +97,12 @@ ALONG = {
         NONE,
     ),
     "scatter at argmax": (
-        lambda x: jnp.zeros_like(x).at[jnp.arange(3), x.argmax(-1)].set(x.max(-1)),
-        None,
+        jax.vmap(lambda x: jnp.zeros_like(x).at[x.argmax()].set(x.max())),
+        NONE,
+    ),
+    "add at argmax": (
+        jax.vmap(lambda x: (0 * x).at[x.argmax()].add(x.max())),
+        NONE,
     ),
     "embedding": (lambda x: x[np.array([0, 2, 1])], BOTH),
     "dynamic slice": (lambda x: lax.dynamic_slice_in_dim(x, 1, 2), BOTH),

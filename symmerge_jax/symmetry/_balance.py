@@ -1,0 +1,195 @@
+"""Balanced scales: the member of an orbit with the least norm.
+
+Scales of neurons are found by coordinate descent, space by space, on the squared norm
+of all parameters, which is convex in their logarithms. Derivatives are those of the
+fixed point.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.sparse.linalg import cg
+
+from symmerge_jax.symmetry import (
+    _action,
+    _atoms,
+    _axes,
+    _element,
+    _spec,
+    _tree,
+    _unfold,
+)
+from symmerge_jax.typing import Array, Params
+
+
+def balance_scales(
+    params: Params,
+    spec: _spec.SymmetrySpec,
+    *,
+    tolerance: float | None = None,
+    max_sweeps: int = 200,
+) -> _element.GroupElement:
+    """Return the scales that balance every `Group.SCALE` space; nothing is permuted.
+
+    Each sweep sets `scale_i = sqrt(||outgoing_i|| / ||incoming_i, bias_i||)` space by
+    space; this is coordinate descent on a function that is convex in the logarithms of
+    the scales, the squared norm of all parameters. A neuron with only one of the two
+    norms gets that norm set to one, a neuron without any stays as it is.
+
+    Args:
+      params: parameters of one network.
+      spec: symmetry of the architecture.
+      tolerance: stop when no logarithm of a scale changes by more than this in a
+        sweep; None for 16 units of rounding of the data type.
+      max_sweeps: upper bound on the number of sweeps.
+    """
+    spaces = [space for space in spec.spaces if space.group is _axes.Group.SCALE]
+    shapes = _element.element_shapes(spec, spec.sizes(params))
+    if not spaces:
+        return {}
+    dtype = _tree.computing_dtype(params)
+    if tolerance is None:
+        tolerance = 16 * float(jnp.finfo(dtype).eps)
+    view = _atoms.atoms_of(spec, params)
+    params, spec = view.view(params), view.spec
+    params, spec = _tree.split(params)[0], spec.restrict(params)  # what has derivatives
+    scales = _balanced(params, spec, dtype, tolerance, max_sweeps)
+    start = _element.identity({name: shapes[name] for name in scales}, dtype)
+    return {
+        name: _element.Monomial(start[name].perm, scale)
+        for name, scale in scales.items()
+    }
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3, 4))
+def _balanced(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
+    """Return the scales of `balance_scales`; derivatives are those of the limit."""
+    spaces = [space for space in spec.spaces if space.group is _axes.Group.SCALE]
+    shapes = _element.element_shapes(spec, spec.sizes(params))
+    start = _element.identity(
+        {space.name: shapes[space.name] for space in spaces}, dtype
+    )
+
+    def sweep(state):
+        element, _, count = state
+        change = jnp.zeros((), dtype)
+        for space in spaces:
+            moved = _action.act(element, params, spec)
+            factor = _balancing_factor(moved, spec, space)
+            change = jnp.maximum(change, jnp.max(jnp.abs(jnp.log(factor))))
+            perm, scale = element[space.name]
+            element = {**element, space.name: _element.Monomial(perm, scale * factor)}
+        return element, change, count + 1
+
+    def unfinished(state):
+        _, change, count = state
+        return (change > tolerance) & (count < max_sweeps)
+
+    state = (start, jnp.full((), jnp.inf, dtype), 0)
+    found = jax.lax.while_loop(unfinished, sweep, state)[0]
+    return {name: scale for name, (_, scale) in found.items()}
+
+
+def _balancing_factor(params, spec, space) -> Array:
+    """Return the factor of each neuron that gives its weights the least norm."""
+    incoming = _norms(params, spec, space, +1)
+    outgoing = _norms(params, spec, space, -1)
+    one_sided = jnp.where(incoming > 0, 1 / incoming, outgoing)
+    powers = {a.exponent(space.name) for _, _, a in spec.uses(space.name, 1, -1)}
+    if powers <= {1, -1}:
+        both = jnp.sqrt(outgoing) / jnp.sqrt(incoming)
+    else:
+        both = _least_norm_factor(params, spec, space)
+    factor = jnp.select(
+        [(incoming > 0) & (outgoing > 0), (incoming > 0) | (outgoing > 0)],
+        [both, one_sided],
+        1,
+    )
+    # Neurons that read each other change together: half the way does not overshoot.
+    meets_itself = any(
+        sum(a.exponent(space.name) != 0 for a in axes if a is not None) > 1
+        for _, axes in spec.atomic_axes
+    )
+    return jnp.sqrt(factor) if meets_itself else factor
+
+
+def _least_norm_factor(params, spec, space) -> Array:
+    """Return the factor for any exponents: Newton steps on a convex function."""
+    squares: dict[float, Array] = {}
+    for _, _, axis in spec.uses(space.name, 1, -1):
+        squares.setdefault(float(axis.exponent(space.name)), jnp.zeros(()))
+    uses = zip(
+        (a for _, _, a in spec.uses(space.name, 1, -1)),
+        _unfold.unfold_uses(params, spec, space.name, 1, -1),
+        strict=True,
+    )
+    for axis, rows in uses:
+        power = float(axis.exponent(space.name))
+        squares[power] = squares[power] + jnp.sum(rows**2, axis=-1)
+
+    def newton(_, log):
+        terms = {p: q * jnp.exp(2 * p * log) for p, q in squares.items()}
+        slope = sum(p * term for p, term in terms.items())
+        curve = sum(2 * p**2 * term for p, term in terms.items())
+        step = slope / jnp.where(curve > 0, curve, 1)
+        return log - jnp.clip(step, -1, 1)
+
+    start = jnp.zeros_like(sum(squares.values()))
+    return jnp.exp(jax.lax.fori_loop(0, 8, newton, start))
+
+
+@_balanced.defjvp
+def _balanced_jvp(spec, dtype, tolerance, max_sweeps, primals, tangents):
+    """Differentiate the equations that balanced scales solve.
+
+    They are the gradient of half the squared norm by the logarithms of the scales: its
+    Hessian is symmetric, and conjugate gradients invert it.
+    """
+    scales = _balanced(*primals, spec, dtype, tolerance, max_sweeps)
+    start = _element.identity({name: s.shape for name, s in scales.items()}, dtype)
+
+    def excess(logs, params):
+        element = {
+            name: _element.Monomial(start[name].perm, scale * jnp.exp(logs[name]))
+            for name, scale in scales.items()
+        }
+        moved = _action.act(element, params, spec)
+
+        def squares(name, role):
+            axes = (axis for _, _, axis in spec.uses(name, role))
+            uses = _unfold.unfold_uses(moved, spec, name, role)
+            return sum(
+                abs(float(axis.exponent(name))) * jnp.sum(rows**2, axis=-1)
+                for axis, rows in zip(axes, uses, strict=True)
+            )
+
+        return {name: squares(name, 1) - squares(name, -1) for name in logs}
+
+    zeros = jax.tree.map(jnp.zeros_like, scales)
+    _, change = jax.jvp(functools.partial(excess, zeros), primals, tangents)
+
+    def hessian(v):
+        return jax.jvp(lambda x: excess(x, *primals), (zeros,), (v,))[1]
+
+    total = sum(scale.size for scale in scales.values())
+    options = dict(tol=4 * float(jnp.finfo(dtype).eps), maxiter=4 * total + 20)
+    # `cg` alone would make its first guess depend on `change`: not in reverse mode.
+    steps = jax.lax.custom_linear_solve(
+        hessian,
+        change,
+        lambda matvec, b: cg(matvec, b, **options)[0],
+        symmetric=True,
+    )
+    return scales, {name: -scale * steps[name] for name, scale in scales.items()}
+
+
+def _norms(params, spec, space, power) -> Array:
+    return norm(_unfold.unfold(params, spec, space.name, power))
+
+
+def norm(rows: Array) -> Array:
+    """Return the norm `[..., n]` of each row, safe from overflow and underflow."""
+    largest = jnp.max(jnp.abs(rows), axis=-1, initial=0)
+    safe = jnp.where(largest > 0, largest, 1)
+    return largest * jnp.sqrt(jnp.sum((rows / safe[..., None]) ** 2, axis=-1))

@@ -1,0 +1,56 @@
+"""Phases of sine neurons, folded into half a period."""
+
+import math
+
+import jax.numpy as jnp
+
+from symmerge_jax.symmetry import _atoms, _axes, _spec, _tree
+from symmerge_jax.typing import Array, Params
+
+
+def fold_phases(params: Params, spec: _spec.SymmetrySpec) -> Params:
+    """Return the same function (to rounding) with every sine's phase in [-pi/2, pi/2].
+
+    `sin(w0 (W x + b))` is unchanged by `b -> b + 2 pi k / w0` and by the half-period
+    flip `(W, b) -> (-W, pi / w0 - b)`; only spaces with a `frequency` are folded, never
+    the linear output. Neurons that are in range keep their bits.
+
+    Args:
+      params: parameters of one network.
+      spec: symmetry of the architecture.
+    """
+    view = _atoms.atoms_of(spec, params)
+    if view.spec is not spec:
+        return view.undo(fold_phases(view.view(params), view.spec), params)
+    leaves = _tree.flatten(params)
+    for space in spec.spaces:
+        if space.frequency is None:
+            continue
+        [bias_path] = [p for p, axes in spec.axes if axes == (_axes.Axis(space.name),)]
+        bias, flip = _fold(leaves[bias_path], space.frequency)
+        for path, number, axis in spec.uses(space.name, 1):
+            if path == bias_path:
+                leaves[path] = bias
+            else:
+                shape = [1] * leaves[path].ndim
+                shape[number] = -1
+                factor = jnp.tile(flip, axis.repeat).reshape(shape)
+                leaves[path] = leaves[path] * factor
+    return _tree.rebuild(params, leaves)
+
+
+def _fold(bias: Array, frequency: float) -> tuple[Array, Array]:
+    """Return the folded bias `[n]` and the sign `[n]` of the neuron's weights."""
+    period = 2 * math.pi / frequency
+    # Two-part period: `high` has 12 bits, so that `k * high` is exact in float32 for
+    # |k| < 2**12 and the reduction of a large phase loses nothing to cancellation.
+    mantissa, exponent = math.frexp(period)
+    high = math.ldexp(round(mantissa * 2**12), exponent - 12)
+    low = period - high
+    turns = jnp.round(bias / period)
+    reduced = (bias - turns * high) - turns * low
+    bias = jnp.where(turns == 0, bias, reduced)
+    quarter = period / 4
+    flipped = jnp.sign(bias) * (high / 2) - bias + jnp.sign(bias) * (low / 2)
+    beyond = jnp.abs(bias) > quarter * (1 + 4 * float(jnp.finfo(bias.dtype).eps))
+    return jnp.where(beyond, flipped, bias), jnp.where(beyond, -1, 1).astype(bias.dtype)
