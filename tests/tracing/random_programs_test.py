@@ -5,10 +5,33 @@ import pytest
 
 from symmerge_jax import tracing
 from tests.tracing import _proof, transpositions
+from tests.tracing.architectures import ARCHITECTURES
 from tests.tracing.random_programs import program
 
 NUM_PROGRAMS, TOGETHER = 500, 25
 PROBED = (*range(12), 14, 15)
+PROBED_ARCHITECTURES = (
+    "bert",
+    "capsules",
+    "densenet",
+    "ensemble",
+    "flax_attention",
+    "fourier_operator",
+    "graph_attention",
+    "hypernetwork",
+    "lora",
+    "mamba",
+    "mixer",
+    "moe_gather",
+    "nerf",
+    "perceiver",
+    "qkv_split",
+    "residual_rms",
+    "siamese",
+    "t5",
+    "tied_autoencoder",
+    "wavenet",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +64,16 @@ def test_little_is_missed():
         total += num
     assert total >= 40
     assert len(missed) <= 0.05 * total, missed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROBED_ARCHITECTURES)
+def test_no_transposition_is_missed(name):
+    a = ARCHITECTURES[name]()
+    traced = tracing.infer(a.apply, a.params, *a.inputs, statistics=a.statistics)
+    more, total = transpositions.missed(traced, a.apply, a.params, a.inputs)
+    assert total
+    assert not more
 
 
 def test_programs_are_the_same_every_time():

@@ -4,7 +4,8 @@ For axes of one size, every subset of them is tried: two indices are exchanged a
 all axes of the subset at once, and the outputs compared at generic parameters. A subset
 that passes for every pair of neighbours is a space of its own; the smallest of them are
 compared with what the tracer calls free, which tells what a trace missed. Where axes
-are too many, those of one free space are exchanged together.
+are too many, those of one free space are exchanged together. Axes without influence,
+such as the bias of attention's keys, are left out.
 """
 
 import itertools
@@ -99,7 +100,7 @@ def _swap(leaves, subset, i, j):
 def spaces(traced, apply, params, inputs, seed=0):
     """The smallest sets of atoms along which all transpositions leave outputs alone.
 
-    Returns (sets of names, number of sizes that were skipped for too many axes).
+    Returns (sets of names, names of all atoms that matter, number of sizes skipped).
     """
     with jax.enable_x64(True):
         rng = np.random.default_rng(seed)
@@ -113,17 +114,36 @@ def spaces(traced, apply, params, inputs, seed=0):
         fn = jax.jit(lambda stack: jax.lax.map(outputs, stack, batch_size=256))
         base = [np.asarray(y[0]) for y in fn([x[None] for x in theta])]
 
+        def same(moved):
+            """Which of many lists of leaves give the same outputs."""
+            found = fn([np.stack(x) for x in zip(*moved, strict=True)])
+            ok = np.ones(len(moved), bool)
+            for y, z in zip(base, found, strict=True):
+                error = np.abs(np.asarray(z) - y).reshape(len(moved), -1).max(1)
+                ok &= error <= 1e-9 * (np.abs(y).max() + 1e-12)
+            return ok
+
         def passes(subsets, i, j):
             """Which subsets leave the outputs alone when neurons are exchanged."""
-            moved = [_swap(theta, subset, i, j) for subset in subsets]
-            found = fn([np.stack(x) for x in zip(*moved, strict=True)])
-            ok = np.ones(len(subsets), bool)
-            for y, z in zip(base, found, strict=True):
-                error = np.abs(np.asarray(z) - y).reshape(len(subsets), -1).max(1)
-                ok &= error <= 1e-9 * (np.abs(y).max() + 1e-12)
+            ok = same([_swap(theta, subset, i, j) for subset in subsets])
             return [s for s, keep in zip(subsets, ok, strict=True) if keep]
 
-        return _search(atoms(traced, params), passes, lambda x: _glued(traced, x))
+        every = atoms(traced, params)
+        idle = same([_redrawn(theta, atom, rng) for atom in every])
+        live = [atom for atom, x in zip(every, idle, strict=True) if not x]
+        found, skipped = _search(live, passes, lambda x: _glued(traced, x))
+        return found, {atom.name for atom in live}, skipped
+
+
+def _redrawn(leaves, atom, rng):
+    """The leaves with other entries at all places of an atom."""
+    leaves = list(leaves)
+    where = [slice(None)] * leaves[atom.leaf].ndim
+    where[atom.axis] = atom.groups.ravel()
+    leaves[atom.leaf] = leaves[atom.leaf].copy()
+    old = leaves[atom.leaf][tuple(where)]
+    leaves[atom.leaf][tuple(where)] = old * np.exp(rng.normal(size=old.shape))
+    return leaves
 
 
 def _glued(traced, units):
@@ -168,10 +188,10 @@ def _smallest(sets):
 
 def missed(traced, apply, params, inputs, seed=0):
     """Sets that the search found and the trace did not, and the number of all sets."""
-    sets, _ = spaces(traced, apply, params, inputs, seed)
+    sets, live, _ = spaces(traced, apply, params, inputs, seed)
     full = full_names(traced)
     free = {
-        frozenset(map(full, space.uses))
+        frozenset(map(full, space.uses)) & live
         for space in traced.spaces.values()
         if space.pinned is None
     }
