@@ -76,6 +76,27 @@ def test_no_transposition_is_missed(name):
     assert not more
 
 
+def test_search_finds_what_is_pinned_wrongly():
+    a = ARCHITECTURES["mlp_relu"]()
+    traced = tracing.infer(a.apply, a.params, *a.inputs)
+    number = next(n for n, s in traced.spaces.items() if s.size == 9)
+    space = traced.spaces[number]._replace(pinned="by mistake")
+    traced = traced._replace(spaces=traced.spaces | {number: space})
+    more, total = transpositions.missed(traced, a.apply, a.params, a.inputs)
+    assert total == 3
+    assert more == [{"c/w[1]", "c/b[0]", "d[0]"}]
+
+
+def test_proof_refutes_what_is_free_wrongly():
+    for seed in range(4):
+        apply, params, inputs = program(seed)
+        traced = tracing.infer(apply, params, *inputs)
+        number = next(n for n, s in traced.spaces.items() if s.pinned is not None)
+        space = traced.spaces[number]._replace(pinned=None)
+        traced = traced._replace(spaces=traced.spaces | {number: space})
+        assert _proof.error(traced, apply, params, inputs, tries=1) > 1e-6
+
+
 def test_programs_are_the_same_every_time():
     for seed in (0, 1):
         (apply, params, inputs), (again, more, _) = program(seed), program(seed)
