@@ -296,7 +296,7 @@ def products(run):
 
 
 STEPS = (
-    *(dense,) * 5,
+    *(dense,) * 4,
     *(combine,) * 3,
     *(normalise,) * 2,
     *(attention,) * 2,
@@ -310,7 +310,7 @@ STEPS = (
     branch,
     pool,
     reduce,
-    place,
+    *(place,) * 3,
     products,
 )
 
