@@ -234,7 +234,7 @@ def experts(run):
 def branch(run):
     x = run.pick()
     f, g = run.choose(*STEADY), run.choose(*STEADY)
-    test = run.choose(x.sum(), x[..., 0].sum(), run.values[0].sum())
+    test = run.choose(x, x[..., 0], run.values[0]).sum()
     return jax.lax.cond(test > 0.1, f, g, x)
 
 
