@@ -79,6 +79,12 @@ def nullspace(
     return _echelon(basis.values(), wanted, is_sign)
 
 
+def oriented(row: Linear, columns: Sequence[int], roles: Sequence[int]) -> Linear:
+    """Return a solution or its opposite, so that scales multiply what is written."""
+    total = sum(row.get(v, 0) * r for v, r in zip(columns, roles, strict=True))
+    return {v: -c for v, c in row.items()} if total < 0 else row
+
+
 def _plus(a: Linear, b: Linear, factor: Number) -> Linear:
     out = dict(a)
     for v, c in b.items():

@@ -42,6 +42,7 @@ def gather(ctx: Interpreter, eqn: Any, value: Value, where: Value) -> Value:
         o = batch_places[j]
         axes[o] = ctx.unify(where.axes[j], value.axes[i], "looked up side by side")
         weights[o] = ctx.along(value, i, axes[o])
+    ctx.set_role(value, looked_up, -1)
     ctx.set_role(value, range(len(value.axes)), 1)
     for i in range(len(value.shape)):
         if i in paired:

@@ -190,6 +190,14 @@ class _Inference:
         present = {
             n: {self.uses[v].path for v in found} for n, found in variables.items()
         }
+        above = {
+            n: {
+                other
+                for other in ctx.fibres.over(atoms[n])
+                if other in numbers and present[n] <= present[other]
+            }
+            for n in sorted(order, key=lambda n: not atoms[n].pinned)
+        }
         spaces = {}
         for n in order:
             columns = variables[n]
@@ -197,11 +205,9 @@ class _Inference:
                 _exponents.nullspace(found.get(n, ()), columns, is_sign=bool(i))
                 for i, found in enumerate(equations)
             )
-            over = (
-                numbers[other]
-                for other in ctx.fibres.over(atoms[n])
-                if other in numbers and present[n] <= present[other]
-            )
+            roles = [ctx.roles.get(v, 1) for v in columns]
+            scales = [_exponents.oriented(row, columns, roles) for row in scales]
+            over = (numbers[other] for other in above[n] if _is_outer(above, other, n))
             spaces[numbers[n]] = TracedSpace(
                 size=atoms[n].size,
                 pinned=atoms[n].pinned,
@@ -332,3 +338,15 @@ def _part(axis: Axis, numbers: dict[int, int], batch: Axis) -> Part:
         return Part(root.size, numbers.get(root.number), is_batch)
     parts = tuple(_part(part, numbers, batch) for part in root.parts)
     return Part(root.size, kind=root.kind, parts=parts)
+
+
+def _is_outer(above: dict[int, set[int]], other: int, n: int) -> bool:
+    """Return whether a space lies over another one, of two that accompany each other.
+
+    Permutations of both, each chosen anew for every index of the other, would depend on
+    which comes first: pinned spaces and earlier ones are the outer ones.
+    """
+    if n not in above[other]:
+        return True
+    order = list(above)
+    return order.index(other) < order.index(n)

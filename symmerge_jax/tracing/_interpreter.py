@@ -382,9 +382,13 @@ class Interpreter:
         """Take down what a parameter is used for along some axes, if it is a new one."""
         if self.is_final and value.is_raw:
             for i in axes:
-                for weight in value.weights[i]:
+                for leaf, weight in zip(
+                    _atoms.leaves(value.axes[i]), value.weights[i], strict=True
+                ):
                     for variable in weight.sign:
                         self.roles.setdefault(variable, role)
+                    if role == -1:
+                        self.order.setdefault(leaf.number, len(self.order))
 
 
 def total(a: Weights, b: Weights, factor: int = 1) -> Weights:

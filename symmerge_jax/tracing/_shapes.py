@@ -53,7 +53,8 @@ def expand(ctx: Interpreter, eqn: Any, value: Value) -> Value:
 def reshape(ctx: Interpreter, eqn: Any, value: Value, *_: Value) -> Value:
     """The atoms stay in their row-major order; only the brackets change.
 
-    Where the new axes cut through an axis, it is cut into a product as well.
+    Where the new axes cut through an axis, it is cut into a product as well. An axis
+    that is pinned in all its pieces need not be cut: it becomes new places.
     """
     shape = tuple(eqn.outvars[0].aval.shape)
     if value.constant is not None or 0 in shape:
@@ -67,6 +68,8 @@ def reshape(ctx: Interpreter, eqn: Any, value: Value, *_: Value) -> Value:
     axes: list[Axis] = []
     for o, size in enumerate(shape):
         parts = _take(ctx, queue, size, text)
+        if parts is None and (solid := _solid(ctx, value, text)) is not value:
+            return reshape(ctx, eqn, solid)
         if parts is None:
             ctx.kill(value, text)
             ctx.as_numbers(value)
@@ -281,6 +284,16 @@ def with_axis(value: Value, i: int, size: int, axis: Axis, weights: Weights) -> 
     all_weights = list(value.weights)
     shape[i], axes[i], all_weights[i] = size, axis, weights
     return value.moved(shape, axes, all_weights)
+
+
+def _solid(ctx: Interpreter, value: Value, text: str) -> Value:
+    """Return a value whose pinned axes in pieces are axes of one piece instead."""
+    for i, axis in enumerate(value.axes):
+        if axis is not None and _atoms.find(axis).kind and _atoms.is_pinned(axis):
+            ctx.kill(value, text, [i])
+            new = ctx.fresh(("solid", i), value.shape[i], text)
+            value = with_axis(value, i, value.shape[i], new, ctx.zeros(new))
+    return value
 
 
 def _take(
