@@ -62,7 +62,7 @@ def trace(
     traced = tracing.infer(apply, params, *one, statistics=statistics)
     spec = tracing.to_spec(traced, params)
     names = tracing.space_names(traced, params)
-    pinned = tuple(
+    pinned = dict.fromkeys(
         (f"{symmetry.name(use.path)}[{use.axis}]", str(reason))
         for use, reason in traced.reasons().items()
     )
@@ -80,7 +80,7 @@ def trace(
         features=lambda params, x: features(params, *unpack(x)),
         input_shape=tuple(jnp.shape(inputs[0])[1:]) if single else (),
         example=inputs[0] if single else tuple(inputs),
-        pinned=pinned,
+        pinned=tuple(pinned),
     )
 
 

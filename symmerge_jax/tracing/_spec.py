@@ -1,7 +1,7 @@
 """What was inferred, as a `SymmetrySpec`: groups, names and the order of spaces."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -50,9 +50,9 @@ def to_spec(traced: Traced, params: Params) -> symmetry.SymmetrySpec:
     """
     leaves = symmetry.flatten(params)
     paths = [path for path in traced.layout if symmetry.is_parameter(leaves[path])]
-    numbers = _in_order(traced, _labelled(traced, paths))
-    names = _names(traced, numbers)
-    groups = {n: _groups(traced.spaces[n]) for n in numbers}
+    names = space_names(traced, params)
+    numbers = list(names)
+    groups = {n: _groups(_without_those_of_fibres(traced, n)) for n in numbers}
     spaces = [
         space
         for n in numbers
@@ -73,6 +73,18 @@ def to_spec(traced: Traced, params: Params) -> symmetry.SymmetrySpec:
     return symmetry.SymmetrySpec(
         tuple(axes), tuple(spaces), tuple(p for p in traced.statistics if p in kept)
     )
+
+
+def space_names(traced: Traced, params: Params) -> dict[int, str]:
+    """Return the names that spaces have in the spec, in the order of computation.
+
+    Args:
+      traced: what was inferred for parameters of this tree.
+      params: the parameters, or their shapes.
+    """
+    leaves = symmetry.flatten(params)
+    paths = [path for path in traced.layout if symmetry.is_parameter(leaves[path])]
+    return _names(traced, _in_order(traced, _labelled(traced, paths)))
 
 
 def _labelled(traced: Traced, paths: Iterable[Path]) -> set[int]:
@@ -112,11 +124,39 @@ def _in_order(traced: Traced, labelled: set[int]) -> list[int]:
 
 
 def _over(traced: Traced, n: int) -> tuple[int, ...]:
-    """Return the spaces that one lies over; of two over each other, the later one is."""
+    """Return the spaces that one lies over, the outer ones first."""
     space = traced.spaces[n]
     if space.pinned is not None and not space.scales and not space.signs:
         return ()
-    return tuple(o for o in space.over if o < n or n not in traced.spaces[o].over)
+
+    def depth(other: int) -> tuple[int, bool]:
+        return len(traced.spaces[other].over), traced.spaces[other].pinned is None
+
+    return tuple(sorted(space.over, key=depth))
+
+
+def _without_those_of_fibres(traced: Traced, n: int) -> TracedSpace:
+    """Return a space without the scale groups that what lies over it has, too.
+
+    One scale per head of queries and keys is nothing new, where each of their
+    dimensions has one in every head.
+    """
+    space = traced.spaces[n]
+    fibres = [s for s in traced.spaces.values() if n in s.over]
+    kept = {}
+    for kind in ("scales", "signs"):
+        known = [_by_path(g) for fibre in fibres for g in getattr(fibre, kind)]
+        kept[kind] = tuple(g for g in getattr(space, kind) if _by_path(g) not in known)
+    return space._replace(**kept)
+
+
+def _by_path(powers: Mapping[Use, Fraction | int]) -> frozenset:
+    """Return a scale group as the exponents of its parameters, up to their sign."""
+    found = {use.path: power for use, power in powers.items()}
+    first = min(found)
+    if found[first] < 0:
+        found = {path: -power for path, power in found.items()}
+    return frozenset(found.items())
 
 
 def _groups(space: TracedSpace) -> list[Scales]:
@@ -219,6 +259,8 @@ def _names(traced: Traced, numbers: Sequence[int]) -> dict[int, str]:
             name = text.removeprefix("an ") + "s"
         elif text == "steps of a scan":
             name = "layers"
+        elif text.startswith("looked up"):
+            name = f"{_stem(space)}.entries"
         else:
             name = _stem(space) + (".groups" if n in beneath else "")
         unique, count = name, 1
