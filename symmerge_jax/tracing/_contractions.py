@@ -4,9 +4,10 @@ from typing import Any
 
 from symmerge_jax.tracing import _atoms
 from symmerge_jax.tracing._atoms import Axis
-from symmerge_jax.tracing._interpreter import Interpreter, change, replace, total
+from symmerge_jax.tracing._interpreter import Interpreter
 from symmerge_jax.tracing._registry import rule
-from symmerge_jax.tracing._values import Index, Value, Weights
+from symmerge_jax.tracing._values import Index, Value
+from symmerge_jax.tracing._weights import Weights, change, replace, total
 
 
 @rule("dot_general")
@@ -111,7 +112,7 @@ def reduce_extremum(ctx: Interpreter, eqn: Any, value: Value) -> Value:
 
 @rule("reduce_prod")
 def reduce_product(ctx: Interpreter, eqn: Any, value: Value) -> Value:
-    """A product of n entries does not depend on order and has n times their exponents."""
+    """A product of n entries has n times their exponents, in any order."""
     count = 1
     for i in eqn.params["axes"]:
         count *= value.shape[i]
@@ -141,7 +142,7 @@ def argmax(ctx: Interpreter, eqn: Any, value: Value) -> Value:
         return out
     if value.ties:
         ctx.pin(axis, "of equal entries the first one is taken")
-    return out._replace(index=Index(_atoms.find(axis)))
+    return out._replace(places=Index(_atoms.find(axis)))
 
 
 def _reduced(ctx: Interpreter, eqn: Any, value: Value, change_weights: Any) -> Value:

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
 
 from symmerge_jax import symmetry
 from symmerge_jax.tracing import (
@@ -17,8 +16,11 @@ from symmerge_jax.tracing import (
     _control,
     _elementwise,
     _exponents,
+    _functions,
     _indexing,
+    _joins,
     _orders,
+    _programs,
     _shapes,
     _slices,
 )
@@ -32,7 +34,9 @@ RULE_MODULES = (
     _control,
     _contractions,
     _elementwise,
+    _functions,
     _indexing,
+    _joins,
     _orders,
     _shapes,
     _slices,
@@ -51,16 +55,16 @@ def infer(
 
     The function is traced once, on shapes. What is found is true of all parameters and
     inputs of these shapes, in exact arithmetic: moving the parameters by a symmetry
-    leaves the outputs as they are. (Where an argmax picks among equal entries, or a loop
-    over data ends otherwise, a measure of zero is left out.)
+    leaves the outputs as they are. (Inputs of measure zero, where the entries that an
+    argmax looks at are equal, are left out.)
 
     Args:
       apply: `apply(params, *inputs)`, any function that JAX can trace.
       params: any pytree of arrays or `jax.ShapeDtypeStruct`.
       *inputs: pytrees of arrays or `jax.ShapeDtypeStruct`.
       statistics: names of parameters that are statistics of data, or of trees of them,
-        as `SymmetrySpec.create` takes them; they are permuted but not scaled. By default
-        what lies in `batch_stats` or is called `running_mean` or `running_var`.
+        as `SymmetrySpec.create` takes them; they are permuted but not scaled. By
+        default what lies in `batch_stats` or is called `running_mean` or `running_var`.
 
     Raises:
       ValueError: two parameters have one name, or `statistics` names none.
@@ -117,7 +121,7 @@ class _Inference:
             for path, leaf in arrays.items()
         }
         self.uses: dict[int, Use] = {}
-        used = _used(closed.jaxpr)
+        used = _programs.used_variables(closed.jaxpr)
         self.unused = tuple(
             path
             for path, var in zip(arrays, closed.jaxpr.invars, strict=False)
@@ -236,7 +240,7 @@ class _Inference:
             },
             unused=self.unused,
             statistics=self.statistics,
-            num_equations=count_equations(self.closed.jaxpr),
+            num_equations=_programs.count_equations(self.closed.jaxpr),
         )
 
     def linear_kind(
@@ -255,15 +259,6 @@ class _Inference:
         return "orthogonal" if kind == "general" and not is_paired else kind
 
 
-def count_equations(jaxpr: Any) -> int:
-    """Return how many equations a program has, with those of its inner programs."""
-    total = len(jaxpr.eqns)
-    for equation in jaxpr.eqns:
-        for inner in core.jaxprs_in_params(equation.params):
-            total += count_equations(inner)
-    return total
-
-
 def _shaped(leaf: Any) -> jax.ShapeDtypeStruct:
     dtype = jax.dtypes.canonicalize_dtype(leaf.dtype) if _is_plain(leaf) else leaf.dtype
     return jax.ShapeDtypeStruct(np.shape(leaf), dtype)
@@ -271,15 +266,6 @@ def _shaped(leaf: Any) -> jax.ShapeDtypeStruct:
 
 def _is_plain(leaf: Any) -> bool:
     return not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
-
-
-def _used(jaxpr: Any) -> set[Any]:
-    """Return the variables that the results of a program depend on."""
-    used = {a for a in jaxpr.outvars if not isinstance(a, core.Literal)}
-    for equation in reversed(jaxpr.eqns):
-        if any(var in used for var in equation.outvars):
-            used.update(a for a in equation.invars if not isinstance(a, core.Literal))
-    return used
 
 
 def _by_atom(
@@ -302,9 +288,11 @@ def _tree(axis: Atom, numbers: dict[int, int]) -> Tree:
     root = _atoms.find(axis)
     if root.kind is None:
         return numbers[root.number]
-    parts = []
+    parts: list[Tree] = []
     for part in root.parts:
         tree = _tree(part, numbers)
-        nested = isinstance(tree, tuple) and tree[0] == root.kind
-        parts += tree[1] if nested else [tree]
+        if isinstance(tree, tuple) and tree[0] == root.kind:
+            parts += tree[1]
+        else:
+            parts.append(tree)
     return root.kind, parts

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
+from symmerge_jax import symmetry, tracing
+
 
 def conv(x, kernel, groups=1, strides=(1, 1), padding="SAME"):
     return lax.conv_general_dilated(
@@ -278,3 +280,19 @@ def test_spaces(name, check, free):
         expected is None
         or {" ".join(sorted(k.split())): v for k, v in found.items()} == expected
     )
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n != "two sums over pairs"])
+def test_specs_act_as_was_inferred(name):
+    apply, shapes, inputs, _ = CASES[name]
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        params = {key: rng.normal(size=shape) for key, shape in shapes.items()}
+        inputs = [rng.normal(size=x) if isinstance(x, tuple) else x for x in inputs]
+        spec = tracing.to_spec(tracing.infer(apply, params, *inputs), params)
+        sizes = spec.sizes(params)
+        element = symmetry.sample(jax.random.key(0), spec, sizes, scale_std=0.5)
+        moved = symmetry.act(element, params, spec)
+        np.testing.assert_allclose(
+            apply(moved, *inputs), apply(params, *inputs), rtol=1e-9, atol=1e-12
+        )
