@@ -48,12 +48,20 @@ FOLDED = {
 
 @rule("add", "sub", "add_any", indices=True)
 def add(ctx: Interpreter, eqn: Any, a: Value, b: Value) -> Value:
-    """A sum scales as its terms do, which must scale alike; 0 scales as one likes."""
-    if eqn.primitive.name != "add_any":
-        for index, number in ((a, b), (b, a)):
-            if index.places and number.places is None and number.constant is not None:
-                shifted = Index(index.places.axis, is_shifted=True)
-                return index._replace(places=shifted, is_raw=False, constant=None)
+    """A sum scales as its terms do, which must scale alike; 0 scales as one likes.
+
+    Indices plus a constant are of use only to what takes it away, unless it is 0.
+    """
+    shape = tuple(eqn.outvars[0].aval.shape)
+    for index, number in ((a, b), (b, a)):
+        if index.places is None or number.places or number.constant is None:
+            continue
+        is_difference = eqn.primitive.name == "sub" and index is b
+        if index.shape == shape and number.is_zero and not is_difference:
+            return index
+        if index.shape == shape:
+            shifted = Index(index.places.axis, is_shifted=True)
+            return index._replace(places=shifted, is_raw=False, constant=None)
     a, b = ctx.as_numbers(a), ctx.as_numbers(b)
     axes = join(ctx, eqn, (a, b))
     return result(eqn, axes, alike(ctx, axes, (a, b)), (a, b))

@@ -79,7 +79,8 @@ def dynamic_slice(ctx: Interpreter, eqn: Any, value: Value, *starts: Value) -> V
         start, axis = starts[i], value.axes[i]
         if size == value.shape[i]:
             continue
-        if start.places and not start.places.is_shifted and size == 1:
+        if size == 1 and _points_into(start, [i], value, sizes):
+            assert start.places is not None
             joined = ctx.unify(axis, start.places.axis, "looked up")
             ctx.mute(value, [i])
             ctx.contract([joined])

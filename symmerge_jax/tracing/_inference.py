@@ -161,7 +161,8 @@ class _Inference:
             ctx.kill(ctx.as_numbers(value), "an output")
         for path, value in zip(self.arrays, operands, strict=False):
             leaf = self.arrays[path]
-            if path in self.statistics or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            is_still = path in self.statistics or path in self.unused
+            if is_still or not jnp.issubdtype(leaf.dtype, jnp.inexact):
                 ctx.mute(value)
 
     def parameter(self, path: Path) -> Value:
