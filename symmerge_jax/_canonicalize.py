@@ -196,7 +196,7 @@ def _to_template(
     solver = alignment.WeightMatching(starts=("outward",), max_sweeps=0)
     found = solver(jax.random.key(0), problem).element
     found = symmetry.unit_scales(found, spec)  # both are balanced, up to rounding
-    return symmetry.act(found, form, spec), symmetry.compose(found, element)
+    return symmetry.act(found, form, spec), symmetry.compose(found, element, spec)
 
 
 @functools.lru_cache(maxsize=32)

@@ -74,17 +74,29 @@ class ActivationMatching:
     ) -> _base.AlignmentResult:
         del key
         solver = type(self).__name__
-        _checks.check_problem(problem, solver)
+        problem = _checks.check_problem(problem, solver)
         features_fn = _checks.check_features(problem, solver)
         problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
-        element, scales_a, scales_b, valid = {}, {}, {}, {}
+        spec, element, scales_a, scales_b, valid = problem.spec, {}, {}, {}, {}
         before = after = 0.0
         stream = _stream(features_fn, problem, self.chunk_size)
-        for name, (moments, units) in stream.items():
+        values: dict[str, Array] = {}  # of pairs of heads, by their dimensions
+        found = {}
+        # What lies over a space comes first: heads are compared by their dimensions.
+        spaces = sorted(spec.matched_spaces, key=lambda space: -len(space.over))
+        for space in spaces:
+            name, options = space.name, dict(rescale=self.rescale)
+            options["permute"] = self.permute and space.is_permuted
+            if name not in stream:  # known by what lies over it alone
+                blank = jnp.zeros_like(values[name])
+                found[name] = _projection.project(
+                    blank, space.group, unsigned=values[name], **options
+                )
+                continue
+            moments, units = stream[name]
             if not symmetry.is_traced(moments) and not jnp.isfinite(moments.cov).all():
                 _refuse_features(features_fn, problem, name, self.chunk_size, solver)
-            group = problem.spec.space(name).group
-            is_scaled = self.rescale and group is symmetry.Group.SCALE
+            is_scaled = self.rescale and space.group is symmetry.Group.SCALE
             if is_scaled and self.scales == "matched":
                 moments, a, b = _at_unit_power(moments)
                 scales_a[name] = a._replace(scale=a.scale * units.a)
@@ -93,21 +105,37 @@ class ActivationMatching:
             if self.similarity == "correlation":
                 units = _ones(moments)
             similarity, offset = _compare(moments, units, self.similarity)
-            element[name] = _projection.project(
-                similarity, group, permute=self.permute, rescale=self.rescale
+            found[name] = _projection.project(
+                similarity, space.group, unsigned=values.get(name), **options
             )
-            gain = _projection.gain(similarity, element[name])
+            gain = _projection.gain(similarity, found[name])
             common, of_a, of_b = _common(units)
+            still = jnp.trace(similarity, axis1=-2, axis2=-1)
+            if _is_inner(spec, space):
+                outer = space.over[-1]
+                values[outer] = gain * of_a * of_b + values.get(outer, 0)
+                # Neurons of a pair that is not formed do not count.
+                still = jnp.trace(still, axis1=-2, axis2=-1)
+                gain = jnp.trace(gain, axis1=-2, axis2=-1)
+            num_neurons = moments.mean_a.size
             parts = [
-                offset - jnp.mean(jnp.diagonal(similarity)) * of_a * of_b,
-                offset - gain / len(similarity) * of_a * of_b,
+                offset - jnp.sum(x) / num_neurons * of_a * of_b for x in (still, gain)
             ]
             valid[name] = jnp.isfinite(parts[0]) & jnp.isfinite(parts[1])
             before, after = (
                 total + _units.restore(part, common)
                 for total, part in zip((before, after), parts, strict=True)
             )
-        element = _frame.carry_back(scales_a, scales_b, element)
+        for space in reversed(spaces):
+            monomial = found[space.name]
+            if _is_inner(spec, space):
+                index = element[space.over[-1]].perm[..., None, None]
+                monomial = symmetry.Monomial(
+                    *(jnp.take_along_axis(x, index, -2)[..., 0, :] for x in monomial)
+                )
+            element[space.name] = monomial
+            valid.setdefault(space.name, jnp.ones((), bool))
+        element = _frame.carry_back(scales_a, scales_b, spec, element)
         objective = jnp.stack([jnp.asarray(before), jnp.asarray(after)])
         result = _base.AlignmentResult(
             element=carry_back(element),
@@ -117,6 +145,12 @@ class ActivationMatching:
             start_objectives=objective[1:],
         )
         return _checks.finish(result, valid, f"{solver}: features are not finite.")
+
+
+def _is_inner(spec: symmetry.SymmetrySpec, space: symmetry.Space) -> bool:
+    """Return whether a space lies over one that moves."""
+    over = space.over[-1] if space.over else None
+    return any(other.name == over for other in spec.matched_spaces)
 
 
 def _ones(moments: "_Moments") -> _units.Pair:
@@ -130,7 +164,11 @@ def _common(units: _units.Pair) -> tuple[Array, Array, Array]:
 
 
 class _Moments(NamedTuple):
-    """Means `[n]`, variances `[n]` and covariances `[n, n]` of one space's features."""
+    """Means `[*over, n]`, variances, and covariances `[*over, n, n]` of features.
+
+    Of a space over one that moves, with `m` neurons, covariances of all pairs of both,
+    `[..., m, m, n, n]`.
+    """
 
     mean_a: Array
     mean_b: Array
@@ -150,6 +188,8 @@ def _stream(
     chunk_size = min(chunk_size, num_samples)
     num_chunks, rest = divmod(num_samples, chunk_size)
 
+    inner = {s.name for s in problem.spec.matched_spaces if _is_inner(problem.spec, s)}
+
     def features(start, size):
         chunk = _slice(problem.task.data, start, size)
         return _features(features_fn, problem, chunk)
@@ -157,7 +197,9 @@ def _stream(
     def update(total, start, size):
         fraction = size / (start + size)
         return {
-            name: _merge(total[name], _moments(*pair, units[name]), fraction)
+            name: _merge(
+                total[name], _moments(*pair, units[name], name in inner), fraction
+            )
             for name, pair in features(start, size).items()
         }
 
@@ -166,7 +208,10 @@ def _stream(
         name: _units.Pair(*(_units.unit(x) for x in pair))
         for name, pair in first.items()
     }
-    total = {name: _moments(*pair, units[name]) for name, pair in first.items()}
+    total = {
+        name: _moments(*pair, units[name], name in inner)
+        for name, pair in first.items()
+    }
     if num_chunks > 1:
         total, _ = jax.lax.scan(
             lambda total, start: (update(total, start, chunk_size), None),
@@ -181,25 +226,40 @@ def _stream(
 def _features(
     features_fn, problem: _base.AlignmentProblem, chunk
 ) -> dict[str, tuple[Array, Array]]:
-    """Return the features `[S, n]` of both networks by movable space."""
+    """Return the features `[S, *over, n]` of both networks by matched space."""
     of_a, of_b = (features_fn(p, chunk) for p in (problem.params_a, problem.params_b))
 
-    def rows(values) -> Array:
+    def rows(values, space) -> Array:
         x = jnp.asarray(values)
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        return wide.reshape(-1, x.shape[-1])
+        return wide.reshape(-1, *x.shape[x.ndim - 1 - len(space.over) :])
 
-    names = [space.name for space in problem.spec.movable_spaces]
-    return {name: (rows(of_a[name]), rows(of_b[name])) for name in names}
+    return {
+        space.name: (rows(of_a[space.name], space), rows(of_b[space.name], space))
+        for space in problem.spec.matched_spaces
+        if space.name in of_a
+    }
 
 
-def _moments(a: Array, b: Array, units: _units.Pair) -> _Moments:
-    """Return the moments of features `[S, n]` in these units."""
+def _moments(a: Array, b: Array, units: _units.Pair, is_inner: bool) -> _Moments:
+    """Return the moments of features `[S, *over, n]` in these units."""
     a, b = a * units.a, b * units.b
     mean_a, mean_b = a.mean(0), b.mean(0)
     a, b = a - mean_a[None], b - mean_b[None]
-    cov = jnp.matmul(a.T, b) / len(a)
-    return _Moments(mean_a, mean_b, jnp.mean(a**2, 0), jnp.mean(b**2, 0), cov)
+    if a.ndim == 2:
+        cov = jnp.matmul(a.T, b)
+    else:
+        subscripts = "s...ik,s...jl->...ijkl" if is_inner else "s...i,s...j->...ij"
+        cov = jnp.einsum(subscripts, a, b)
+    var_a, var_b = jnp.mean(a**2, 0), jnp.mean(b**2, 0)
+    return _Moments(mean_a, mean_b, var_a, var_b, cov / len(a))
+
+
+def _outer(x: Array, y: Array, like: Array) -> Array:
+    """Return the products of all pairs of neurons, of the shape of covariances."""
+    if like.ndim > x.ndim + 1:
+        return x[..., :, None, :, None] * y[..., None, :, None, :]
+    return x[..., :, None] * y[..., None, :]
 
 
 def _slice(data, start: Array | int, size: int):
@@ -235,7 +295,7 @@ def _merge(old: _Moments, new: _Moments, fraction: Array | float) -> _Moments:
     return mix._replace(
         var_a=mix.var_a + between * shift_a**2,
         var_b=mix.var_b + between * shift_b**2,
-        cov=mix.cov + between * shift_a[:, None] * shift_b[None],
+        cov=mix.cov + between * _outer(shift_a, shift_b, mix.cov),
     )
 
 
@@ -247,7 +307,8 @@ def _at_unit_power(
     def scale(mean, var):
         power = mean**2 + var
         factor = jnp.where(power > 0, jax.lax.rsqrt(jnp.where(power > 0, power, 1)), 1)
-        return symmetry.Monomial(jnp.arange(len(mean), dtype=jnp.int32), factor)
+        still = symmetry.identity({"space": mean.shape})["space"]
+        return symmetry.Monomial(still.perm.astype(jnp.int32), factor)
 
     unit_a = scale(moments.mean_a, moments.var_a)
     unit_b = scale(moments.mean_b, moments.var_b)
@@ -257,26 +318,28 @@ def _at_unit_power(
         moments.mean_b * b,
         moments.var_a * a**2,
         moments.var_b * b**2,
-        moments.cov * a[:, None] * b[None],
+        moments.cov * _outer(a, b, moments.cov),
     )
     return scaled, unit_a, unit_b
 
 
 def _compare(moments: _Moments, units: _units.Pair, kind: str) -> tuple[Array, Array]:
-    """Return `[n, n]` similarities and the objective of neurons with similarity zero.
+    """Return similarities, and the objective of neurons with similarity zero.
+
+    Similarities have the shape of covariances.
 
     The objective of a monomial, in the common unit, is the offset minus the mean gain
     of its neurons.
     """
     mean_a, mean_b, var_a, var_b, cov = moments
     if kind == "inner_product":
-        product = cov + mean_a[:, None] * mean_b[None]
+        product = cov + _outer(mean_a, mean_b, cov)
         _, of_a, of_b = _common(units)
         power_a = jnp.mean(mean_a**2 + var_a) * of_a**2
         power = power_a + jnp.mean(mean_b**2 + var_b) * of_b**2
         return 2 * product, power
     unit_a, unit_b = _inverse_std(mean_a, var_a), _inverse_std(mean_b, var_b)
-    return cov * unit_a[:, None] * unit_b[None], jnp.ones((), cov.dtype)
+    return cov * _outer(unit_a, unit_b, cov), jnp.ones((), cov.dtype)
 
 
 def _inverse_std(mean: Array, var: Array) -> Array:

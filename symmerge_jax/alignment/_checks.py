@@ -6,6 +6,7 @@ means nothing has the permutation -1 and NaN scales, and the result has not conv
 also under `jax.jit`.
 """
 
+import dataclasses
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -133,19 +134,24 @@ def check_features(
     num_samples = count_samples(problem, solver)
     features = jax.eval_shape(features_fn, problem.params_a, problem.task.data)
     known = {space.name for space in problem.spec.spaces}
-    needed = {space.name for space in problem.spec.movable_spaces}
+    inner = {name for space in problem.spec.matched_spaces for name in space.over[-1:]}
+    needed = {space.name for space in problem.spec.matched_spaces}
+    needed -= inner - features.keys()  # heads are known by their dimensions
     if not needed <= features.keys() <= known:
         raise ValueError(
             f"{solver}: features_fn returns the spaces {sorted(features)}, but the spec"
             f" needs {sorted(needed)} and knows {sorted(known)}."
         )
     sizes = problem.spec.sizes(problem.params_a)
+    shapes = symmetry.element_shapes(problem.spec, sizes)
     for name in sorted(needed):
-        shape = features[name].shape
-        if len(shape) < 2 or shape[0] != num_samples or shape[-1] != sizes[name]:
+        shape, last = features[name].shape, shapes[name]
+        fits = len(shape) > len(last) and shape[-len(last) :] == last
+        if not fits or shape[0] != num_samples:
             raise ValueError(
                 f"{solver}: features of space '{name}' have shape {shape}, expected"
-                f" ({num_samples}, ..., {sizes[name]}): samples first, neurons last."
+                f" ({num_samples}, ..., {', '.join(map(str, last))}): samples first,"
+                " neurons last."
             )
     return features_fn
 
@@ -172,8 +178,14 @@ def check_data(data: Any, where: str = "data") -> None:
             )
 
 
-def check_problem(problem: _base.AlignmentProblem, solver: str) -> None:
-    """Refuse many networks, and NaN or infinite weights where values are known."""
+def check_problem(
+    problem: _base.AlignmentProblem, solver: str, *, relaxed: bool = False
+) -> _base.AlignmentProblem:
+    """Return the problem of the atoms of two networks.
+
+    Refuses many networks, NaN or infinite weights where values are known, and spaces
+    over others where a solver relaxes elements to matrices.
+    """
     if not isinstance(problem, _base.AlignmentProblem):
         raise TypeError(
             f"{solver} aligns two networks: it takes an AlignmentProblem, got"
@@ -183,6 +195,31 @@ def check_problem(problem: _base.AlignmentProblem, solver: str) -> None:
         params = getattr(problem, name)
         if not symmetry.is_traced(params):
             symmetry.check_finite(params, f"{solver}: {name}: ")
+    if relaxed and (inner := [s for s in problem.spec.matched_spaces if s.over]):
+        raise ValueError(
+            f"{solver} does not support spaces over others, as '{inner[0].name}' lies"
+            f" over {list(inner[0].over)}: use WeightMatching or ActivationMatching."
+        )
+    view = symmetry.atoms_of(problem.spec, whole := problem.params_a)
+    if view.spec is problem.spec:
+        return problem
+
+    def of_atoms(function):
+        if function is None:
+            return None
+        return lambda atoms, *rest: function(view.undo(atoms, whole), *rest)
+
+    return dataclasses.replace(
+        problem,
+        params_a=view.view(problem.params_a),
+        params_b=view.view(problem.params_b),
+        task=dataclasses.replace(
+            problem.task,
+            features_fn=of_atoms(problem.task.features_fn),
+            loss_fn=of_atoms(problem.task.loss_fn),
+        ),
+        spec=view.spec,
+    )
 
 
 def finish(
@@ -200,7 +237,7 @@ def finish(
         raise ValueError(message)
     element = {}
     for name, (perm, scale) in result.element.items():
-        keep = valid[name] if by_space else every
+        keep = valid.get(name, every) if by_space else every
         element[name] = symmetry.Monomial(
             jnp.where(keep, perm, -1), jnp.where(keep, scale, jnp.nan)
         )
@@ -225,12 +262,14 @@ def check_element(
       factors: False leaves it to a certificate whether the group has these factors.
     """
     groups = {space.name: space.group for space in spec.movable_spaces}
+    shapes = symmetry.element_shapes(spec, sizes)
     for name, (perm, scale) in element.items():
         where = f"{solver} returned for space '{name}'"
         if name not in groups:
             raise ValueError(f"{where} an element, but only {list(groups)} can move.")
         perm, scale = np.asarray(perm), np.asarray(scale)
-        if perm.shape != scale.shape or perm.shape[-1:] != (sizes[name],):
+        shape = shapes[name]
+        if perm.shape != scale.shape or perm.shape[-len(shape) :] != shape:
             raise ValueError(
                 f"{where} a permutation of shape {perm.shape} and scales of shape"
                 f" {scale.shape}, expected {sizes[name]} neurons."

@@ -3,7 +3,8 @@
 Positive scales make inner products of weights meaningless: a neuron scaled up by 16
 looks sixteen times as similar to everything. Both networks are therefore moved to the
 balanced member of their orbit, which is unique (`symmetry.balance_scales`), and matched
-there; the element found is carried back.
+there; the element found is carried back. Signs that neurons have beside their own, as
+by a norm in a stream, are fixed in the same way.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from collections.abc import Callable
 
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import _base
+from symmerge_jax.typing import Params
 
 
 def common_scale(
@@ -28,21 +30,29 @@ def common_scale(
     if not rescale:
         return problem, lambda element: element
     spec = problem.spec
-    scales_a = symmetry.balance_scales(problem.params_a, spec)
-    scales_b = symmetry.balance_scales(problem.params_b, spec)
-    balanced = dataclasses.replace(
-        problem,
-        params_a=symmetry.act(scales_a, problem.params_a, spec),
-        params_b=symmetry.act(scales_b, problem.params_b, spec),
-    )
-    return balanced, functools.partial(carry_back, scales_a, scales_b)
+    scales_a, params_a = fix_scales(problem.params_a, spec)
+    scales_b, params_b = fix_scales(problem.params_b, spec)
+    balanced = dataclasses.replace(problem, params_a=params_a, params_b=params_b)
+    return balanced, functools.partial(carry_back, scales_a, scales_b, spec)
+
+
+def fix_scales(
+    params: Params, spec: symmetry.SymmetrySpec
+) -> tuple[symmetry.GroupElement, Params]:
+    """Return the element that balances scales and fixes further signs, and its twin."""
+    element = symmetry.balance_scales(params, spec)
+    params = symmetry.act(element, params, spec)
+    if not (signs := symmetry.follower_signs(params, spec)):
+        return element, params
+    return symmetry.compose(signs, element, spec), symmetry.act(signs, params, spec)
 
 
 def carry_back(
     scales_a: symmetry.GroupElement,
     scales_b: symmetry.GroupElement,
+    spec: symmetry.SymmetrySpec,
     element: symmetry.GroupElement,
 ) -> symmetry.GroupElement:
     """Return `scales_a^-1 . element . scales_b`: what it is in the scales of before."""
-    moved = symmetry.compose(element, scales_b)
-    return symmetry.compose(symmetry.inverse(scales_a), moved)
+    moved = symmetry.compose(element, scales_b, spec)
+    return symmetry.compose(symmetry.inverse(scales_a, spec), moved, spec)

@@ -94,7 +94,7 @@ class FrankWolfe:
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
         del key
-        _checks.check_problem(problem, type(self).__name__)
+        problem = _checks.check_problem(problem, type(self).__name__, relaxed=True)
         degree = _degree(problem.spec)
         problem, carry_back = _frame.common_scale(problem, rescale=self.rescale)
         starts = [self._start(name, problem) for name in self.starts]
@@ -127,10 +127,10 @@ class FrankWolfe:
         sizes = problem.spec.sizes(problem.params_a)
         dtype = jnp.result_type(*jax.tree.leaves(problem.params_a))
         matrices = {}
-        for space in problem.spec.movable_spaces:
+        for space in problem.spec.matched_spaces:
             n = sizes[space.name]
             matrix = jnp.eye(n, dtype=dtype)
-            if name == "barycentre" and self.permute:
+            if name == "barycentre" and self.permute and space.is_permuted:
                 matrix = jnp.full_like(matrix, 1 / n)
             if name == "barycentre" and self._is_signed(space):
                 matrix = jnp.zeros_like(matrix)
@@ -190,7 +190,7 @@ class FrankWolfe:
     def _direction(self, state, problem, unit) -> tuple[Matrices, Array]:
         """Return the way to the vertex that the gradient points to, and the gap."""
         direction, slope = {}, jnp.zeros_like(state.value)
-        for space in problem.spec.movable_spaces:
+        for space in problem.spec.matched_spaces:
             matrix = state.matrices[space.name]
             turned, kept = _compare(state.matrices, problem, space.name)
             vertex = symmetry.as_matrix(
@@ -216,7 +216,7 @@ class FrankWolfe:
             turned,
             space.group,
             unsigned=kept,
-            permute=self.permute,
+            permute=self.permute and space.is_permuted,
             rescale=self.rescale,
             where=where,
         )
@@ -224,7 +224,7 @@ class FrankWolfe:
     def _round(self, state, problem, unit) -> tuple["_State", symmetry.GroupElement]:
         """Commit to a vertex space by space, and append its objective."""
         matrices, element = state.matrices, {}
-        for space in problem.spec.movable_spaces:
+        for space in problem.spec.matched_spaces:
             compared = _compare(matrices, problem, space.name)
             element[space.name] = self._vertex(*compared, space)
             matrix = symmetry.as_matrix(element[space.name])
@@ -248,16 +248,21 @@ def _compare(
 ) -> tuple[Array, Array | None]:
     """Return the gradient of `F` with respect to one space, as `project` takes it."""
     others = {other: m for other, m in matrices.items() if other != name}
-    moved = symmetry.act_dense(others, problem.params_b, problem.spec)
     units = _similarity.units_of(problem.params_a, problem.params_b, problem.spec, name)
-    return _similarity.compare(problem.params_a, moved, problem.spec, name, units)
+    spec, beside, (a, b) = _similarity.apart(
+        problem.spec, name, problem.params_a, problem.params_b
+    )
+    if beside is not None:
+        others[beside] = matrices[name]
+    moved = symmetry.act_dense(others, b, spec)
+    return _similarity.compare(a, moved, spec, name, units)
 
 
 def _degree(spec: symmetry.SymmetrySpec) -> int:
     """Return the degree of `F` along a segment, at most three."""
-    movable = {space.name for space in spec.movable_spaces}
+    movable = {space.name for space in spec.matched_spaces}
     degree = 0
-    for path, axes in spec.axes:
+    for path, axes in spec.atomic_axes:
         names = [axis.space for axis in axes if axis is not None]
         found = sum(name in movable for name in names)
         if found > 3:

@@ -62,7 +62,10 @@ class ManyResult(NamedTuple):
 
 
 def element_between(
-    elements: symmetry.GroupElement, origin: int | Array, target: int | Array
+    elements: symmetry.GroupElement,
+    origin: int | Array,
+    target: int | Array,
+    spec: symmetry.SymmetrySpec | None = None,
 ) -> symmetry.GroupElement:
     """Return the element that moves one of many networks onto another.
 
@@ -74,9 +77,10 @@ def element_between(
       elements: into a common frame, with a leading axis `[N]`, as in `ManyResult`.
       origin: number of the network that moves.
       target: number of the network that it is moved onto.
+      spec: needed where spaces lie over others or follow them.
 
     Returns:
       `g_target^-1 g_origin`.
     """
     first, last = (symmetry.rows(elements, number) for number in (origin, target))
-    return symmetry.compose(symmetry.inverse(last), first)
+    return symmetry.compose(symmetry.inverse(last, spec), first, spec)

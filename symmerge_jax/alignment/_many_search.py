@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import merging, symmetry
-from symmerge_jax.alignment import _base, _many, _starts, _units
+from symmerge_jax.alignment import _base, _frame, _many, _starts, _units
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -53,11 +53,11 @@ def solve(
     reached = final.objective[:, -1]
     best = symmetry.rows(final, jnp.argmin(reached))
     elements = best.moved.elements
-    to_first = symmetry.inverse(symmetry.rows(elements, 0))
-    elements = _compose_each(to_first, elements, (None, 0))
+    to_first = symmetry.inverse(symmetry.rows(elements, 0), spec)
+    elements = _compose_each(to_first, elements, spec, (None, 0))
     unit = _unit(balanced)
     return _many.ManyResult(
-        elements=_compose_each(elements, scales, (0, 0)),
+        elements=_compose_each(elements, scales, problem.spec, (0, 0)),
         objective=_units.restore(best.objective, unit),
         converged=~best.improved & jnp.all(jnp.isfinite(reached)),
         num_iters=best.num_sweeps,
@@ -80,7 +80,7 @@ def solve_pair(
     spreads = jnp.stack([spread(x, balanced, unit) for x in (params, after)])
     objective = _units.restore(spreads, unit)
     return _many.ManyResult(
-        elements=_compose_each(elements, scales, (0, 0)),
+        elements=_compose_each(elements, scales, problem.spec, (0, 0)),
         objective=objective,
         converged=found.converged,
         num_iters=jnp.ones((), int),
@@ -118,7 +118,7 @@ def move_closer(
     step = aligner(key, _pair(reference, present.params, problem)).element
     spec = problem.spec
     proposed = Moved(
-        symmetry.compose(step, present.elements),
+        symmetry.compose(step, present.elements, spec),
         symmetry.act(step, present.params, spec),
     )
     unit = _units.of_networks(spec, reference, present.params)
@@ -198,13 +198,11 @@ def _balance(
             "A common frame takes at least two networks on one leading axis, got"
             f" leading axes {batch_shape}."
         )
-    scales = jax.vmap(lambda params: symmetry.balance_scales(params, spec))(
+    scales, params_batch = jax.vmap(lambda params: _frame.fix_scales(params, spec))(
         problem.params_batch
     )
     balanced = dataclasses.replace(
-        problem,
-        params_batch=symmetry.act_each(scales, problem.params_batch, spec),
-        spec=spec.without_scales(),
+        problem, params_batch=params_batch, spec=spec.without_scales()
     )
     return balanced, scales
 
@@ -218,12 +216,15 @@ def _pair(
 
 
 def _compose_each(
-    second: symmetry.GroupElement, first: symmetry.GroupElement, in_axes
+    second: symmetry.GroupElement,
+    first: symmetry.GroupElement,
+    spec: symmetry.SymmetrySpec,
+    in_axes,
 ) -> symmetry.GroupElement:
     """Compose along the networks, also where there is nothing that could move."""
     if not second and not first:
         return {}
-    return jax.vmap(symmetry.compose, in_axes)(second, first)
+    return jax.vmap(lambda g, h: symmetry.compose(g, h, spec), in_axes)(second, first)
 
 
 def _unit(problem: _many.ManyProblem) -> Array:

@@ -8,10 +8,10 @@ from symmerge_jax.typing import Array
 
 
 def project(
-    similarity: Float[Array, "n n"],
+    similarity: Float[Array, "*N n n"],
     group: symmetry.Group,
     *,
-    unsigned: Float[Array, "n n"] | None = None,
+    unsigned: Float[Array, "*N n n"] | None = None,
     permute: bool = True,
     rescale: bool = True,
     where: Array | bool = True,
@@ -26,9 +26,10 @@ def project(
     scales are balanced before networks are compared.
 
     Args:
-      similarity: `[n, n]`, rows for the network that stays.
+      similarity: `[*N, n, n]`, rows for the network that stays; leading axes are those
+        of a space over others.
       group: group of the space.
-      unsigned: `[n, n]` similarity of what is permuted but keeps its sign, such as
+      unsigned: `[*N, n, n]` similarity of what is permuted but keeps its sign, such as
         weights in front of a BatchNorm; None for nothing.
       permute: allow permutations, for every group.
       rescale: allow the sign flips of `Group.SIGN`; the sign of zero is `+1`.
@@ -36,8 +37,8 @@ def project(
         problem is not solved.
 
     Returns:
-      Monomial of `n` neurons; traced, where the similarity is not finite, one with the
-      permutation -1 and NaN scales.
+      Monomial of shape `[*N, n]`; traced, where the similarity is not finite, one with
+      the permutation -1 and NaN scales.
 
     Raises:
       ValueError: for a trivial group.
@@ -45,13 +46,15 @@ def project(
     if group is symmetry.Group.TRIVIAL:
         raise ValueError("A space with the trivial group cannot be moved.")
     signed = rescale and group is symmetry.Group.SIGN
+    shape = similarity.shape[:-1]
     if permute:
         gains = jnp.abs(similarity) if signed else similarity
         gains = gains if unsigned is None else gains + unsigned
-        perm = assignment.solve_lap(gains, maximize=True, where=jnp.asarray(where))
+        where = jnp.broadcast_to(jnp.asarray(where), shape[:-1])
+        perm = assignment.solve_lap(gains, maximize=True, where=where)
     else:
-        perm = jnp.arange(similarity.shape[0], dtype=jnp.int32)
-    scale = jnp.ones(similarity.shape[0], similarity.dtype)
+        perm = jnp.broadcast_to(jnp.arange(shape[-1], dtype=jnp.int32), shape)
+    scale = jnp.ones(shape, similarity.dtype)
     if permute:  # costs that are not finite have no permutation
         scale = jnp.where(perm < 0, jnp.nan, scale)
     if signed:
@@ -60,15 +63,15 @@ def project(
 
 
 def gain(
-    similarity: Float[Array, "n n"],
+    similarity: Float[Array, "*N n n"],
     monomial: symmetry.Monomial,
-    unsigned: Float[Array, "n n"] | None = None,
-) -> Float[Array, ""]:
-    """Return what `project` maximises, `[]`, for a monomial."""
+    unsigned: Float[Array, "*N n n"] | None = None,
+) -> Float[Array, "*N"]:
+    """Return what `project` maximises, `[*N]`, for a monomial."""
     perm, scale = monomial
-    signed = jnp.sum(scale * _chosen(similarity, perm))
-    return signed if unsigned is None else signed + jnp.sum(_chosen(unsigned, perm))
+    signed = jnp.sum(scale * _chosen(similarity, perm), -1)
+    return signed if unsigned is None else signed + jnp.sum(_chosen(unsigned, perm), -1)
 
 
 def _chosen(similarity: Array, perm: Array) -> Array:
-    return jnp.take_along_axis(similarity, perm[:, None], axis=1)[:, 0]
+    return jnp.take_along_axis(similarity, perm[..., None], axis=-1)[..., 0]

@@ -62,6 +62,25 @@ def scaled_similarity(
     )
 
 
+def check_spec(spec: symmetry.SymmetrySpec) -> None:
+    """Refuse spaces whose scales cannot be matched pair by pair.
+
+    Raises:
+      ValueError: a space with scales that lies over others, or reads itself.
+    """
+    for space in spec.matched_spaces:
+        twice = any(
+            [a.space for a in axes if a is not None].count(space.name) > 1
+            for _, axes in spec.atomic_axes
+        )
+        if space.group is symmetry.Group.SCALE and (space.over or twice):
+            why = f"lies over {list(space.over)}" if space.over else "reads itself"
+            raise ValueError(
+                f"WeightMatching: the scales of space '{space.name}', which {why},"
+                " cannot be matched: use scales='balanced'."
+            )
+
+
 def project(
     similarity: ScaledSimilarity, *, permute: bool, where: Array
 ) -> symmetry.Monomial:

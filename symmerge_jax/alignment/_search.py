@@ -106,7 +106,7 @@ class GradientSearch:
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
         name = type(self).__name__
-        _checks.check_problem(problem, name)
+        problem = _checks.check_problem(problem, name, relaxed=True)
         if self._uses_loss:
             drawn = {"batch_size": self.batch_size, "eval_size": self.eval_size}
             _checks.check_loss(problem, name, drawn)

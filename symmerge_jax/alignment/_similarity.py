@@ -1,14 +1,14 @@
 """How alike the neurons of two networks are, read off their weights."""
 
-from typing import Any
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _projection, _units
-from symmerge_jax.typing import Array, Params
+from symmerge_jax.alignment import _units
+from symmerge_jax.typing import Array, Params, Path
 
 
 def similarity(
@@ -17,7 +17,7 @@ def similarity(
     element: symmetry.GroupElement,
     spec: symmetry.SymmetrySpec,
     space: str,
-) -> Float[Array, "n n"]:
+) -> Float[Array, "*over n n"]:
     """Return the inner products of the neurons of one space, all others being aligned.
 
     `C[i, j] = sum_W <row i of W_a, row j of (h.b)_W>` over every parameter `W` that
@@ -36,8 +36,11 @@ def similarity(
       space: name of the space, with `n` neurons.
 
     Returns:
-      `[n, n]`, rows for `a`, columns for `b`.
+      `[*over, n, n]`, rows for `a`, columns for `b`.
     """
+    spec, beside, (params_a, params_b) = apart(spec, space, params_a, params_b)
+    if beside is not None and space in element:
+        element = {**element, beside: element[space]}
     moved = move_others(element, params_b, spec, space)
     units = units_of(params_a, moved, spec, space)
     products = inner_products(params_a, moved, spec, space, (-1, 0, 1), units)
@@ -71,45 +74,89 @@ def move_others(
     return symmetry.act(others, params, spec)
 
 
+def apart(
+    spec: symmetry.SymmetrySpec, space: str, *networks: Params
+) -> tuple[symmetry.SymmetrySpec, str | None, tuple[Params, ...]]:
+    """Return networks in which a space stands on each array once.
+
+    An array with the space on two axes, as a recurrent kernel, becomes one array per
+    axis: in each the other axis runs over a space beside it, whose name is returned.
+    Given the present monomial of the space, it counts as aligned.
+    """
+    twice = {
+        path: [i for i, a in enumerate(axes) if a is not None and a.space == space]
+        for path, axes in spec.atomic_axes
+    }
+    twice = {path: numbers for path, numbers in twice.items() if len(numbers) > 1}
+    if not twice:
+        return spec, None, networks
+    beside = f"{space} beside itself"
+    leaves = [symmetry.flatten(params) for params in networks]
+    axes_of, statistics = {}, []
+    for path, axes in spec.atomic_axes:
+        for number in twice.get(path, [None]):
+            name = path if number is None else (*path, f"axis_{number}")
+            axes_of[name] = tuple(
+                dataclasses.replace(axis, space=beside)
+                if number is not None and i in set(twice[path]) - {number} and axis
+                else axis
+                for i, axis in enumerate(axes)
+            )
+            statistics += [name] if path in spec.statistics else []
+            for network in leaves if number is not None else ():
+                network[name] = network[path]
+        if path in twice:
+            for network in leaves:
+                del network[path]
+    own = spec.space(space)
+    spaces = list(spec.spaces)
+    spaces.insert(spaces.index(own) + 1, dataclasses.replace(own, name=beside))
+    separate = dataclasses.replace(
+        spec,
+        axes=tuple(axes_of.items()),
+        spaces=tuple(spaces),
+        statistics=tuple(statistics),
+    )
+    return separate, beside, tuple(map(symmetry.unflatten, leaves))
+
+
 def compare(
     params_a: Params,
     moved_b: Params,
     spec: symmetry.SymmetrySpec,
     space: str,
     units: _units.Pair | None = None,
+    without: frozenset[Path] = frozenset(),
 ) -> tuple[Array, Array | None]:
-    """Return the inner products `[n, n]` that a sign turns, and those that it leaves.
+    """Return the inner products `[*over, n, n]` that a sign turns, and those it leaves.
 
     The latter are of uses with power 0, as of the kernel in front of a BatchNorm; None
     if there are none. Both go into `project`. All rows are in the units given, None for
-    `units_of` the networks.
+    `units_of` the networks; parameters `without` do not count.
     """
     units = units or units_of(params_a, moved_b, spec, space)
-    turned = inner_products(params_a, moved_b, spec, space, (-1, 1), units)
-    if not any(spec.match_weight(path) for path, _, _ in spec.uses(space, 0)):
+    pair = params_a, moved_b, spec, space
+    turned = inner_products(*pair, (-1, 1), units, without)
+    if not rows(params_a, spec, space, (0,), without):
         return turned, None
-    return turned, inner_products(params_a, moved_b, spec, space, (0,), units)
-
-
-def best_monomial(
-    params_a: Params,
-    moved_b: Params,
-    spec: symmetry.SymmetrySpec,
-    space: symmetry.Space,
-    **options: Any,
-) -> symmetry.Monomial:
-    """Return the monomial of one space that fits its neurons best, see `project`."""
-    signed, unsigned = compare(params_a, moved_b, spec, space.name)
-    return _projection.project(signed, space.group, unsigned=unsigned, **options)
+    return turned, inner_products(*pair, (0,), units, without)
 
 
 def rows(
-    params: Params, spec: symmetry.SymmetrySpec, space: str, powers: tuple[int, ...]
+    params: Params,
+    spec: symmetry.SymmetrySpec,
+    space: str,
+    roles: tuple[int, ...],
+    without: frozenset[Path] = frozenset(),
 ) -> list[tuple[float, Array]]:
-    """Return weight in matching and rows `[n, m]` of each use that has a weight."""
-    weights = [spec.match_weight(path) for path, _, _ in spec.uses(space, *powers)]
-    matrices = symmetry.unfold_uses(params, spec, space, *powers)
-    return [(w, x) for w, x in zip(weights, matrices, strict=True) if w]
+    """Return weight in matching and rows `[*over, n, m]` of each use with a weight."""
+    uses = [path for path, _, _ in spec.uses(space, *roles)]
+    matrices = symmetry.unfold_uses(params, spec, space, *roles)
+    return [
+        (spec.match_weight(path), x)
+        for path, x in zip(uses, matrices, strict=True)
+        if spec.match_weight(path) and path not in without
+    ]
 
 
 def inner_products(
@@ -117,15 +164,18 @@ def inner_products(
     params_b: Params,
     spec: symmetry.SymmetrySpec,
     space: str,
-    powers: tuple[int, ...],
+    roles: tuple[int, ...],
     units: _units.Pair,
+    without: frozenset[Path] = frozenset(),
 ) -> Array:
-    """Return `[n, n]` inner products of the rows of a space, uses of these powers."""
-    n = spec.sizes(params_a)[space]
-    products = jnp.zeros((n, n), jnp.result_type(*jax.tree.leaves(params_a)))
+    """Return `[*over, n, n]` inner products of the rows of a space in these roles."""
+    sizes = spec.sizes(params_a)
+    over = [sizes[name] for name in spec.space(space).over]
+    shape = (*over, sizes[space], sizes[space])
+    products = jnp.zeros(shape, jnp.result_type(*jax.tree.leaves(params_a)))
     pairs = zip(
-        rows(params_a, spec, space, powers),
-        rows(params_b, spec, space, powers),
+        rows(params_a, spec, space, roles, without),
+        rows(params_b, spec, space, roles, without),
         strict=True,
     )
     for (weight, a), (_, b) in pairs:
@@ -133,6 +183,7 @@ def inner_products(
         # then lie below each other in one matrix product. And one use at a time: what
         # does not move is compared once, outside of a solver's loop.
         a, b = a * units.a.astype(a.dtype), b * units.b.astype(b.dtype)
-        product = jnp.matmul(b, a.T, precision="highest").T.astype(products.dtype)
+        product = jnp.matmul(b, a.swapaxes(-1, -2), precision="highest")
+        product = product.swapaxes(-1, -2).astype(products.dtype)
         products += product if weight == 1 else weight * product
     return products

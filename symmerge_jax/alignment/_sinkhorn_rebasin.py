@@ -152,7 +152,7 @@ class SinkhornRebasin(_search.GradientSearch):
             return {}
         found = self.similarity_fn(problem.params_a, problem.params_b)
         sizes = problem.spec.sizes(problem.params_a)
-        names = [space.name for space in problem.spec.movable_spaces]
+        names = [space.name for space in problem.spec.matched_spaces]
         expected = {name: (sizes[name], sizes[name]) for name in names}
         shapes = {name: jnp.shape(matrix) for name, matrix in found.items()}
         if shapes != expected:
@@ -169,7 +169,7 @@ class SinkhornRebasin(_search.GradientSearch):
         dtype = jnp.result_type(*jax.tree.leaves(problem.params_a))
         similarities = {}
         if self.init == "identity":
-            for index, space in enumerate(problem.spec.movable_spaces):
+            for index, space in enumerate(problem.spec.matched_spaces):
                 n = sizes[space.name]
                 space_key = jax.random.fold_in(key, index)
                 noise = 0.1 * jax.random.normal(space_key, (n, n), dtype)
@@ -177,7 +177,7 @@ class SinkhornRebasin(_search.GradientSearch):
             return similarities
         element = self.init(key, problem).element
         element = symmetry.unit_scales(element, problem.spec)
-        for space in problem.spec.movable_spaces:
+        for space in problem.spec.matched_spaces:
             matrix = symmetry.as_matrix(element[space.name])
             odds = self.init_weight / (1 - self.init_weight)
             odds *= max(sizes[space.name] - 1, 1)
@@ -202,7 +202,7 @@ class SinkhornRebasin(_search.GradientSearch):
                 temperature=temperature,
                 num_iters=self.sinkhorn_iters,
                 gradient=self.gradient,
-                permute=self.permute,
+                permute=self.permute and spec.space(name).is_permuted,
                 rescale=self.rescale,
             )
             for name, matrix in similarities.items()
@@ -213,7 +213,7 @@ class SinkhornRebasin(_search.GradientSearch):
             name: _projection.project(
                 matrix,
                 spec.space(name).group,
-                permute=self.permute,
+                permute=self.permute and spec.space(name).is_permuted,
                 rescale=self.rescale,
             )
             for name, matrix in similarities.items()

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _similarity
+from symmerge_jax.alignment import _fibres
 from symmerge_jax.typing import Key, Params
 
 NAMES = ("outward", "identity")
@@ -13,13 +13,12 @@ NAMES = ("outward", "identity")
 
 def identity(params: Params, spec: symmetry.SymmetrySpec) -> symmetry.GroupElement:
     """Return the element that moves nothing, on every movable space."""
-    sizes, dtype = spec.sizes(params), jnp.result_type(*jax.tree.leaves(params))
+    dtype = jnp.result_type(*jax.tree.leaves(params))
+    shapes = symmetry.element_shapes(spec, spec.sizes(params))
+    still = symmetry.identity({s.name: shapes[s.name] for s in spec.matched_spaces})
     return {
-        space.name: symmetry.Monomial(
-            jnp.arange(sizes[space.name], dtype=jnp.int32),
-            jnp.ones(sizes[space.name], dtype),
-        )
-        for space in spec.movable_spaces
+        name: symmetry.Monomial(perm.astype(jnp.int32), scale.astype(dtype))
+        for name, (perm, scale) in still.items()
     }
 
 
@@ -42,15 +41,17 @@ def outward(
     """
     element = identity(params_a, spec)
     fixed = {s.name for s in spec.spaces} - element.keys()
-    for space in spec.movable_spaces:
-        moved = _similarity.move_others(element, params_b, spec, space.name)
-        a, b = (
-            _keep(params, spec, fixed | {space.name}) for params in (params_a, moved)
-        )
-        element[space.name] = _similarity.best_monomial(
+    for space in spec.matched_spaces:
+        if space.name in fixed:
+            continue
+        together = {space.name, *(s.name for s in _fibres.fibres(spec, space))}
+        others = {name: g for name, g in element.items() if name not in together}
+        moved = symmetry.act(others, params_b, spec)
+        a, b = (_keep(params, spec, fixed | together) for params in (params_a, moved))
+        element |= _fibres.best_monomials(
             a, b, spec, space, permute=permute, rescale=rescale
         )
-        fixed = fixed | {space.name}
+        fixed = fixed | together
     return element
 
 
@@ -67,7 +68,8 @@ def random(
     drawn = symmetry.sample(
         key, spec, spec.sizes(params), permute=permute, rescale=rescale
     )
-    for name, (perm, scale) in drawn.items():
+    for name in element:
+        perm, scale = drawn[name]
         ones = element[name].scale
         signed = spec.space(name).group is symmetry.Group.SIGN
         element[name] = symmetry.Monomial(
@@ -79,7 +81,9 @@ def random(
 def _keep(params: Params, spec: symmetry.SymmetrySpec, spaces: set[str]) -> Params:
     """Set to zero the parameters that touch any other space."""
     leaves = symmetry.flatten(params)
-    for path, axes in spec.axes:
-        if not {axis.space for axis in axes if axis is not None} <= spaces:
+    for path, axes in spec.atomic_axes:
+        names = [axis.space for axis in axes if axis is not None]
+        own = [name for name in names if names.count(name) > 1]
+        if not set(names) <= spaces or own:  # what a space reads of itself comes later
             leaves[path] = jnp.zeros_like(leaves[path])
     return symmetry.rebuild(params, leaves)

@@ -16,6 +16,7 @@ from symmerge_jax import merging, symmetry
 from symmerge_jax.alignment import (
     _base,
     _checks,
+    _fibres,
     _search,
     _similarity,
     _weight_matching,
@@ -99,21 +100,22 @@ class StraightThrough(_search.GradientSearch):
 
     def _match(self, state: "_State", problem) -> symmetry.GroupElement:
         """Match `b` to the latent weights, from the present element."""
-        element = state.element
+        element = dict(state.element)
         for _ in range(self.num_sweeps):
-            for space in problem.spec.movable_spaces:
-                moved = _similarity.move_others(
-                    element, problem.params_b, problem.spec, space.name
+            for space in problem.spec.matched_spaces:
+                spec, beside, (a, b) = _similarity.apart(
+                    problem.spec, space.name, state.latent, problem.params_b
                 )
-                monomial = _similarity.best_monomial(
-                    state.latent,
+                aligned = element | ({beside: element[space.name]} if beside else {})
+                moved = _similarity.move_others(aligned, b, spec, space.name)
+                element |= _fibres.best_monomials(
+                    a,
                     moved,
-                    problem.spec,
+                    spec,
                     space,
                     permute=self.permute,
                     rescale=self.rescale,
                 )
-                element = {**element, space.name: monomial}
         return element
 
 

@@ -19,6 +19,7 @@ from symmerge_jax import symmetry
 from symmerge_jax.alignment import (
     _base,
     _checks,
+    _fibres,
     _frame,
     _projection,
     _scales,
@@ -83,7 +84,9 @@ class WeightMatching:
     def __call__(
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
-        _checks.check_problem(problem, type(self).__name__)
+        problem = _checks.check_problem(problem, type(self).__name__)
+        if self.rescale and self.scales == "matched":
+            _scales.check_spec(problem.spec)
         balance = self.rescale and self.scales == "balanced"
         problem, carry_back = _frame.common_scale(problem, rescale=balance)
         start_key, order_key = jax.random.split(key)
@@ -129,16 +132,17 @@ class WeightMatching:
 
     def _descend(self, key, start, problem, unit) -> "_State":
         """Sweep over the spaces from one start until nothing improves."""
-        spaces = problem.spec.movable_spaces
+        spaces = problem.spec.matched_spaces
         pair = problem.params_a, problem.params_b
         units = {
             space.name: _similarity.units_of(*pair, problem.spec, space.name)
             for space in spaces
         }
-        step = functools.partial(self._step, problem, units)
 
         def distance(element):
             return _base.squared_distance(element, problem, unit)
+
+        step = functools.partial(self._step, problem, units, distance)
 
         def sweep(state: _State) -> _State:
             if self.order == "forward":
@@ -168,54 +172,85 @@ class WeightMatching:
             state,
         )
 
-    def _step(self, problem, units, space, due, state) -> "_State":
+    def _step(self, problem, units, distance, space, due, state) -> "_State":
         """Solve one space exactly; keep its permutation unless that is better.
 
         Nothing is solved if the space is not due, or not stale.
         """
-        spec, present = problem.spec, state.element[space.name]
+        inner = [s.name for s in _fibres.fibres(problem.spec, space)]
         where = state.stale[space.name] & due
-        moved = _similarity.move_others(
-            state.element, problem.params_b, spec, space.name
+        spec, beside, (a, b) = _similarity.apart(
+            problem.spec, space.name, problem.params_a, problem.params_b
         )
-        pair = problem.params_a, moved
+        element = dict(state.element)
+        others = {n: g for n, g in element.items() if n not in (space.name, *inner)}
+        if beside is not None:
+            others[beside] = element[space.name]
+        pair = a, symmetry.act(others, b, spec)
+        options = dict(permute=self.permute, rescale=self.rescale, where=where)
+        if inner or beside:
+            found = _fibres.best_monomials(
+                *pair, spec, space, units[space.name], **options
+            )
+            new, old = distance(element | found), distance(element)
+            # Rounding must not pass for an improvement: equal neurons would cycle.
+            better = where & (new < old * (1 - 8 * jnp.finfo(new.dtype).eps))
+            moved = better
+        else:
+            found, better, moved = self._solve(
+                pair, spec, space, units[space.name], element, where
+            )
+        element |= {
+            name: jax.tree.map(
+                lambda new, old: jnp.where(better[..., None], new, old),
+                found[name],
+                element[name],
+            )
+            for name in found
+        }
+        stale = {**state.stale, space.name: state.stale[space.name] & ~where}
+        for changed in found:
+            neighbours = _neighbours(problem.spec, changed)
+            stale |= {n: stale[n] | moved for n in stale if n in neighbours}
+        return state._replace(element=element, stale=stale)
+
+    def _solve(self, pair, spec, space, units, element, where):
+        """Return the monomial of a space, where it is better, and whether it moved."""
+        (a, b), present = pair, element[space.name]
         scale_group = space.group is symmetry.Group.SCALE
         if self.rescale and self.scales == "matched" and scale_group:
-            compared = _scales.scaled_similarity(*pair, spec, space.name)
+            compared = _scales.scaled_similarity(a, b, spec, space.name)
             present = _scales.rescale(compared, present)
             found = _scales.project(compared, permute=self.permute, where=where)
             gain = functools.partial(_scales.gain, compared)
             size = jnp.sum(compared.written_norm + compared.read_norm)
         else:
-            compared, kept = _similarity.compare(
-                *pair, spec, space.name, units[space.name]
+            compared, kept = _similarity.compare(a, b, spec, space.name, units)
+            found = _projection.project(
+                compared,
+                space.group,
+                unsigned=kept,
+                permute=self.permute and space.is_permuted,
+                rescale=self.rescale,
+                where=where,
             )
-            options = dict(permute=self.permute, rescale=self.rescale, where=where)
-            found = _projection.project(compared, space.group, unsigned=kept, **options)
             gain = functools.partial(_projection.gain, compared, unsigned=kept)
-            size = jnp.sum(jnp.abs(compared).max(1))
-            size += 0 if kept is None else jnp.sum(jnp.abs(kept).max(1))
-        # Rounding must not pass for an improvement: equal neurons would cycle.
+            size = jnp.sum(jnp.abs(compared).max(-1), -1)
+            size += 0 if kept is None else jnp.sum(jnp.abs(kept).max(-1), -1)
         eps = jnp.finfo(size.dtype).eps
         better = where & (gain(found) > gain(present) + 8 * eps * size)
-        monomial = jax.tree.map(
-            lambda new, old: jnp.where(better, new, old), found, present
-        )
-        before = state.element[space.name].scale
+        before = element[space.name].scale
         rescaled = jnp.any(jnp.abs(present.scale - before) > 64 * eps * before)
-        moved = better | (scale_group & rescaled)
-        stale = {**state.stale, space.name: state.stale[space.name] & ~where}
-        neighbours = _neighbours(spec, space.name)
-        stale |= {name: stale[name] | moved for name in stale if name in neighbours}
-        return state._replace(
-            element={**state.element, space.name: monomial}, stale=stale
-        )
+        element[space.name] = present
+        moved = jnp.any(better) | (scale_group & rescaled)
+        return {space.name: found}, better, moved
 
 
 def _neighbours(spec, space: str) -> set[str]:
     """Return the other spaces that share a parameter with a space."""
     together = (
-        {axis.space for axis in axes if axis is not None} for _, axes in spec.axes
+        {axis.space for axis in axes if axis is not None}
+        for _, axes in spec.atomic_axes
     )
     return set().union(*(names for names in together if space in names)) - {space}
 

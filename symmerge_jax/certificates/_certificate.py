@@ -185,10 +185,9 @@ def _variants(probe, spec, spaces, floats, stored):
     """Return which of the two networks is run, and how its weights are changed."""
     sizes = np.array([_generic.size(leaf) for leaf in floats.values()])
     still = 0, np.zeros(len(sizes)), np.zeros(len(sizes))
-    users = [
-        {p for p, axes in spec.axes if any(a and a.space == name for a in axes)}
-        for name in spaces
-    ] or [set(floats)]
+    users = [{path for path, _, _ in spec.uses(name, 1, -1, 0)} for name in spaces] or [
+        set(floats)
+    ]
     changes = [
         still,
         still,

@@ -36,24 +36,38 @@ def moves(
         element = {**rest, space.name: symmetry.Monomial(perm, scale)}
         found.append(Move(space, what, element, tested))
 
+    def shuffled(function, neurons):
+        """Permute the neurons for each index of the spaces they lie over."""
+        rows = neurons.reshape(-1, neurons.shape[-1])
+        return np.stack([function(row) for row in rows]).reshape(neurons.shape)
+
+    def cycle(neurons):
+        order = random.permutation(neurons)
+        moved = np.empty_like(neurons)
+        moved[order] = np.roll(order, 1)  # one cycle through all neurons
+        return moved
+
+    def swap(neurons):
+        first, second = random.permutation(neurons)[:2]
+        moved = neurons.copy()
+        moved[[first, second]] = second, first
+        return moved
+
     for space in spec.movable_spaces:
         neurons, ones = rest[space.name]
-        order = random.permutation(neurons.size)
-        if neurons.size > 1:
-            cycle = np.empty_like(neurons)
-            cycle[order] = np.roll(order, 1)  # one cycle through all neurons
-            add(space, "permuting", cycle, ones)
-        if neurons.size > 2:
-            swap = neurons.copy()
-            swap[order[:2]] = order[1::-1]
-            add(space, "permuting", swap, ones, tested=False)
-            add(space, "permuting", random.permutation(neurons), ones, tested=False)
+        size = neurons.shape[-1]
+        if space.is_permuted and size > 1:
+            add(space, "permuting", shuffled(cycle, neurons), ones)
+        if space.is_permuted and size > 2:
+            shuffles = shuffled(swap, neurons), shuffled(random.permutation, neurons)
+            for perm in shuffles:
+                add(space, "permuting", perm, ones, tested=False)
         if space.group is symmetry.Group.SIGN:
-            signs = random.choice([-1.0, 1.0], neurons.size)
-            signs[order[0]] = -1
+            signs = random.choice([-1.0, 1.0], neurons.shape)
+            signs[..., random.integers(size)] = -1
             add(space, "flipping signs of", neurons, signs)
         if space.group is symmetry.Group.SCALE:
-            scales = np.exp(random.normal(size=neurons.size))
+            scales = np.exp(random.normal(size=neurons.shape))
             add(space, "rescaling", neurons, scales)
     return found
 
@@ -63,8 +77,10 @@ def identity(
 ) -> symmetry.GroupElement:
     """Return the element that moves nothing, in arrays of numpy."""
     return {
-        s.name: symmetry.Monomial(np.arange(sizes[s.name]), np.ones(sizes[s.name]))
-        for s in spec.movable_spaces
+        name: symmetry.Monomial(
+            np.broadcast_to(np.arange(shape[-1]), shape).copy(), np.ones(shape)
+        )
+        for name, shape in symmetry.element_shapes(spec, sizes).items()
     }
 
 
@@ -82,6 +98,6 @@ def describe_uses(spec: symmetry.SymmetrySpec, space: symmetry.Space) -> str:
     """Return the parameters that use a space, and how, in words."""
     does = {1: "written", -1: "read", 0: "kept"}
     return ", ".join(
-        f"'{symmetry.name(path)}' axis {number} ({does[axis.power]})"
+        f"'{symmetry.name(path)}' axis {number} ({does[axis.role]})"
         for path, number, axis in spec.uses(space.name, 1, -1, 0)
     )

@@ -67,10 +67,11 @@ def rounded_leaves(spec: symmetry.SymmetrySpec) -> tuple[set[Path], set[Path]]:
     periodic = {s.name for s in spec.spaces if s.frequency is not None}
     scaled, phases = set(), set()
     for path, axes in spec.axes:
-        for axis in axes:
-            if axis is not None and axis.power and axis.space in scales:
+        for axis in symmetry.axes_in(axes):
+            powers = {axis.space: axis.power} | dict(axis.also)
+            if any(power and name in scales for name, power in powers.items()):
                 scaled.add(path)
-            if axes == (axis,) and axis is not None and axis.space in periodic:
+            if axes == (axis,) and axis.space in periodic:
                 phases.add(path)
     return scaled, phases
 

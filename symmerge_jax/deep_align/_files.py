@@ -101,7 +101,7 @@ def _form(network: networks.Network) -> tuple[Any, ...]:
     hidden = jax.eval_shape(network.features, params, inputs)
     grids = {name: x.shape[:-1] for name, x in hidden.items()}
     leaves, fixed = symmetry.flatten(params), []
-    for path, axes in network.spec.axes:
+    for path, axes in network.spec.atomic_axes:
         lengths = zip(leaves[path].shape, axes, strict=True)
         fixed.append([n for n, axis in lengths if not _is_hidden(axis, network.spec)])
     return network.spec, dict(network.activations), inputs.shape, grids, fixed

@@ -217,17 +217,25 @@ def topology(
 
     Raises:
       ValueError: if `params` does not fit `spec`, or a parameter is neither a weight
-        tensor nor the only bias of its space.
+        tensor nor the only bias of its space; a space over others, one that follows
+        another, and one that reads itself.
     """
+    for space in spec.spaces:
+        if space.over or space.follows:
+            why = f"over {list(space.over)}" if space.over else f"to '{space.follows}'"
+            raise ValueError(
+                f"Networks with space '{space.name}', which belongs {why}, have no"
+                " weight graph."
+            )
     sizes = spec.sizes(params)
     shapes = {p: tuple(np.shape(x)) for p, x in symmetry.flatten(params).items()}
     order = {space.name: i for i, space in enumerate(spec.spaces)}
     biases: dict[str, Path] = {}
     blocks = []
-    for path, axes in spec.axes:
+    for path, axes in spec.atomic_axes:
         name = symmetry.name(path)
-        written = [(i, a) for i, a in enumerate(axes) if a is not None and a.power == 1]
-        read = [(i, a) for i, a in enumerate(axes) if a is not None and a.power == -1]
+        written = [(i, a) for i, a in enumerate(axes) if a is not None and a.role == 1]
+        read = [(i, a) for i, a in enumerate(axes) if a is not None and a.role == -1]
         labelled = len(written) + len(read)
         if any(a.repeat > 1 for _, a in written):
             raise ValueError(
@@ -236,6 +244,11 @@ def topology(
             )
         if len(written) == 1 and len(read) == 1:
             (target_axis, target), (source_axis, source) = written[0], read[0]
+            if target.space == source.space:
+                raise ValueError(
+                    f"Parameter '{name}': space '{target.space}' reads itself, which"
+                    " has no place in the weight graph."
+                )
             blocks.append(
                 EdgeBlock(
                     source=order[source.space],

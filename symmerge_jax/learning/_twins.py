@@ -186,7 +186,7 @@ def moved_copies(
             dropout=options.dropout,
             prune=options.prune,
         )
-        return symmetry.act(element, perturbed, spec), symmetry.inverse(element)
+        return symmetry.act(element, perturbed, spec), symmetry.inverse(element, spec)
 
     keys = jax.random.split(copy_key, symmetry.num_rows(params_batch))
     return jax.vmap(copy)(keys, changed)

@@ -4,7 +4,11 @@ from symmerge_jax.symmetry._action import act, act_dense, act_each, move_carried
 from symmerge_jax.symmetry._atoms import AtomicView, atoms_of
 from symmerge_jax.symmetry._axes import Axis, Blocks, Group, Space, axes_in
 from symmerge_jax.symmetry._balance import balance_scales
-from symmerge_jax.symmetry._canonical import canonical_element, canonical_form
+from symmerge_jax.symmetry._canonical import (
+    canonical_element,
+    canonical_form,
+    follower_signs,
+)
 from symmerge_jax.symmetry._checks import (
     Networks,
     check_networks,
@@ -75,6 +79,7 @@ __all__ = [
     "element_shapes",
     "flatten",
     "fold_phases",
+    "follower_signs",
     "identity",
     "inverse",
     "is_array",

@@ -72,9 +72,7 @@ def canonical_element(
     def apply(step):
         return _action.act(step, params, spec), _element.compose(step, element, spec)
 
-    for space in spec.movable_spaces:
-        if space.follows is not None and space.group is _axes.Group.SIGN:
-            params, element = apply(_follower_signs(params, spec, space))
+    params, element = apply(follower_signs(params, spec))
     # What is read from dead neurons, or from spaces that are not sorted yet (a residual
     # stream), says nothing about the neuron that reads it.
     movable = {s.name for s in spec.movable_spaces}
@@ -99,6 +97,27 @@ def canonical_element(
     return element
 
 
+def follower_signs(params: Params, spec: _spec.SymmetrySpec) -> _element.GroupElement:
+    """Return the signs that make further signed weights of neurons positive.
+
+    Of every space with signs that follows another: the largest weight of each neuron in
+    the use with the fewest weights per neuron, such as the scales of a norm.
+
+    Args:
+      params: parameters of one network.
+      spec: symmetry of the architecture.
+    """
+    element = {}
+    for space in spec.movable_spaces:
+        if space.follows is not None and space.group is _axes.Group.SIGN:
+            uses = _unfold.unfold_uses(params, spec, space.name, 1, -1)
+            rows = min(uses, key=lambda x: x.shape[-1])
+            sign = _for_each(rows.ndim - 2, _leading_sign, space)(rows)
+            still = _element.identity({space.name: sign.shape})[space.name]
+            element[space.name] = still._replace(scale=sign)
+    return element
+
+
 def _inner_first(spec: _spec.SymmetrySpec) -> list[_axes.Space]:
     """Return the spaces to be sorted, in the order of computation.
 
@@ -117,21 +136,6 @@ def _inner_first(spec: _spec.SymmetrySpec) -> list[_axes.Space]:
     for space in spec.matched_spaces:
         visit(space)
     return order
-
-
-def _follower_signs(params, spec, space) -> _element.GroupElement:
-    """Make the largest weight of each neuron positive that a further sign turns.
-
-    Of the use with the fewest weights per neuron, such as the scales of a norm.
-    """
-    uses = _unfold.unfold_uses(params, spec, space.name, 1, -1)
-    rows = min(uses, key=lambda x: x.shape[-1])
-    sign = _for_each(rows.ndim - 2, _leading_sign, space)(rows)
-    return {
-        space.name: _element.identity({space.name: sign.shape})[space.name]._replace(
-            scale=sign
-        )
-    }
 
 
 def _for_each(rank: int, function, *fixed):

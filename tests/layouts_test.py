@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symmerge_jax import symmetry
+from symmerge_jax import alignment, symmetry
 from symmerge_jax.symmetry import Axis, Blocks, Group, Space
+from symmerge_jax.typing import Task
 
 IN, OUT = Space("in", Group.TRIVIAL), Space("out", Group.TRIVIAL)
 
@@ -216,6 +217,70 @@ def test_atoms_are_a_view(case):
     assert not view.spec.has_blocks
     assert view.spec.sizes(atoms, 1) == case.spec.sizes(case.params)
     chex.assert_trees_all_equal(view.undo(atoms, batch, 1), batch)
+
+
+def features(build, params, x):
+    """Values of the spaces; of what is compared, queries that keys cannot turn."""
+    if build is concatenated:
+        right = jax.nn.relu(x @ params["right"])
+        return {"left": jnp.tanh(x[:, 0] @ params["left"]), "right": right}
+    stream = x @ params["stem"]
+    if build is attention:
+        heads = (*x.shape[:-1], 3, -1)
+        q, k, v = (
+            (stream @ params[name]).reshape(heads) for name in ("query", "key", "value")
+        )
+        return {"stream": stream, "compared": q + k, "sent": v}
+    hidden = [
+        jax.nn.relu(stream @ read)
+        for read in params["read"] * params["norm"][:, :, None]
+    ]
+    return {"stream": stream, "hidden": jnp.stack(hidden, 1)}
+
+
+SOLVERS = {
+    "weight_matching": (alignment.WeightMatching(num_random_starts=4), CASES),
+    "activation_matching": (
+        alignment.ActivationMatching(),
+        [attention, concatenated, stacked],
+    ),
+    "frank_wolfe": (alignment.FrankWolfe(), [recurrent, concatenated]),
+}
+
+
+@pytest.mark.parametrize(
+    ("solver", "build"),
+    [(name, build) for name, (_, builds) in SOLVERS.items() for build in builds],
+)
+def test_solvers_recover_twins(solver, build):
+    with jax.enable_x64(True):
+        case = make(build)
+        [element] = elements(case, 1)
+        twin = act(case, element, case.params)
+        task = symmetry_task(build, case) if solver == "activation_matching" else Task()
+        problem = alignment.AlignmentProblem(
+            params_a=jax.tree.map(jnp.asarray, case.params),
+            params_b=twin,
+            spec=case.spec,
+            task=task,
+        )
+        found = jax.jit(SOLVERS[solver][0])(jax.random.key(0), problem)
+        back = act(case, found.element, twin)
+        # Positive scales come from balance, which is a fixed point.
+        assert_close(back, case.params, rtol=1e-7)
+
+
+def symmetry_task(build, case):
+    return Task(data=case.x, features_fn=functools.partial(features, build))
+
+
+def test_solvers_that_relax_refuse_spaces_over_others():
+    case = make(attention)
+    problem = alignment.AlignmentProblem(
+        params_a=case.params, params_b=case.params, spec=case.spec
+    )
+    with pytest.raises(ValueError, match=r"FrankWolfe does not support .*'compared'"):
+        alignment.FrankWolfe()(jax.random.key(0), problem)
 
 
 def test_sizes_that_no_plain_axis_tells_must_be_given():
