@@ -21,7 +21,10 @@ def describe(
 ) -> str:
     """Return one paragraph per space, then the axes that are pinned by reason."""
     if params is None:
-        sizes = {s.name: s.size or spec.space(s.follows or "").size for s in spec.spaces}
+        sizes = {
+            s.name: spec.space(s.follows).size if s.follows else s.size
+            for s in spec.spaces
+        }
     else:
         sizes = spec.sizes(params)
     lines = []

@@ -18,7 +18,7 @@ MAX_PIECES = 512
 
 
 class Atom:
-    """An axis: an atom where `kind` is None, else a product or concatenation of `parts`.
+    """An axis: an atom, or a product or concatenation of `parts`.
 
     Attributes:
       size: number of indices.

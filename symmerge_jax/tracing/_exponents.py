@@ -67,7 +67,7 @@ def nullspace(
         row = _substitute(equation, pivots, is_sign)
         if not row:
             continue
-        # Latest first, so that all uses are soon expressed by the first: rows stay short.
+        # The latest, so that all are soon expressed by the first: rows stay short.
         pivot = max(row, key=lambda v: (v not in is_wanted, v))
         pivots[pivot] = _divided(row, pivot, is_sign)
     for pivot in reversed(list(pivots)):  # later rows speak of free variables only

@@ -108,11 +108,9 @@ def _arrange(
                 value = value.reshape(*value.shape[:i], *sizes, *value.shape[i + 1 :])
             parts[i : i + 1] = part.parts
             continue
-        start = 0
-        for piece in part.parts:
-            if _spaces(piece) & set(last):
-                break
-            start += piece.size
+        sought = [bool(_spaces(piece) & set(last)) for piece in part.parts]
+        number = sought.index(True) if any(sought) else 0
+        piece, start = part.parts[number], sum(p.size for p in part.parts[:number])
         if value is not None:
             value = jax.lax.slice_in_dim(value, start, start + piece.size, axis=i)
         parts[i] = piece

@@ -30,8 +30,8 @@ class Fibres:
     def note(self, value: Value) -> None:
         """Look at one value."""
         axes = [_atoms.find(axis) for axis in value.axes if axis is not None]
-        if value.index is not None:
-            axes.append(_atoms.find(value.index.axis))
+        if value.places is not None:
+            axes.append(_atoms.find(value.places.axis))
         key = (*(axis.number for axis in axes), 0, *self.ambient)
         if key in self._seen:
             return

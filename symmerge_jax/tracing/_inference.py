@@ -8,35 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
 
 from symmerge_jax import symmetry
-from symmerge_jax.tracing import (
-    _atoms,
-    _contractions,
-    _control,
-    _elementwise,
-    _exponents,
-    _indexing,
-    _orders,
-    _shapes,
-    _slices,
-)
+from symmerge_jax.tracing import _atoms, _exponents, _programs
 from symmerge_jax.tracing._atoms import Atom, Axis
 from symmerge_jax.tracing._interpreter import Interpreter
 from symmerge_jax.tracing._traced import Part, Place, Traced, TracedSpace, Tree, Use
 from symmerge_jax.tracing._values import Value
 from symmerge_jax.typing import Params, Path
-
-RULE_MODULES = (
-    _control,
-    _contractions,
-    _elementwise,
-    _indexing,
-    _orders,
-    _shapes,
-    _slices,
-)
 
 MAX_PASSES = 100
 
@@ -51,16 +30,16 @@ def infer(
 
     The function is traced once, on shapes. What is found is true of all parameters and
     inputs of these shapes, in exact arithmetic: moving the parameters by a symmetry
-    leaves the outputs as they are. (Where an argmax picks among equal entries, or a loop
-    over data ends otherwise, a measure of zero is left out.)
+    leaves the outputs as they are. (Inputs of measure zero, where the entries that an
+    argmax looks at are equal, are left out.)
 
     Args:
       apply: `apply(params, *inputs)`, any function that JAX can trace.
       params: any pytree of arrays or `jax.ShapeDtypeStruct`.
       *inputs: pytrees of arrays or `jax.ShapeDtypeStruct`.
       statistics: names of parameters that are statistics of data, or of trees of them,
-        as `SymmetrySpec.create` takes them; they are permuted but not scaled. By default
-        what lies in `batch_stats` or is called `running_mean` or `running_var`.
+        as `SymmetrySpec.create` takes them; they are permuted but not scaled. By
+        default what lies in `batch_stats` or is called `running_mean` or `running_var`.
 
     Raises:
       ValueError: two parameters have one name, or `statistics` names none.
@@ -75,31 +54,8 @@ def infer(
     closed = jax.make_jaxpr(
         lambda flat, xs: call(dict(zip(arrays, flat, strict=True)), xs)
     )(list(arrays.values()), inputs)
-    frozen = find_statistics(list(arrays), statistics)
+    frozen = symmetry.find_statistics(list(arrays), statistics)
     return _Inference(closed, arrays, frozen).solve()
-
-
-def find_statistics(
-    paths: Sequence[Path], names: Sequence[str] | None
-) -> tuple[Path, ...]:
-    """Return the paths that are called so, or lie in a tree that is called so."""
-    if names is None:
-        endings = ("running_mean", "running_var")
-        return tuple(
-            p for p in paths if "batch_stats" in p or p[-1:] in [(e,) for e in endings]
-        )
-    if isinstance(names, str):
-        raise TypeError(f"statistics must be a list of names, got {names!r}.")
-    found: list[Path] = []
-    for name in names:
-        prefix = tuple(name.split("/"))
-        inside = [path for path in paths if path[: len(prefix)] == prefix]
-        if not inside:
-            raise ValueError(
-                f"No parameter is called '{name}', which statistics names."
-            )
-        found += inside
-    return tuple(dict.fromkeys(found))
 
 
 class _Inference:
@@ -118,7 +74,7 @@ class _Inference:
         }
         self.uses: dict[int, Use] = {}
         self.batch: Axis = None
-        used = _used(closed.jaxpr)
+        used = _programs.used_variables(closed.jaxpr)
         self.unused = tuple(
             path
             for path, var in zip(arrays, closed.jaxpr.invars, strict=False)
@@ -160,7 +116,8 @@ class _Inference:
             ctx.kill(ctx.as_numbers(value), "an output")
         for path, value in zip(self.arrays, operands, strict=False):
             leaf = self.arrays[path]
-            if path in self.statistics or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            is_still = path in self.statistics or path in self.unused
+            if is_still or not jnp.issubdtype(leaf.dtype, jnp.inexact):
                 ctx.mute(value)
 
     def parameter(self, path: Path) -> Value:
@@ -243,17 +200,16 @@ class _Inference:
             },
             unused=self.unused,
             statistics=self.statistics,
-            num_equations=count_equations(self.closed.jaxpr),
+            num_equations=_programs.count_equations(self.closed.jaxpr),
             places={
                 numbers[n]: Place(
-                    where,
-                    operand,
-                    tuple(_part(axis, numbers, self.batch) for axis in axes),
+                    found.where,
+                    found.operand,
+                    tuple(_part(axis, numbers, self.batch) for axis in found.axes),
                 )
                 for n in order
-                for found in [ctx.readers.get(n) or ctx.writers.get(n)]
+                for found in [ctx.places.of(n)]
                 if found is not None and not atoms[n].pinned
-                for where, operand, axes in [found]
             },
         )
 
@@ -273,15 +229,6 @@ class _Inference:
         return "orthogonal" if kind == "general" and not is_paired else kind
 
 
-def count_equations(jaxpr: Any) -> int:
-    """Return how many equations a program has, with those of its inner programs."""
-    total = len(jaxpr.eqns)
-    for equation in jaxpr.eqns:
-        for inner in core.jaxprs_in_params(equation.params):
-            total += count_equations(inner)
-    return total
-
-
 def _shaped(leaf: Any) -> jax.ShapeDtypeStruct:
     dtype = jax.dtypes.canonicalize_dtype(leaf.dtype) if _is_plain(leaf) else leaf.dtype
     return jax.ShapeDtypeStruct(np.shape(leaf), dtype)
@@ -289,15 +236,6 @@ def _shaped(leaf: Any) -> jax.ShapeDtypeStruct:
 
 def _is_plain(leaf: Any) -> bool:
     return not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
-
-
-def _used(jaxpr: Any) -> set[Any]:
-    """Return the variables that the results of a program depend on."""
-    used = {a for a in jaxpr.outvars if not isinstance(a, core.Literal)}
-    for equation in reversed(jaxpr.eqns):
-        if any(var in used for var in equation.outvars):
-            used.update(a for a in equation.invars if not isinstance(a, core.Literal))
-    return used
 
 
 def _by_atom(
@@ -320,11 +258,13 @@ def _tree(axis: Atom, numbers: dict[int, int]) -> Tree:
     root = _atoms.find(axis)
     if root.kind is None:
         return numbers[root.number]
-    parts = []
+    parts: list[Tree] = []
     for part in root.parts:
         tree = _tree(part, numbers)
-        nested = isinstance(tree, tuple) and tree[0] == root.kind
-        parts += tree[1] if nested else [tree]
+        if isinstance(tree, tuple) and tree[0] == root.kind:
+            parts += tree[1]
+        else:
+            parts.append(tree)
     return root.kind, parts
 
 

@@ -9,14 +9,23 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax.extend import core
 
-from symmerge_jax.tracing import _atoms, _exponents, _fibres, _linearity, _registry
+from symmerge_jax.tracing import (
+    _atoms,
+    _exponents,
+    _fibres,
+    _linearity,
+    _programs,
+    _registry,
+    _sights,
+    _weights,
+)
 from symmerge_jax.tracing._atoms import Atom, Axis
-from symmerge_jax.tracing._exponents import ZERO, Linear, Weight
-from symmerge_jax.tracing._values import Index, Reason, Value, Weights
+from symmerge_jax.tracing._exponents import ZERO, Linear
+from symmerge_jax.tracing._values import Index, Reason, Value
+from symmerge_jax.tracing._weights import Weights
 
 
 class Interpreter:
@@ -33,11 +42,8 @@ class Interpreter:
       roles: -1 for exponents of axes that are first contracted with other values.
       unknown: primitives without a rule, and the atoms that each of them pinned.
       order: atoms in the order in which values other than parameters have them.
-      readers: per atom, where a parameter reads it last: the equation, the number of
-        the operand that is read, and its axes.
+      places: where values of atoms can be seen.
       steps: the scanned axes of the loops that the equation at hand is in.
-      writers: per atom, where a parameter writes it first: the equation, -1, and the
-        axes of the result.
     """
 
     def __init__(self):
@@ -55,8 +61,7 @@ class Interpreter:
         self.unknown: dict[str, list[Atom]] = {}
         self.order: dict[int, int] = {}
         self.steps: list[Axis] = []
-        self.readers: dict[int, tuple[tuple[int, ...], int, tuple[Axis, ...]]] = {}
-        self.writers: dict[int, tuple[tuple[int, ...], int, tuple[Axis, ...]]] = {}
+        self.places = _sights.Sights()
         self._memory: dict[tuple, Any] = {}
         self._where: tuple[int, ...] = ()
         self._equations: list[Any] = []
@@ -79,10 +84,8 @@ class Interpreter:
     ) -> list[Value]:
         """Interpret a jaxpr and return the abstract values of its results.
 
-        Args:
-          jaxpr: open or closed.
-          operands: one for each of its variables.
-          branch: tells apart the programs that one equation calls.
+        There is one operand for each of its variables; `branch` tells apart the
+        programs that one equation calls.
         """
         outer, depth = self._where, len(self._equations)
         prefix = (*self._where, branch)
@@ -93,13 +96,15 @@ class Interpreter:
         arrays = dict(zip(jaxpr.constvars, constants, strict=True))
 
         def read(atom: Any, n: int) -> Value:
-            if _is_literal(atom):
+            if _programs.is_literal(atom):
                 return self.array(atom.val, n)
             if atom in arrays:
                 return self.array(arrays[atom], n)
             return environment[atom]
 
-        for i in self._live_equations(jaxpr):
+        if id(jaxpr) not in self._live:
+            self._live[id(jaxpr)] = _programs.live_equations(jaxpr)
+        for i in self._live[id(jaxpr)]:
             equation = jaxpr.eqns[i]
             self._where = (*prefix, i)
             self._equations[depth:] = [equation]
@@ -126,13 +131,10 @@ class Interpreter:
 
     def _apply(self, equation: Any, operands: list[Value]) -> Sequence[Value]:
         name = equation.primitive.name
-        rule = _registry.RULES.get(name)
+        rule = _registry.RULES.get(name, _registry.unknown)
         if name not in _registry.READS_INDICES:
             operands = [self.as_numbers(value) for value in operands]
-        if rule is None:
-            results: Any = self._apply_unknown(equation, operands)
-        else:
-            results = rule(self, equation, *operands)
+        results: Any = rule(self, equation, *operands)
         if isinstance(results, Value):
             results = [results]
         if self.is_final:
@@ -141,50 +143,20 @@ class Interpreter:
         for var, value in zip(equation.outvars, results, strict=True):
             if value.shape != tuple(var.aval.shape):
                 raise AssertionError(f"{name}: {value.shape} is no {var.aval}")
-            if not value.ties and not _is_real(var.aval):
+            if not value.ties and not _programs.is_real(var.aval):
                 value = value._replace(ties=True)
             checked.append(value)
         return checked
 
-    def _apply_unknown(self, equation: Any, operands: list[Value]) -> list[Value]:
-        """An operation without a rule may do anything: it pins all that it touches."""
-        text = f"{equation.primitive.name} has no rule"
-        cost = self.unknown.setdefault(equation.primitive.name, [])
-        for value in operands:
-            for axis in value.axes:
-                cost += [leaf for leaf in _atoms.leaves(axis) if not leaf.pinned]
-            self.kill(value, text)
-        return self.all_fixed(equation, text)
-
-    def _live_equations(self, jaxpr: Any) -> list[int]:
-        """Return the numbers of the equations that the results depend on."""
-        known = self._live.get(id(jaxpr))
-        if known is not None:
-            return known
-        needed = {atom for atom in jaxpr.outvars if not _is_literal(atom)}
-        live = []
-        for i in range(len(jaxpr.eqns) - 1, -1, -1):
-            equation = jaxpr.eqns[i]
-            if any(var in needed for var in equation.outvars):
-                live.append(i)
-                needed.update(a for a in equation.invars if not _is_literal(a))
-        self._live[id(jaxpr)] = live[::-1]
-        return live[::-1]
-
     # Values.
 
     def array(self, array: Any, key: int) -> Value:
-        """Return the value of an array that stands in the program.
-
-        Args:
-          array: the array.
-          key: tells apart those that one equation reads.
-        """
+        """Return the value of an array of the program; `key` tells one from others."""
         shape = tuple(np.shape(array))
         known = self._arrays.get(id(array))
         if known is None:
-            known = (_constancy(array), array)  # the array stays alive, and its id
-            self._arrays[id(array)] = known
+            # The array stays alive with its id.
+            known = self._arrays[id(array)] = _programs.constancy(array), array
         constant, same = known[0]
         axes = [
             None if same[i] else self.fresh(("array", key, i), size, "constant array")
@@ -211,14 +183,14 @@ class Interpreter:
 
     def as_numbers(self, value: Value) -> Value:
         """Return a value whose indices, if they are some, are taken for numbers."""
-        if value.index is None:
+        if value.places is None:
             return value
-        self.pin(value.index.axis, "its indices are used as numbers")
-        return value._replace(index=None)
+        self.pin(value.places.axis, "its indices are used as numbers")
+        return value._replace(places=None)
 
     def same_index(self, values: Sequence[Value]) -> Index | None:
         """Return what all of these point into; pin it where they do not agree."""
-        found = [value.index for value in values]
+        found = [value.places for value in values]
         sizes = {index.axis.size for index in found if index is not None}
         if len(sizes) > 1 or any(i is None or i.is_shifted for i in found):
             for value in values:
@@ -265,7 +237,7 @@ class Interpreter:
         return atom
 
     def keep(self, key: Any, axis: Axis) -> Axis:
-        """Return an axis as remembered from earlier passes, unified with its present."""
+        """Return an axis of earlier passes, unified with its present."""
         where = (self._where, key)
         known = self._memory.get(where)
         joined = axis if known is None else self.unify(known, axis, "cut in two ways")
@@ -336,7 +308,7 @@ class Interpreter:
     def demand_equal(self, axis: Axis, a: Weights, b: Weights) -> None:
         """Demand that exponents of two values along an axis are equal."""
         if a is not b:
-            self.require(axis, total(a, b, -1))
+            self.require(axis, _weights.total(a, b, -1))
 
     def mute(
         self,
@@ -358,28 +330,18 @@ class Interpreter:
                 [leaf for axis in batch for leaf in _atoms.leaves(axis)],
             )
 
-    def set_place(self, value: Value, axes: Iterable[int], operand: int) -> None:
-        """Take down where the values of the atoms on some axes can be seen.
+    def see(self, value: Value, axes: Iterable[int], operand: int) -> None:
+        """Take down where atoms can be seen: on an operand (number) or the result (-1).
 
         Not inside of branches and loops, whose values come and go.
-
-        Args:
-          value: an operand of the equation at hand, or its result.
-          axes: those that are read, or written.
-          operand: number of the operand; -1 for the result.
         """
-        hidden = any(e.primitive.name in ("while", "cond") for e in self._equations)
-        if self.is_final and not hidden:
-            for i in axes:
-                for leaf in _atoms.leaves(value.axes[i]):
-                    place = self._where, operand, (*self.steps, *value.axes)
-                    if operand < 0:
-                        self.writers.setdefault(leaf.number, place)
-                    else:
-                        self.readers[leaf.number] = place
+        names = {equation.primitive.name for equation in self._equations}
+        if self.is_final and not names & {"while", "cond"}:
+            sight = _sights.Sight(self._where, operand, (*self.steps, *value.axes))
+            self.places.note([value.axes[i] for i in axes], sight)
 
     def set_role(self, value: Value, axes: Iterable[int], role: int) -> None:
-        """Take down what a parameter is used for along some axes, if it is a new one."""
+        """Take down what a parameter is first used for along some axes."""
         if self.is_final and value.is_raw:
             for i in axes:
                 for leaf, weight in zip(
@@ -389,49 +351,3 @@ class Interpreter:
                         self.roles.setdefault(variable, role)
                     if role == -1:
                         self.order.setdefault(leaf.number, len(self.order))
-
-
-def total(a: Weights, b: Weights, factor: int = 1) -> Weights:
-    """Return `a + factor * b`, atom by atom."""
-    return tuple(
-        _exponents.plus(x, y, factor) if y is not ZERO else x
-        for x, y in zip(a, b, strict=True)
-    )
-
-
-def change(weights: Weights, scale: Any, sign: int) -> Weights:
-    """Return exponents multiplied by one number each."""
-    return tuple(_exponents.times(w, scale, sign) for w in weights)
-
-
-def replace(weights: Weights, keep_scale: bool, keep_sign: bool) -> Weights:
-    """Return exponents of which some are 0."""
-    return tuple(
-        Weight(w.scale if keep_scale else {}, w.sign if keep_sign else {})
-        for w in weights
-    )
-
-
-def _is_literal(atom: Any) -> bool:
-    return isinstance(atom, core.Literal)
-
-
-def _is_real(aval: Any) -> bool:
-    dtype = getattr(aval, "dtype", None)
-    return dtype is not None and jax.numpy.issubdtype(dtype, np.inexact)
-
-
-def _constancy(array: Any) -> tuple[Any, list[bool]]:
-    """Return the one entry of an array, or None, and the axes that it is constant on."""
-    shape = np.shape(array)
-    if jax.dtypes.issubdtype(getattr(array, "dtype", np.float32), jax.dtypes.extended):
-        return None, [size == 1 for size in shape]
-    array = np.asarray(array)
-    if array.dtype.kind == "V" or str(array.dtype) in ("bfloat16",):
-        array = array.astype(np.float32)
-    if array.size and (array == array.flat[0]).all():
-        return array.flat[0], [True] * array.ndim
-    return None, [
-        size == 1 or bool((array == array.take([0], i)).all())
-        for i, size in enumerate(shape)
-    ]

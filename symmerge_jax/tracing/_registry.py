@@ -8,6 +8,7 @@ operands transform by their types under a symmetry, so do the results by theirs.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from symmerge_jax.tracing import _atoms
 from symmerge_jax.tracing._values import Value
 
 Rule = Callable[..., Value | Sequence[Value]]
@@ -52,11 +53,23 @@ def rule(*names: str, indices: bool = False) -> Callable[[Rule], Rule]:
     return add
 
 
+def unknown(ctx: Any, eqn: Any, *values: Value) -> Sequence[Value]:
+    """An operation without a rule may do anything: it pins all that it touches."""
+    name = eqn.primitive.name
+    text = f"{name} has no rule"
+    cost = ctx.unknown.setdefault(name, [])
+    for value in values:
+        for axis in value.axes:
+            cost += [leaf for leaf in _atoms.leaves(axis) if not leaf.pinned]
+        ctx.kill(value, text)
+    return ctx.all_fixed(eqn, text)
+
+
 def source_of(equations: Sequence[Any]) -> str:
     """Return the line of the user's code that an equation stems from.
 
-    Programs of jitted functions of a library bear the line that first called them: where
-    the user has not written the function that is called, the line of the call counts.
+    Programs of jitted functions of a library bear the line that first called them:
+    where the user has not written what is called, the line of the call counts.
 
     Args:
       equations: the equation, after those whose programs it is in, outermost first.

@@ -6,7 +6,6 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from symmerge_jax import symmetry
-from symmerge_jax.symmetry import Axis, Blocks, Group, Space
 from symmerge_jax.tracing._traced import Traced, TracedSpace, Tree, Use
 from symmerge_jax.typing import Params, Path
 
@@ -31,7 +30,7 @@ COLLECTIONS = ("params", "batch_stats", "value")
 class Scales(NamedTuple):
     """One scale group of a space: what kind of scales, with which exponents."""
 
-    group: Group
+    group: symmetry.Group
     powers: dict[Use, Fraction | int]
 
 
@@ -161,32 +160,33 @@ def _by_path(powers: Mapping[Use, Fraction | int]) -> frozenset:
 
 def _groups(space: TracedSpace) -> list[Scales]:
     """Return the scale groups of a space; the first one is its own (or PERMUTATION)."""
-    signs = [Scales(Group.SIGN, dict(powers)) for powers in space.signs]
-    scales = [Scales(Group.SCALE, dict(powers)) for powers in space.scales]
+    signs = [Scales(symmetry.Group.SIGN, dict(powers)) for powers in space.signs]
+    scales = [Scales(symmetry.Group.SCALE, dict(powers)) for powers in space.scales]
     if len(signs) == 1 or space.pinned is not None:
         own = [*signs, *scales]
     elif not signs and len(scales) == 1:
         own = scales
     else:
-        own = [Scales(Group.PERMUTATION, {}), *signs, *scales]
-    return own or [Scales(Group.TRIVIAL, {})]
+        own = [Scales(symmetry.Group.PERMUTATION, {}), *signs, *scales]
+    return own or [Scales(symmetry.Group.TRIVIAL, {})]
 
 
 def _spaces(
     space: TracedSpace, name: str, groups: list[Scales], over: tuple[str, ...]
-) -> list[Space]:
+) -> list[symmetry.Space]:
     own, *further = groups
     made = [
-        Space(
+        symmetry.Space(
             name,
             own.group,
             size=space.size,
-            over=over if own.group is not Group.TRIVIAL else (),
-            permute=space.pinned is None or own.group is Group.TRIVIAL,
+            over=over if own.group is not symmetry.Group.TRIVIAL else (),
+            permute=space.pinned is None or own.group is symmetry.Group.TRIVIAL,
         )
     ]
     for i, scales in enumerate(further):
-        made.append(Space(_follower(name, i), scales.group, over=over, follows=name))
+        follower = _follower(name, i)
+        made.append(symmetry.Space(follower, scales.group, over=over, follows=name))
     return made
 
 
@@ -201,11 +201,11 @@ def _entry(
     tree: Tree | None,
     names: dict[int, str],
     groups: dict[int, list[Scales]],
-) -> Axis | Blocks | None:
+) -> symmetry.Axis | symmetry.Blocks | None:
     """Return what one array axis runs over."""
     position = -1
 
-    def build(tree: Tree) -> Axis | Blocks | int:
+    def build(tree: Tree) -> symmetry.Axis | symmetry.Blocks | int:
         nonlocal position
         if isinstance(tree, int):
             position += 1
@@ -219,32 +219,34 @@ def _entry(
             counts = [factor for factor in factors if isinstance(factor, int)]
             return math.prod(counts) if kind == "product" else sum(counts)
         if kind == "concatenation":
-            return Blocks(tuple((factor,) for factor in factors))
+            return symmetry.Blocks(tuple((factor,) for factor in factors))
         *first, last = factors
-        if isinstance(last, Axis) and all(isinstance(f, int) for f in first):
+        if isinstance(last, symmetry.Axis) and all(isinstance(f, int) for f in first):
             counts = [factor for factor in first if isinstance(factor, int)]
             repeat = math.prod(counts)
-            return Axis(last.space, last.power, repeat, last.also)
-        return Blocks((tuple(factors),))
+            return symmetry.Axis(last.space, last.power, repeat, last.also)
+        return symmetry.Blocks((tuple(factors),))
 
     entry = None if tree is None else build(tree)
     return None if isinstance(entry, int) else entry
 
 
-def _axis(space: TracedSpace, use: Use, name: str, groups: list[Scales]) -> Axis:
+def _axis(
+    space: TracedSpace, use: Use, name: str, groups: list[Scales]
+) -> symmetry.Axis:
     own, *further = groups
     role = space.roles[use]
     power: int | Fraction = role
-    if own.group is Group.SIGN:
+    if own.group is symmetry.Group.SIGN:
         power = (role or 1) if own.powers.get(use) else 0
-    elif own.group is Group.SCALE:
+    elif own.group is symmetry.Group.SCALE:
         power = own.powers.get(use, 0)
     also = tuple(
         (_follower(name, i), scales.powers[use])
         for i, scales in enumerate(further)
         if scales.powers.get(use)
     )
-    return Axis(name, power, also=also)
+    return symmetry.Axis(name, power, also=also)
 
 
 def _names(traced: Traced, numbers: Sequence[int]) -> dict[int, str]:

@@ -7,9 +7,7 @@ import numpy as np
 
 from symmerge_jax.tracing import _atoms
 from symmerge_jax.tracing._atoms import Axis
-from symmerge_jax.tracing._exponents import Weight
-
-Weights = tuple[Weight, ...]
+from symmerge_jax.tracing._weights import Weights
 
 
 class Index(NamedTuple):
@@ -33,7 +31,7 @@ class Value(NamedTuple):
       weights: per axis, one exponent for each of its atoms; empty in the passes that
         look at the axes alone.
       constant: the one number that all entries are, if known.
-      index: set where the entries are indices.
+      places: set where the entries are indices.
       ties: entries may be equal with positive probability, so that their order does
         not tell neurons apart (ReLU, rounding, comparisons).
       is_raw: a parameter that was moved at most: sliced, transposed, cast.
@@ -44,7 +42,7 @@ class Value(NamedTuple):
     axes: tuple[Axis, ...]
     weights: tuple[Weights, ...]
     constant: Any = None
-    index: Index | None = None
+    places: Index | None = None
     ties: bool = False
     is_raw: bool = False
     squares: frozenset[int] = frozenset()

@@ -273,7 +273,7 @@ def test_statistics_are_found_by_name_or_named():
     assert spec.match_weight(("bn", "other")) == 0.5
     assert spec.match_weight(("batch_stats", "mean")) == 1
     assert SymmetrySpec.create(axes, spaces, statistics=[]).statistics == ()
-    with pytest.raises(ValueError, match="no parameter is called 'ema'"):
+    with pytest.raises(ValueError, match="No parameter is called 'ema'"):
         SymmetrySpec.create(axes, spaces, statistics=["ema"])
     with pytest.raises(ValueError, match="statistics_weight must be >= 0"):
         SymmetrySpec.create(axes, spaces, statistics_weight=-1.0)

@@ -1,4 +1,4 @@
-"""Acts on parameters with random elements of what was inferred, and compares outputs."""
+"""Acts with random elements of what was inferred, and compares outputs."""
 
 import itertools
 import math

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
+from symmerge_jax import symmetry, tracing
+
 
 def conv(x, kernel, groups=1, strides=(1, 1), padding="SAME"):
     return lax.conv_general_dilated(
@@ -278,3 +280,60 @@ def test_spaces(name, check, free):
         expected is None
         or {" ".join(sorted(k.split())): v for k, v in found.items()} == expected
     )
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n != "two sums over pairs"])
+def test_specs_act_as_was_inferred(name):
+    apply, shapes, inputs, _ = CASES[name]
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        params = {key: rng.normal(size=shape) for key, shape in shapes.items()}
+        inputs = [rng.normal(size=x) if isinstance(x, tuple) else x for x in inputs]
+        spec = tracing.to_spec(tracing.infer(apply, params, *inputs), params)
+        sizes = spec.sizes(params)
+        element = symmetry.sample(jax.random.key(0), spec, sizes, scale_std=0.5)
+        moved = symmetry.act(element, params, spec)
+        np.testing.assert_allclose(
+            apply(moved, *inputs), apply(params, *inputs), rtol=1e-9, atol=1e-12
+        )
+
+
+def test_the_identity_matrix_tells_nothing_apart(check, free):
+    traced = check(
+        lambda p, x: jnp.tanh(x @ p["a"]) @ jnp.eye(4) @ p["b"],
+        {"a": (5, 4), "b": (4, 2)},
+        (3, 5),
+    )
+    assert free(traced) == {"a1 b0": (0, 0)}
+
+
+def test_what_the_outputs_do_not_depend_on_stays(check):
+    traced = check(lambda p, x: x @ p["a"], {"a": (5, 4), "idle": (3, 2)}, (3, 5))
+    assert traced.unused == (("idle",),)
+    idle = [s for s in traced.spaces.values() if s.uses[0].path == ("idle",)]
+    assert all(s.pinned and not s.scales and not s.signs for s in idle)
+
+
+def test_statistics_do_not_scale(check):
+    def apply(p, x):
+        mean, var = p["norm"]["running_mean"], p["norm"]["running_var"]
+        return jax.nn.relu((x @ p["a"] - mean) / jnp.sqrt(var**2)) @ p["b"]
+
+    params = {"a": np.ones((5, 4)), "b": np.ones((4, 2))}
+    params["norm"] = {key: np.ones((1, 4)) for key in ("running_mean", "running_var")}
+    by_default = tracing.infer(apply, params, np.ones((3, 5)))
+    (number,) = by_default.free()
+    scaled = {use.path[-1] for s in by_default.spaces[number].scales for use in s}
+    assert scaled == set()
+    all_scale = tracing.infer(apply, params, np.ones((3, 5)), statistics=[])
+    assert len(all_scale.spaces[number].scales) == 2
+
+
+def test_an_unknown_operation_is_reported_with_its_cost(check):
+    traced = check(
+        lambda p, x: jnp.linalg.inv(jnp.eye(4) + 0.1 * (x @ p["a"]).T @ (x @ p["a"])),
+        {"a": (5, 4)},
+        (3, 5),
+    )
+    pinned = {use for uses in traced.unknown.values() for use in uses}
+    assert pinned == {tracing.Use(("a",), 1, 0)}

@@ -13,62 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax.tracing._atoms import Axis
-from symmerge_jax.tracing._interpreter import Interpreter, change, replace, total
+from symmerge_jax.tracing._interpreter import Interpreter
 from symmerge_jax.tracing._registry import rule
 from symmerge_jax.tracing._values import Index, Value, Weights
+from symmerge_jax.tracing._weights import change, replace, total
 
-LINEAR = (
-    "neg",
-    "stop_gradient",
-    "copy",
-    "real",
-    "conj",
-    "reduce_precision",
-    "name",
-    "optimization_barrier",
-    "sharding_constraint",
-    "device_put",
-    "pvary",
-)
-ODD = (
-    "tanh",
-    "sin",
-    "tan",
-    "erf",
-    "erf_inv",
-    "asinh",
-    "asin",
-    "atan",
-    "sinh",
-    "atanh",
-    "bessel_i1e",
-)
-EVEN = ("cos", "cosh", "bessel_i0e")
-NEITHER = (
-    "exp",
-    "exp2",
-    "log",
-    "log1p",
-    "expm1",
-    "logistic",
-    "erfc",
-    "floor",
-    "ceil",
-    "acos",
-    "acosh",
-    "lgamma",
-    "digamma",
-    "imag",
-    "clz",
-    "population_count",
-    "not",
-)
-POWERS = {
-    "sqrt": Fraction(1, 2),
-    "rsqrt": Fraction(-1, 2),
-    "square": 2,
-    "abs": 1,
-}
 MIXED = (
     "and",
     "or",
@@ -87,7 +36,6 @@ MIXED = (
     "zeta",
     "complex",
 )
-STEPS = ("floor", "ceil", "round", "sign")
 FOLDED = {
     "add": np.add,
     "sub": np.subtract,
@@ -100,15 +48,23 @@ FOLDED = {
 
 @rule("add", "sub", "add_any", indices=True)
 def add(ctx: Interpreter, eqn: Any, a: Value, b: Value) -> Value:
-    """A sum scales as its terms do, which must scale alike; 0 scales as one likes."""
-    if eqn.primitive.name != "add_any":
-        for index, number in ((a, b), (b, a)):
-            if index.index and number.index is None and number.constant is not None:
-                shifted = Index(index.index.axis, is_shifted=True)
-                return index._replace(index=shifted, is_raw=False, constant=None)
+    """A sum scales as its terms do, which must scale alike; 0 scales as one likes.
+
+    Indices plus a constant are of use only to what takes it away, unless it is 0.
+    """
+    shape = tuple(eqn.outvars[0].aval.shape)
+    for index, number in ((a, b), (b, a)):
+        if index.places is None or number.places or number.constant is None:
+            continue
+        is_difference = eqn.primitive.name == "sub" and index is b
+        if index.shape == shape and number.is_zero and not is_difference:
+            return index
+        if index.shape == shape:
+            shifted = Index(index.places.axis, is_shifted=True)
+            return index._replace(places=shifted, is_raw=False, constant=None)
     a, b = ctx.as_numbers(a), ctx.as_numbers(b)
     axes = join(ctx, eqn, (a, b))
-    return _result(eqn, axes, alike(ctx, axes, (a, b)), (a, b))
+    return result(eqn, axes, alike(ctx, axes, (a, b)), (a, b))
 
 
 @rule("max", "min")
@@ -126,37 +82,37 @@ def extremum(ctx: Interpreter, eqn: Any, a: Value, b: Value) -> Value:
     axes = join(ctx, eqn, (a, b))
     weights = alike(ctx, axes, (a, b), infinity=True)
     weights = _without_signs(ctx, axes, weights)
-    return _result(eqn, axes, weights, (a, b), ties=True)
+    return result(eqn, axes, weights, (a, b), ties=True)
 
 
 @rule("clamp", indices=True)
 def clamp(ctx: Interpreter, eqn: Any, low: Value, x: Value, high: Value) -> Value:
-    """Clamping is a maximum and a minimum; indices within the bounds stay as they are."""
-    if x.index and not x.index.is_shifted and _covers(low, high, x.index):
+    """Clamping is a maximum and a minimum; indices within the bounds stay."""
+    if x.places and not x.places.is_shifted and _covers(low, high, x.places):
         return x
     low, x, high = (ctx.as_numbers(value) for value in (low, x, high))
     axes = join(ctx, eqn, (low, x, high))
     weights = alike(ctx, axes, (x, low, high), infinity=True)
-    return _result(eqn, axes, _without_signs(ctx, axes, weights), (x,), ties=True)
+    return result(eqn, axes, _without_signs(ctx, axes, weights), (x,), ties=True)
 
 
 @rule("select_n", indices=True)
 def select(ctx: Interpreter, eqn: Any, which: Value, *cases: Value) -> Value:
-    """Chosen entries scale as the cases do, which must scale alike; the choice must not.
+    """Chosen entries scale as all cases do, alike; the choice bears no scale.
 
     0 scales as one likes, and so does an infinity by positive numbers.
     """
-    if which.constant is not None and which.index is None:
+    if which.constant is not None and which.places is None:
         return cases[int(which.constant)]
     which = ctx.as_numbers(which)
     index = None
-    if any(case.index for case in cases):
+    if any(case.places for case in cases):
         index = ctx.same_index(cases)
     axes = join(ctx, eqn, (which, *cases))
     ctx.mute(which)
     weights = alike(ctx, axes, cases, infinity=True)
-    out = _result(eqn, axes, weights, cases, ties=True)
-    return out._replace(index=index)
+    out = result(eqn, axes, weights, cases, ties=True)
+    return out._replace(places=index)
 
 
 @rule("mul", "div")
@@ -168,10 +124,10 @@ def multiply(ctx: Interpreter, eqn: Any, a: Value, b: Value) -> Value:
         total(ctx.along(a, i, axis), ctx.along(b, i, axis), sign)
         for i, axis in enumerate(axes)
     ]
-    if eqn.primitive.name == "div" and not _is_inexact(eqn.outvars[0]):
+    if eqn.primitive.name == "div" and not is_inexact(eqn.outvars[0]):
         for axis, weight in zip(axes, weights, strict=True):
             ctx.require(axis, weight)
-    return _result(eqn, axes, weights, (a, b))
+    return result(eqn, axes, weights, (a, b))
 
 
 @rule("eq", "ne", "lt", "le", "gt", "ge", indices=True)
@@ -184,12 +140,11 @@ def compare(ctx: Interpreter, eqn: Any, a: Value, b: Value) -> Value:
     name = eqn.primitive.name
     is_equality = name in ("eq", "ne")
     shape = tuple(eqn.outvars[0].aval.shape)
-    if a.index and not a.index.is_shifted and b.index is None:
-        if b.constant is not None and b.constant <= 0 and name in ("lt", "ge"):
-            return ctx.value(shape, (None,) * len(shape))._replace(
-                constant=name == "ge"
-            )
-    if not (is_equality and a.index and b.index and ctx.same_index((a, b))):
+    is_index = a.places is not None and not a.places.is_shifted and b.places is None
+    is_low = b.constant is not None and b.constant <= 0
+    if is_index and is_low and name in ("lt", "ge"):
+        return ctx.value(shape, [None] * len(shape))._replace(constant=name == "ge")
+    if not (is_equality and a.places and b.places and ctx.same_index((a, b))):
         a, b = ctx.as_numbers(a), ctx.as_numbers(b)
     axes = join(ctx, eqn, (a, b))
     weights = alike(ctx, axes, (a, b), infinity=True)
@@ -224,7 +179,7 @@ def power(ctx: Interpreter, eqn: Any, a: Value, b: Value) -> Value:
         weights = _without_signs(ctx, axes, weights)
     factor = exponent.numerator if exponent.denominator == 1 else exponent
     weights = [change(w, factor, int(exponent)) for w in weights]
-    return _result(eqn, axes, weights, (a,))
+    return result(eqn, axes, weights, (a,))
 
 
 @rule(*MIXED)
@@ -235,92 +190,6 @@ def mix(ctx: Interpreter, eqn: Any, *values: Value) -> Value:
         ctx.mute(value)
     out = ctx.value(eqn.outvars[0].aval.shape, axes)
     return out._replace(ties=_ties(values))
-
-
-@rule(*LINEAR, indices=True)
-def keep(ctx: Interpreter, eqn: Any, *values: Value) -> list[Value]:
-    """Linear functions of single entries keep all exponents."""
-    name = eqn.primitive.name
-    if name == "neg":
-        values = tuple(ctx.as_numbers(value) for value in values)
-        return [v._replace(constant=_folded(name, (v,))) for v in values]
-    if name in ("reduce_precision", "real", "conj"):
-        values = tuple(ctx.as_numbers(value) for value in values)
-    return list(values)
-
-
-@rule("convert_element_type", indices=True)
-def convert(ctx: Interpreter, eqn: Any, value: Value) -> Value:
-    """A cast between real types is linear up to rounding, which the lemmas leave out.
-
-    A cast of reals to integers rounds and lets no scale through; one to booleans asks
-    what is not 0, which no scale changes.
-    """
-    dtype = eqn.params["new_dtype"]
-    if not jnp.issubdtype(dtype, np.integer):
-        value = ctx.as_numbers(value)
-    if value.index is not None or jnp.issubdtype(dtype, np.inexact):
-        return value
-    if not _is_inexact(eqn.invars[0]):
-        return value
-    if dtype != np.bool_:
-        ctx.mute(value)
-        constant = value.constant
-        if constant is not None:
-            constant = np.trunc(constant)
-        out = ctx.value(value.shape, value.axes)
-        return out._replace(constant=constant, is_raw=value.is_raw)
-    return ctx.value(value.shape, value.axes)
-
-
-@rule(*ODD, "round", "sign", "cbrt")
-def odd(ctx: Interpreter, eqn: Any, value: Value) -> Value:
-    """An odd function keeps signs and lets no positive scale through.
-
-    The sign forgets positive scales, a cube root takes a third of their exponents.
-    """
-    name = eqn.primitive.name
-    if name == "cbrt":
-        weights = [change(w, Fraction(1, 3), 1) for w in value.weights]
-        return _result(eqn, value.axes, weights, (value,))
-    if name != "sign":
-        ctx.mute(value, sign=False)
-    weights = [replace(w, keep_scale=False, keep_sign=True) for w in value.weights]
-    return _result(eqn, value.axes, weights, (value,), ties=name in STEPS)
-
-
-@rule(*EVEN)
-def even(ctx: Interpreter, eqn: Any, value: Value) -> Value:
-    """An even function forgets signs and lets no positive scale through."""
-    ctx.mute(value, sign=False)
-    return ctx.value(value.shape, value.axes)._replace(ties=value.ties)
-
-
-@rule(*NEITHER)
-def neither(ctx: Interpreter, eqn: Any, value: Value) -> Value:
-    """Functions of one entry that let neither signs nor positive scales through."""
-    ctx.mute(value)
-    ties = value.ties or eqn.primitive.name in STEPS
-    return ctx.value(value.shape, value.axes)._replace(ties=ties)
-
-
-@rule(*POWERS, "integer_pow")
-def fixed_power(ctx: Interpreter, eqn: Any, value: Value) -> Value:
-    """A power multiplies exponents; an even one forgets signs, a root bears none."""
-    name = eqn.primitive.name
-    exponent = eqn.params["y"] if name == "integer_pow" else POWERS[name]
-    parity = 0 if name == "abs" else int(exponent)
-    if isinstance(exponent, Fraction):
-        ctx.mute(value, scale=False)
-        parity = 0
-    weights = [change(w, exponent, parity) for w in value.weights]
-    return _result(eqn, value.axes, weights, (value,))
-
-
-@rule("is_finite")
-def is_finite(ctx: Interpreter, eqn: Any, value: Value) -> Value:
-    """No scale makes a finite number infinite."""
-    return ctx.value(value.shape, value.axes)._replace(ties=True)
 
 
 def join(ctx: Interpreter, eqn: Any, values: Sequence[Value]) -> list[Axis]:
@@ -380,7 +249,7 @@ def _without_signs(
     return [replace(w, keep_scale=True, keep_sign=False) for w in weights]
 
 
-def _result(
+def result(
     eqn: Any,
     axes: Sequence[Axis],
     weights: Sequence[Weights],
@@ -391,12 +260,12 @@ def _result(
         tuple(eqn.outvars[0].aval.shape),
         tuple(axes),
         tuple(weights),
-        constant=_folded(eqn.primitive.name, values),
+        constant=folded(eqn.primitive.name, values),
         ties=ties or _ties(values),
     )
 
 
-def _folded(name: str, values: Sequence[Value]) -> Any:
+def folded(name: str, values: Sequence[Value]) -> Any:
     constants = [value.constant for value in values]
     if name not in FOLDED or any(c is None for c in constants):
         return None
@@ -417,5 +286,5 @@ def _covers(low: Value, high: Value, index: Index) -> bool:
     )
 
 
-def _is_inexact(variable: Any) -> bool:
+def is_inexact(variable: Any) -> bool:
     return jnp.issubdtype(variable.aval.dtype, np.inexact)

@@ -7,8 +7,9 @@ from symmerge_jax.tracing import _atoms
 from symmerge_jax.tracing._atoms import Atom, Axis
 from symmerge_jax.tracing._interpreter import Interpreter
 from symmerge_jax.tracing._registry import rule
-from symmerge_jax.tracing._shapes import with_axis
-from symmerge_jax.tracing._values import Value, Weights
+from symmerge_jax.tracing._values import Value
+from symmerge_jax.tracing._weights import Weights
+from symmerge_jax.tracing.rules._shapes import with_axis
 
 
 @rule("split", indices=True)
@@ -56,7 +57,7 @@ def slice_(ctx: Interpreter, eqn: Any, value: Value) -> Value:
 def _cut(
     ctx: Interpreter, value: Value, i: int, sizes: Sequence[int]
 ) -> list[tuple[Axis, Weights]]:
-    """Return axes and exponents of the pieces of an axis, which is killed if need be."""
+    """Return axes and exponents of pieces; what cannot be cut is killed."""
     axis = value.axes[i]
     if axis is None:
         return [(None, ())] * len(sizes)

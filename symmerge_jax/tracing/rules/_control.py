@@ -71,7 +71,7 @@ def scan(ctx: Interpreter, eqn: Any, *values: Value) -> list[Value]:
 
 @rule("while")
 def while_(ctx: Interpreter, eqn: Any, *values: Value) -> list[Value]:
-    """A loop is its body, with carries of one type; whether it goes on bears no scale."""
+    """A loop is its body, with carries of one type; its test bears no scale."""
     params = eqn.params
     for_test, for_body = params["cond_nconsts"], params["body_nconsts"]
     test_consts = values[:for_test]
@@ -132,7 +132,7 @@ def cond(ctx: Interpreter, eqn: Any, which: Value, *values: Value) -> list[Value
     "rng_uniform",
     "threefry2x32",
 )
-def random(ctx: Interpreter, eqn: Any, *values: Value) -> list[Value]:
+def random_bits(ctx: Interpreter, eqn: Any, *values: Value) -> list[Value]:
     """Random numbers are told apart by position."""
     for value in values:
         ctx.kill(value, "random numbers")
@@ -142,7 +142,9 @@ def random(ctx: Interpreter, eqn: Any, *values: Value) -> list[Value]:
 @rule("random_wrap", "random_unwrap")
 def random_key(ctx: Interpreter, eqn: Any, *values: Value) -> list[Value]:
     """Keys are told apart by position."""
-    return random(ctx, eqn, *values)
+    for value in values:
+        ctx.kill(value, "random keys")
+    return ctx.all_fixed(eqn, "random keys")
 
 
 @rule("debug_callback", "debug_print")

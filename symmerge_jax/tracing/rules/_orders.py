@@ -4,10 +4,11 @@ from typing import Any
 
 from symmerge_jax.tracing import _atoms
 from symmerge_jax.tracing._atoms import Axis
-from symmerge_jax.tracing._interpreter import Interpreter, replace
+from symmerge_jax.tracing._interpreter import Interpreter
 from symmerge_jax.tracing._registry import rule
-from symmerge_jax.tracing._shapes import with_axis
-from symmerge_jax.tracing._values import Index, Value, Weights
+from symmerge_jax.tracing._values import Index, Value
+from symmerge_jax.tracing._weights import Weights, replace
+from symmerge_jax.tracing.rules._shapes import with_axis
 
 
 @rule("reduce_window_sum", "reduce_window_max", "reduce_window_min")
@@ -61,9 +62,9 @@ def fourier(ctx: Interpreter, eqn: Any, value: Value) -> Value:
 def sort(ctx: Interpreter, eqn: Any, *values: Value) -> list[Value]:
     """What is sorted has an order of its own, whatever the order was before.
 
-    What is carried along keeps its entries: indices remain indices. Keys must not scale
-    along the axis; along others they bear positive scales. Where keys may be equal, what
-    is carried along depends on the order before, and the axis is pinned.
+    What is carried along keeps its entries: indices remain indices. Keys must not
+    scale along the axis; along others they bear positive scales. Where keys may be
+    equal, what is carried along depends on the order before, and the axis is pinned.
     """
     i, count = int(eqn.params["dimension"]), eqn.params["num_keys"]
     keys = [ctx.as_numbers(value) for value in values[:count]]
@@ -88,7 +89,7 @@ def sort(ctx: Interpreter, eqn: Any, *values: Value) -> list[Value]:
         weights[i] = ctx.zeros(rank)
         new = [rank if j == i else axis for j, axis in enumerate(axes)]
         results.append(
-            Value(shape, tuple(new), tuple(weights), index=value.index, ties=value.ties)
+            Value(shape, tuple(new), tuple(weights), None, value.places, value.ties)
         )
     return results
 
@@ -117,7 +118,7 @@ def top_k(ctx: Interpreter, eqn: Any, value: Value) -> list[Value]:
     if value.ties or eqn.primitive.name != "top_k":
         ctx.pin(axis, "of equal entries the first one is taken")
     places = ctx.value(shape, largest.axes)
-    return [largest, places._replace(index=Index(_atoms.find(axis)))]
+    return [largest, places._replace(places=Index(_atoms.find(axis)))]
 
 
 def _told_apart(ctx: Interpreter, value: Value, i: int, size: int) -> Value:

@@ -8,10 +8,11 @@ from typing import Any
 
 from symmerge_jax.tracing import _atoms
 from symmerge_jax.tracing._atoms import Axis
-from symmerge_jax.tracing._interpreter import Interpreter, replace, total
+from symmerge_jax.tracing._interpreter import Interpreter
 from symmerge_jax.tracing._registry import rule
-from symmerge_jax.tracing._shapes import with_axis
-from symmerge_jax.tracing._values import Value, Weights
+from symmerge_jax.tracing._values import Value
+from symmerge_jax.tracing._weights import Weights, replace, total
+from symmerge_jax.tracing.rules._shapes import with_axis
 
 
 @rule("gather", indices=True)
@@ -43,7 +44,8 @@ def gather(ctx: Interpreter, eqn: Any, value: Value, where: Value) -> Value:
         axes[o] = ctx.unify(where.axes[j], value.axes[i], "looked up side by side")
         weights[o] = ctx.along(value, i, axes[o])
     ctx.set_role(value, looked_up, -1)
-    ctx.set_role(value, range(len(value.axes)), 1)
+    if not is_index:  # of an embedding; parameters of chosen experts are still raw
+        ctx.set_role(value, range(len(value.axes)), 1)
     for i in range(len(value.shape)):
         if i in paired:
             continue
@@ -52,8 +54,8 @@ def gather(ctx: Interpreter, eqn: Any, value: Value, where: Value) -> Value:
                 axes[offsets[i]], weights[offsets[i]] = value.axes[i], value.weights[i]
             continue
         if is_index:
-            assert where.index is not None
-            axis = ctx.unify(value.axes[i], where.index.axis, "looked up")
+            assert where.places is not None
+            axis = ctx.unify(value.axes[i], where.places.axis, "looked up")
             ctx.mute(value, [i])
             ctx.contract([axis], [axes[batch_places[j]] for j in paired.values()])
             continue
@@ -64,7 +66,8 @@ def gather(ctx: Interpreter, eqn: Any, value: Value, where: Value) -> Value:
     filling = eqn.params.get("fill_value")
     if "FILL" in str(eqn.params.get("mode")) and not _is_neutral(filling):
         ctx.mute(value)
-    return Value(shape, tuple(axes), tuple(weights), ties=value.ties)
+    is_raw = is_index and value.is_raw
+    return Value(shape, tuple(axes), tuple(weights), ties=value.ties, is_raw=is_raw)
 
 
 @rule("dynamic_slice", indices=True)
@@ -76,8 +79,9 @@ def dynamic_slice(ctx: Interpreter, eqn: Any, value: Value, *starts: Value) -> V
         start, axis = starts[i], value.axes[i]
         if size == value.shape[i]:
             continue
-        if start.index and not start.index.is_shifted and size == 1:
-            joined = ctx.unify(axis, start.index.axis, "looked up")
+        if size == 1 and _points_into(start, [i], value, sizes):
+            assert start.places is not None
+            joined = ctx.unify(axis, start.places.axis, "looked up")
             ctx.mute(value, [i])
             ctx.contract([joined])
             value = with_axis(value, i, 1, None, ())
@@ -168,8 +172,8 @@ def scatter(
                 ctx, axes[i], (value, i), (update, offsets[i]), kind in ("min", "max")
             )
         elif is_index:
-            assert where.index is not None
-            axes[i] = ctx.unify(value.axes[i], where.index.axis, text)
+            assert where.places is not None
+            axes[i] = ctx.unify(value.axes[i], where.places.axis, text)
             ctx.mute(value, [i])
             summed.append(axes[i])
             weights[i] = ctx.zeros(axes[i])
@@ -233,10 +237,10 @@ def _agreed(
 
 def _points_into(where: Value, looked_up: list[int], value: Value, sizes: Any) -> bool:
     """Return whether a value is looked up by indices, along one axis, one at a time."""
-    if where.index is None or where.index.is_shifted or len(looked_up) != 1:
+    if where.places is None or where.places.is_shifted or len(looked_up) != 1:
         return False
     i = looked_up[0]
-    return sizes[i] == 1 and _atoms.find(where.index.axis).size == value.shape[i]
+    return sizes[i] == 1 and _atoms.find(where.places.axis).size == value.shape[i]
 
 
 def _is_neutral(filling: Any) -> bool:

@@ -4,9 +4,10 @@ from typing import Any
 
 from symmerge_jax.tracing import _atoms
 from symmerge_jax.tracing._atoms import Axis
-from symmerge_jax.tracing._interpreter import Interpreter, change, replace, total
+from symmerge_jax.tracing._interpreter import Interpreter
 from symmerge_jax.tracing._registry import rule
-from symmerge_jax.tracing._values import Index, Value, Weights
+from symmerge_jax.tracing._values import Index, Value
+from symmerge_jax.tracing._weights import Weights, change, replace, total
 
 
 @rule("dot_general")
@@ -42,7 +43,7 @@ def dot(ctx: Interpreter, eqn: Any, a: Value, b: Value) -> Value:
         num_batch, num_left = len(batch), len(a.shape) - len(left) - len(left_batch)
         middle = num_batch + num_left
         written = range(num_batch, middle) if a.is_raw else range(middle, len(axes))
-        ctx.set_place(out, written, -1)
+        ctx.see(out, written, -1)
     return out
 
 
@@ -97,7 +98,7 @@ def convolution(ctx: Interpreter, eqn: Any, x: Value, kernel: Value) -> Value:
     _set_roles(ctx, x, kernel, [channels], [read])
     out = Value(shape, tuple(axes), tuple(weights))
     if kernel.is_raw and not x.is_raw:
-        ctx.set_place(out, [out_channels], -1)
+        ctx.see(out, [out_channels], -1)
     return out
 
 
@@ -120,7 +121,7 @@ def reduce_extremum(ctx: Interpreter, eqn: Any, value: Value) -> Value:
 
 @rule("reduce_prod")
 def reduce_product(ctx: Interpreter, eqn: Any, value: Value) -> Value:
-    """A product of n entries does not depend on order and has n times their exponents."""
+    """A product of n entries has n times their exponents, in any order."""
     count = 1
     for i in eqn.params["axes"]:
         count *= value.shape[i]
@@ -150,7 +151,7 @@ def argmax(ctx: Interpreter, eqn: Any, value: Value) -> Value:
         return out
     if value.ties:
         ctx.pin(axis, "of equal entries the first one is taken")
-    return out._replace(index=Index(_atoms.find(axis)))
+    return out._replace(places=Index(_atoms.find(axis)))
 
 
 def _reduced(ctx: Interpreter, eqn: Any, value: Value, change_weights: Any) -> Value:
@@ -228,9 +229,9 @@ def _set_roles(ctx: Interpreter, a: Value, b: Value, left: Any, right: Any) -> N
     if b.is_raw:
         ctx.set_role(b, right, -1)
         if not a.is_raw:
-            ctx.set_place(a, left, 0)
+            ctx.see(a, left, 0)
     elif a.is_raw:
         ctx.set_role(a, left, -1)
-        ctx.set_place(b, right, 1)
+        ctx.see(b, right, 1)
     for value in (a, b):
         ctx.set_role(value, range(len(value.axes)), 1)
