@@ -49,9 +49,13 @@ def trace(
       ...     return jax.nn.relu(x @ params["first"]) @ params["last"]
       >>> params = {"first": jnp.ones((3, 8)), "last": jnp.ones((8, 2))}
       >>> print(trace(apply, params, jnp.ones((4, 3))).describe())
+      inputs: 3 fixed
+        first axis 0 (read)
       first: 8 permutations and positive scales
         first axis 1 (written)
         last axis 0 (read)
+      outputs: 2 fixed
+        last axis 1 (written)
       pinned:
         an input: first[0]
         an output: last[1]

@@ -27,6 +27,8 @@ from symmerge_jax.tracing._exponents import ZERO, Linear
 from symmerge_jax.tracing._values import Index, Reason, Value
 from symmerge_jax.tracing._weights import Weights
 
+Equations = tuple[dict[int, list[Linear]], ...]
+
 
 class Interpreter:
     """State of the inference of one program.
@@ -52,10 +54,7 @@ class Interpreter:
         self.num_passes = 0
         self.fibres = _fibres.Fibres()
         self.linearity = _linearity.Linearity()
-        self.equations: tuple[dict[int, list[Linear]], ...] = (
-            defaultdict(list),
-            defaultdict(list),
-        )
+        self.equations: Equations = (defaultdict(list), defaultdict(list))
         self.owners: list[Atom] = []
         self.roles: dict[int, int] = {}
         self.unknown: dict[str, list[Atom]] = {}
@@ -326,8 +325,10 @@ class Interpreter:
         """Take down a sum over axes that leaves batch axes in place."""
         if self.is_final:
             self.fibres.contract(
-                [leaf for axis in axes for leaf in _atoms.leaves(axis)],
-                [leaf for axis in batch for leaf in _atoms.leaves(axis)],
+                *(
+                    [leaf for axis in some for leaf in _atoms.leaves(axis)]
+                    for some in (axes, batch)
+                )
             )
 
     def see(self, value: Value, axes: Iterable[int], operand: int) -> None:

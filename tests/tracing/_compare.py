@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from tests.tracing.architectures import Free
+from tests.tracing.architectures.registry import Free
 
 
 def name_of(use):

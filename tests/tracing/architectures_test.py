@@ -5,7 +5,7 @@ import pytest
 
 from symmerge_jax import tracing
 from tests.tracing import _compare, _proof
-from tests.tracing.architectures import ARCHITECTURES
+from tests.tracing.architectures.registry import ARCHITECTURES
 
 # What the tracer does not find, and why; everything else must be found in full.
 INCOMPLETE = {

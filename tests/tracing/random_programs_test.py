@@ -5,7 +5,7 @@ import pytest
 
 from symmerge_jax import tracing
 from tests.tracing import _proof, transpositions
-from tests.tracing.architectures import ARCHITECTURES
+from tests.tracing.architectures.registry import ARCHITECTURES
 from tests.tracing.random_programs import program
 
 NUM_PROGRAMS, TOGETHER = 500, 25

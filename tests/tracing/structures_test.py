@@ -255,7 +255,7 @@ CASES = {
         lambda p, x: (jnp.tanh(p["m"]) * p["m"]).sum(),
         {"m": (4, 3)},
         ((1,),),
-        {"m0": 1, "m1": 1},
+        {"m0": 0, "m1": 1},
     ),
     "running sum over heads": (
         lambda p, x: (
