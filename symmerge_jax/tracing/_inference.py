@@ -19,6 +19,8 @@ from symmerge_jax.typing import Params, Path
 
 MAX_PASSES = 100
 
+assert rules.MODULES  # imported for what they register
+
 
 def infer(
     apply: Callable[..., Any],

@@ -207,10 +207,9 @@ class Interpreter:
 
     def reason(self, text: str) -> Reason:
         """Return a reason with the operation and the line at hand."""
-        if not self._equations:
+        if not (eqns := self._equations):
             return Reason(text)
-        name = self._equations[-1].primitive.name
-        return Reason(text, name, _registry.source_of(self._equations))
+        return Reason(text, eqns[-1].primitive.name, _registry.source_of(eqns))
 
     def fresh(self, key: Any, size: int, text: str | None = None) -> Axis:
         """Return the axis that the equation at hand has made by this name.
@@ -325,17 +324,12 @@ class Interpreter:
         """Take down a sum over axes that leaves batch axes in place."""
         if self.is_final:
             self.fibres.contract(
-                *(
-                    [leaf for axis in some for leaf in _atoms.leaves(axis)]
-                    for some in (axes, batch)
-                )
+                [leaf for axis in axes for leaf in _atoms.leaves(axis)],
+                [leaf for axis in batch for leaf in _atoms.leaves(axis)],
             )
 
     def see(self, value: Value, axes: Iterable[int], operand: int) -> None:
-        """Take down where atoms can be seen: on an operand (number) or the result (-1).
-
-        Not inside of branches and loops, whose values come and go.
-        """
+        """Take down where atoms are seen, outside of branches and loops over data."""
         names = {equation.primitive.name for equation in self._equations}
         if self.is_final and not names & {"while", "cond"}:
             sight = _sights.Sight(self._where, operand, (*self.steps, *value.axes))

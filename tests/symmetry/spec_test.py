@@ -181,7 +181,7 @@ def test_axes_and_spaces_refuse_values_without_meaning():
         Space("h", Group.SIGN, size=0)
     with pytest.raises(ValueError, match="'h': permute=False leaves nothing of Group"):
         Space("h", Group.PERMUTATION, permute=False)
-    with pytest.raises(ValueError, match="'h': what follows another .*PERMUTATION"):
+    with pytest.raises(ValueError, match=r"'h': what follows another .*PERMUTATION"):
         Space("h", Group.PERMUTATION, follows="in")
     with pytest.raises(ValueError, match="'h': repeat must be >= 1, got 0"):
         Axis("h", repeat=0)
