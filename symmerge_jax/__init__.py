@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from symmerge_jax._align import Alignment, align
 from symmerge_jax._canonicalize import Canonical, canonicalize
 from symmerge_jax._merge import Merge, merge
+from symmerge_jax._trace import trace
 from symmerge_jax.autoencoders import load_canonicalizer
 from symmerge_jax.deep_align import load_matcher
 from symmerge_jax.merging import Barrier, interpolate, loss_barrier
@@ -32,6 +33,7 @@ __all__ = [
     "loss_barrier",
     "merge",
     "save",
+    "trace",
 ]
 
 _PACKAGES = {module.name for module in pkgutil.iter_modules(__path__)}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from symmerge_jax import alignment, certificates, networks, programs, symmetry
 from symmerge_jax.typing import Key, Params, Task
@@ -118,12 +119,22 @@ def _features_of(network: networks.Network, data: Any) -> Callable[..., Any] | N
     """Return the features of a network for these data, None if they are no inputs."""
     named = isinstance(data, Mapping) and "inputs" in data
     inputs = data["inputs"] if named else data
-    shape = getattr(inputs, "shape", ())
-    if not shape or shape[1:] != tuple(network.input_shape):
+    if not _are_inputs(inputs, network):
         return None
     if not named:
         return network.features
     return lambda params, data: network.features(params, data["inputs"])
+
+
+def _are_inputs(data: Any, network: networks.Network) -> bool:
+    """Return whether these can be inputs of a network, a sample in each row."""
+    if network.example is None:
+        shape = getattr(data, "shape", ())
+        return bool(shape) and shape[1:] == tuple(network.input_shape)
+    if jax.tree.structure(data) != jax.tree.structure(network.example):
+        return False
+    pairs = zip(jax.tree.leaves(data), jax.tree.leaves(network.example), strict=True)
+    return all(np.shape(x)[1:] == np.shape(y)[1:] for x, y in pairs)
 
 
 def check_aligner(aligner: Any, key: Key | None, network: Architecture) -> None:

@@ -129,7 +129,7 @@ def compare_functions(
             }
             for params in (params_a, params_b)
         ]
-        groups = _network.make_inputs(random, tried, one, inputs)
+        groups = _network.make_inputs(random, tried, one)
         probe = _probe.probe(tried, one, groups[0][1])
         floats = {path: pairs[0][path] for path in stored}
         # One noise for all networks, positive only where all are.
@@ -155,7 +155,7 @@ def compare_functions(
             finite = np.isfinite(verdict.scale).all(axis=-1)
             found.append((where, verdict, finite if number else np.ones_like(finite)))
             reached = np.any([v.reached for _, v, _ in found], axis=0)
-            if inputs is None and reached.all():
+            if tried.inputs is None and reached.all():
                 break
     certificate = _verdict.collect(found, probe, spaces)
     return jax.tree.map(lambda field: field.reshape(batch_shape), certificate)

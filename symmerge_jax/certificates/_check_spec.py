@@ -62,7 +62,7 @@ def check_spec(
     random = _generic.generator(key)
     with _probe.double_precision():
         one = _network.as_double(_network.first(params, spec))
-        groups = _network.make_inputs(random, tried, one, inputs)
+        groups = _network.make_inputs(random, tried, one)
         probe = _probe.probe(tried, one, groups[0][1])
         moves = _moves.moves(random, spec, spec.sizes(one))
         if not moves:
@@ -77,7 +77,7 @@ def check_spec(
         }
         places = []
         # The first spots always; the others as long as a space is not reached.
-        num_first = 2 if inputs is None else len(spots)
+        num_first = 2 if tried.inputs is None else len(spots)
         for number, spot in enumerate(spots):
             if number >= num_first and not _unreached(moves, seen):
                 break
@@ -93,7 +93,7 @@ def check_spec(
             _require_kept(runner, place, moves)
             _watch_mistakes(runner, place, moves, seen)
         _require_reached(runner, places, moves, seen)
-        if inputs is not None and not (
+        if tried.inputs is not None and not (
             len(places) == len(spots) and _generic.vary(groups[1][1])
         ):
             _require_influence(runner, places)

@@ -18,12 +18,13 @@ class Network(NamedTuple):
     """What is known of a network before it is traced.
 
     `input_shape` is the shape of random inputs, all axes; None for `[16, I]`, with the
-    number `I` of neurons of the first space.
+    number `I` of neurons of the first space. `inputs` are given ones, or None.
     """
 
     apply: Callable[[Params, Any], Any]
     spec: symmetry.SymmetrySpec
     input_shape: tuple[int, ...] | None
+    inputs: Any
 
 
 def read(
@@ -43,7 +44,10 @@ def read(
                 " something about another function."
             )
         apply = network.apply
-        if input_shape is None and inputs is None:
+        example = getattr(network, "example", None)
+        if input_shape is None and inputs is None and example is not None:
+            inputs = jax.tree.map(_as_values, example)
+        elif input_shape is None and inputs is None:
             input_shape = (_NUM_INPUTS, *getattr(network, "input_shape", ()))
             input_shape = input_shape if len(input_shape) > 1 else None
     if apply is None:
@@ -51,19 +55,20 @@ def read(
             "A spec alone has no function to prove anything about: pass the network, or"
             " apply= beside its spec."
         )
-    return Network(apply, spec, None if input_shape is None else tuple(input_shape))
+    shape = None if input_shape is None else tuple(input_shape)
+    return Network(apply, spec, shape, inputs)
 
 
 def make_inputs(
-    random: np.random.Generator, network: Network, params: Params, inputs: Any
+    random: np.random.Generator, network: Network, params: Params
 ) -> list[tuple[str, Any]]:
     """Return inputs by a name for each, the first ones first.
 
     Given inputs are followed by generic ones of the same shapes and ranges; without
     any, there are random ones of several ranges. Floats are in double precision.
     """
-    if inputs is not None:
-        inputs = jax.tree.map(_as_numbers, inputs)
+    if network.inputs is not None:
+        inputs = jax.tree.map(_as_numbers, network.inputs)
         generic = _generic.draw_like(random, inputs)
         return [("the given inputs", inputs), ("random inputs of their range", generic)]
     spec = network.spec
@@ -116,6 +121,19 @@ def refuse_traced(*trees: Any) -> None:
             " grad hide: pass network.spec there instead of the network, and certify"
             " the result outside (certificates.compare_functions)."
         )
+
+
+def _as_values(leaf: Any) -> Any:
+    """Return random numbers for the shape of an input, if its values are not known."""
+    if not isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        raise ValueError(
+            f"The network was traced for inputs of type {leaf.dtype} by their shape"
+            f" {leaf.shape} alone, and which values they may have is not known: pass"
+            " inputs=, or trace it with inputs."
+        )
+    return np.random.default_rng(0).normal(size=leaf.shape)
 
 
 def _as_numbers(leaf: Any) -> Any:

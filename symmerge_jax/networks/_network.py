@@ -1,9 +1,12 @@
 """The value that stands for one architecture of studied networks."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import jax
 
 from symmerge_jax import symmetry
+from symmerge_jax.networks import _describe
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -23,6 +26,10 @@ class Network(NamedTuple):
       features: `features(params, x) -> {space: [S, n]}`, the values of every hidden
         space behind its activation; of images `[S, height, width, n]`.
       input_shape: shape of one input: `(I,)`, or `(H, W, C)` of an image.
+      example: inputs of the kind that `apply` takes, for certificates; arrays, or
+        shapes where values are not known. None for random numbers of `input_shape`.
+      pinned: axes of parameters whose entries are told apart, each with the reason;
+        empty where the spec was written by hand.
     """
 
     init: Callable[[Key], Params]
@@ -31,3 +38,19 @@ class Network(NamedTuple):
     spec: symmetry.SymmetrySpec
     features: Callable[[Params, Array], dict[str, Array]]
     input_shape: tuple[int, ...]
+    example: Any = None
+    pinned: tuple[tuple[str, str], ...] = ()
+
+    def describe(self, params: Params | None = None) -> str:
+        """Return the spaces, their groups and where parameters have them, as text.
+
+        Args:
+          params: parameters of one network, or their shapes, that tell the sizes; None
+            for those of `init`, or those that the spec knows.
+        """
+        return _describe.describe(self.spec, self._shapes(params), self.pinned)
+
+    def _shapes(self, params: Params | None) -> Params | None:
+        if params is not None or all(s.size or s.follows for s in self.spec.spaces):
+            return params
+        return jax.eval_shape(self.init, jax.random.key(0))

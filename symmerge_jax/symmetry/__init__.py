@@ -2,7 +2,14 @@
 
 from symmerge_jax.symmetry._action import act, act_dense, act_each, move_carried
 from symmerge_jax.symmetry._atoms import AtomicView, atoms_of
-from symmerge_jax.symmetry._axes import Axis, Blocks, Group, Space, axes_in
+from symmerge_jax.symmetry._axes import (
+    Axis,
+    Blocks,
+    Group,
+    Space,
+    axes_in,
+    find_statistics,
+)
 from symmerge_jax.symmetry._balance import balance_scales
 from symmerge_jax.symmetry._canonical import (
     canonical_element,
@@ -77,6 +84,7 @@ __all__ = [
     "computing_dtype",
     "distance",
     "element_shapes",
+    "find_statistics",
     "flatten",
     "fold_phases",
     "follower_signs",

@@ -269,7 +269,16 @@ def is_axes(node: Any) -> bool:
 def find_statistics(
     paths: Sequence[Path], names: Sequence[str] | None
 ) -> tuple[Path, ...]:
-    """Return the paths that are called so, or lie in a tree that is called so."""
+    """Return the paths that are called so, or lie in a tree that is called so.
+
+    Args:
+      paths: of all parameters.
+      names: of parameters or trees; None for the names of Flax and PyTorch,
+        "batch_stats", "running_mean" and "running_var".
+
+    Raises:
+      TypeError, ValueError: no list of names, or one that no parameter has.
+    """
     if names is None:
         return tuple(
             path
@@ -278,16 +287,14 @@ def find_statistics(
             or path[-1:] in [("running_mean",), ("running_var",)]
         )
     if isinstance(names, str):
-        raise TypeError(
-            f"SymmetrySpec: statistics must be a list of names, got {names!r}."
-        )
+        raise TypeError(f"statistics must be a list of names, got {names!r}.")
     found = []
     for name in names:
         prefix = tuple(name.split("/"))
         inside = [path for path in paths if path[: len(prefix)] == prefix]
         if not inside:
             raise ValueError(
-                f"SymmetrySpec: no parameter is called '{name}', which statistics"
+                f"No parameter is called '{name}', which statistics"
                 f" names; they are {[_tree.name(path) for path in paths]}."
             )
         found += inside

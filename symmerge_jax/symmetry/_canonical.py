@@ -30,7 +30,7 @@ from symmerge_jax.symmetry import (
     _tree,
     _unfold,
 )
-from symmerge_jax.typing import Array, Params
+from symmerge_jax.typing import Array, Params, Path
 
 
 def canonical_form(params: Params, spec: _spec.SymmetrySpec) -> Params:
@@ -101,7 +101,7 @@ def follower_signs(params: Params, spec: _spec.SymmetrySpec) -> _element.GroupEl
     """Return the signs that make further signed weights of neurons positive.
 
     Of every space with signs that follows another: the largest weight of each neuron in
-    the use with the fewest weights per neuron, such as the scales of a norm.
+    the use that the fewest other signs turn, such as the scales of a norm.
 
     Args:
       params: parameters of one network.
@@ -110,8 +110,17 @@ def follower_signs(params: Params, spec: _spec.SymmetrySpec) -> _element.GroupEl
     element = {}
     for space in spec.movable_spaces:
         if space.follows is not None and space.group is _axes.Group.SIGN:
-            uses = _unfold.unfold_uses(params, spec, space.name, 1, -1)
-            rows = min(uses, key=lambda x: x.shape[-1])
+            view = _atoms.atoms_of(spec, params)
+            atoms = view.view(_action.act(element, params, spec))
+            uses = [path for path, _, _ in view.spec.uses(space.name, 1, -1)]
+            rows = min(
+                zip(
+                    [_num_signs(view.spec, path) for path in uses],
+                    _unfold.unfold_uses(atoms, view.spec, space.name, 1, -1),
+                    strict=True,
+                ),
+                key=lambda item: (item[0], item[1].shape[-1]),
+            )[1]
             sign = _for_each(rows.ndim - 2, _leading_sign, space)(rows)
             still = _element.identity({space.name: sign.shape})[space.name]
             element[space.name] = still._replace(scale=sign)
@@ -136,6 +145,17 @@ def _inner_first(spec: _spec.SymmetrySpec) -> list[_axes.Space]:
     for space in spec.matched_spaces:
         visit(space)
     return order
+
+
+def _num_signs(spec: _spec.SymmetrySpec, path: Path) -> int:
+    """Return how many spaces turn signs of a parameter."""
+    axes = _axes.axes_in(dict(spec.axes)[path])
+    powers = [((axis.space, axis.power), *axis.also) for axis in axes]
+    return sum(
+        bool(power) and spec.space(name).group is _axes.Group.SIGN
+        for pairs in powers
+        for name, power in pairs
+    )
 
 
 def _for_each(rank: int, function, *fixed):

@@ -33,7 +33,6 @@ def check_spec(spec: "SymmetrySpec") -> None:
                     )
                 used.add(name)
     _check_relations(spec, order)
-    _check_order(spec, order)
     if unused := [name for name in order if name not in used]:
         raise ValueError(f"SymmetrySpec: no parameter uses space {unused[0]!r}.")
     for space in spec.spaces:
@@ -112,8 +111,9 @@ def _check_relations(spec: "SymmetrySpec", order: Mapping[str, int]) -> None:
                     )
 
 
-def _check_order(spec: "SymmetrySpec", order: Mapping[str, int]) -> None:
+def check_order(spec: "SymmetrySpec") -> None:
     """Refuse a space that no parameter writes from spaces before it."""
+    order = {space.name: i for i, space in enumerate(spec.spaces)}
     for space in spec.spaces:
         sources = {
             path: [a.space for a in axes_in(axes) if a.role == -1]

@@ -21,7 +21,7 @@ from symmerge_jax.symmetry._axes import (
     find_statistics,
     is_axes,
 )
-from symmerge_jax.symmetry._consistency import check_spec
+from symmerge_jax.symmetry._consistency import check_order, check_spec
 from symmerge_jax.symmetry._sizes import mismatch, sizes_of
 from symmerge_jax.typing import Params, Path
 
@@ -38,8 +38,8 @@ class SymmetrySpec:
       axes: for every parameter its path and what each array axis runs over: an `Axis`,
         `Blocks` of several, or None.
       spaces: all spaces in the order in which the network computes them: inputs first,
-        outputs last. Every space must be written from spaces before it; a residual
-        stream may be written again from later ones.
+        outputs last. Every space should be written from spaces before it (`create`
+        refuses another order); a residual stream may be written again from later ones.
       statistics: paths of parameters that are statistics of data, such as running means
         and variances. They move with their neurons, but say little about which neurons
         do the same.
@@ -103,12 +103,14 @@ class SymmetrySpec:
                 f" last; got {type(spaces).__name__}."
             )
         paths = [path for path, _ in leaves]
-        return cls(
+        spec = cls(
             tuple((path, tuple(leaf)) for path, leaf in leaves),
             tuple(spaces),
             find_statistics(paths, statistics),
             statistics_weight,
         )
+        check_order(spec)
+        return spec
 
     def __post_init__(self):
         check_spec(self)

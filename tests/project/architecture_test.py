@@ -27,6 +27,7 @@ ALLOWED = {
     "training": "",
     "plots": "",
     "networks": "symmetry",
+    "tracing": "symmetry",
     "graphs": "symmetry",
     "certificates": "symmetry",
     "merging": "symmetry",

@@ -181,7 +181,7 @@ def test_axes_and_spaces_refuse_values_without_meaning():
         Space("h", Group.SIGN, size=0)
     with pytest.raises(ValueError, match="'h': permute=False leaves nothing of Group"):
         Space("h", Group.PERMUTATION, permute=False)
-    with pytest.raises(ValueError, match="'h': what follows another .*PERMUTATION"):
+    with pytest.raises(ValueError, match=r"'h': what follows another .*PERMUTATION"):
         Space("h", Group.PERMUTATION, follows="in")
     with pytest.raises(ValueError, match="'h': repeat must be >= 1, got 0"):
         Axis("h", repeat=0)
@@ -273,7 +273,7 @@ def test_statistics_are_found_by_name_or_named():
     assert spec.match_weight(("bn", "other")) == 0.5
     assert spec.match_weight(("batch_stats", "mean")) == 1
     assert SymmetrySpec.create(axes, spaces, statistics=[]).statistics == ()
-    with pytest.raises(ValueError, match="no parameter is called 'ema'"):
+    with pytest.raises(ValueError, match="No parameter is called 'ema'"):
         SymmetrySpec.create(axes, spaces, statistics=["ema"])
     with pytest.raises(ValueError, match="statistics_weight must be >= 0"):
         SymmetrySpec.create(axes, spaces, statistics_weight=-1.0)

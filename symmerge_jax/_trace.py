@@ -1,0 +1,128 @@
+"""The verb that derives the symmetries of any model from its program."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax import networks, symmetry, tracing
+from symmerge_jax.typing import Key, Params
+
+
+def trace(
+    apply: Callable[..., Any],
+    params: Params,
+    *inputs: Any,
+    statistics: Sequence[str] | None = None,
+) -> networks.Network:
+    """Return the network of any JAX function, with the symmetry of its parameters.
+
+    Nothing has to be declared: which axes of which parameters run over the same neurons
+    and which permutations, signs and scales of these the function does not see is
+    derived from its program (`tracing.infer`), for all parameters and inputs at once.
+    What the program tells apart is pinned, with the reason: `network.describe()`.
+
+    All verbs take the network, and prove what they return as for any other.
+
+    Args:
+      apply: `apply(params, *inputs)`, any function that JAX can trace: a module of a
+        library, or your own.
+      params: its parameters, any pytree; shapes (`jax.eval_shape`) suffice.
+      *inputs: inputs of the kind that the function takes, the samples on the first axis
+        of the first one; shapes suffice for floating-point numbers. The certificates of
+        the verbs run on them.
+      statistics: names of parameters that are statistics of data, such as running
+        means, or of trees of them; None for what Flax and PyTorch call so.
+
+    Returns:
+      The network. Its `apply` and `features` take the inputs as one argument: the only
+      one, or a tuple of them.
+
+    Raises:
+      TypeError: a function that is not pure JAX, or an `apply` that is none.
+      ValueError: parameters without arrays, or a structure that the function does not
+        take.
+
+    Example:
+      >>> def apply(params, x):
+      ...     return jax.nn.relu(x @ params["first"]) @ params["last"]
+      >>> params = {"first": jnp.ones((3, 8)), "last": jnp.ones((8, 2))}
+      >>> print(trace(apply, params, jnp.ones((4, 3))).describe())
+      inputs: 3 fixed
+        first axis 0 (read)
+      first: 8 permutations and positive scales
+        first axis 1 (written)
+        last axis 0 (read)
+      outputs: 2 fixed
+        last axis 1 (written)
+      pinned:
+        an input: first[0]
+        an output: last[1]
+    """
+    if not callable(apply):
+        raise TypeError(f"apply must be a function, got {apply!r}.")
+    one = _lone_samples_doubled(apply, params, inputs)
+    traced = tracing.infer(apply, params, *one, statistics=statistics)
+    spec = tracing.to_spec(traced, params)
+    names = tracing.space_names(traced, params)
+    pinned = dict.fromkeys(
+        (f"{symmetry.name(use.path)}[{use.axis}]", str(reason))
+        for use, reason in traced.reasons().items()
+    )
+    single = len(inputs) == 1
+    features = tracing.make_features(apply, traced, names)
+
+    def unpack(x: Any) -> Sequence[Any]:
+        return (x,) if single else x
+
+    return networks.Network(
+        init=_no_init,
+        apply=lambda params, x: apply(params, *unpack(x)),
+        activations={},
+        spec=spec,
+        features=lambda params, x: features(params, *unpack(x)),
+        input_shape=tuple(jnp.shape(inputs[0])[1:]) if single else (),
+        example=inputs[0] if single else tuple(inputs),
+        pinned=tuple(pinned),
+    )
+
+
+def _no_init(key: Key) -> Params:
+    raise TypeError(
+        "A traced network cannot make parameters: call the initialiser of your model."
+    )
+
+
+def _lone_samples_doubled(
+    apply: Callable[..., Any], params: Params, inputs: Sequence[Any]
+) -> Sequence[Any]:
+    """Return inputs of two samples for those of one, if the function takes them.
+
+    An axis of one entry cannot be followed through the program, and features could not
+    be told which of their axes has the samples.
+    """
+    leaves = jax.tree.leaves(inputs)
+    if not leaves or not all(jnp.shape(x)[:1] == (1,) for x in leaves):
+        return inputs
+
+    def doubled(x: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((2, *jnp.shape(x)[1:]), x.dtype)
+
+    two = jax.tree.map(doubled, tuple(inputs))
+    try:
+        jax.eval_shape(lambda p, xs: apply(p, *xs), _shapes(params), two)
+    except (TypeError, ValueError):
+        return inputs
+    return two
+
+
+def _shapes(params: Params) -> Params:
+    return symmetry.rebuild(
+        params,
+        {
+            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+            for path, leaf in symmetry.flatten(params).items()
+            if symmetry.is_array(leaf)
+        },
+    )
