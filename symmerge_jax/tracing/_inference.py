@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import symmetry
-from symmerge_jax.tracing import _atoms, _exponents, _programs
+from symmerge_jax.tracing import _atoms, _exponents, _programs, rules
 from symmerge_jax.tracing._atoms import Atom, Axis
 from symmerge_jax.tracing._interpreter import Interpreter
 from symmerge_jax.tracing._traced import Part, Place, Traced, TracedSpace, Tree, Use
