@@ -84,9 +84,10 @@ def merge(
       The merged network, the aligned ones, what the solver found, and the certificate.
 
     Raises:
-      TypeError: a single network, and what `align` refuses.
-      ValueError: fewer than two networks, or batches of networks; weights that do not
-        sum to 1; and what `align` refuses, with the number of the network.
+      TypeError: what `align` refuses.
+      ValueError: a single network, or a list with fewer than two; batches of networks;
+        weights that do not sum to 1; and what `align` refuses, with the number of the
+        network.
 
     Example:
       >>> from symmerge_jax import networks

@@ -242,8 +242,14 @@ def test_a_network_brings_its_features():
         task = symmerge_jax.Task(data)
         found = symmerge_jax.align(a, b, RELU, aligner=aligner, task=task)
         chex.assert_trees_all_equal(found.params, expected.params)
-    with pytest.raises(ValueError, match="features_fn or loss_fn only"):
-        symmerge_jax.align(a, b, RELU, task=symmerge_jax.Task(X[:, :2]))
+    shapes = rf"shape \[{len(X)}, 2\], and the network reads inputs \[S, 3\]"
+    for data, message in (
+        (X[:, :2], shapes),
+        ({"inputs": X[:, :2]}, shapes),
+        ({"x": X, "y": X}, r"have the entries \['x', 'y'\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            symmerge_jax.align(a, b, RELU, task=symmerge_jax.Task(data))
 
 
 @pytest.mark.parametrize("verb", ["align", "merge"])

@@ -226,6 +226,35 @@ def test_counts_below_one_are_refused(name):
         small.options(**{name: 0})
 
 
+@pytest.mark.parametrize(
+    ("num_examples", "num_steps", "batch_size", "warmup_steps"),
+    [(1000, 1000, 64, 50), (18, 200, 18, 20), (18, 3, 18, 0)],
+)
+def test_what_is_left_open_fits_small_zoos_and_few_steps(
+    num_examples, num_steps, batch_size, warmup_steps
+):
+    options = learning.FitOptions(num_steps=num_steps).resolve(num_examples)
+    assert (options.batch_size, options.warmup_steps) == (batch_size, warmup_steps)
+    given = learning.FitOptions(batch_size=8, warmup_steps=2)
+    assert given.resolve(num_examples) == given
+    parts = learning.FitOptions(num_microbatches=4).resolve(num_examples)
+    assert parts.batch_size == min(64, num_examples // 4 * 4)
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        learning.fit_canonicalizer,
+        learning.fit_matcher,
+        lambda params, at: learning.fit_predictor(params, np.zeros(3), at),
+    ],
+)
+def test_networks_that_are_not_a_zoo_are_refused(tmp_path, fit, unchecked):
+    params = dict(small.make_zoo(small.MLP).params)
+    with pytest.raises(TypeError, match=r"a zoo\.Zoo, got dict: make one with zoo"):
+        fit(params, tmp_path / "run")
+
+
 def test_a_folder_that_another_process_works_in_is_refused(tmp_path, monkeypatch):
     def locked(path, works_on):
         raise ValueError(f"{works_on} is locked")
