@@ -63,8 +63,8 @@ def merge(
 
     As in `align`, the network proves that its spec fits and that every network in the
     common frame has the function that it had. Networks are any pytrees; the tree of the
-    first comes back. What is no parameter (counters, random keys, functions, None) is
-    neither averaged nor rounded: the merged network has what the first one has.
+    first comes back. What is not a parameter (counters, random keys, functions, None)
+    is neither averaged nor rounded: the merged network has what the first one has.
 
     Args:
       params_batch: at least two networks: a list of their parameters, or their
@@ -175,7 +175,7 @@ def _fits(params: Any, spec: symmetry.SymmetrySpec) -> bool:
 
 
 def _row(params_batch: Params, spec: symmetry.SymmetrySpec, number: int) -> Params:
-    """Return one network of a batch, with what all share where it is no parameter."""
+    """Return one network of a batch; what is not a parameter is shared by all."""
     axes = dict(spec.axes)
     return symmetry.rebuild(
         params_batch,

@@ -96,7 +96,7 @@ def read_task(task: Task | None, network: Architecture) -> Task:
     """Return the task with the features that a network implies, checked.
 
     Raises:
-      TypeError, ValueError: what is no task, data that nothing reads or with NaN.
+      TypeError, ValueError: what is not a task, data that nothing reads or with NaN.
     """
     if task is None:
         return Task()
@@ -122,7 +122,7 @@ def read_task(task: Task | None, network: Architecture) -> Task:
 
 
 def _features_of(network: networks.Network, data: Any) -> Callable[..., Any] | None:
-    """Return the features of a network for these data, None if they are no inputs."""
+    """Return the features of a network for these data, None if they are not inputs."""
     inputs = _inputs(data)
     shape = getattr(inputs, "shape", ())
     if not shape or shape[1:] != tuple(network.input_shape):
@@ -147,7 +147,7 @@ def _shape_of_inputs(data: Any) -> str:
 
 
 def check_aligner(aligner: Any, key: Key | None, network: Architecture) -> None:
-    """Refuse what is no solver or no key, and solvers made for other networks."""
+    """Refuse what is not a solver or a key, and solvers made for other networks."""
     if isinstance(aligner, type) or not callable(aligner):
         raise TypeError(
             "aligner must be a solver, as alignment.WeightMatching() is, or what"
@@ -224,7 +224,7 @@ def check_found(
     opened: symmetry.Networks,
     proof: Proof,
 ) -> None:
-    """Refuse what is no element: NaN in the data, or a solver that is at fault."""
+    """Refuse what is not an element: NaN in the data, or a solver that is at fault."""
     num_batch_axes = len(opened.batch_shape)
     one = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape[num_batch_axes:], x.dtype),

@@ -3,7 +3,7 @@
 A wrong spec gives a wrong network without any warning: public tools permuted classes,
 mixed the heads of attention layers and left a normalisation behind. Here outputs are
 compared in double precision, neuron by neuron, against what rounding alone does to them
-(`_noise`); and a comparison that could not have failed is no proof.
+(`_noise`); and a comparison that could not have failed is not a proof.
 """
 
 import functools

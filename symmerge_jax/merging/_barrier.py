@@ -59,8 +59,8 @@ def loss_barrier(
 
     Args:
       params_a: parameters of one network, or of a batch of networks with leading axes
-        `*N`. What is no parameter (counters, random keys) is that of `params_a` on the
-        whole path.
+        `*N`. What is not a parameter (counters, random keys) is that of `params_a` on
+        the whole path.
       params_b: parameters of as many networks, aligned with the first.
       loss_fn: `loss_fn(params) -> []`, or `loss_fn(params, data) -> []` where `data` is
         given: the loss of one network, smaller is better, or a tree of several (for
@@ -82,8 +82,8 @@ def loss_barrier(
       The curve, the barrier and its integral.
 
     Raises:
-      TypeError: a parameter that is no array, a `loss_fn` that cannot be compiled or is
-        no function.
+      TypeError: a parameter that is not an array, a `loss_fn` that cannot be compiled
+        or is not a function.
       ValueError: networks of another tree, shape or type, or with NaN; parameters that
         do not fit the network, or a batch of networks without `network`; options out of
         range, or a loss that is not a scalar.

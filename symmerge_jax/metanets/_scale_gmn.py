@@ -227,7 +227,7 @@ def _resolve_symmetry(topology: graphs.Topology, asked: str | None) -> str:
         return asked
     if asked not in (None, group.value):
         raise ValueError(
-            f"symmetry={asked!r} is no symmetry of this architecture, whose hidden"
+            f"symmetry={asked!r} is not a symmetry of this architecture, whose hidden"
             f" spaces have the group {group.value!r}; use that or 'permutation'."
         )
     return group.value

@@ -357,7 +357,7 @@ def test_a_time_limit_has_a_unit(text):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"needs": ("source=later",)}, "'first': it needs 'later', which is no stage"),
+        ({"needs": ("source=later",)}, "'first': it needs 'later', which is not a"),
         ({"set": ("sise=3",)}, "'first': unknown config key 'sise': did you mean"),
         ({"set": ("size",)}, "'size' is not of the form key=value"),
         ({"section": "other"}, "section is 'other', known are"),
