@@ -56,6 +56,18 @@ def certify(
       TypeError: an `apply` that is not pure, or traced arrays.
       ValueError: parameters that do not fit the spec, or inputs that `apply` does not
         take.
+
+    Example:
+      >>> from symmerge_jax import networks
+      >>> network = networks.mlp((2, 3, 1), "relu")
+      >>> params = network.init(jax.random.key(0))
+      >>> scale = np.array([1.0, 2.0, 0.5])
+      >>> twin = {"hidden_0": symmetry.Monomial(np.array([2, 0, 1]), scale)}
+      >>> bool(certify(params, twin, network).passed)
+      True
+      >>> flip = {"hidden_0": symmetry.Monomial(np.arange(3), -scale)}
+      >>> bool(certify(params, flip, network).passed)  # no symmetry of ReLU
+      False
     """
     _network.refuse_traced(params, element, inputs)
     spec = symmetry.spec_of(network)
