@@ -74,10 +74,10 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
     Example:
       >>> import jax
       >>> from symmerge_jax import graphs, metanets, networks
-      >>> network = networks.siren((2, 4, 4, 1))
+      >>> network = networks.siren((2, 4, 1))
       >>> params = network.init(jax.random.key(0))
       >>> topology = graphs.topology(network.spec, params)
-      >>> encoder = metanets.ScaleGMN(topology, width=8, num_layers=2)
+      >>> encoder = metanets.ScaleGMN(topology, width=8, num_layers=1)
       >>> graph = graphs.params_to_graph(params, topology)
       >>> variables = jax.jit(encoder.init)(jax.random.key(1), graph)
       >>> jax.jit(encoder.apply)(variables, graph).shape

@@ -43,8 +43,6 @@ def first(params):
 @pytest.mark.parametrize(
     ("name", "features"),
     [
-        ("relu", PROBES),
-        ("siren", PROBES),
         ("cnn", DWS),
         ("relu", DWS | ROUNDS),
         ("siren", PROBES | ROUNDS),
