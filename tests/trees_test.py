@@ -164,6 +164,7 @@ def test_the_tree_of_the_caller_comes_back(kind, verb):
             np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_what_is_no_parameter_is_carried_along(verb):
     make, read = TREES["dict"]
@@ -257,6 +258,7 @@ def test_two_leaves_of_one_name_are_refused():
         symmetry.flatten(tree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "dtype", [np.float16, jnp.bfloat16, jnp.float8_e4m3fn, np.dtype(">f4")], ids=str
 )

@@ -248,6 +248,7 @@ def test_each_population_counts_its_own_pairs(finished, mlps, tmp_path, monkeypa
     assert title == "networks of widths 5"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sees", [True, False])
 def test_neurons_of_twins_are_found_by_who_can_tell_them(sees, mlps, tmp_path):
     config = small.config("mlp", mlps)

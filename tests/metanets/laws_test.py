@@ -80,6 +80,7 @@ def test_encoders_without_the_sign_symmetry_notice_sign_flips(name):
     assert deviation(latent, apply(variables, cases.graph_of(encoder, moved))) > 1e-3
 
 
+@pytest.mark.slow
 def test_dropout_keeps_the_sign_symmetry_and_is_off_by_default():
     network, encoder, params = cases.make("sign_inr", num_layers=1)
     params = jax.tree.map(lambda x: x[0], params)

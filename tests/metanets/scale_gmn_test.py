@@ -69,6 +69,7 @@ def test_gradients_are_finite_where_biases_and_weights_are_zero(name):
     assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow
 def test_batch_axes_are_those_of_vmap_and_of_single_networks():
     _, encoder, params = cases.make("sign_inr", num_layers=1)
     graph = cases.graph_of(encoder, params)
