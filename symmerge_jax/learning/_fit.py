@@ -178,6 +178,7 @@ def fit(
 
 def _prepare(job: Job, options: FitOptions):
     """Return the optimizer and the training step, after all checks."""
+    assert options.batch_size is not None and options.warmup_steps is not None
     optimizer, schedule_fn = training.make_optimizer(
         options.learning_rate,
         options.num_steps,
@@ -208,6 +209,7 @@ def _train(
     optimizer: Any,
     step_fn: Callable[..., Any],
 ) -> None:
+    assert options.batch_size is not None
     latest, log = folder / "checkpoints/latest", folder / "metrics.jsonl"
     record = _record(job, options)
     if training.checkpoint_steps(latest):
