@@ -1,4 +1,4 @@
-"""Canonicalise the networks of a file.
+r"""Canonicalise the networks of a file.
 
 python launch/canonicalize.py --weights=net.pth --out=net.safetensors \
     --architecture='{"kind": "mlp", "layer_sizes": [2, 8, 1], "activation": "relu"}'

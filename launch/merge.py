@@ -1,4 +1,4 @@
-"""Merge the networks of two or more weight files into one.
+r"""Merge the networks of two or more weight files into one.
 
 python launch/merge.py a.safetensors b.safetensors --out=merged.safetensors
 python launch/merge.py a.npz b.npz c.npz --out=merged.npz --aligned_dir=aligned \

@@ -1,4 +1,4 @@
-"""Draw every figure of finished results again; nothing else is computed.
+r"""Draw every figure of finished results again; nothing else is computed.
 
 python launch/plot.py --workdir=runs/orbits
 python launch/plot.py --results=runs/orbits/results.json --out=figures \

@@ -1,4 +1,4 @@
-"""Reproduce the paper: every zoo, model and experiment, and one report of them.
+r"""Reproduce the paper: every zoo, model and experiment, and one report of them.
 
 python launch/reproduce.py --config=launch/configs/paper_smoke.py --workdir=runs/smoke
 python launch/reproduce.py --config=launch/configs/paper_cpu.py --workdir=runs/paper

@@ -45,7 +45,7 @@ def align(
     network (`certificates.check_spec`), and what is returned is compared with
     `params_b` as a function, in float64 (`certificates.compare_functions`).
 
-    Networks are any pytrees. Leaves that are no real floating-point arrays (counters,
+    Networks are any pytrees. Leaves that are not real floating-point arrays (counters,
     random keys, functions, None) are carried along: those of `params_b` come back, and
     functions are called with those of `params_a`. Statistics (`spec.statistics`) move
     with their neurons, but are not matched unless `spec.statistics_weight` says so.
@@ -72,8 +72,8 @@ def align(
       aligner and functions that compute the same are compiled once.
 
     Raises:
-      TypeError: an aligner that is no solver, a parameter that is no array, a function
-        that is not pure JAX, or a certificate under `jax.jit`.
+      TypeError: an aligner that is not a solver, a parameter that is not an array, a
+        function that is not pure JAX, or a certificate under `jax.jit`.
       ValueError: networks of different trees, shapes or types (paths are named), with
         NaN, or that do not fit the spec; options without effect; a spec that is not the
         symmetry of the network (names the space); a solver that found no element (NaN

@@ -26,7 +26,7 @@ class Canonical(NamedTuple):
     Attributes:
       params: the representative.
       element: leads to it from the network with folded phases (`symmetry.fold_phases`);
-        None for a decoded network, which is no twin.
+        None for a decoded network, which is not a twin.
       certificate: difference of the function before and after, in float64; None where
         only a spec was given, and for a decoded network, whose function is another one.
     """
@@ -84,11 +84,11 @@ def canonicalize(
       tolerance: see `align`.
 
     Returns:
-      The representative, which is the tree of `params` (what is no parameter is
+      The representative, which is the tree of `params` (what is not a parameter is
       unchanged), the element, and the certificate.
 
     Raises:
-      TypeError: a network that is none, or a parameter that is no array.
+      TypeError: what is not a network, or a parameter that is not an array.
       ValueError: parameters that do not fit the spec or are not finite; an unknown
         form, one without its canonicaliser, a certificate of a decoded network, or a
         canonicaliser that was trained for another symmetry or other layer sizes. What

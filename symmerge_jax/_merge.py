@@ -63,8 +63,8 @@ def merge(
 
     As in `align`, the network proves that its spec fits and that every network in the
     common frame has the function that it had. Networks are any pytrees; the tree of the
-    first comes back. What is no parameter (counters, random keys, functions, None) is
-    neither averaged nor rounded: the merged network has what the first one has.
+    first comes back. What is not a parameter (counters, random keys, functions, None)
+    is neither averaged nor rounded: the merged network has what the first one has.
 
     Args:
       params_batch: at least two networks: a list of their parameters, or their
@@ -84,9 +84,10 @@ def merge(
       The merged network, the aligned ones, what the solver found, and the certificate.
 
     Raises:
-      TypeError: a single network, and what `align` refuses.
-      ValueError: fewer than two networks, or batches of networks; weights that do not
-        sum to 1; and what `align` refuses, with the number of the network.
+      TypeError: what `align` refuses.
+      ValueError: a single network, or a list with fewer than two; batches of networks;
+        weights that do not sum to 1; and what `align` refuses, with the number of the
+        network.
 
     Example:
       >>> from symmerge_jax import networks
@@ -174,7 +175,7 @@ def _fits(params: Any, spec: symmetry.SymmetrySpec) -> bool:
 
 
 def _row(params_batch: Params, spec: symmetry.SymmetrySpec, number: int) -> Params:
-    """Return one network of a batch, with what all share where it is no parameter."""
+    """Return one network of a batch; what is not a parameter is shared by all."""
     axes = dict(spec.axes)
     return symmetry.rebuild(
         params_batch,

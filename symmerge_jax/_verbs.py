@@ -97,7 +97,7 @@ def read_task(task: Task | None, network: Architecture) -> Task:
     """Return the task with the features that a network implies, checked.
 
     Raises:
-      TypeError, ValueError: what is no task, data that nothing reads or with NaN.
+      TypeError, ValueError: what is not a task, data that nothing reads or with NaN.
     """
     if task is None:
         return Task()
@@ -110,18 +110,24 @@ def read_task(task: Task | None, network: Architecture) -> Task:
     if task.features_fn is None and isinstance(network, networks.Network):
         task = dataclasses.replace(task, features_fn=_features_of(network, task.data))
     if task.data is not None and task.features_fn is None and task.loss_fn is None:
-        raise ValueError("data is read by features_fn or loss_fn only: pass one.")
+        if not isinstance(network, networks.Network):
+            raise ValueError("data is read by features_fn or loss_fn only: pass one.")
+        expected = ", ".join(map(str, ("S", *network.input_shape)))
+        raise ValueError(
+            f"The data have {_shape_of_inputs(task.data)}, and the network reads inputs"
+            f" [{expected}]: pass such inputs, or a mapping with them as 'inputs', or a"
+            " loss_fn or features_fn that reads other data."
+        )
     alignment.check_data(task.data)
     return task
 
 
 def _features_of(network: networks.Network, data: Any) -> Callable[..., Any] | None:
-    """Return the features of a network for these data, None if they are no inputs."""
-    named = isinstance(data, Mapping) and "inputs" in data
-    inputs = data["inputs"] if named else data
+    """Return the features of a network for these data, None if they are not inputs."""
+    inputs = _inputs(data)
     if not _are_inputs(inputs, network):
         return None
-    if not named:
+    if inputs is data:
         return network.features
     return lambda params, data: network.features(params, data["inputs"])
 
@@ -137,8 +143,22 @@ def _are_inputs(data: Any, network: networks.Network) -> bool:
     return all(np.shape(x)[1:] == np.shape(y)[1:] for x, y in pairs)
 
 
+def _inputs(data: Any) -> Any:
+    """Return what in the data may be the inputs of a network."""
+    return data["inputs"] if isinstance(data, Mapping) and "inputs" in data else data
+
+
+def _shape_of_inputs(data: Any) -> str:
+    shape = getattr(_inputs(data), "shape", None)
+    if shape is not None:
+        return f"the shape {list(shape)}"
+    if isinstance(data, Mapping):
+        return f"the entries {sorted(map(str, data))}"
+    return f"the type {type(data).__name__}"
+
+
 def check_aligner(aligner: Any, key: Key | None, network: Architecture) -> None:
-    """Refuse what is no solver or no key, and solvers made for other networks."""
+    """Refuse what is not a solver or a key, and solvers made for other networks."""
     if isinstance(aligner, type) or not callable(aligner):
         raise TypeError(
             "aligner must be a solver, as alignment.WeightMatching() is, or what"
@@ -215,7 +235,7 @@ def check_found(
     opened: symmetry.Networks,
     proof: Proof,
 ) -> None:
-    """Refuse what is no element: NaN in the data, or a solver that is at fault."""
+    """Refuse what is not an element: NaN in the data, or a solver that is at fault."""
     num_batch_axes = len(opened.batch_shape)
     one = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape[num_batch_axes:], x.dtype),

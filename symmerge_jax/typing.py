@@ -40,6 +40,17 @@ class Task:
         hidden spaces, for solvers that match activations. The verbs take `features` of
         the `networks.Network` where this is None and `data` are inputs of the network,
         or a mapping with such an entry "inputs".
+
+    Example:
+      >>> x, y = np.ones((4, 2)), np.zeros((4, 1))
+      >>> task = Task(
+      ...     data={"inputs": x, "targets": y},
+      ...     loss_fn=lambda params, data: np.mean(
+      ...         (data["inputs"] @ params["kernel"] - data["targets"]) ** 2
+      ...     ),
+      ... )
+      >>> float(task.loss_fn({"kernel": np.full((2, 1), 0.5)}, task.data))
+      1.0
     """
 
     data: Any = None

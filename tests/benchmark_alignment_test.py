@@ -1,4 +1,4 @@
-"""The numpy loop that the benchmark of alignments compares with is no straw man."""
+"""The numpy loop that the benchmark of alignments compares with is not a straw man."""
 
 import jax
 import numpy as np

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import tempfile
 
 import jax
 import jaxtyping
@@ -21,6 +22,19 @@ if jax.__version_info__ < (0, 11):  # later ones refuse the flags
             "--xla_cpu_parallel_codegen_split_count=1",
         )
     )
+
+
+# Tests of one module compile the same programs with new closures again and again: here
+# they are kept, as they are for the processes that tests start. Each worker has a
+# folder of its own, as a file may be read before another has written it to the end.
+_cache = tempfile.TemporaryDirectory(prefix="symmerge_jax_tests_")
+for _name, _value in {
+    "jax_compilation_cache_dir": _cache.name,
+    "jax_persistent_cache_min_compile_time_secs": 0.02,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}.items():
+    os.environ[_name.upper()] = str(_value)
+    jax.config.update(_name, _value)
 
 
 def pytest_collection_modifyitems(items):

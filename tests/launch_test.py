@@ -100,6 +100,8 @@ ERRORS = [
     (["plot", "--workdir=a", "--experiment=predict"], "goes with --results"),
     (["plot", "--results={}/a.json"], "needs --experiment=NAME and --out=FOLDER"),
     (["canonicalize", "--weights=a.npz"], "--out is missing: give --out=..."),
+    (["merge", "--out={}/a.npz", "--config.help"], "flag 'config.help'"),
+    (["make_zoo", "--config.help"], "no config: give --config=file.py"),
     (["canonicalize", "--weights=a.npz", "--out={}/b.npz"], "No such file: 'a.npz'"),
     (
         ["canonicalize", "--weights={}/a.npz", "--out={}/b.npz", "--architecture={{"],
@@ -137,6 +139,14 @@ SCRIPTS = [
 ]
 
 
+CONFIGURED = [  # scripts whose --config.help needs no other flag
+    ["train"],
+    ["evaluate", DEEP_ALIGN],
+    ["make_zoo", "--config=launch/configs/zoo_digits.py"],
+    ["reproduce", SMOKE[0]],
+]
+
+
 @pytest.mark.slow
 def test_help_works_and_errors_are_one_line(tmp_path):
     smoke = harness.load_config_file(ROOT / DEEP_ALIGN.partition("=")[2])
@@ -144,22 +154,27 @@ def test_help_works_and_errors_are_one_line(tmp_path):
     layer = {"kernel": np.ones((3, 2)), "bias": np.ones(2)}
     symmerge_jax.save(tmp_path / "a.npz", {"dense_0": layer})
     commands = [[text.format(tmp_path) for text in command] for command, _ in ERRORS]
-    commands += [[name, "--help"] for name in SCRIPTS] + [["train", "--config.help"]]
+    commands += [[name, "--help"] for name in SCRIPTS]
+    commands += [[*command, "--config.help"] for command in CONFIGURED]
     done = run_scripts(tmp_path, commands)
     for (command, message), (code, _, stderr) in zip(ERRORS, done, strict=False):
         assert code == 2, (command, stderr)
         assert stderr.startswith("error: ") and stderr.count("\n") == 1, stderr
         assert message in stderr, (command, stderr)
     helps = done[len(ERRORS) :]
-    for name, (code, stdout, stderr) in zip(SCRIPTS, helps[:-1], strict=True):
+    keys = helps[len(SCRIPTS) :]
+    for name, (code, stdout, stderr) in zip(SCRIPTS, helps, strict=False):
         assert (code, stderr) == (0, "")
         assert f"launch/{name}.py" in stdout and "--[no]debug" in stdout
         assert ("--config.help" in stdout) == (
             name not in ("canonicalize", "merge", "plot")
         )
-    code, stdout, stderr = helps[-1]
-    assert (code, stderr) == (0, "")
-    assert "--config.seed=0\n" in stdout and "--config.encoder.num_layers=" in stdout
+    for command, (code, stdout, stderr) in zip(CONFIGURED, keys, strict=True):
+        assert (code, stderr) == (0, ""), command
+        lines = stdout.splitlines()
+        assert lines and all(line.startswith("--config.") for line in lines)
+    assert "--config.seed=0\n" in keys[0][1]
+    assert "--config.encoder.num_layers=" in keys[0][1]
     assert not (tmp_path / "run").exists()
     # What was refused left no trace, what was not is in the config.
     smoke.methods = ("naive",)

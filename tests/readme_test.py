@@ -15,6 +15,7 @@ def code_of(page):
     return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
 
 
+@pytest.mark.slow
 def test_the_first_example_runs_as_it_stands():
     names = {}
     exec(code_of("README.md")[0], names)

@@ -1,4 +1,4 @@
-"""Classify INRs by their weights (Kalogeropoulos et al. 2024, arXiv 2406.10685).
+r"""Classify INRs by their weights (Kalogeropoulos et al. 2024, arXiv 2406.10685).
 
 Their Table 1; on two CPU cores, zoo included.
 

@@ -1,4 +1,4 @@
-"""Canonicalise CNN classifiers (Boufalis et al. 2025, arXiv 2511.12601, section 5.2).
+r"""Canonicalise CNN classifiers (Boufalis et al. 2025, arXiv 2511.12601, section 5.2).
 
 python launch/train.py --config=launch/configs/cnn_autoencoder.py:mnist_relu \
     --config.zoo=relu.zoo --workdir=runs/cnn_relu

@@ -1,4 +1,4 @@
-"""Twins that an encoder takes for the least alike (Boufalis et al. 2025, 2511.12601).
+r"""Twins that an encoder takes for the least alike (Boufalis et al. 2025, 2511.12601).
 
 python launch/train.py --config=launch/configs/failure_mode.py \
     --config.canonicalizers="{'ScaleGMN': 'runs/mnist_inr_cpu'}" --workdir=runs/failure

@@ -1,4 +1,4 @@
-"""Interpolate between INRs that were fitted to one image independently.
+r"""Interpolate between INRs that were fitted to one image independently.
 
 python launch/train.py --config=launch/configs/independent_inrs.py \
     --config.canonicalizer=runs/mnist_inr_cpu

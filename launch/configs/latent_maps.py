@@ -1,4 +1,4 @@
-"""Latents of autoencoders in the plane (Boufalis et al. 2025, arXiv 2511.12601).
+r"""Latents of autoencoders in the plane (Boufalis et al. 2025, arXiv 2511.12601).
 
 python launch/train.py --config=launch/configs/latent_maps.py \
     --config.canonicalizers="{'ScaleGMN': 'runs/mnist_inr_cpu'}" --workdir=runs/maps

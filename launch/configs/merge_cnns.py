@@ -1,4 +1,4 @@
-"""Pairs of CNN classifiers from a zoo, brought together by every method.
+r"""Pairs of CNN classifiers from a zoo, brought together by every method.
 
 python launch/make_zoo.py --config=launch/configs/zoo_cnn.py:mnist_relu --out=relu.zoo
 python launch/train.py --config=launch/configs/cnn_autoencoder.py:mnist_relu \

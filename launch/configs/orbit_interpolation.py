@@ -1,4 +1,4 @@
-"""Interpolate between members of an orbit (Boufalis et al. 2025, arXiv 2511.12601).
+r"""Interpolate between members of an orbit (Boufalis et al. 2025, arXiv 2511.12601).
 
 python launch/train.py --config=launch/configs/orbit_interpolation.py \
     --config.canonicalizer=runs/mnist_inr_cpu

@@ -1,4 +1,4 @@
-"""The paper at its own sizes of networks and zoos, on one GPU.
+r"""The paper at its own sizes of networks and zoos, on one GPU.
 
 python launch/reproduce.py --config=launch/configs/paper_gpu.py --workdir=runs/paper \
     --time_limit=9m

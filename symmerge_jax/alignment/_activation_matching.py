@@ -55,6 +55,24 @@ class ActivationMatching:
     Raises:
       ValueError: an unknown name or a chunk size below one; when called, a task without
         data or features, or features that do not fit the spec.
+
+    Example:
+      >>> import symmerge_jax
+      >>> from symmerge_jax import networks
+      >>> network = networks.mlp((2, 3, 1), "tanh")
+      >>> params = network.init(jax.random.key(0))
+      >>> turn = symmetry.Monomial(jnp.array([2, 0, 1]), jnp.array([1.0, -1.0, 1.0]))
+      >>> twin = symmetry.act({"hidden_0": turn}, params, network.spec)
+      >>> inputs = jax.random.normal(jax.random.key(1), (50, 2))
+      >>> found = symmerge_jax.align(
+      ...     params,
+      ...     twin,
+      ...     network,
+      ...     aligner=ActivationMatching(),
+      ...     task=symmerge_jax.Task(inputs),
+      ... )
+      >>> found.result.element["hidden_0"].perm.tolist()
+      [1, 2, 0]
     """
 
     similarity: str = "inner_product"

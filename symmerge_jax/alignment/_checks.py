@@ -24,7 +24,7 @@ SCALES = ("balanced", "matched")
 
 
 def check_integer(solver: str, name: str, value: Any, least: int) -> None:
-    """Refuse what is no integer of at least this size."""
+    """Refuse what is not an integer of at least this size."""
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -36,13 +36,13 @@ def check_integer(solver: str, name: str, value: Any, least: int) -> None:
 
 
 def check_number(solver: str, name: str, value: Any) -> None:
-    """Refuse what is no number."""
+    """Refuse what is not a number."""
     if isinstance(value, str | bool) or not hasattr(value, "__float__"):
         raise TypeError(f"{solver}: {name} must be a number, got {value!r}.")
 
 
 def check_name(solver: str, name: str, value: Any, known: Sequence[str]) -> None:
-    """Refuse what is no known name."""
+    """Refuse what is not a known name."""
     if value not in known:
         raise ValueError(
             f"{solver}: {name} must be one of {tuple(known)}, got {value!r}."
@@ -52,7 +52,7 @@ def check_name(solver: str, name: str, value: Any, known: Sequence[str]) -> None
 def check_names(
     solver: str, name: str, value: Any, known: Sequence[str], *, hint: str = ""
 ) -> None:
-    """Refuse what is no tuple of known names."""
+    """Refuse what is not a tuple of known names."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise TypeError(
             f"{solver}: {name} must be a tuple of names of {tuple(known)}, got"
@@ -67,7 +67,7 @@ def check_names(
 
 
 def check_aligner(solver: str, name: str, value: Any) -> None:
-    """Refuse what is no solver for two networks."""
+    """Refuse what is not a solver for two networks."""
     if isinstance(value, type) or not callable(value):
         hint = f": write {value.__name__}()" if isinstance(value, type) else ""
         raise TypeError(
@@ -161,7 +161,7 @@ def check_data(data: Any, where: str = "data") -> None:
 
     Args:
       data: tree of arrays with a leading axis of samples; traced ones, integers and
-        what is no array pass.
+        what is not an array pass.
       where: who needs the data, for the message.
     """
     for path, leaf in symmetry.flatten(data).items():
@@ -252,7 +252,7 @@ def check_element(
     *,
     factors: bool = True,
 ) -> None:
-    """Refuse what a solver returned if it is no element of the symmetry group.
+    """Refuse what a solver returned if it is not an element of the symmetry group.
 
     Args:
       element: concrete arrays, with or without leading axes `*N`.

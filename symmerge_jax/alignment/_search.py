@@ -25,7 +25,7 @@ class Plan(NamedTuple):
       step: `step(key, state, index) -> state`.
       propose: `propose(state) -> element`.
       evaluate: `evaluate(element) -> []`, to be minimised, the same for every call. An
-        element that is no permutation (its similarity was not finite) or whose value
+        element that is not a permutation (its similarity was not finite) or whose value
         is NaN is never the best.
       unit: of weights whose squares are evaluated; None for losses.
     """

@@ -47,7 +47,7 @@ def dual_potentials(cost: Array, perm: Array, *, maximize: bool = False) -> Dual
       maximize: `cost` is a similarity and was maximised.
 
     Returns:
-      The potentials; NaN for traced problems whose `perm` is no permutation (as
+      The potentials; NaN for traced problems whose `perm` is not a permutation (as
       `solve_lap` returns for costs that are not finite) or whose costs are not finite.
 
     Raises:

@@ -50,8 +50,8 @@ def solve_lap(
 
     Returns:
       `[*N, n]` int32, each row a permutation. A *traced* problem that has a cost that
-      is not finite gets -1 everywhere, which is no permutation: errors cannot leave a
-      compiled program. `optimality_gap` of it is NaN.
+      is not finite gets -1 everywhere, which is not a permutation: errors cannot leave
+      a compiled program. `optimality_gap` of it is NaN.
 
     Raises:
       TypeError: complex costs, or `where` that is not boolean.

@@ -64,6 +64,13 @@ def sinkhorn(
     Raises:
       TypeError: complex similarities.
       ValueError: matrices that are not square, or an option out of range.
+
+    Example:
+      >>> similarity = jnp.array([[1.0, 3.0], [2.0, 1.0]])
+      >>> sinkhorn(similarity, temperature=0.1).round(3).tolist()
+      [[0.0, 1.0], [1.0, 0.0]]
+      >>> sinkhorn(similarity, temperature=1e3).round(2).tolist()
+      [[0.5, 0.5], [0.5, 0.5]]
     """
     similarity = _matrices.as_array(similarity)
     _matrices.check_square(similarity, "similarity")

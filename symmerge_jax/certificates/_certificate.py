@@ -3,7 +3,7 @@
 A wrong spec gives a wrong network without any warning: public tools permuted classes,
 mixed the heads of attention layers and left a normalisation behind. Here outputs are
 compared in double precision, neuron by neuron, against what rounding alone does to them
-(`_noise`); and a comparison that could not have failed is no proof.
+(`_noise`); and a comparison that could not have failed is not a proof.
 """
 
 import functools
@@ -56,6 +56,18 @@ def certify(
       TypeError: an `apply` that is not pure, or traced arrays.
       ValueError: parameters that do not fit the spec, or inputs that `apply` does not
         take.
+
+    Example:
+      >>> from symmerge_jax import networks
+      >>> network = networks.mlp((2, 3, 1), "relu")
+      >>> params = network.init(jax.random.key(0))
+      >>> scale = np.array([1.0, 2.0, 0.5])
+      >>> twin = {"hidden_0": symmetry.Monomial(np.array([2, 0, 1]), scale)}
+      >>> bool(certify(params, twin, network).passed)
+      True
+      >>> flip = {"hidden_0": symmetry.Monomial(np.arange(3), -scale)}
+      >>> bool(certify(params, flip, network).passed)  # no symmetry of ReLU
+      False
     """
     _network.refuse_traced(params, element, inputs)
     spec = symmetry.spec_of(network)

@@ -34,7 +34,7 @@ _FACTOR = 4.0  # of the largest of a few samples, which exceed what is rounded
 _DOUBLE = float(np.finfo(np.float64).eps)
 _FLOOR = 1e-12  # of an output: sums in another order, where rounding cancels by chance
 _SMALL = 1e-4  # change of weights
-_FOLLOWS = 1e-11  # change of an output that is no rounding
+_FOLLOWS = 1e-11  # change of an output that is not rounding
 
 Change = tuple[int, np.ndarray, np.ndarray]
 """How weights are changed: sample of the noise, relative and absolute size `[L]`."""

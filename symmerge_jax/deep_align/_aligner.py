@@ -27,10 +27,11 @@ class DeepAlign:
     Attributes:
       matcher: the trained model.
       variables: its parameters.
-      num_sweeps: sweeps of weight matching that finish what the model has found; 0 for
-        the model alone. Signs that the model does not know are found there. Sweeps make
-        the weights alike: they help networks unlike those of training, and cost others
-        some of the low barrier that the model has learned.
+      num_sweeps: at most this many sweeps of `alignment.WeightMatching` start from what
+        the model has found. Take 0, the model alone, for networks like those of
+        training: sweeps minimise the distance of weights, which costs some of the low
+        barrier that the model has learned. Take 2 or more for other networks, or where
+        the model is blind to signs: the sweeps find them.
 
     Raises:
       ValueError: a negative number of sweeps; when called, networks that the matcher

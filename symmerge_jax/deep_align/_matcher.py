@@ -55,6 +55,24 @@ def matcher(
       encoder: of their neurons.
       signed: whether features change their sign with their neuron.
       any_width: whether the encoder takes hidden layers of any width.
+
+    Returns:
+      The matcher. `build` makes it from a description, with its encoder.
+
+    Example:
+      >>> mlp = networks.mlp((2, 3, 1), "relu")
+      >>> encoder = metanets.NodeEncoder(  # a neuron is known by its bias
+      ...     init=lambda key: {},
+      ...     features=lambda variables, params: {
+      ...         "hidden_0": params["dense_0"]["bias"][..., None]
+      ...     },
+      ... )
+      >>> signs = matcher(mlp, encoder, signed=True)
+      >>> variables = signs.init(jax.random.key(0))
+      >>> params = jax.tree.map(lambda x: x[None], mlp.init(jax.random.key(1)))
+      >>> params["dense_0"]["bias"] = jnp.array([[1.0, -1.0, 2.0]])
+      >>> signs.similarities(variables, params, params)["hidden_0"][0].round().tolist()
+      [[9.0, -9.0, 9.0], [-9.0, 9.0, -9.0], [9.0, -9.0, 9.0]]
     """
 
     def compared(variables: Variables, params: Params) -> dict[str, Array]:

@@ -39,6 +39,21 @@ def refined(matcher: _matcher.Matcher, num_rounds: int) -> _matcher.Matcher:
     Args:
       matcher: gives the first similarities `Q_0`.
       num_rounds: number of rounds, at least 1.
+
+    Returns:
+      The matcher. `build` makes it where its options have `num_rounds`.
+
+    Raises:
+      ValueError: less than one round.
+
+    Example:
+      >>> from symmerge_jax import deep_align
+      >>> mlp = {"kind": "mlp", "layer_sizes": [2, 3, 1], "activation": "tanh"}
+      >>> features = {"kind": "probes", "num_probes": 4, "width": 4, "feature_size": 2}
+      >>> plain = deep_align.build(mlp, features, {})
+      >>> variables = refined(plain, num_rounds=2).init(jax.random.key(0))
+      >>> sorted(variables), variables["gains"]["hidden_0"].shape
+      (['features', 'gains', 'scale'], (2, 4))
     """
     if num_rounds < 1:
         raise ValueError(f"num_rounds must be >= 1, got {num_rounds}.")

@@ -56,6 +56,7 @@ def fit_canonicalizer(
       The canonicaliser, which `load_canonicalizer(folder)` loads again.
 
     Raises:
+      TypeError: networks that are not a zoo.
       ValueError: as `fit`; networks that are not finite, or missing inputs.
       FloatingPointError: a loss that is not finite; names the step.
 
@@ -73,7 +74,7 @@ def fit_canonicalizer(
       ...     tempfile.mkdtemp(),
       ...     inputs=kernel[0],
       ...     encoder={"kind": "probe", "width": 4, "num_probes": 3},
-      ...     options=learning.FitOptions(num_steps=2, batch_size=4, warmup_steps=0),
+      ...     options=learning.FitOptions(num_steps=2),
       ... )
       >>> canonicalizer.encode(mlps.params).shape
       (12, 4)
@@ -121,6 +122,12 @@ def divide(
     networks_zoo: zoo.Zoo, val_fraction: float, seed: int
 ) -> dict[str, np.ndarray]:
     """Return the rows of the parts "train" and "val" of networks that are finite."""
+    if not isinstance(networks_zoo, zoo.Zoo):
+        raise TypeError(
+            f"networks_zoo must be a zoo.Zoo, got {type(networks_zoo).__name__}: make"
+            " one with zoo.create(architecture, params_batch), the trees of all"
+            " networks with a leading axis, or read one with zoo.load."
+        )
     zoo.check_finite(networks_zoo)
     fractions = {"val": val_fraction, "train": 1 - val_fraction}
     return zoo.split(networks_zoo, fractions, seed=seed)

@@ -36,13 +36,14 @@ class FitOptions:
 
     Attributes:
       num_steps: steps of the whole training.
-      batch_size: networks, or pairs of networks, per step.
+      batch_size: networks, or pairs of networks, per step; None for 64 (32 pairs), or
+        as many as there are.
       num_microbatches: equal parts of a batch whose gradients are summed, which bounds
         memory.
       parallel: "jit" or "pmap", see `training.make_train_step`.
       learning_rate: largest one, > 0.
       schedule: "constant", "cosine" or "linear", after the warm-up.
-      warmup_steps: steps of linear warm-up.
+      warmup_steps: steps of linear warm-up; None for 50, or a tenth of fewer than 500.
       weight_decay: decoupled weight decay, >= 0.
       clip_norm: largest global norm of the gradient; None for no clipping.
       amsgrad: whether the largest second moment so far is used.
@@ -56,12 +57,12 @@ class FitOptions:
     """
 
     num_steps: int = 1000
-    batch_size: int = 64
+    batch_size: int | None = None
     num_microbatches: int = 1
     parallel: Literal["jit", "pmap"] = "jit"
     learning_rate: float = 2e-3
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
-    warmup_steps: int = 50
+    warmup_steps: int | None = None
     weight_decay: float = 0.01
     clip_norm: float | None = 10.0
     amsgrad: bool = False
@@ -74,8 +75,21 @@ class FitOptions:
 
     def __post_init__(self):
         for name in ("num_steps", "batch_size", *_SCHEDULING):
-            if (value := getattr(self, name)) < 1:
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise ValueError(f"{name} must be >= 1, got {value}.")
+
+    def resolve(self, num_examples: int, largest_batch: int = 64) -> "FitOptions":
+        """Return the options with numbers for what is None, for so many networks."""
+        batch_size, warmup_steps = self.batch_size, self.warmup_steps
+        if batch_size is None:  # equal parts for devices and microbatches
+            unit = jax.device_count() * self.num_microbatches
+            batch_size = max(min(largest_batch, num_examples) // unit, 1) * unit
+        if warmup_steps is None:
+            warmup_steps = min(50, self.num_steps // 10)
+        return dataclasses.replace(
+            self, batch_size=batch_size, warmup_steps=warmup_steps
+        )
 
 
 _SCHEDULING = ("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints")
@@ -122,7 +136,7 @@ def check(job: Job, options: FitOptions) -> None:
       ValueError: options out of range, a batch that networks or devices do not fit, or
         an invalid model.
     """
-    _prepare(job, options)
+    _prepare(job, options.resolve(job.num_examples))
 
 
 def fit(
@@ -151,6 +165,7 @@ def fit(
       FloatingPointError: a loss that is not finite; names the step.
     """
     options = FitOptions() if options is None else options
+    options = options.resolve(job.num_examples)
     prepared = _prepare(job, options)
     folder = pathlib.Path(folder).expanduser().absolute()
     checkpoints = folder / "checkpoints"
@@ -163,6 +178,7 @@ def fit(
 
 def _prepare(job: Job, options: FitOptions):
     """Return the optimizer and the training step, after all checks."""
+    assert options.batch_size is not None and options.warmup_steps is not None
     optimizer, schedule_fn = training.make_optimizer(
         options.learning_rate,
         options.num_steps,
@@ -193,6 +209,7 @@ def _train(
     optimizer: Any,
     step_fn: Callable[..., Any],
 ) -> None:
+    assert options.batch_size is not None
     latest, log = folder / "checkpoints/latest", folder / "metrics.jsonl"
     record = _record(job, options)
     if training.checkpoint_steps(latest):

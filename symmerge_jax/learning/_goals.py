@@ -19,8 +19,18 @@ class Goal(NamedTuple):
     Attributes:
       kind: "classes" or "fractions".
       num_outputs: outputs `C` of the predictor.
-      loss: weight of smoothed labels, or one of `FRACTION_LOSSES`.
+      loss: of classes the label smoothing, in [0, 1): the cross-entropy is that of
+        targets mixed with this much of the uniform distribution. Of fractions one of
+        `FRACTION_LOSSES`.
       best: measure whose largest value is the best.
+
+    Example:
+      >>> goal = Goal("fractions", 1, loss="mse", best="val/tau")
+      >>> outputs = np.array([[0.0], [2.0]])  # logits
+      >>> goal.predictions(outputs).round(2).astype(str).tolist()
+      ['0.5', '0.88']
+      >>> goal.losses(outputs, np.array([0.5, 0.88])).round(4).tolist()
+      [0.0, 0.0]
     """
 
     kind: Literal["classes", "fractions"]

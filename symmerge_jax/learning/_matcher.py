@@ -152,6 +152,7 @@ def fit_matcher(
       is a solver for `align`.
 
     Raises:
+      TypeError: networks that are not a zoo.
       ValueError: as `fit`, or data that do not fit the networks.
       FloatingPointError: a loss that is not finite; names the step.
 
@@ -170,13 +171,14 @@ def fit_matcher(
       ...     inputs=kernel[0],
       ...     labels=np.arange(3),
       ...     features={"kind": "probes", "num_probes": 3, "width": 4},
-      ...     options=learning.FitOptions(num_steps=2, batch_size=4, warmup_steps=0),
+      ...     options=learning.FitOptions(num_steps=2),
       ... )
       >>> matcher.metadata["num_steps"]
       2
     """
-    options = _fit.FitOptions(batch_size=32) if options is None else options
+    options = _fit.FitOptions() if options is None else options
     parts = _canonicalizer.divide(networks_zoo, val_fraction, options.seed)
+    options = options.resolve(len(parts["train"]), 32)
     network, group = networks.build(networks_zoo.architecture), None
     params = jax.tree.map(np.asarray, dict(networks_zoo.params))
     if networks_zoo.architecture["kind"] == "siren":

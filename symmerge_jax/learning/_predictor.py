@@ -231,6 +231,7 @@ def fit_predictor(
       The predictor, which `load_predictor(folder)` loads again.
 
     Raises:
+      TypeError: networks that are not a zoo.
       ValueError: as `fit`, `classes` and `fractions`.
       FloatingPointError: a loss that is not finite; names the step.
 
@@ -247,12 +248,13 @@ def fit_predictor(
       ...     np.arange(20) % 2,
       ...     tempfile.mkdtemp(),
       ...     encoder={"kind": "probe", "width": 4, "num_probes": 3},
-      ...     options=learning.FitOptions(num_steps=2, batch_size=4, warmup_steps=0),
+      ...     options=learning.FitOptions(num_steps=2),
       ... )
       >>> predictor(mlps.params).shape
       (20, 2)
     """
     options = _fit.FitOptions() if options is None else options
+    parts = _canonicalizer.divide(networks_zoo, val_fraction, options.seed)
     targets = np.asarray(targets)
     if targets.shape != (len(networks_zoo),):
         raise ValueError(
@@ -261,7 +263,6 @@ def fit_predictor(
         )
     if encoder is None and pretrained is None:
         encoder = {**_canonicalizer.ENCODER, "num_probes": 0}
-    parts = _canonicalizer.divide(networks_zoo, val_fraction, options.seed)
     of_classes = np.issubdtype(targets.dtype, np.integer)
     goal = (_goals.classes if of_classes else _goals.fractions)(targets, parts)
     job = predictor_job(

@@ -59,8 +59,8 @@ def loss_barrier(
 
     Args:
       params_a: parameters of one network, or of a batch of networks with leading axes
-        `*N`. What is no parameter (counters, random keys) is that of `params_a` on the
-        whole path.
+        `*N`. What is not a parameter (counters, random keys) is that of `params_a` on
+        the whole path.
       params_b: parameters of as many networks, aligned with the first.
       loss_fn: `loss_fn(params) -> []`, or `loss_fn(params, data) -> []` where `data` is
         given: the loss of one network, smaller is better, or a tree of several (for
@@ -82,10 +82,11 @@ def loss_barrier(
       The curve, the barrier and its integral.
 
     Raises:
-      TypeError: a parameter that is no array, a `loss_fn` that cannot be compiled or is
-        no function.
-      ValueError: networks of another tree, shape or type, parameters that do not fit
-        the network, options out of range, or a loss that is no scalar.
+      TypeError: a parameter that is not an array, a `loss_fn` that cannot be compiled
+        or is not a function.
+      ValueError: networks of another tree, shape or type, or with NaN; parameters that
+        do not fit the network, or a batch of networks without `network`; options out of
+        range, or a loss that is not a scalar.
 
     Example:
       >>> a, b = {"w": jnp.array(-1.0)}, {"w": jnp.array(1.0)}
@@ -111,6 +112,9 @@ def loss_barrier(
     _interpolate.check_method(method)
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
+    for name, params in (("params_a", params_a), ("params_b", params_b)):
+        if not symmetry.is_traced(params):
+            symmetry.check_finite(params, f"{name}: ")
     base, carried = symmetry.split(params_a)
     batch_shape = _batch_shape(base, num_batch_axes, network)
     params_b = symmetry.on_devices_of(params_a, params_b)
@@ -121,6 +125,8 @@ def loss_barrier(
         (base, other),
     )
     evaluate = symmetry.with_carried(evaluate, carried)
+    if network is None and num_batch_axes is None:
+        evaluate = _of_one_network(evaluate, pairs[0])
     arguments = () if data is None else (data,)
     if compiled:
         static = num_points, method, min(batch_size, num_pairs * num_points)
@@ -219,6 +225,27 @@ def _batch_shape(params: Params, given: int | None, network) -> tuple[int, ...]:
     if 0 in shape:
         raise ValueError("There are zero networks in the batch.")
     return shape
+
+
+def _of_one_network(loss_fn, params_batch: Params):
+    """Return the loss, which says so where networks may be an unknown batch."""
+    shapes = [jnp.shape(x)[1:] for x in jax.tree.leaves(params_batch)]
+    sizes = {shape[:1] for shape in shapes}
+
+    def evaluate(*arguments):
+        try:
+            return loss_fn(*arguments)
+        except (TypeError, ValueError) as error:
+            if len(sizes) > 1 or sizes == {()} or isinstance(error, programs.NOT_PURE):
+                raise
+            [cause, *_] = str(error).splitlines() or [""]
+            raise ValueError(
+                f"loss_fn fails for a single network ({cause}), and all parameters"
+                f" share a leading axis of {next(iter(sizes))[0]}. If that counts"
+                " networks, pass network= or num_batch_axes=1."
+            ) from error
+
+    return evaluate
 
 
 def _as_scalars(losses: Any) -> Any:

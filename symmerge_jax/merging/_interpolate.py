@@ -39,7 +39,7 @@ def interpolate(
 
     Returns:
       The tree of `params_a`, in its data types; with a leading axis `[num]` on every
-      parameter if `lam` has one. What is no parameter is that of `params_a`.
+      parameter if `lam` has one. What is not a parameter is that of `params_a`.
 
     Raises:
       TypeError, ValueError: networks of another tree, shape or type, or a leaf that is

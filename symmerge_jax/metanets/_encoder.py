@@ -15,7 +15,8 @@ from symmerge_jax import graphs, networks
 from symmerge_jax.typing import Array, Key, Params
 
 Variables = Any
-"""Parameters of the modules: one entry per part."""
+"""Parameters of the modules, an entry per part: `{"encoder": ..., "probe": ...}`. They
+are Flax variables, a pytree for optimizers and checkpoints."""
 
 
 class Encoder(NamedTuple):

@@ -74,10 +74,10 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
     Example:
       >>> import jax
       >>> from symmerge_jax import graphs, metanets, networks
-      >>> network = networks.siren((2, 4, 4, 1))
+      >>> network = networks.siren((2, 4, 1))
       >>> params = network.init(jax.random.key(0))
       >>> topology = graphs.topology(network.spec, params)
-      >>> encoder = metanets.ScaleGMN(topology, width=8, num_layers=2)
+      >>> encoder = metanets.ScaleGMN(topology, width=8, num_layers=1)
       >>> graph = graphs.params_to_graph(params, topology)
       >>> variables = jax.jit(encoder.init)(jax.random.key(1), graph)
       >>> jax.jit(encoder.apply)(variables, graph).shape
@@ -227,7 +227,7 @@ def _resolve_symmetry(topology: graphs.Topology, asked: str | None) -> str:
         return asked
     if asked not in (None, group.value):
         raise ValueError(
-            f"symmetry={asked!r} is no symmetry of this architecture, whose hidden"
+            f"symmetry={asked!r} is not a symmetry of this architecture, whose hidden"
             f" spaces have the group {group.value!r}; use that or 'permutation'."
         )
     return group.value

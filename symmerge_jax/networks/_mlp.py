@@ -95,7 +95,7 @@ def find_activation(name: str) -> tuple[Callable[[Array], Array], symmetry.Group
 
 
 def check_layer_sizes(layer_sizes: Sequence[int]) -> None:
-    """Refuse anything that is no list of at least two positive sizes."""
+    """Refuse anything that is not a list of at least two positive sizes."""
     if len(layer_sizes) < 2 or any(int(n) != n or n < 1 for n in layer_sizes):
         raise ValueError(
             "layer_sizes must list at least input and output, each >= 1, got"

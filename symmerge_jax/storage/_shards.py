@@ -40,12 +40,12 @@ def read(index: pathlib.Path) -> dict[str, Any]:
     content = files.parse_json(index.read_bytes(), index)
     places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict) or not places:
-        raise ValueError(f"'{index}' is no index of shards: it has no weight_map.")
+        raise ValueError(f"'{index}' is not an index of shards: it has no weight_map.")
     for place in places.values():
         is_name = isinstance(place, str) and pathlib.PurePath(place).name == place
         if not is_name or "\\" in place or place in ("", ".."):
             raise ValueError(
-                f"'{index}' names {place!r}, which is no file in its folder."
+                f"'{index}' names {place!r}, which is not a file in its folder."
             )
     shards = sorted(set(places.values()))
     if missing := [name for name in shards if not (index.parent / name).is_file()]:

@@ -19,7 +19,7 @@ from symmerge_jax.typing import Params, Path
 
 MAX_PASSES = 100
 
-assert rules.MODULES  # imported for what they register
+RULE_MODULES = rules.MODULES  # which register their rules when they are imported
 
 
 def infer(

@@ -55,7 +55,7 @@ class Interrupted(KeyboardInterrupt):
         self.step = step
         name = signal.Signals(signal_number).name
         end = (
-            "The state is saved: run the same command again to resume."
+            "The state is saved: start it again to resume."
             if saved
             else "No hook saved the state."
         )

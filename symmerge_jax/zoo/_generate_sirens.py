@@ -55,7 +55,7 @@ def generate_siren_zoo(
       The zoo, in memory, with metrics `psnr` (dB) and `num_steps`.
 
     Raises:
-      ValueError: no images, an architecture that is no such SIREN, parts of another
+      ValueError: no images, an architecture that is not such a SIREN, parts of another
         zoo, or a fit that diverged.
     """
     options = _fit_siren.SirenOptions() if options is None else options

@@ -35,7 +35,7 @@ def read_idx(path: pathlib.Path) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is damaged: {error}. {remedy}") from error
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08" or len(raw) < 4 + 4 * raw[3]:
-        raise ValueError(f"{path} is no idx file of uint8. {remedy}")
+        raise ValueError(f"{path} is not an idx file of uint8. {remedy}")
     shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", raw[3], 4))
     start = 4 + 4 * raw[3]
     if len(raw) - start != np.prod(shape, dtype=int):
@@ -111,7 +111,7 @@ def _read_npz(path: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray]:
             images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{path} is no file of grey CIFAR-10 images ({error})."
+            f"{path} is not a file of grey CIFAR-10 images ({error})."
         ) from error
     expected = (len(images), 32, 32), np.uint8, (len(images),)
     if (images.shape, images.dtype, labels.shape) != expected:
@@ -130,7 +130,7 @@ def _read_batches(folder: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndar
         raw = np.fromfile(path, np.uint8)
         if raw.size == 0 or raw.size % _ROW:
             raise ValueError(
-                f"{path} is damaged: {raw.size} bytes are no multiple of {_ROW}."
+                f"{path} is damaged: {raw.size} bytes are not a multiple of {_ROW}."
                 f" Unpack {_CIFAR10} again."
             )
         parts.append(raw.reshape(-1, _ROW))
@@ -151,7 +151,7 @@ def _read_picture(
             image = opened.convert("RGB") if opened.mode == "P" else opened.copy()
     except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(
-            f"{file} is no image that can be read: {error}. Repair or remove it."
+            f"{file} is not an image that can be read: {error}. Repair or remove it."
         ) from error
     if image.mode not in ("L", "1") and not to_grey:
         raise ValueError(

@@ -33,7 +33,7 @@ def torch_layers(state_dict: Mapping[str, np.ndarray]) -> dict[str, str]:
         is_weight = kind == "weight" and np.ndim(array) in (2, 4) and np.size(array)
         if not is_weight and not (kind == "bias" and f"{layer}.weight" in state_dict):
             raise ValueError(
-                f"{name!r} of shape {np.shape(array)} is no tensor of a chain of"
+                f"{name!r} of shape {np.shape(array)} is not a tensor of a chain of"
                 " layers: expected the weight [O, I] of a linear layer or [O, I, k, k]"
                 " of a convolution, named as 'fc1.weight', or its bias 'fc1.bias'."
             )

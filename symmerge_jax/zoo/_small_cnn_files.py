@@ -114,7 +114,7 @@ def read_layout(
         layer, _, kind = name.removesuffix(":0").rpartition("/")
         if kind not in ("kernel", "bias") or kind in layers.get(layer, {}):
             raise ValueError(
-                f"{path}: {name} is no kernel or bias, or a second one of its layer."
+                f"{path}: {name} is not a kernel or bias, or a second one of its layer."
             )
         layers.setdefault(layer, {})[kind] = (start, end, shape)
     if stop != num_columns:
@@ -245,7 +245,7 @@ def read_order(path: pathlib.Path, num_rows: int, *, faithful: bool) -> np.ndarr
     rows = order[1:] if has_header else order
     if len(rows) != num_rows or not np.array_equal(np.sort(rows), np.arange(num_rows)):
         raise ValueError(
-            f"{path} is no order of the {num_rows} rows of the weights: its"
+            f"{path} is not an order of the {num_rows} rows of the weights: its"
             f" {len(rows)} numbers must be 0..{num_rows - 1}, each once. Take the file"
             " that was made for this data set."
         )

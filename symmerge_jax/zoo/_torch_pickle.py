@@ -114,7 +114,7 @@ def _step(name: str, argument: Any, stack: list[Any], memo: dict[int, Any]) -> N
     elif name in ("APPEND", "APPENDS"):
         values = [stack.pop()] if name == "APPEND" else _pop_to_mark(stack)
         if type(stack[-1]) is not list:
-            raise ValueError("refused, it appends to what is no list")
+            raise ValueError("refused, it appends to what is not a list")
         stack[-1].extend(values)
     elif name in ("GLOBAL", "STACK_GLOBAL"):
         if name == "GLOBAL":
@@ -128,7 +128,7 @@ def _step(name: str, argument: Any, stack: list[Any], memo: dict[int, Any]) -> N
     elif name == "BUILD":  # of `_metadata` beside the tensors of a state dict
         state = stack.pop()
         if type(stack[-1]) is not dict or type(state) is not dict:
-            raise ValueError("refused, it sets attributes of what is no dict")
+            raise ValueError("refused, it sets attributes of what is not a dict")
     elif name == "BINPERSID":
         stack.append(_storage(stack.pop()))
     elif name not in ("PROTO", "FRAME"):
@@ -145,7 +145,7 @@ def _pop_to_mark(stack: list[Any]) -> list[Any]:
 
 def _set_items(target: Any, items: list[Any]) -> None:
     if type(target) is not dict or len(items) % 2:
-        raise ValueError("refused, it sets items of what is no dict")
+        raise ValueError("refused, it sets items of what is not a dict")
     for key, value in zip(items[::2], items[1::2], strict=True):
         if type(key) not in (str, int):
             raise ValueError(f"refused, a dict with a key of type {type(key).__name__}")
@@ -167,7 +167,7 @@ def _global(module: Any, attribute: Any) -> _Global:
 def _call(function: Any, arguments: Any) -> Any:
     """Return what a known function makes of its arguments."""
     if type(function) is not _Global or type(arguments) is not tuple:
-        raise ValueError("refused, it calls what is no function")
+        raise ValueError("refused, it calls what is not a function")
     if function.name == _ORDERED_DICT and not arguments:
         return {}
     if function.name == _PARAMETER and arguments and type(arguments[0]) is Tensor:

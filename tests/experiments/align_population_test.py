@@ -125,6 +125,7 @@ def batches_of(config, seed, population):
     return job.batches(seed, config.ours.batch_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_batches_pair_each_training_network_with_another(kind, known):
     config, population = known[kind]

@@ -1,6 +1,7 @@
 import json
 import pathlib
 import shutil
+import signal
 
 import jax
 import numpy as np
@@ -101,9 +102,9 @@ def any_finished(request):
 
 
 @pytest.fixture
-def copied(any_finished, tmp_path):
+def copied(finished, tmp_path):
     """A copy of the finished run that a test may damage."""
-    config, workdir, results, _ = any_finished
+    config, workdir, results, _ = finished
     return (
         config.copy_and_resolve_references(),
         pathlib.Path(shutil.copytree(workdir, tmp_path / "copy")),
@@ -176,8 +177,8 @@ def test_a_run_traces_its_train_step_once(any_finished):
 
 
 @pytest.mark.slow
-def test_the_canonicalizer_of_a_workdir_works(any_finished):
-    _, workdir, results, _ = any_finished
+def test_the_canonicalizer_of_a_workdir_works(finished):
+    _, workdir, results, _ = finished
     canonicalizer = symmerge_jax.load_canonicalizer(workdir)
     inrs = zoo.load(workdir / "inrs.zoo")
     decoded = canonicalizer.reconstruct(inrs.params)
@@ -199,8 +200,8 @@ def test_evaluating_again_gives_the_same(copied):
 
 
 @pytest.mark.slow
-def test_figures_are_drawn_again_from_stored_results(any_finished, tmp_path):
-    results = any_finished[1] / "results.json"
+def test_figures_are_drawn_again_from_stored_results(finished, tmp_path):
+    results = finished[1] / "results.json"
     drawn = harness.draw(autoencode.EXPERIMENT, results, tmp_path)
     assert {path.name for path in drawn} == {"curves", "reconstructions"}
     assert (tmp_path / "reconstructions.png").stat().st_size > 0
@@ -253,12 +254,9 @@ def test_a_damaged_canonicalizer_is_an_output_that_is_exported_again(copied):
 
 
 @pytest.mark.slow
-def test_a_signal_saves_the_run_and_it_goes_on(tmp_path, monkeypatch):
+def test_a_signal_saves_the_run_and_it_goes_on(finished, tmp_path, monkeypatch):
     """Stop after the fourth step, between two checkpoints."""
-    import signal
-
-    config = probe_config(num_steps=6, evaluate_every=3, checkpoint_every=3)
-    whole = run(config, tmp_path / "whole")
+    config, _, whole, _ = finished
 
     def stopping(job):
         def batches(*arguments):
@@ -296,41 +294,6 @@ def test_a_workdir_of_another_config_is_refused(copied):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loss": "mse"}, r"loss is 'mse', known are.*'weights'"),
-        ({"num_step": 3}, "unknown config key 'num_step': did you mean 'num_steps'"),
-        ({"encoder.widht": 3}, r"did you mean 'encoder\.width'"),
-        ({"pixel_expansion": 0}, r"pixel_expansion must be >= 1, got 0"),
-        ({"batch_size": 0}, r"config\.batch_size must be >= 1, got 0"),
-        ({"num_probe_networks": 0}, r"num_probe_networks must be >= 1, got 0"),
-        ({"num_orbits": 0}, r"num_orbits must be >= 1, got 0"),
-        ({"num_twins": 0}, r"num_twins must be >= 1, got 0"),
-        ({"data.num_images": 0}, r"num_images must lie in 1\.\.1797, .* got 0"),
-        (
-            {"encoder.num_layers": 3, "encoder.skip": False},
-            r"num_layers=3, encoder\.skip=False would .* encoder\.kind='probe'",
-        ),
-        (
-            {"loss": "weights", "num_points": 5, "pixel_expansion": 2},
-            "num_points=5, pixel_expansion=2 would be ignored with loss='weights'",
-        ),
-    ],
-)
-def test_wrong_values_are_refused_before_any_work(tmp_path, changes, message):
-    config = probe_config()
-    with config.unlocked():
-        config.update_from_flattened_dict(changes)
-        for key, value in changes.items():
-            *groups, name = key.split(".")
-            group = config[groups[0]] if groups else config
-            group[name] = value
-    with pytest.raises(ValueError, match=message):
-        run(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
         ({"batch_size": 40}, "A batch of 40 is larger than the 38 networks"),
         ({"num_points": 65}, r"num_points is 65, it must lie in 1\.\.64"),
         ({"num_microbatches": 3}, "num_microbatches=3 does not divide"),
@@ -359,12 +322,10 @@ def test_values_that_do_not_fit_the_zoo_are_refused(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"loss": "weights"},
-        {"num_points": 5, "pixel_expansion": 2, "ema_decay": 0.9},
-        {"parallel": "pmap", "num_microbatches": 2},
-        {"num_steps": 1},
+        {"loss": "weights", "parallel": "pmap", "num_microbatches": 2},
+        {"num_points": 5, "pixel_expansion": 2, "ema_decay": 0.9, "num_steps": 1},
     ],
-    ids=["weights", "points", "pmap", "one-step"],
+    ids=["weights-pmap", "points-one-step"],
 )
 @pytest.mark.slow
 def test_options_of_the_loss_and_the_step_run(tmp_path, finished, changes):
@@ -374,50 +335,3 @@ def test_options_of_the_loss_and_the_step_run(tmp_path, finished, changes):
     assert np.isfinite(list(results.values())).all()
     assert results["num_steps"] == config.num_steps
     assert not (tmp_path / "inrs.zoo").exists()
-
-
-@pytest.mark.slow
-def test_dropout_acts_in_training_only(tmp_path, finished_gmn):
-    config = smoke_config(zoo=str(finished_gmn[1] / "inrs.zoo"))
-    config.encoder.dropout = 0.5
-    results = run(config, tmp_path)
-    assert results["orbit_spread"] < 1e-5
-    first = training.read_metrics(tmp_path / "metrics.jsonl")["loss"].values[0]
-    without = training.read_metrics(finished_gmn[1] / "metrics.jsonl")["loss"].values[0]
-    assert first != without
-
-
-def test_a_folder_with_one_image_cannot_be_divided(tmp_path, data_dir):
-    config = probe_config(zoo=str(data_dir / "mnist_inrs"))
-    with pytest.raises(ValueError, match=r"hidden_sizes=\(4,\), data\.num_images=64"):
-        run(config, tmp_path)
-    assert not list(tmp_path.iterdir())
-    for group in ("data", "architecture", "fit"):
-        config[group] = autoencode.default_config()[group]
-    for _ in range(2):  # imported once, then read from the workdir
-        with pytest.raises(ValueError, match=r"Part .* would be empty: .* of 1 images"):
-            run(config, tmp_path)
-    assert len(zoo.load(tmp_path / "inrs.zoo")) == 32
-
-
-@pytest.mark.slow
-def test_latents_of_a_real_orbit_agree_before_and_after_training(tmp_path, data_dir):
-    config = smoke_config(num_steps=2, warmup_steps=0)
-    config.architecture.hidden_sizes = (32, 32)
-    orbit = zoo.import_dws(data_dir / "mnist_inrs").params
-    run(config, tmp_path)
-    trained = symmerge_jax.load_canonicalizer(tmp_path)
-    start = jax.jit(trained.autoencoder.init)(jax.random.key(3))
-    for variables in (start, trained.variables):
-        latents = jax.jit(trained.autoencoder.encode)(variables, orbit)
-        latents = np.asarray(latents, np.float64)
-        spread = np.abs(latents - latents[:1]).max() / np.abs(latents).max()
-        assert spread <= 5e-6, spread
-
-
-def test_keys_of_another_encoder_are_refused(tmp_path):
-    config = configs.load("smoke")
-    config.encoder.kind = "neural_graphs"
-    config.encoder.io = "mlp"
-    with pytest.raises(ValueError, match=r"io='mlp' would .*'neural_graphs'"):
-        run(config, tmp_path)

@@ -177,7 +177,7 @@ def test_sigterm_in_a_process_saves_and_the_same_command_goes_on(tmp_path):
             assert process.returncode == 128 + signal.SIGTERM
             (line,) = stderr.splitlines()
             assert line.startswith("Stopped by SIGTERM after step")
-            assert line.endswith("run the same command again to resume.")
+            assert line.endswith("The state is saved: start it again to resume.")
             process = start(script, folder)
         stdout, stderr = process.communicate()
         assert process.returncode == 0, stderr

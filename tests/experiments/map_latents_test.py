@@ -165,7 +165,7 @@ def break_run(runs, tmp_path, name):
     [
         ("canonicalizer", "'broken' in .* has not finished: there is no canonicalizer"),
         ("results.json", r"'broken' in .* has not finished: there is no results\.json"),
-        ("config.json", r"'broken' in .* is no run: there is no config\.json"),
+        ("config.json", r"'broken' in .* is not a run: there is no config\.json"),
     ],
 )
 def test_unfinished_runs_are_named(runs, tmp_path, lost, message):

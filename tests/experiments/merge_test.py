@@ -32,6 +32,7 @@ def outputs(params):
     return np.asarray(NETWORK.apply(params, np.linspace(-1, 1, 20).reshape(5, 4)))
 
 
+@pytest.mark.slow
 def test_twins_are_merged_and_aligned(tmp_path, files, twins):
     report = merge.run(
         files,
@@ -54,6 +55,7 @@ def test_twins_are_merged_and_aligned(tmp_path, files, twins):
         )
 
 
+@pytest.mark.slow
 def test_losses_and_barriers_before_and_after(tmp_path, files, twins):
     x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
     y = np.asarray(NETWORK.apply(twins[0], x))

@@ -26,7 +26,7 @@ def plan_of(name):
 
 
 def stages():
-    for name in PAPERS:
+    for name in PAPERS[1:]:  # the first one is run as a whole, elsewhere
         for stage in plan_of(name):
             yield pytest.param(name, stage, id=f"{name}-{stage}")
 

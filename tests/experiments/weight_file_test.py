@@ -96,6 +96,7 @@ def test_torch_layers_are_read_from_every_format(
     _weight_file.check(file, networks.build(description), description)
 
 
+@pytest.mark.slow
 def test_both_commands_say_what_they_read_and_wrote(tmp_path, network):
     description, params = network
     path, out = tmp_path / "a.pth", tmp_path / "out.npz"

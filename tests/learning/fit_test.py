@@ -96,7 +96,6 @@ def test_a_training_that_was_stopped_resumes_to_the_same_numbers(
     tmp_path, name, monkeypatch
 ):
     fit, *_ = FITS[name]
-    whole = fit(tmp_path / "whole", small.options())
     draw = zoo.batch_indices
 
     def stopping(seed, step, *sizes):
@@ -111,8 +110,8 @@ def test_a_training_that_was_stopped_resumes_to_the_same_numbers(
     with pytest.raises(ValueError, match="num_steps was 6 and is now 4"):
         fit(tmp_path / "stopped", small.options())
     resumed = fit(tmp_path / "stopped", small.options(num_steps=6, log_every=3))
-    assert_same(resumed, fit(tmp_path / "other", small.options(num_steps=6)))
-    assert_same(whole, fit(tmp_path / "whole", small.options()))  # only read
+    for _ in range(2):  # trained, then only read
+        assert_same(resumed, fit(tmp_path / "whole", small.options(num_steps=6)))
 
 
 @pytest.mark.slow
@@ -137,93 +136,6 @@ def test_a_folder_of_another_training_is_refused(tmp_path):
             options=small.options(),
         )
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
-
-
-def not_finite():
-    inrs = small.make_zoo(small.SIREN)
-    params = jax.tree.map(np.array, inrs.params)
-    params["dense_0"]["bias"][3] = np.nan
-    return dataclasses.replace(inrs, params=params)
-
-
-REFUSED = {
-    "batch": (
-        lambda at: fit_inrs(at, small.options(batch_size=19)),
-        "A batch of 19 is larger than the 18 networks",
-    ),
-    "encoder": (
-        lambda at: fit_inrs(at, small.options(), encoder={"kind": "x"}),
-        "Unknown encoder kind 'x'",
-    ),
-    "loss": (
-        lambda at: fit_inrs(at, small.options(), loss="mse"),
-        "loss is 'mse', known are",
-    ),
-    "rate": (
-        lambda at: fit_inrs(at, small.options(learning_rate=-1.0)),
-        "learning_rate must be positive",
-    ),
-    "nan": (
-        lambda at: learning.fit_canonicalizer(not_finite(), at),
-        "Network 3 of the zoo has NaN",
-    ),
-    "no images": (
-        lambda at: learning.fit_canonicalizer(small.make_zoo(small.MLP), at),
-        "give images as inputs",
-    ),
-    "other images": (
-        lambda at: learning.fit_canonicalizer(
-            small.make_zoo(small.MLP), at, inputs=small.IMAGES[:, :2]
-        ),
-        r"The network reads inputs \[S, 3\]",
-    ),
-    "no pixels": (
-        lambda at: learning.fit_canonicalizer(
-            dataclasses.replace(small.make_zoo(small.SIREN), images=None), at
-        ),
-        "give coordinates as inputs",
-    ),
-    "targets": (
-        lambda at: learning.fit_predictor(
-            small.make_zoo(small.MLP), np.arange(3) % 2, at
-        ),
-        r"one entry for each of 20 networks, got the shape \(3,\)",
-    ),
-    "no labels": (
-        lambda at: learning.fit_matcher(small.make_zoo(small.MLP), at),
-        "need images as inputs, and their labels",
-    ),
-    "lonely": (
-        lambda at: learning.fit_matcher(
-            zoo.select(small.make_zoo(small.SIREN), np.arange(0, 20, 2)),
-            at,
-            val_fraction=0.2,
-        ),
-        "no two validation networks to pair",
-    ),
-    "losses": (
-        lambda at: learning.fit_matcher(
-            small.make_zoo(small.SIREN),
-            at,
-            features=small.FEATURES,
-            weights=learning.LossWeights(0.0, 0.0, 0.0),
-        ),
-        "losses must be >= 0 and not all zero",
-    ),
-}
-
-
-@pytest.mark.parametrize(("fit", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_work_is_refused_before_any_work(tmp_path, fit, message):
-    with pytest.raises(ValueError, match=message):
-        fit(tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("name", ["num_steps", "batch_size", "log_every"])
-def test_counts_below_one_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name} must be >= 1, got 0"):
-        small.options(**{name: 0})
 
 
 def test_a_folder_that_another_process_works_in_is_refused(tmp_path, monkeypatch):

@@ -102,6 +102,14 @@ def test_the_program_is_compiled_once_and_works_inside_jit():
         ),
         ({"loss_fn": lambda params: params["w"]}, r"a scalar; got shape \(2,\)"),
         ({"params_b": {"v": jnp.ones(2)}}, r"missing \['w'\], unknown \['v'\]"),
+        (
+            {"params_b": {"w": jnp.array([0, jnp.nan])}},
+            "params_b: Parameter 'w' is not",
+        ),
+        (
+            {"loss_fn": lambda params: jnp.sum(jnp.ones(3) @ params["w"])},
+            "fails for a single network .* share a leading axis of 2.* pass network=",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(options, message):

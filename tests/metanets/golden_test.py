@@ -136,6 +136,7 @@ def make_variables(case, encoder, graph):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_latent_and_number_of_parameters(name):
     case = CASES[name]

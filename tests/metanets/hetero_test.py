@@ -142,5 +142,5 @@ def test_networks_with_neither_signs_nor_scales_are_no_mixed_zoo(setting, key):
     spec = networks.mlp(SIZES, "gelu").spec
     topology = graphs.topology(spec, jax.tree.map(lambda x: x[0], params))
     encoder = metanets.ScaleGMN(topology, width=6, symmetry="hetero")
-    with pytest.raises(ValueError, match="'hetero' is no symmetry of this arch"):
+    with pytest.raises(ValueError, match="'hetero' is not a symmetry of this arch"):
         jax.eval_shape(encoder.init, key, mixed(topology, params))

@@ -56,7 +56,7 @@ def test_tensors_of_zeros_and_missing_biases_are_not_scaled():
     [
         ("scale_gated", {"bidirectional": True}, "reciprocal of every weight"),
         ("scale_gated", {"ablate_symmetry": True}, "needs symmetry='sign'"),
-        ("scale_gated", {"symmetry": "sign"}, "no symmetry of this architecture"),
+        ("scale_gated", {"symmetry": "sign"}, "not a symmetry of this archi"),
         ("sign_inr", {"io": "gate"}, "io must be one of"),
         ("sign_inr", {"num_io_mlps": 3}, "num_io_mlps must be one of"),
         ("sign_inr", {"dropout": 1.0}, r"dropout must be in \[0, 1\)"),

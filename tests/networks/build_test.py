@@ -93,6 +93,7 @@ def test_undecided_arguments_are_those_that_are_not_given():
         networks.undecided({"kind": "rnn"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize(
     "duplicate", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy, copy.copy]

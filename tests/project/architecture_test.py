@@ -298,6 +298,7 @@ def test_import_is_light():
     assert result.returncode == 0, f"imported: {result.stderr}"
 
 
+@pytest.mark.slow
 def test_packages_are_attributes_without_an_import():
     names = sorted({module.split(".")[1] for module in MODULES if "." in module})
     code = (

@@ -217,6 +217,7 @@ def test_rest_of_an_interrupted_write_is_cleared(problem, key, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "1"]
 
 
+@pytest.mark.slow
 def test_without_space_one_error_names_the_checkpoint(saved, tmp_path, capfd, caplog):
     _, state = saved
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

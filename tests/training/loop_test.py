@@ -158,7 +158,7 @@ def test_signal_saves_first_and_resume_gives_the_same_end(
     assert caught.value.signal_number == number
     assert caught.value.step == 5
     assert f"Stopped by {number.name} after step 5 of 9" in str(caught.value)
-    assert "same command again" in str(caught.value)
+    assert "start it again to resume" in str(caught.value)
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
     assert training.checkpoint_steps(tmp_path) == (5,)
     state, _ = training.restore_checkpoint(tmp_path, problem.start(key))

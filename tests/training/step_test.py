@@ -86,6 +86,7 @@ def test_jit_and_pmap_agree_on_one_and_two_devices(two_devices):
     assert done.stdout.strip() == "equal 6"
 
 
+@pytest.mark.slow
 def test_metrics_hold_loss_norm_and_rate(problem, key):
     params = problem.params(key)
     batch = problem.batch_fn(0)

@@ -51,7 +51,7 @@ def test_damage_and_absence_are_named(tmp_path):
         zoo.load_images("cifar10", "test", tmp_path)
     (tmp_path / "cifar10").mkdir()
     (tmp_path / "cifar10/x.npz").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"x\.npz is no file of grey"):
+    with pytest.raises(ValueError, match=r"x\.npz is not a file of grey"):
         zoo.load_images("cifar10", "test", tmp_path)
 
 

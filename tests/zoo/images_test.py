@@ -71,8 +71,8 @@ def test_damaged_idx_files_are_named(mnist_like):
         (raw[:-9], "damaged"),
         (b"nothing", "damaged"),
         (gzip.compress(whole[:-1]), "truncated"),
-        (gzip.compress(b"\0\0\x0d\1"), "no idx file"),
-        (gzip.compress(whole[:6]), "no idx file"),
+        (gzip.compress(b"\0\0\x0d\1"), "not an idx file"),
+        (gzip.compress(whole[:6]), "not an idx file"),
     ]:
         path.write_bytes(content)
         with pytest.raises(ValueError, match=message) as error:
@@ -158,7 +158,7 @@ def test_mixed_sizes_are_refused_or_scaled(folder):
 
 def test_broken_image_and_empty_folder_are_named(folder, tmp_path):
     (folder / "a" / "x.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"x\.png is no image"):
+    with pytest.raises(ValueError, match=r"x\.png is not an image"):
         zoo.load_images("folder", "all", folder)
     with pytest.raises(FileNotFoundError, match="No image in the folder"):
         zoo.load_images("folder", "all", tmp_path / "nowhere")

@@ -184,7 +184,7 @@ BAD = {
     "layout long": (rewrite(lambda w: w[:, :-1].copy()), r"63 columns, .*have 62"),
     "layout name": (
         change(dense__bias={"varname": "dense/gamma:0"}),
-        "dense/gamma:0 is no kernel or bias",
+        "dense/gamma:0 is not a kernel or bias",
     ),
     "layout twice": (
         change(dense__bias={"varname": "sequential/dense/kernel:0"}),
@@ -251,10 +251,10 @@ def test_bad_files_are_named_before_any_weights_are_read(small_cnn, damage, mess
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        (range(59), "no order of the 60 rows .*its 59 numbers"),
-        ([*range(59), 3], "no order of the 60 rows"),
-        ([*range(60), 60], "no order of the 60 rows"),
-        ([1, *range(60)], "no order of the 60 rows .*its 61"),
+        (range(59), "not an order of the 60 rows .*its 59 numbers"),
+        ([*range(59), 3], "not an order of the 60 rows"),
+        ([*range(60), 60], "not an order of the 60 rows"),
+        ([1, *range(60)], "not an order of the 60 rows .*its 61"),
         (["row", *range(60)], "must hold a row number per line"),
     ],
 )

@@ -103,7 +103,7 @@ CNN = torch_cnn((2, 3, 5), 5)
         (r"'seq\.3\.weight' of shape \(4,\)", LINEAR | {"seq.3.weight": np.zeros(4)}),
         (r"'seq\.3\.bias' of shape", LINEAR | {"seq.3.bias": np.zeros(4)}),
         ("Some layers have a bias", LINEAR | {"seq.3.weight": np.zeros((2, 1))}),
-        (r"is no tensor of a chain", LINEAR | {"seq.1.weight": np.zeros((1, 4, 3))}),
+        (r"is not a tensor of a chain", LINEAR | {"seq.1.weight": np.zeros((1, 4, 3))}),
         (r"a bias \(7,\), expected \[1\]", LINEAR | {"seq.1.bias": np.zeros(7)}),
         (
             "'seq.0' writes 4 neurons, .* reads 3",
@@ -112,7 +112,7 @@ CNN = torch_cnn((2, 3, 5), 5)
         ("have the same number", state_dict(["seq.1", "seq.01"], (2, 4, 1))),
         ("exactly one", CNN | {"head1.weight": np.zeros((4, 4))}),
         ("writes 5 neurons, .* reads 7", torch_cnn((2, 3, 5), 7)),
-        ("is no tensor of a chain", {"a.weight": np.zeros((0, 4))}),
+        ("is not a tensor of a chain", {"a.weight": np.zeros((0, 4))}),
     ],
 )
 def test_other_models_are_refused(message, tensors):

@@ -88,6 +88,7 @@ def test_weight_decay_and_schedule_take_part(blobs):
         assert norms[1] < norms[0], options
 
 
+@pytest.mark.slow
 def test_evaluation_is_the_formula_whatever_the_batch(blobs, key):
     inputs, labels = map(jnp.asarray, blobs)
     params = NETWORK.init(key)

@@ -264,11 +264,11 @@ def closed_form(context: Context):
 
 
 def template(context: Context):
-    """Return the form of networks that are matched onto what is decoded from them."""
+    """Return the form of networks matched onto what is decoded, proof included."""
     options: Any = {"form": "template", "canonicalizer": context.canonicalizer}
 
     def form(params):
-        found = symmerge_jax.canonicalize(params, context.spec, **options)
+        found = symmerge_jax.canonicalize(params, context.network, **options)
         return found.params, found.element
 
     return form

@@ -60,11 +60,7 @@ class ConfigFlag:
         """Return another config with the overrides of the command line."""
         texts = flags.FLAGS.config_override
         if "help" in texts:
-            lines = [
-                f"--config.{key}={value}"
-                for key, value in _config.flatten_config(config)
-            ]
-            sys.stdout.write("\n".join(lines) + "\n")
+            _write_keys(config)
             sys.exit(0)
         pairs = (text.partition("=")[::2] for text in texts)
         config = _config.override_config(config, dict(pairs))
@@ -133,7 +129,11 @@ def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
     if isinstance(sys.stdout, io.TextIOWrapper):  # characters that it does not know
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = main(argv)
+        if _wants_help() and flags.FLAGS.config:  # whatever else is missing
+            _write_keys(_config.load_config_file(flags.FLAGS.config))
+            code = 0
+        else:
+            code = main(argv)
         with files.naming("standard output"):
             sys.stdout.flush()  # here, where an error can be told
         return code
@@ -160,6 +160,16 @@ def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
         return _fail(error)
 
 
+def _wants_help() -> bool:
+    return "help" in (getattr(flags.FLAGS, "config_override", None) or ())
+
+
+def _write_keys(config: _config.ConfigDict) -> None:
+    """Write the keys of a config as the flags that set them."""
+    for key, value in _config.flatten_config(config):
+        sys.stdout.write(f"--config.{key}={value}\n")
+
+
 def _drop_output() -> None:
     """Drop what standard output refuses, or Python tries again when it ends."""
     try:
@@ -181,6 +191,8 @@ def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
+        if flags.FLAGS.is_parsed() and _wants_help():
+            return argv[:1]  # the keys of a config need no other flag
         missing = r"flag --(\w+)=None: Flag --\1 must have a value other than None\."
         text = re.sub(missing, r"--\1 is missing: give --\1=...", str(error))
         sys.exit(_fail(flags.Error(text)))
@@ -190,7 +202,7 @@ def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
 
 def _long_form(argument: str) -> str:
     for prefix in ("--config.", "-config."):
-        if argument.startswith(prefix):
+        if argument.startswith(prefix) and "config_override" in flags.FLAGS:
             return f"--config_override={argument.removeprefix(prefix)}"
     return argument
 

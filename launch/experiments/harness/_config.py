@@ -146,8 +146,8 @@ def load_config_file(path: PathLike) -> ConfigDict:
 
     Raises:
       FileNotFoundError: no such file; names the nearest ones.
-      ValueError: a file that is no Python, has no `get_config`, refuses the variant, or
-        returns something else.
+      ValueError: a file that is not Python, has no `get_config`, refuses the variant,
+        or returns something else.
     """
     name, _, variant = str(path).partition(":")
     file = pathlib.Path(name)
@@ -161,7 +161,7 @@ def load_config_file(path: PathLike) -> ConfigDict:
     try:
         spec.loader.exec_module(module)  # pyright: ignore
     except SyntaxError as error:
-        raise ValueError(f"config file {file} is no Python: {error}") from error
+        raise ValueError(f"config file {file} is not Python: {error}") from error
     if not callable(get_config := getattr(module, "get_config", None)):
         raise ValueError(f"config file {file} has no function get_config()")
     num_arguments = len(inspect.signature(get_config).parameters)

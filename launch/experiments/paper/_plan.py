@@ -200,7 +200,7 @@ def _read_stage(config, name: str, plan: dict[str, Stage], workdir) -> Stage:
     source = os.path.join(config.folder, values.config)
     needs = dict(_pair(text) for text in values.needs)
     if unknown := [need for need in needs.values() if need not in plan]:
-        raise ValueError(f"it needs {unknown[0]!r}, which is no stage before it")
+        raise ValueError(f"it needs {unknown[0]!r}, which is not a stage before it")
     paths = {key: str(plan[need].output) for key, need in needs.items()}
     loaded = harness.load_config_file(source)
     given = harness.override_config(loaded, {**dict(map(_pair, values.set)), **paths})

@@ -31,7 +31,7 @@ def inr_task(
 def fine_grid(size: tuple[int, int], pixel_expansion: int) -> np.ndarray:
     """Return the grid `[S, I]` of images or signals, finer by a whole factor."""
     height, width = size
-    # The one row of a signal is no axis that could be finer.
+    # The one row of a signal is not an axis that could be finer.
     rows = height if height == 1 else height * pixel_expansion
     return networks.coordinate_grid(rows, width * pixel_expansion)
 

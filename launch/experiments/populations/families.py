@@ -30,7 +30,7 @@ class Pairs(NamedTuple):
       params_a: `[N]` networks that stay.
       params_b: `[N]` networks that move; perturbed.
       clean_b: `[N]` the same without noise, twins of `params_a`; None for separate
-        fits, which are no twins.
+        fits, which are not twins.
       row: `[N]` number of the image that both render.
     """
 

@@ -137,7 +137,7 @@ def _check_finished(name: str, folder: pathlib.Path) -> str:
     where = _where(name, folder)
     if not (folder / "config.json").exists():
         raise FileNotFoundError(
-            f"{where} is no run: there is no config.json. Give the workdir of a"
+            f"{where} is not a run: there is no config.json. Give the workdir of a"
             " finished launch/train.py run."
         )
     experiment = harness.load_config(folder / "config.json").get("experiment")

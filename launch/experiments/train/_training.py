@@ -104,6 +104,7 @@ def fit_keys() -> dict[str, Any]:
     """Return the keys of `fit_options` with their defaults."""
     options = dataclasses.asdict(learning.FitOptions())
     del options["seed"]
+    options |= {"batch_size": 64, "warmup_steps": 50}  # numbers, typed by their default
     return options | {"ema_decay": config_dict.placeholder(float)}
 
 
