@@ -1,7 +1,9 @@
 """The symmetry of a network in words: its spaces, and what stands still."""
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 from symmerge_jax import symmetry
 from symmerge_jax.typing import Params
@@ -20,13 +22,7 @@ def describe(
     pinned: Sequence[tuple[str, str]],
 ) -> str:
     """Return one paragraph per space, then the axes that are pinned by reason."""
-    if params is None:
-        sizes = {
-            s.name: spec.space(s.follows).size if s.follows else s.size
-            for s in spec.spaces
-        }
-    else:
-        sizes = spec.sizes(params)
+    sizes = _sizes(spec, params)
     lines = []
     for space in spec.spaces:
         over = f" for each of {' x '.join(space.over)}" if space.over else ""
@@ -41,6 +37,33 @@ def describe(
             rest = f" and {len(axes) - 4} more" if len(axes) > 4 else ""
             lines.append(f"  {reason}: {', '.join(axes[:4])}{rest}")
     return "\n".join(lines)
+
+
+def diagram(spec: symmetry.SymmetrySpec, params: Params | None) -> dict[str, Any]:
+    """Return sizes and kinds of the spaces, and the pairs that parameters link."""
+    sizes = _sizes(spec, params)
+    spaces = [space for space in spec.spaces if space.follows is None]
+    layers = {name for space in spec.spaces for name in space.over}
+    layers -= {space.name for space in spec.movable_spaces}
+    links = []
+    for _, axes in spec.axes:
+        uses = [axis for axis in symmetry.axes_in(axes) if axis.space not in layers]
+        reads = [axis.space for axis in uses if axis.role == -1]
+        # What is kept where something is read was written: in front of a BatchNorm.
+        writes = [axis.space for axis in uses if axis.role != -1]
+        links += itertools.product(reads, writes)
+    return {
+        "sizes": {space.name: sizes[space.name] for space in spaces},
+        "kinds": {space.name: _kind(space) for space in spaces},
+        "links": links,
+    }
+
+
+def _sizes(spec: symmetry.SymmetrySpec, params: Params | None) -> dict[str, int]:
+    if params is not None:
+        return spec.sizes(params)
+    leaders = [spec.space(s.follows) if s.follows else s for s in spec.spaces]
+    return {s.name: x.size or 0 for s, x in zip(spec.spaces, leaders, strict=True)}
 
 
 def _kind(space: symmetry.Space) -> str:

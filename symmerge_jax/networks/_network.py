@@ -50,6 +50,14 @@ class Network(NamedTuple):
         """
         return _describe.describe(self.spec, self._shapes(params), self.pinned)
 
+    def diagram(self, params: Params | None = None) -> dict[str, Any]:
+        """Return the spaces and what links them: arguments of `plots.space_diagram`.
+
+        Args:
+          params: as for `describe`.
+        """
+        return _describe.diagram(self.spec, self._shapes(params))
+
     def _shapes(self, params: Params | None) -> Params | None:
         if params is not None or all(s.size or s.follows for s in self.spec.spaces):
             return params

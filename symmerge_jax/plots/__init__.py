@@ -7,6 +7,7 @@ from symmerge_jax.plots._images import image_rows
 from symmerge_jax.plots._latents import map_panels
 from symmerge_jax.plots._mean_curves import mean_curves
 from symmerge_jax.plots._scatter import versus
+from symmerge_jax.plots._spaces import space_diagram
 from symmerge_jax.plots._style import (
     COLORS,
     Style,
@@ -26,6 +27,7 @@ __all__ = [
     "new_figure",
     "save_figure",
     "scaling",
+    "space_diagram",
     "styled",
     "training_curves",
     "versus",

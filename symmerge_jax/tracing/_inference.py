@@ -142,6 +142,10 @@ class _Inference:
             atom = ctx.owners[variable]
             atoms[atom.number] = atom
             variables[atom.number].append(variable)
+        first = _programs.first_equations(self.closed.jaxpr)
+        place = dict(zip(self.arrays, first, strict=False))
+        for found in variables.values():  # whatever the order of the parameters is
+            found.sort(key=lambda v: (place[self.uses[v].path], self.uses[v]))
         last = len(ctx.order)
         order = sorted(atoms, key=lambda n: (ctx.order.get(n, last), n))
         numbers = {atom: i for i, atom in enumerate(order)}

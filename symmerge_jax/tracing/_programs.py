@@ -27,6 +27,16 @@ def used_variables(jaxpr: Any) -> set[Any]:
     return used
 
 
+def first_equations(jaxpr: Any) -> list[int]:
+    """Return the number of the first equation that takes each argument."""
+    first: dict[Any, int] = {}
+    for i, equation in enumerate(jaxpr.eqns):
+        for atom in equation.invars:
+            if not is_literal(atom):
+                first.setdefault(atom, i)
+    return [first.get(var, len(jaxpr.eqns)) for var in jaxpr.invars]
+
+
 def count_equations(jaxpr: Any) -> int:
     """Return how many equations a program has, with those of its inner programs."""
     total = len(jaxpr.eqns)
