@@ -20,6 +20,7 @@ from symmerge_jax.symmetry._axes import (
     axes_in,
     find_statistics,
     is_axes,
+    without_followers,
 )
 from symmerge_jax.symmetry._consistency import check_order, check_spec
 from symmerge_jax.symmetry._sizes import mismatch, sizes_of
@@ -167,14 +168,20 @@ class SymmetrySpec:
     def without_scales(self) -> "SymmetrySpec":
         """Return the symmetry that is left when all positive scales are balanced."""
 
+        gone = {s.name for s in self.spaces if s.follows and s.group is Group.SCALE}
+
         def unscaled(space: Space) -> Space:
             if space.group is not Group.SCALE:
                 return space
-            fixed = space.follows is not None or not space.permute
-            group = Group.TRIVIAL if fixed else Group.PERMUTATION
-            return dataclasses.replace(space, group=group, follows=None, permute=True)
+            group = Group.PERMUTATION if space.permute else Group.TRIVIAL
+            return dataclasses.replace(space, group=group, permute=True)
 
-        return dataclasses.replace(self, spaces=tuple(map(unscaled, self.spaces)))
+        spaces = tuple(unscaled(s) for s in self.spaces if s.name not in gone)
+        axes = tuple(
+            (path, tuple(without_followers(axis, gone) for axis in axes))
+            for path, axes in self.axes
+        )
+        return dataclasses.replace(self, axes=axes, spaces=spaces)
 
     def restrict(self, params: Params) -> "SymmetrySpec":
         """Return the spec without what is no parameter: `None` or no real floats."""
