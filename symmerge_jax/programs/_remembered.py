@@ -28,8 +28,20 @@ NOT_PURE = (
     jax.errors.TracerBoolConversionError,
     jax.errors.TracerIntegerConversionError,
     jax.errors.NonConcreteBooleanIndexError,
+    jax.errors.UnexpectedTracerError,
 )
-"""What JAX raises where a function needs the values of traced arrays."""
+"""What JAX raises where a function needs the values of traced arrays, or kept some."""
+
+REFUSALS = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    RuntimeError,
+)
+"""What functions raise for arguments that they do not take."""
 
 
 def remembered(
@@ -85,8 +97,15 @@ def not_pure(name: str, error: Exception, remedy: str) -> TypeError:
       error: what JAX raised, one of `NOT_PURE`.
       remedy: what to do about it.
     """
-    [cause, *_] = str(error).splitlines()
-    return TypeError(f"{name} is not a pure JAX function: {remedy} ({cause})")
+    return TypeError(
+        f"{name} is not a pure JAX function: {remedy} ({first_line(error)})"
+    )
+
+
+def first_line(error: Exception) -> str:
+    """Return the kind of an error and the first line of what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].rstrip(':')}" if lines else repr(error)
 
 
 def fingerprint(function: Callable[..., Any], *arguments: Any) -> bytes:
