@@ -106,6 +106,7 @@ def probe(
     narrow = None
     try:
         jaxpr, shapes = jax.make_jaxpr(call, return_shape=True)(leaves, inputs)
+        programs.refuse_leaks(jaxpr)
     except programs.NOT_PURE as error:
         raise programs.not_pure("apply", error, REMEDY) from error
     except programs.REFUSALS:

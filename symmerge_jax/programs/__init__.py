@@ -6,6 +6,7 @@ from symmerge_jax.programs._remembered import (
     REFUSALS,
     first_line,
     not_pure,
+    refuse_leaks,
     remembered,
 )
 
@@ -16,5 +17,6 @@ __all__ = [
     "call",
     "first_line",
     "not_pure",
+    "refuse_leaks",
     "remembered",
 ]

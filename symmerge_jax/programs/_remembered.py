@@ -102,6 +102,18 @@ def not_pure(name: str, error: Exception, remedy: str) -> TypeError:
     )
 
 
+def refuse_leaks(closed: core.ClosedJaxpr) -> None:
+    """Refuse a program that holds what its function kept from an earlier trace.
+
+    Raises:
+      UnexpectedTracerError: one of `NOT_PURE`.
+    """
+    if any(isinstance(value, jax.core.Tracer) for value in closed.consts):
+        raise jax.errors.UnexpectedTracerError(
+            "it reads a traced array that it kept from an earlier call"
+        )
+
+
 def first_line(error: Exception) -> str:
     """Return the kind of an error and the first line of what it says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

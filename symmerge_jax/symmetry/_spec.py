@@ -242,7 +242,10 @@ class SymmetrySpec:
         """
         leaves = _tree.flatten(params)
         given = [item for item in self.axes if item[0] in leaves]
-        path, axes = next((item for item in given if any(item[1])), (None, ()))
+        # Counters may have no batch axes; parameters do, where nothing can move, too.
+        sure = [item for item in given if any(item[1])]
+        sure += [item for item in given if _tree.is_parameter(leaves[item[0]])]
+        path, axes = sure[0] if sure else (None, ())
         if path is None:
             raise mismatch(self.paths, leaves)
         rank = np.ndim(leaves[path]) - len(axes)
