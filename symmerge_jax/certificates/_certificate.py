@@ -152,7 +152,7 @@ def _compare(
         probe = _probe.probe(tried, one, groups[0][1], own)
         floats = {path: pairs[0][path] for path in stored}
         # One noise for all networks, positive only where all are.
-        signs = {path: leaf.min(axis=0) for path, leaf in floats.items()}
+        signs = {path: np.asarray(leaf.min(axis=0)) for path, leaf in floats.items()}
         noise = _generic.noise(random, signs, _noise.NUM_NOISE)
         spaces = [s.name for s in spec.movable_spaces]
         selected, changes = _variants(probe, spec, spaces, floats, stored)

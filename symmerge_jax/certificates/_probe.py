@@ -84,9 +84,7 @@ def rounded_leaves(spec: symmetry.SymmetrySpec) -> tuple[set[Path], set[Path]]:
     return scaled, phases
 
 
-def probe(
-    network: _network.Network, params: Params, inputs: Any, own: Params
-) -> Probe:
+def probe(network: _network.Network, params: Params, inputs: Any, own: Params) -> Probe:
     """Trace a network at inputs of this shape, in double precision.
 
     Args:
