@@ -112,8 +112,8 @@ def _check_arguments(apply: Any, params: Params) -> None:
         )
     if not any(map(symmetry.is_parameter, symmetry.flatten(params).values())):
         raise ValueError(
-            f"params has no arrays of floats, got {type(params).__name__}: pass the tree"
-            " of weights that apply takes first."
+            f"params has no arrays of floats, got {type(params).__name__}: pass the"
+            " tree of weights that apply takes first."
         )
 
 

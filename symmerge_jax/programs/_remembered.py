@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.extend import core
 
 MAX_PROGRAMS = 64
@@ -108,7 +109,7 @@ def refuse_leaks(closed: core.ClosedJaxpr) -> None:
     Raises:
       UnexpectedTracerError: one of `NOT_PURE`.
     """
-    if any(isinstance(value, jax.core.Tracer) for value in closed.consts):
+    if any(isinstance(value, Tracer) for value in closed.consts):
         raise jax.errors.UnexpectedTracerError(
             "it reads a traced array that it kept from an earlier call"
         )

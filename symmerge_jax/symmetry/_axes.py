@@ -4,7 +4,7 @@ import dataclasses
 import enum
 import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Union
 
@@ -252,19 +252,6 @@ def axes_in(axes: Sequence[Axis | Blocks | None]) -> Iterator[Axis]:
             yield axis
         elif axis is not None:
             yield from axis.axes()
-
-
-def without_followers(layout: Any, names: Set[str]) -> Any:
-    """Return an array axis, or a factor of one, without these further scales."""
-    if isinstance(layout, Axis):
-        kept = tuple(pair for pair in layout.also if pair[0] not in names)
-        return dataclasses.replace(layout, also=kept)
-    if isinstance(layout, Blocks):
-        pieces = layout.pieces
-        return Blocks(
-            tuple(tuple(without_followers(x, names) for x in p) for p in pieces)
-        )
-    return layout
 
 
 def is_axes(node: Any) -> bool:

@@ -6,7 +6,7 @@ the canonical form are all derived from it.
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +20,6 @@ from symmerge_jax.symmetry._axes import (
     axes_in,
     find_statistics,
     is_axes,
-    without_followers,
 )
 from symmerge_jax.symmetry._consistency import check_order, check_spec
 from symmerge_jax.symmetry._sizes import mismatch, sizes_of
@@ -178,7 +177,7 @@ class SymmetrySpec:
 
         spaces = tuple(unscaled(s) for s in self.spaces if s.name not in gone)
         axes = tuple(
-            (path, tuple(without_followers(axis, gone) for axis in axes))
+            (path, tuple(_without_followers(axis, gone) for axis in axes))
             for path, axes in self.axes
         )
         return dataclasses.replace(self, axes=axes, spaces=spaces)
@@ -251,3 +250,16 @@ class SymmetrySpec:
         rank = np.ndim(leaves[path]) - len(axes)
         sizes_of(self, leaves, max(rank, 0))
         return tuple(np.shape(leaves[path])[:rank])
+
+
+def _without_followers(layout: Any, names: Set[str]) -> Any:
+    """Return an array axis, or a factor of one, without these further scales."""
+    if isinstance(layout, Axis):
+        kept = tuple(pair for pair in layout.also if pair[0] not in names)
+        return dataclasses.replace(layout, also=kept)
+    if isinstance(layout, Blocks):
+        pieces = layout.pieces
+        return Blocks(
+            tuple(tuple(_without_followers(x, names) for x in p) for p in pieces)
+        )
+    return layout

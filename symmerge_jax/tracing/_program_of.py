@@ -11,8 +11,8 @@ from symmerge_jax import programs, symmetry
 from symmerge_jax.typing import Params, Path
 
 _REMEDY = (
-    "write it with jax.numpy, without float(), numpy and `if` on values, and keep nothing"
-    " between its calls"
+    "write it with jax.numpy, without float(), numpy and `if` on values, and keep"
+    " nothing between its calls"
 )
 _MAX_NAMES = 6
 
