@@ -1,13 +1,15 @@
 """The verb that derives the symmetries of any model from its program."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from symmerge_jax import networks, symmetry, tracing
-from symmerge_jax.typing import Key, Params
+from symmerge_jax import networks, programs, symmetry, tracing
+from symmerge_jax.typing import Key, Params, Path
 
 
 def trace(
@@ -21,7 +23,8 @@ def trace(
     Nothing has to be declared: which axes of which parameters run over the same neurons
     and which permutations, signs and scales of these the function does not see is
     derived from its program (`tracing.infer`), for all parameters and inputs at once.
-    What the program tells apart is pinned, with the reason: `network.describe()`.
+    What the program tells apart is pinned, with the reason: `network.describe()`. One
+    array that stands in two places of the tree is one parameter: both move alike.
 
     All verbs take the network, and prove what they return as for any other.
 
@@ -41,8 +44,8 @@ def trace(
 
     Raises:
       TypeError: a function that is not pure JAX, or an `apply` that is none.
-      ValueError: parameters without arrays, or a structure that the function does not
-        take.
+      ValueError: parameters without arrays, parameters or inputs that the function does
+        not take, or outputs that depend on no parameter.
 
     Example:
       >>> def apply(params, x):
@@ -60,15 +63,22 @@ def trace(
         an input: first[0]
         an output: last[1]
     """
-    if not callable(apply):
-        raise TypeError(f"apply must be a function, got {apply!r}.")
+    _check_arguments(apply, params)
+    twins = _shared_leaves(params)
+    if twins:
+        apply = _reading_first(apply, twins)
+    if statistics is None:
+        statistics = _statistics_of(params)
     one = _lone_samples_doubled(apply, params, inputs)
     traced = tracing.infer(apply, params, *one, statistics=statistics)
-    spec = tracing.to_spec(traced, params)
+    if set(traced.layout) <= set(traced.unused) | set(twins):
+        raise ValueError("The outputs of apply depend on no parameter.")
+    spec = _with_twins(tracing.to_spec(traced, params), twins)
     names = tracing.space_names(traced, params)
     pinned = dict.fromkeys(
         (f"{symmetry.name(use.path)}[{use.axis}]", str(reason))
         for use, reason in traced.reasons().items()
+        if use.path not in twins
     )
     single = len(inputs) == 1
     features = tracing.make_features(apply, traced, names)
@@ -86,6 +96,79 @@ def trace(
         example=inputs[0] if single else tuple(inputs),
         pinned=tuple(pinned),
     )
+
+
+def _check_arguments(apply: Any, params: Params) -> None:
+    """Refuse what is no function, and parameters that are none."""
+    if hasattr(apply, "init") and hasattr(apply, "apply"):
+        raise TypeError(
+            f"apply must be a function of parameters and inputs, got a"
+            f" {type(apply).__name__}: pass its method apply."
+        )
+    if not callable(apply):
+        raise TypeError(
+            "apply must be a function, as the first argument of trace(apply, params,"
+            f" *inputs), got {type(apply).__name__}."
+        )
+    if not any(map(symmetry.is_parameter, symmetry.flatten(params).values())):
+        raise ValueError(
+            f"params has no arrays of floats, got {type(params).__name__}: pass the"
+            " tree of weights that apply takes first."
+        )
+
+
+def _shared_leaves(params: Params) -> dict[Path, Path]:
+    """Return the places of arrays that stand elsewhere before, and where they do."""
+    places: dict[int, Path] = {}
+    twins = {}
+    for path, leaf in symmetry.flatten(params).items():
+        if isinstance(leaf, jax.Array | np.ndarray) and symmetry.is_parameter(leaf):
+            first = places.setdefault(id(leaf), path)
+            if first != path:
+                twins[path] = first
+    return twins
+
+
+def _reading_first(apply: Callable[..., Any], twins: Mapping[Path, Path]):
+    """Return the function of parameters that reads every array in its first place."""
+
+    def shared(params, *inputs):
+        leaves = symmetry.flatten(params)
+        leaves |= {path: leaves[first] for path, first in twins.items()}
+        return apply(symmetry.rebuild(params, leaves), *inputs)
+
+    return shared
+
+
+def _with_twins(
+    spec: symmetry.SymmetrySpec, twins: Mapping[Path, Path]
+) -> symmetry.SymmetrySpec:
+    """Return the spec where each array has the axes of its first place."""
+    if not twins:
+        return spec
+    known = dict(spec.axes)
+    axes = tuple((path, known[twins.get(path, path)]) for path in known)
+    return dataclasses.replace(spec, axes=axes)
+
+
+def _statistics_of(params: Params) -> list[str] | None:
+    """Return the names of statistics where boxes of nnx tell them, None elsewhere.
+
+    Those that go by their name are among them.
+    """
+
+    def is_statistic(node: Any) -> bool:
+        return any(kind.__name__ == "BatchStat" for kind in type(node).__mro__)
+
+    marked = [
+        path
+        for path, node in symmetry.flatten(params, is_statistic).items()
+        if is_statistic(node)
+    ]
+    if not marked:
+        return None
+    named = symmetry.find_statistics(list(symmetry.flatten(params)), None)
+    return [symmetry.name(path) for path in dict.fromkeys((*named, *marked))]
 
 
 def _no_init(key: Key) -> Params:
@@ -107,12 +190,12 @@ def _lone_samples_doubled(
         return inputs
 
     def doubled(x: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((2, *jnp.shape(x)[1:]), x.dtype)
+        return jax.ShapeDtypeStruct((2, *jnp.shape(x)[1:]), jnp.result_type(x))
 
     two = jax.tree.map(doubled, tuple(inputs))
     try:
         jax.eval_shape(lambda p, xs: apply(p, *xs), _shapes(params), two)
-    except (TypeError, ValueError):
+    except programs.REFUSALS:
         return inputs
     return two
 

@@ -7,7 +7,12 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ["README.md", "symmerge_jax/README.md", "launch/README.md"]
+PAGES = [
+    "README.md",
+    "symmerge_jax/README.md",
+    "symmerge_jax/tracing/README.md",
+    "launch/README.md",
+]
 RESULTS = ["launch/results/README.md", "launch/results/DETAILS.md"]
 
 

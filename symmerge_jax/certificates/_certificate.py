@@ -82,16 +82,8 @@ def certify(
         static = spec, fold, num_batch_axes
         move = programs.remembered(functools.partial(_mover, *static), *static)
         moved = symmetry.rebuild(double, move(elements, leaves))
-    return compare_functions(
-        double,
-        moved,
-        network,
-        apply=apply,
-        inputs=inputs,
-        input_shape=input_shape,
-        key=key,
-        tolerance=tolerance,
-    )
+    tried = _network.read(network, apply, inputs, input_shape)
+    return _compare(double, moved, tried, key, tolerance, params)
 
 
 def compare_functions(
@@ -126,6 +118,21 @@ def compare_functions(
     """
     _network.refuse_traced(params_a, params_b, inputs)
     tried = _network.read(network, apply, inputs, input_shape)
+    return _compare(params_a, params_b, tried, key, tolerance, params_a)
+
+
+def _compare(
+    params_a: Params,
+    params_b: Params,
+    tried: _network.Network,
+    key: Key | None,
+    tolerance: float | None,
+    own: Params,
+) -> _verdict.Certificate:
+    """Return the certificate; the network is traced in the types of `own`, if it must.
+
+    Those of `params_b` limit what can be expected of rounding.
+    """
     spec = tried.spec
     batch_shape = spec.batch_shape(params_a)
     random = _generic.generator(key)
@@ -142,10 +149,10 @@ def compare_functions(
             for params in (params_a, params_b)
         ]
         groups = _network.make_inputs(random, tried, one)
-        probe = _probe.probe(tried, one, groups[0][1])
+        probe = _probe.probe(tried, one, groups[0][1], own)
         floats = {path: pairs[0][path] for path in stored}
         # One noise for all networks, positive only where all are.
-        signs = {path: leaf.min(axis=0) for path, leaf in floats.items()}
+        signs = {path: np.asarray(leaf.min(axis=0)) for path, leaf in floats.items()}
         noise = _generic.noise(random, signs, _noise.NUM_NOISE)
         spaces = [s.name for s in spec.movable_spaces]
         selected, changes = _variants(probe, spec, spaces, floats, stored)
@@ -165,6 +172,7 @@ def compare_functions(
                 np.asarray(difference), np.asarray(scale), probe, tolerance
             )
             finite = np.isfinite(verdict.scale).all(axis=-1)
+            where += probe.precision
             found.append((where, verdict, finite if number else np.ones_like(finite)))
             reached = np.any([v.reached for _, v, _ in found], axis=0)
             if tried.inputs is None and reached.all():

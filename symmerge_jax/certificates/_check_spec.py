@@ -63,7 +63,7 @@ def check_spec(
     with _probe.double_precision():
         one = _network.as_double(_network.first(params, spec))
         groups = _network.make_inputs(random, tried, one)
-        probe = _probe.probe(tried, one, groups[0][1])
+        probe = _probe.probe(tried, one, groups[0][1], params)
         moves = _moves.moves(random, spec, spec.sizes(one))
         if not moves:
             return

@@ -139,6 +139,11 @@ def _as_values(leaf: Any) -> Any:
 def _as_numbers(leaf: Any) -> Any:
     if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
         return leaf
+    if isinstance(leaf, jax.Array) and leaf.is_deleted():
+        raise ValueError(
+            "inputs were deleted, as arrays are that were donated to a compiled"
+            " function: pass others as inputs=."
+        )
     array = np.asarray(leaf)
     if array.dtype.kind in "biuc":
         return array

@@ -11,7 +11,7 @@ import numpy as np
 from jax.extend import core
 
 from symmerge_jax import programs, symmetry
-from symmerge_jax.certificates import _network, _widen
+from symmerge_jax.certificates import _narrow, _network, _widen
 from symmerge_jax.typing import Array, Params, Path
 
 _DOUBLE = float(np.finfo(np.float64).eps)
@@ -33,7 +33,8 @@ class Probe:
       owners: `[n]` number of the output that each belongs to.
       smooth: `[n]` whether it is a floating-point number.
       shapes: the outputs, as `jax.eval_shape` returns them.
-      eps: unit of rounding of the least precise type that `call` computes in.
+      eps: unit of rounding of the least precise type that `call` computes in; float64
+        wherever that is possible.
       read: paths of the leaves that any output depends on.
     """
 
@@ -44,6 +45,13 @@ class Probe:
     shapes: Any
     eps: float
     read: frozenset[Path]
+
+    @property
+    def precision(self) -> str:
+        """The type that `call` computes in, for messages; empty for float64."""
+        types = (jnp.float32, jnp.float16, jnp.bfloat16)
+        found = [jnp.dtype(t).name for t in types if jnp.finfo(t).eps >= self.eps]
+        return f", computed in {found[0]}" if self.eps > _DOUBLE and found else ""
 
 
 @contextlib.contextmanager
@@ -76,8 +84,16 @@ def rounded_leaves(spec: symmetry.SymmetrySpec) -> tuple[set[Path], set[Path]]:
     return scaled, phases
 
 
-def probe(network: _network.Network, params: Params, inputs: Any) -> Probe:
-    """Trace a network at inputs of this shape, in double precision."""
+def probe(network: _network.Network, params: Params, inputs: Any, own: Params) -> Probe:
+    """Trace a network at inputs of this shape, in double precision.
+
+    Args:
+      network: what is known of it.
+      params: its parameters in float64.
+      inputs: in float64.
+      own: the parameters in the types that they came in: the network is traced in
+        these, where it takes no others.
+    """
     leaves = _network.moved_leaves(params, network.spec)
     # Compiled programs keep the containers, not the weights.
     frame = symmetry.rebuild(params, dict.fromkeys(leaves, np.zeros(())))
@@ -85,16 +101,22 @@ def probe(network: _network.Network, params: Params, inputs: Any) -> Probe:
     def call(leaves, inputs):
         return network.apply(symmetry.rebuild(frame, leaves), inputs)
 
+    narrow = None
     try:
         jaxpr, shapes = jax.make_jaxpr(call, return_shape=True)(leaves, inputs)
+        programs.refuse_leaks(jaxpr)
     except programs.NOT_PURE as error:
         raise programs.not_pure("apply", error, REMEDY) from error
-    except (TypeError, ValueError) as error:
-        given = [np.shape(leaf) for leaf in jax.tree.leaves(inputs)]
-        raise ValueError(
-            f"apply(params, inputs) does not take inputs of shape {given} ({error}):"
-            " pass inputs=."
-        ) from error
+    except programs.REFUSALS:
+        try:
+            narrow = _narrow.trace(call, leaves, inputs, own, network.inputs)
+        except programs.REFUSALS as error:
+            given = [np.shape(leaf) for leaf in jax.tree.leaves(inputs)]
+            raise ValueError(
+                f"apply(params, inputs) does not take inputs of shape {given}"
+                f" ({programs.first_line(error)}): pass inputs=."
+            ) from error
+        jaxpr, shapes = narrow
     outputs = _numbers(shapes)
     if not sum(_num_neurons(x) for x in outputs.values()):
         raise ValueError("apply(params, inputs) returns no numbers to compare.")
@@ -111,8 +133,14 @@ def probe(network: _network.Network, params: Params, inputs: Any) -> Probe:
     paths = sorted(leaves)
     read = frozenset(p for p, flag in zip(paths, flags, strict=False) if flag)
     eps = _least_precise(jaxpr.jaxpr, _DOUBLE)
-    if eps > _DOUBLE and (wide := _widen.widened(call, leaves, inputs)) is not None:
-        call, eps = wide, _DOUBLE
+    if narrow is not None:
+        wide = _narrow.widened(narrow, leaves, inputs)
+        call = _narrow.rounded(narrow) if wide is None else wide
+    else:
+        wide = None if eps <= _DOUBLE else _widen.widened(call, leaves, inputs)
+        call = wide or call
+    if wide is not None:
+        eps = _DOUBLE
         shapes = jax.eval_shape(call, leaves, inputs)
     return Probe(
         call,

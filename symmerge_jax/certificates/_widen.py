@@ -43,10 +43,25 @@ def widened(call: Callable[..., Any], *arguments: Any) -> Callable[..., Any] | N
     closed, shapes = jax.make_jaxpr(lambda *xs: call(*xs), return_shape=True)(
         *arguments
     )
-    structure = jax.tree.structure(shapes)
+    return widened_program(closed, jax.tree.structure(shapes), *arguments)
+
+
+def widened_program(
+    closed: core.ClosedJaxpr, structure: Any, *arguments: Any
+) -> Callable[..., Any] | None:
+    """Return a program as a function computed in float64, or None as `widened` does.
+
+    Args:
+      closed: of the leaves of arguments like these, of any type of floats.
+      structure: of what it returns.
+      *arguments: as the function will get them.
+    """
 
     def wide(*arguments):
-        leaves = jax.tree.leaves(arguments)
+        leaves = [
+            x if jnp.issubdtype(v.dtype, np.inexact) else x.astype(v.dtype)
+            for x, v in zip(jax.tree.leaves(arguments), closed.in_avals, strict=True)
+        ]
         return jax.tree.unflatten(structure, _run(closed, leaves))
 
     try:
@@ -121,8 +136,8 @@ def _equation(equation, values: list[Any]) -> Sequence[Any]:
     if (scatter := _SCATTERS.get(name.replace("_", "-"))) is not None:
         options = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
         return [scatter(*values, **{option: params[option] for option in options})]
-    if inner_programs(equation):
-        raise NotImplementedError(name)
+    if inner_programs(equation) or name.endswith("callback") or name == "ffi_call":
+        raise NotImplementedError(name)  # of its own types, whatever it is
     if name == "reduce_precision":
         return values
     if name == "bitcast_convert_type":  # of bits, which are those of the narrow type

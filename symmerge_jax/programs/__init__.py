@@ -1,6 +1,22 @@
 """Compiled programs: kept between calls, lifted to batches, run in their precision."""
 
 from symmerge_jax.programs._batched import batched, call
-from symmerge_jax.programs._remembered import NOT_PURE, not_pure, remembered
+from symmerge_jax.programs._remembered import (
+    NOT_PURE,
+    REFUSALS,
+    first_line,
+    not_pure,
+    refuse_leaks,
+    remembered,
+)
 
-__all__ = ["NOT_PURE", "batched", "call", "not_pure", "remembered"]
+__all__ = [
+    "NOT_PURE",
+    "REFUSALS",
+    "batched",
+    "call",
+    "first_line",
+    "not_pure",
+    "refuse_leaks",
+    "remembered",
+]

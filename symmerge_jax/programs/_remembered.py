@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.extend import core
 
 MAX_PROGRAMS = 64
@@ -28,8 +29,20 @@ NOT_PURE = (
     jax.errors.TracerBoolConversionError,
     jax.errors.TracerIntegerConversionError,
     jax.errors.NonConcreteBooleanIndexError,
+    jax.errors.UnexpectedTracerError,
 )
-"""What JAX raises where a function needs the values of traced arrays."""
+"""What JAX raises where a function needs the values of traced arrays, or kept some."""
+
+REFUSALS = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    RuntimeError,
+)
+"""What functions raise for arguments that they do not take."""
 
 
 def remembered(
@@ -85,8 +98,27 @@ def not_pure(name: str, error: Exception, remedy: str) -> TypeError:
       error: what JAX raised, one of `NOT_PURE`.
       remedy: what to do about it.
     """
-    [cause, *_] = str(error).splitlines()
-    return TypeError(f"{name} is not a pure JAX function: {remedy} ({cause})")
+    return TypeError(
+        f"{name} is not a pure JAX function: {remedy} ({first_line(error)})"
+    )
+
+
+def refuse_leaks(closed: core.ClosedJaxpr) -> None:
+    """Refuse a program that holds what its function kept from an earlier trace.
+
+    Raises:
+      UnexpectedTracerError: one of `NOT_PURE`.
+    """
+    if any(isinstance(value, Tracer) for value in closed.consts):
+        raise jax.errors.UnexpectedTracerError(
+            "it reads a traced array that it kept from an earlier call"
+        )
+
+
+def first_line(error: Exception) -> str:
+    """Return the kind of an error and the first line of what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].rstrip(':')}" if lines else repr(error)
 
 
 def fingerprint(function: Callable[..., Any], *arguments: Any) -> bytes:

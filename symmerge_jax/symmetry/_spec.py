@@ -6,7 +6,7 @@ the canonical form are all derived from it.
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, cast
 
 import numpy as np
@@ -167,14 +167,20 @@ class SymmetrySpec:
     def without_scales(self) -> "SymmetrySpec":
         """Return the symmetry that is left when all positive scales are balanced."""
 
+        gone = {s.name for s in self.spaces if s.follows and s.group is Group.SCALE}
+
         def unscaled(space: Space) -> Space:
             if space.group is not Group.SCALE:
                 return space
-            fixed = space.follows is not None or not space.permute
-            group = Group.TRIVIAL if fixed else Group.PERMUTATION
-            return dataclasses.replace(space, group=group, follows=None, permute=True)
+            group = Group.PERMUTATION if space.permute else Group.TRIVIAL
+            return dataclasses.replace(space, group=group, permute=True)
 
-        return dataclasses.replace(self, spaces=tuple(map(unscaled, self.spaces)))
+        spaces = tuple(unscaled(s) for s in self.spaces if s.name not in gone)
+        axes = tuple(
+            (path, tuple(_without_followers(axis, gone) for axis in axes))
+            for path, axes in self.axes
+        )
+        return dataclasses.replace(self, axes=axes, spaces=spaces)
 
     def restrict(self, params: Params) -> "SymmetrySpec":
         """Return the spec without what is no parameter: `None` or no real floats."""
@@ -235,9 +241,25 @@ class SymmetrySpec:
         """
         leaves = _tree.flatten(params)
         given = [item for item in self.axes if item[0] in leaves]
-        path, axes = next((item for item in given if any(item[1])), (None, ()))
+        # Counters may have no batch axes; parameters do, where nothing can move, too.
+        sure = [item for item in given if any(item[1])]
+        sure += [item for item in given if _tree.is_parameter(leaves[item[0]])]
+        path, axes = sure[0] if sure else (None, ())
         if path is None:
             raise mismatch(self.paths, leaves)
         rank = np.ndim(leaves[path]) - len(axes)
         sizes_of(self, leaves, max(rank, 0))
         return tuple(np.shape(leaves[path])[:rank])
+
+
+def _without_followers(layout: Any, names: Set[str]) -> Any:
+    """Return an array axis, or a factor of one, without these further scales."""
+    if isinstance(layout, Axis):
+        kept = tuple(pair for pair in layout.also if pair[0] not in names)
+        return dataclasses.replace(layout, also=kept)
+    if isinstance(layout, Blocks):
+        pieces = layout.pieces
+        return Blocks(
+            tuple(tuple(_without_followers(x, names) for x in p) for p in pieces)
+        )
+    return layout

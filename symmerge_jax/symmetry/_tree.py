@@ -144,7 +144,7 @@ def tensor_shapes(params: Params) -> tuple[tuple[Path, tuple[int, ...]], ...]:
 
 
 def check_finite(params: Params, prefix: str = "") -> None:
-    """Refuse parameters with NaN or infinite entries.
+    """Refuse parameters with NaN or infinite entries, or that were deleted.
 
     Args:
       params: concrete arrays, with or without batch axes; leaves that are no parameters
@@ -157,6 +157,12 @@ def check_finite(params: Params, prefix: str = "") -> None:
     for path, leaf in flatten(params).items():
         if not is_parameter(leaf):
             continue
+        if isinstance(leaf, jax.Array) and leaf.is_deleted():
+            raise ValueError(
+                f"{prefix}Parameter '{name(path)}' was deleted, as arrays are that were"
+                " donated to a compiled function: pass what the function returned, or"
+                " copy it before (jnp.copy)."
+            )
         array = np.asarray(leaf)
         if array.dtype.kind not in "f":  # the small floats, which numpy does not know
             array = array.astype(np.float32)

@@ -13,6 +13,7 @@ from symmerge_jax import symmetry
 from symmerge_jax.tracing import _atoms, _exponents, _programs, rules
 from symmerge_jax.tracing._atoms import Atom, Axis
 from symmerge_jax.tracing._interpreter import Interpreter
+from symmerge_jax.tracing._program_of import program_of
 from symmerge_jax.tracing._traced import Part, Place, Traced, TracedSpace, Tree, Use
 from symmerge_jax.tracing._values import Value
 from symmerge_jax.typing import Params, Path
@@ -44,18 +45,15 @@ def infer(
         default what lies in `batch_stats` or is called `running_mean` or `running_var`.
 
     Raises:
-      ValueError: two parameters have one name, or `statistics` names none.
+      TypeError: inputs that are no arrays, or a function that is not pure JAX.
+      ValueError: two parameters have one name, `statistics` names none, or the function
+        does not take these parameters and inputs.
     """
     leaves = symmetry.flatten(params)
     is_array = {path: symmetry.is_array(leaf) for path, leaf in leaves.items()}
     arrays = {path: _shaped(leaf) for path, leaf in leaves.items() if is_array[path]}
 
-    def call(arrays: dict[Path, Any], inputs: Any) -> Any:
-        return apply(symmetry.rebuild(params, arrays), *inputs)
-
-    closed = jax.make_jaxpr(
-        lambda flat, xs: call(dict(zip(arrays, flat, strict=True)), xs)
-    )(list(arrays.values()), inputs)
+    closed = program_of(apply, params, arrays, inputs)
     frozen = symmetry.find_statistics(list(arrays), statistics)
     return _Inference(closed, arrays, frozen).solve()
 

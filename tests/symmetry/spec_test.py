@@ -277,3 +277,20 @@ def test_statistics_are_found_by_name_or_named():
         SymmetrySpec.create(axes, spaces, statistics=["ema"])
     with pytest.raises(ValueError, match="statistics_weight must be >= 0"):
         SymmetrySpec.create(axes, spaces, statistics_weight=-1.0)
+
+
+def test_without_scales_there_is_nothing_that_only_adds_some():
+    """A space of scales alone has no axis of its own that would tell its size."""
+    neurons = Axis("h", 0, also=(("more", 1), ("flips", 1)))
+    spec = SymmetrySpec.create(
+        {"w": (symmetry.Blocks(((neurons,), (2,))),), "b": (Axis("h", 0),)},
+        [
+            Space("h", Group.PERMUTATION),
+            Space("more", Group.SCALE, follows="h"),
+            Space("flips", Group.SIGN, follows="h"),
+        ],
+    )
+    left = spec.without_scales()
+    assert left.sizes({"w": np.zeros(5), "b": np.zeros(3)}) == {"h": 3, "flips": 3}
+    [kept] = [axis.also for _, _, axis in left.uses("flips", 1)]
+    assert kept == (("flips", 1),)
