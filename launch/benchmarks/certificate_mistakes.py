@@ -14,7 +14,7 @@ from symmerge_jax.symmetry import Axis, Group, SymmetrySpec
 
 def mutations(spec: SymmetrySpec) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Yield a name and the fields of specs with one mistake each."""
-    for path, axes in spec.axes:
+    for path, axes in spec.atomic_axes:
         name = symmetry.name(path)
         for i, axis in enumerate(axes):
             if axis is None:
@@ -81,7 +81,7 @@ def is_true(case: Any, spec: SymmetrySpec, num_draws: int = 4) -> bool:
             for space in spec.spaces:
                 if space.frequency is None:
                     continue
-                path = next(p for p, a in spec.axes if a == (Axis(space.name),))
+                path = next(p for p, a in spec.atomic_axes if a == (Axis(space.name),))
                 params[path[0]][path[1]] *= 4  # phases of more than a quarter turn
             inputs = case.inputs(random)
             element = symmetry.sample(
@@ -106,7 +106,7 @@ def _put(spec, path, axes, index, axis):
 
 def _with(spec, path, axes):
     """Return the fields of a spec with other axes of a parameter, and with copies."""
-    found = tuple((p, tuple(axes) if p == path else a) for p, a in spec.axes)
+    found = tuple((p, tuple(axes) if p == path else a) for p, a in spec.atomic_axes)
     used = {a.space for _, leaf in found for a in leaf if a is not None}
     spaces = []
     for space in spec.spaces:

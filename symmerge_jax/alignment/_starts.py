@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _fibres
+from symmerge_jax.alignment import _fibres, _similarity
 from symmerge_jax.typing import Key, Params
 
 NAMES = ("outward", "identity")
@@ -45,11 +45,14 @@ def outward(
         if space.name in fixed:
             continue
         together = {space.name, *(s.name for s in _fibres.fibres(spec, space))}
-        others = {name: g for name, g in element.items() if name not in together}
-        moved = symmetry.act(others, params_b, spec)
-        a, b = (_keep(params, spec, fixed | together) for params in (params_a, moved))
+        near = _similarity.around(spec, tuple(sorted(together)))
+        others = _similarity.within(element, near)
+        others = {name: g for name, g in others.items() if name not in together}
+        a, b = (_similarity.part(near, params) for params in (params_a, params_b))
+        moved = symmetry.act(others, b, near)
+        a, b = (_keep(params, near, fixed | together) for params in (a, moved))
         element |= _fibres.best_monomials(
-            a, b, spec, space, permute=permute, rescale=rescale
+            a, b, near, space, permute=permute, rescale=rescale
         )
         fixed = fixed | together
     return element

@@ -139,8 +139,10 @@ class WeightMatching:
             for space in spaces
         }
 
-        def distance(element):
-            return _base.squared_distance(element, problem, unit)
+        def distance(spec, element):
+            a, b = (_similarity.part(spec, params) for params in pair)
+            moved = symmetry.act(_similarity.within(element, spec), b, spec)
+            return _base.squared_difference(a, moved, spec, unit)
 
         step = functools.partial(self._step, problem, units, distance)
 
@@ -160,10 +162,11 @@ class WeightMatching:
                     state = jax.lax.switch(chosen, branches, state)
             num_sweeps = state.num_sweeps + 1
             later = jnp.arange(self.max_sweeps + 1) >= num_sweeps
-            objective = jnp.where(later, distance(state.element), state.objective)
+            reached = distance(problem.spec, state.element)
+            objective = jnp.where(later, reached, state.objective)
             return state._replace(objective=objective, num_sweeps=num_sweeps)
 
-        objective = jnp.full(self.max_sweeps + 1, distance(start))
+        objective = jnp.full(self.max_sweeps + 1, distance(problem.spec, start))
         stale = {space.name: jnp.ones((), bool) for space in spaces}
         state = _State(start, objective, stale, jnp.zeros((), int))
         return jax.lax.while_loop(
@@ -179,11 +182,16 @@ class WeightMatching:
         """
         inner = [s.name for s in _fibres.fibres(problem.spec, space)]
         where = state.stale[space.name] & due
+        near = _similarity.around(problem.spec, (space.name, *inner))
         spec, beside, (a, b) = _similarity.apart(
-            problem.spec, space.name, problem.params_a, problem.params_b
+            near,
+            space.name,
+            _similarity.part(near, problem.params_a),
+            _similarity.part(near, problem.params_b),
         )
         element = dict(state.element)
-        others = {n: g for n, g in element.items() if n not in (space.name, *inner)}
+        others = _similarity.within(element, near)
+        others = {n: g for n, g in others.items() if n not in (space.name, *inner)}
         if beside is not None:
             others[beside] = element[space.name]
         pair = a, symmetry.act(others, b, spec)
@@ -192,7 +200,7 @@ class WeightMatching:
             found = _fibres.best_monomials(
                 *pair, spec, space, units[space.name], **options
             )
-            new, old = distance(element | found), distance(element)
+            new, old = (distance(near, x) for x in (element | found, element))
             # Rounding must not pass for an improvement: equal neurons would cycle.
             better = where & (new < old * (1 - 8 * jnp.finfo(new.dtype).eps))
             moved = better
