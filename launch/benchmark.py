@@ -4,7 +4,7 @@ python launch/benchmark.py NAME [--out=launch/results/FILE.json]
 
 Each record says when, from which commit, on what and by which command it was made. It
 also has the float32 products of the machine: `matmul_gflops` at the size of an encoder,
-`peak_gflops` at a large one. With `--out`, `encode` and `alignment` also
+`peak_gflops` at a large one. With `--out`, `encode`, `alignment` and `trace` also
 draw time against size beside the file.
 
 zoo         fitting SIRENs to MNIST and digits, against one network at a time
@@ -19,6 +19,7 @@ deep_align  pairs per second of learned aligners, against weight matching
 damage      what is loaded of files with a changed byte, a lost block or a lost end
 statistics  how much BatchNorm statistics should count in weight matching
 import      what `import symmerge_jax` adds to importing JAX and Flax
+trace       deriving the symmetries of networks from their programs, from shapes
 """
 
 import json
@@ -38,6 +39,7 @@ from benchmarks import (
     machine,
     metanets,
     statistics,
+    trace,
     zoo,
 )
 from experiments import harness
@@ -58,7 +60,9 @@ BENCHMARKS = {
     "damage": damage.run,
     "statistics": statistics.run,
     "import": imports.run,
+    "trace": trace.run,
 }
+PANELS = {"alignment": alignment.panels, "trace": trace.panels}
 
 
 def main(argv):
@@ -90,7 +94,7 @@ def main(argv):
         if "edges" in result:
             _draw(result["edges"], out.with_suffix(""))
         if "scaling" in result:
-            figure = plots.scaling(alignment.panels(result["scaling"]), "seconds")
+            figure = plots.scaling(PANELS[argv[1]](result["scaling"]), "seconds")
             plots.save_figure(figure, out.with_suffix(""))
 
 
