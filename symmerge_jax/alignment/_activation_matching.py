@@ -7,13 +7,12 @@ positive scales are new here.
 """
 
 import dataclasses
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _base, _checks, _frame, _projection, _units
+from symmerge_jax.alignment import _base, _checks, _frame, _moments, _projection, _units
 from symmerge_jax.typing import Array, Key
 
 SIMILARITIES = ("inner_product", "correlation")
@@ -116,18 +115,18 @@ class ActivationMatching:
                 _refuse_features(features_fn, problem, name, self.chunk_size, solver)
             is_scaled = self.rescale and space.group is symmetry.Group.SCALE
             if is_scaled and self.scales == "matched":
-                moments, a, b = _at_unit_power(moments)
+                moments, a, b = _moments.at_unit_power(moments)
                 scales_a[name] = a._replace(scale=a.scale * units.a)
                 scales_b[name] = b._replace(scale=b.scale * units.b)
-                units = _ones(moments)
+                units = _moments.ones(moments)
             if self.similarity == "correlation":
-                units = _ones(moments)
-            similarity, offset = _compare(moments, units, self.similarity)
+                units = _moments.ones(moments)
+            similarity, offset = _moments.compare(moments, units, self.similarity)
             found[name] = _projection.project(
                 similarity, space.group, unsigned=values.get(name), **options
             )
             gain = _projection.gain(similarity, found[name])
-            common, of_a, of_b = _common(units)
+            common, of_a, of_b = _moments.common(units)
             still = jnp.trace(similarity, axis1=-2, axis2=-1)
             if _is_inner(spec, space):
                 outer = space.over[-1]
@@ -171,33 +170,9 @@ def _is_inner(spec: symmetry.SymmetrySpec, space: symmetry.Space) -> bool:
     return any(other.name == over for other in spec.matched_spaces)
 
 
-def _ones(moments: "_Moments") -> _units.Pair:
-    return _units.Pair(*(jnp.ones((), moments.cov.dtype),) * 2)
-
-
-def _common(units: _units.Pair) -> tuple[Array, Array, Array]:
-    """Return the unit that fits both, and what leads to it from that of each."""
-    both = jnp.minimum(units.a, units.b)
-    return both, both / units.a, both / units.b
-
-
-class _Moments(NamedTuple):
-    """Means `[*over, n]`, variances, and covariances `[*over, n, n]` of features.
-
-    Of a space over one that moves, with `m` neurons, covariances of all pairs of both,
-    `[..., m, m, n, n]`.
-    """
-
-    mean_a: Array
-    mean_b: Array
-    var_a: Array
-    var_b: Array
-    cov: Array
-
-
 def _stream(
     features_fn, problem: _base.AlignmentProblem, chunk_size: int
-) -> dict[str, tuple[_Moments, _units.Pair]]:
+) -> dict[str, tuple[_moments.Moments, _units.Pair]]:
     """Return the moments of every movable space over all data, chunk by chunk.
 
     In units that fit the first chunk.
@@ -215,8 +190,10 @@ def _stream(
     def update(total, start, size):
         fraction = size / (start + size)
         return {
-            name: _merge(
-                total[name], _moments(*pair, units[name], name in inner), fraction
+            name: _moments.union(
+                total[name],
+                _moments.of_features(*pair, units[name], name in inner),
+                fraction,
             )
             for name, pair in features(start, size).items()
         }
@@ -227,7 +204,7 @@ def _stream(
         for name, pair in first.items()
     }
     total = {
-        name: _moments(*pair, units[name], name in inner)
+        name: _moments.of_features(*pair, units[name], name in inner)
         for name, pair in first.items()
     }
     if num_chunks > 1:
@@ -259,27 +236,6 @@ def _features(
     }
 
 
-def _moments(a: Array, b: Array, units: _units.Pair, is_inner: bool) -> _Moments:
-    """Return the moments of features `[S, *over, n]` in these units."""
-    a, b = a * units.a, b * units.b
-    mean_a, mean_b = a.mean(0), b.mean(0)
-    a, b = a - mean_a[None], b - mean_b[None]
-    if a.ndim == 2:
-        cov = jnp.matmul(a.T, b)
-    else:
-        subscripts = "s...ik,s...jl->...ijkl" if is_inner else "s...i,s...j->...ij"
-        cov = jnp.einsum(subscripts, a, b)
-    var_a, var_b = jnp.mean(a**2, 0), jnp.mean(b**2, 0)
-    return _Moments(mean_a, mean_b, var_a, var_b, cov / len(a))
-
-
-def _outer(x: Array, y: Array, like: Array) -> Array:
-    """Return the products of all pairs of neurons, of the shape of covariances."""
-    if like.ndim > x.ndim + 1:
-        return x[..., :, None, :, None] * y[..., None, :, None, :]
-    return x[..., :, None] * y[..., None, :]
-
-
 def _slice(data, start: Array | int, size: int):
     """Return the samples `start` to `start + size`."""
     return jax.tree.map(
@@ -302,65 +258,3 @@ def _refuse_features(features_fn, problem, name, chunk_size, solver) -> None:
                     f" {network} at data sample {start + int(jnp.argmin(finite))}."
                 )
     raise ValueError(f"{solver}: features of space '{name}' are too large to average.")
-
-
-def _merge(old: _Moments, new: _Moments, fraction: Array | float) -> _Moments:
-    """Return the moments of the union; `fraction` is the share of the new samples."""
-    fraction = jnp.asarray(fraction, old.cov.dtype)
-    between = fraction * (1 - fraction)
-    shift_a, shift_b = new.mean_a - old.mean_a, new.mean_b - old.mean_b
-    mix = jax.tree.map(lambda x, y: (1 - fraction) * x + fraction * y, old, new)
-    return mix._replace(
-        var_a=mix.var_a + between * shift_a**2,
-        var_b=mix.var_b + between * shift_b**2,
-        cov=mix.cov + between * _outer(shift_a, shift_b, mix.cov),
-    )
-
-
-def _at_unit_power(
-    moments: _Moments,
-) -> tuple[_Moments, symmetry.Monomial, symmetry.Monomial]:
-    """Return the moments at mean squares of one, and the scales that achieve this."""
-
-    def scale(mean, var):
-        power = mean**2 + var
-        factor = jnp.where(power > 0, jax.lax.rsqrt(jnp.where(power > 0, power, 1)), 1)
-        still = symmetry.identity({"space": mean.shape})["space"]
-        return symmetry.Monomial(still.perm.astype(jnp.int32), factor)
-
-    unit_a = scale(moments.mean_a, moments.var_a)
-    unit_b = scale(moments.mean_b, moments.var_b)
-    a, b = unit_a.scale, unit_b.scale
-    scaled = _Moments(
-        moments.mean_a * a,
-        moments.mean_b * b,
-        moments.var_a * a**2,
-        moments.var_b * b**2,
-        moments.cov * _outer(a, b, moments.cov),
-    )
-    return scaled, unit_a, unit_b
-
-
-def _compare(moments: _Moments, units: _units.Pair, kind: str) -> tuple[Array, Array]:
-    """Return similarities, and the objective of neurons with similarity zero.
-
-    Similarities have the shape of covariances.
-
-    The objective of a monomial, in the common unit, is the offset minus the mean gain
-    of its neurons.
-    """
-    mean_a, mean_b, var_a, var_b, cov = moments
-    if kind == "inner_product":
-        product = cov + _outer(mean_a, mean_b, cov)
-        _, of_a, of_b = _common(units)
-        power_a = jnp.mean(mean_a**2 + var_a) * of_a**2
-        power = power_a + jnp.mean(mean_b**2 + var_b) * of_b**2
-        return 2 * product, power
-    unit_a, unit_b = _inverse_std(mean_a, var_a), _inverse_std(mean_b, var_b)
-    return cov * _outer(unit_a, unit_b, cov), jnp.ones((), cov.dtype)
-
-
-def _inverse_std(mean: Array, var: Array) -> Array:
-    """Return `1 / std`, `[n]`; 0 where the variance is zero or rounding of the mean."""
-    alive = var > (16 * jnp.finfo(var.dtype).eps) ** 2 * mean**2
-    return jnp.where(alive, jax.lax.rsqrt(jnp.where(alive, var, 1)), 0)
