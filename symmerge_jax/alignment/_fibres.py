@@ -6,6 +6,7 @@ other, all at once. The assignment problem of the heads then counts each pair wi
 best that its dimensions can do, and both are solved together.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -62,12 +63,62 @@ def best_monomials(
             turned, space.group, unsigned=kept, permute=own, **options
         )
         return {space.name: found}
+    pair = functools.partial(
+        _pair_fibres, params_a, moved_b, spec, space, units, permute=permute, **options
+    )
+    pairs, value = pair(1)
+    flips = rescale and space.group is symmetry.Group.SIGN and value is not None
+    if flips and any(s.group is not symmetry.Group.SIGN for s in inner):
+        # The sign of a neuron turns its fibre: each pair takes the better of two.
+        turned_pairs, turned_value = pair(-1)
+        is_turned = turned_value - turned > value + turned
+        gains = jnp.where(is_turned, turned_value - turned, value + turned)
+        gains = gains if kept is None else gains + kept
+        outer = _projection.project(
+            gains, symmetry.Group.PERMUTATION, permute=own, **options
+        )
+        index = outer.perm[..., None]
+        chosen = jnp.take_along_axis(is_turned, index, axis=-1)[..., 0]
+        scale = jnp.where(chosen, -outer.scale, outer.scale)
+        outer = outer._replace(scale=scale)
+        pairs = jax.tree.map(
+            lambda minus, plus: jnp.where(is_turned[..., None], minus, plus),
+            turned_pairs,
+            pairs,
+        )
+    else:
+        if value is not None:
+            value = value.astype(turned.dtype)
+            kept = value if kept is None else kept + value
+        outer = _projection.project(
+            turned, space.group, unsigned=kept, permute=own, **options
+        )
+    element = {space.name: outer}
+    for name, best in pairs.items():
+        index = outer.perm[..., None, None]
+        element[name] = jax.tree.map(
+            lambda x, index=index: jnp.take_along_axis(x, index, axis=-2)[..., 0, :],
+            best,
+        )
+    return element
+
+
+def _pair_fibres(
+    params_a, moved_b, spec, space, units, sign, *, permute, **options
+) -> tuple[symmetry.GroupElement, Any]:
+    """Return the best monomials of the fibres of every pair of neurons, and their gain.
+
+    The neurons of `b` have all one sign. The gain is None if no fibre tells anything.
+    """
+    inner = fibres(spec, space)
     several = _paths_with(spec, [s.name for s in inner], at_least=2)
-    pairs = {}
+    pairs, total = {}, None
     for fibre in inner:
         a, b = (
-            _side_by_side(_rows(params, spec, fibre, units, several), side)
-            for side, params in enumerate((params_a, moved_b))
+            _side_by_side(_rows(params, spec, fibre, units, several, turn), side)
+            for side, (params, turn) in enumerate(
+                ((params_a, {}), (moved_b, {space.name: sign}))
+            )
         )
         products = [
             None if x is None else jnp.einsum("...ikm,...jlm->...ijkl", x, y)
@@ -86,27 +137,34 @@ def best_monomials(
             **options,
         )
         pairs[fibre.name] = best
-        value = _projection.gain(signed, best, unsigned).astype(turned.dtype)
-        kept = value if kept is None else kept + value
-    outer = _projection.project(
-        turned, space.group, unsigned=kept, permute=own, **options
-    )
-    element = {space.name: outer}
-    for name, best in pairs.items():
-        index = outer.perm[..., None, None]
-        element[name] = jax.tree.map(
-            lambda x, index=index: jnp.take_along_axis(x, index, axis=-2)[..., 0, :],
-            best,
+        value = _projection.gain(signed, best, unsigned)
+        total = value if total is None else total + value
+    return pairs, total
+
+
+def _rows(params, spec, fibre, units, without, turn):
+    """Return the rows of a fibre, turned and kept, in the unit of each network.
+
+    Parameters that a neuron of another space turns are multiplied by its sign.
+    """
+    signs = {
+        path: sign
+        for path, axes in spec.atomic_axes
+        for name, sign in turn.items()
+        if any(a is not None and a.space == name and a.power % 2 for a in axes)
+    }
+    found = []
+    for roles in ((-1, 1), (0,)):
+        rows = _similarity.rows(params, spec, fibre.name, roles, without=without)
+        paths = [path for path, _, _ in spec.uses(fibre.name, *roles)]
+        paths = [p for p in paths if spec.match_weight(p) and p not in without]
+        found.append(
+            [
+                (weight, x * signs[path] if path in signs else x)
+                for path, (weight, x) in zip(paths, rows, strict=True)
+            ]
         )
-    return element
-
-
-def _rows(params, spec, fibre, units, without):
-    """Return the rows of a fibre, turned and kept, in the unit of each network."""
-    return [
-        _similarity.rows(params, spec, fibre.name, roles, without=without)
-        for roles in ((-1, 1), (0,))
-    ], units
+    return found, units
 
 
 def _side_by_side(found, side: int) -> list[Array | None]:

@@ -5,6 +5,7 @@ of all parameters, which is convex in their logarithms. Derivatives are those of
 fixed point.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -71,12 +72,15 @@ def _balanced(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
         {space.name: shapes[space.name] for space in spaces}, dtype
     )
 
+    # A space is balanced by the parameters that have it: no others are moved for it.
+    parts = [_spec_around(spec, space) for space in spaces]
+
     def sweep(state):
         element, _, count = state
         change = jnp.zeros((), dtype)
-        for space in spaces:
-            moved = _action.act(element, params, spec)
-            factor = _balancing_factor(moved, spec, space)
+        for space, part in zip(spaces, parts, strict=True):
+            moved = _moved_part(element, params, part)
+            factor = _balancing_factor(moved, part, space)
             change = jnp.maximum(change, jnp.max(jnp.abs(jnp.log(factor))))
             perm, scale = element[space.name]
             element = {**element, space.name: _element.Monomial(perm, scale * factor)}
@@ -89,6 +93,35 @@ def _balanced(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
     state = (start, jnp.full((), jnp.inf, dtype), 0)
     found = jax.lax.while_loop(unfinished, sweep, state)[0]
     return {name: scale for name, (_, scale) in found.items()}
+
+
+@functools.lru_cache(maxsize=1024)
+def _spec_around(spec: _spec.SymmetrySpec, space: _axes.Space) -> _spec.SymmetrySpec:
+    """Return the spec of the parameters that have a space."""
+    own = space.follows or space.name
+    axes = [
+        (path, axes)
+        for path, axes in spec.atomic_axes
+        if any(a is not None and a.space == own for a in axes)
+    ]
+    found = [a for _, axes in axes for a in axes if a is not None]
+    names = {name for a in found for name in (a.space, *dict(a.also))}
+    return _spec.SymmetrySpec(
+        tuple(axes),
+        tuple(
+            dataclasses.replace(s, frequency=None)
+            for s in spec.spaces
+            if s.name in names
+        ),
+    )
+
+
+def _moved_part(element, params, spec) -> Params:
+    """Return the parameters of a spec, moved by what the element has of its spaces."""
+    leaves = _tree.flatten(params)
+    part = _tree.unflatten({path: leaves[path] for path in spec.paths})
+    names = {space.name for space in spec.spaces}
+    return _action.act({n: g for n, g in element.items() if n in names}, part, spec)
 
 
 def _balancing_factor(params, spec, space) -> Array:

@@ -101,29 +101,43 @@ def follower_signs(params: Params, spec: _spec.SymmetrySpec) -> _element.GroupEl
     """Return the signs that make further signed weights of neurons positive.
 
     Of every space with signs that follows another: the largest weight of each neuron in
-    the use that the fewest other signs turn, such as the scales of a norm.
+    the use that the fewest signs turn which are not fixed yet, such as the scales of a
+    norm. Where no other sign turns it, what comes out is one for all twins.
 
     Args:
       params: parameters of one network.
       spec: symmetry of the architecture.
     """
+    view = _atoms.atoms_of(spec, params)
+    atoms, spec = view.view(params), view.spec
+    signs = [s for s in spec.movable_spaces if s.group is _axes.Group.SIGN]
+    left = {s.name: s for s in signs if s.follows is not None}
+    unknown = {s.name for s in signs}
     element = {}
-    for space in spec.movable_spaces:
-        if space.follows is not None and space.group is _axes.Group.SIGN:
-            view = _atoms.atoms_of(spec, params)
-            atoms = view.view(_action.act(element, params, spec))
-            uses = [path for path, _, _ in view.spec.uses(space.name, 1, -1)]
-            rows = min(
+    while left:
+        matrices = {
+            name: list(
                 zip(
-                    [_num_signs(view.spec, path) for path in uses],
-                    _unfold.unfold_uses(atoms, view.spec, space.name, 1, -1),
+                    [path for path, _, _ in spec.uses(name, 1, -1)],
+                    _unfold.unfold_uses(atoms, spec, name, 1, -1),
                     strict=True,
-                ),
-                key=lambda item: (item[0], item[1].shape[-1]),
-            )[1]
-            sign = _for_each(rows.ndim - 2, _leading_sign, space)(rows)
-            still = _element.identity({space.name: sign.shape})[space.name]
-            element[space.name] = still._replace(scale=sign)
+                )
+            )
+            for name in left
+        }
+        _, _, name, rows = min(
+            (
+                (len(_signs(spec, path) & unknown - {name}), x.shape[-1], name, x)
+                for name, uses in matrices.items()
+                for path, x in uses
+            ),
+            key=lambda found: found[:2],
+        )
+        sign = _for_each(rows.ndim - 2, _leading_sign, left.pop(name))(rows)
+        unknown.remove(name)
+        still = _element.identity({name: sign.shape})[name]
+        element[name] = still._replace(scale=sign)
+        atoms = _action.act({name: element[name]}, atoms, spec)
     return element
 
 
@@ -147,15 +161,15 @@ def _inner_first(spec: _spec.SymmetrySpec) -> list[_axes.Space]:
     return order
 
 
-def _num_signs(spec: _spec.SymmetrySpec, path: Path) -> int:
-    """Return how many spaces turn signs of a parameter."""
+def _signs(spec: _spec.SymmetrySpec, path: Path) -> set[str]:
+    """Return the spaces that turn signs of a parameter."""
     axes = _axes.axes_in(dict(spec.axes)[path])
-    powers = [((axis.space, axis.power), *axis.also) for axis in axes]
-    return sum(
-        bool(power) and spec.space(name).group is _axes.Group.SIGN
-        for pairs in powers
-        for name, power in pairs
-    )
+    return {
+        name
+        for axis in axes
+        for name, power in ((axis.space, axis.power), *axis.also)
+        if power and spec.space(name).group is _axes.Group.SIGN
+    }
 
 
 def _for_each(rank: int, function, *fixed):
