@@ -19,7 +19,8 @@ EXACT = [
     for name, method in _methods.METHODS.items()
     if method.is_exact and method.needs is None
 ]
-PAIRS_ONLY = {"matching_d"}
+CROWDS = ("matching", "merge_many", "closed_form", "activation_matching", "sinkhorn")
+"""One method of each kind, for more than two networks."""
 
 
 def context_of(activation, **changes):
@@ -56,8 +57,10 @@ def crowds_of(context, num, size, *, twins):
     return _bring.Crowds(params=params, keys=keys, data=DATA)
 
 
-@pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [*((name, 2) for name in EXACT), *((name, 3) for name in CROWDS)],
+)
 @pytest.mark.slow
 def test_exact_methods_keep_functions_and_say_what_has_moved(name, size):
     group = _methods.METHODS[name].groups[-1]

@@ -17,7 +17,10 @@ def flat(encoder, variables, graph):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", cases.CONFIGS)
+@pytest.mark.parametrize(
+    "name",
+    [name for name in cases.CONFIGS if name not in ("sign_ablated", "permutation")],
+)
 def test_values_and_gradients_are_those_of_flat_edges(name):
     with jax.enable_x64(True):
         _, encoder, params = cases.make(name, num_layers=1)
