@@ -14,6 +14,7 @@ are already canonical when it is compared with others.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -84,8 +85,11 @@ def canonical_element(
         for space in spec.spaces
     }
     order = _inner_first(spec)
+    signed = {s.name for s in order if s.group is _axes.Group.SIGN}
     for space in order:
-        step, alive[space.name] = _sort_by_incoming(params, spec, space, alive)
+        turned = frozenset(signed)
+        signed.discard(space.name)
+        step, alive[space.name] = _sort_by_incoming(params, spec, space, alive, turned)
         params, element = apply(step)
         for inner in order:
             if space.name in inner.over:
@@ -113,26 +117,28 @@ def follower_signs(params: Params, spec: _spec.SymmetrySpec) -> _element.GroupEl
     signs = [s for s in spec.movable_spaces if s.group is _axes.Group.SIGN]
     left = {s.name: s for s in signs if s.follows is not None}
     unknown = {s.name for s in signs}
-    element = {}
-    while left:
-        matrices = {
-            name: list(
+    widths = {
+        name: [
+            (path, number, rows.shape[-1])
+            for number, ((path, _, _), rows) in enumerate(
                 zip(
-                    [path for path, _, _ in spec.uses(name, 1, -1)],
+                    spec.uses(name, 1, -1),
                     _unfold.unfold_uses(atoms, spec, name, 1, -1),
                     strict=True,
                 )
             )
+        ]
+        for name in left
+    }
+    turning = {path: _signs(spec, path) for path in spec.paths} if left else {}
+    element = {}
+    while left:
+        _, _, name, number = min(
+            (len(turning[path] & unknown - {name}), width, name, number)
             for name in left
-        }
-        _, _, name, rows = min(
-            (
-                (len(_signs(spec, path) & unknown - {name}), x.shape[-1], name, x)
-                for name, uses in matrices.items()
-                for path, x in uses
-            ),
-            key=lambda found: found[:2],
+            for path, number, width in widths[name]
         )
+        rows = _unfold.unfold_uses(atoms, spec, name, 1, -1)[number]
         sign = _for_each(rows.ndim - 2, _leading_sign, left.pop(name))(rows)
         unknown.remove(name)
         still = _element.identity({name: sign.shape})[name]
@@ -180,9 +186,15 @@ def _for_each(rank: int, function, *fixed):
     return function
 
 
-def _sort_by_incoming(params, spec, space, alive):
-    """Fix signs and order of one space from its (canonical) incoming weights."""
+def _sort_by_incoming(params, spec, space, alive, turned):
+    """Fix signs and order of one space from its (canonical) incoming weights.
+
+    Spaces in `turned` have no signs yet. Where another of them is written together with
+    this one, their signs are known up to a common one only: those of this space are
+    read at one neuron of the other, the one with the largest weights.
+    """
     places, blocks = [*space.over, space.name], []
+    with_others: dict[tuple[str, ...], list[Array]] = {}
     for leaf, rest in _unfold.blocks(params, spec, space.name, 1):
         names = [*places, *(None if a is None else a.space for a in rest)]
         for number, axis in enumerate(rest, start=len(places)):
@@ -193,20 +205,67 @@ def _sort_by_incoming(params, spec, space, alive):
                 mask = _element.spread_over(mask, over, names, leaf.ndim, at=number)
                 leaf = jnp.where(mask, leaf, 0)
         blocks.append(leaf.reshape(*leaf.shape[: len(places)], -1))
+        others, rows = _by_neuron_of_others(leaf, rest, spec, space, turned)
+        with_others.setdefault(others, []).append(rows)
     outgoing = _unfold.unfold(params, spec, space.name, -1)
     kept = _unfold.unfold(params, spec, space.name, 0)
     if not blocks:  # a space that is only kept
         dtype = jnp.result_type(*_tree.flatten(params).values())
         blocks = [jnp.zeros((*alive[space.name].shape, 0), dtype)]
     incoming = jnp.concatenate(blocks, axis=-1)
+    first = incoming
+    if space.group is _axes.Group.SIGN and any(with_others):
+        first = _told_by_one_neuron(with_others)
     order = _for_each(len(space.over), _order_by_incoming, space)
-    monomial, is_alive = order(incoming, outgoing, kept)
+    monomial, is_alive = order(first, incoming, outgoing, kept)
     return {space.name: monomial}, is_alive
 
 
-def _order_by_incoming(space, incoming, outgoing, kept):
+def _by_neuron_of_others(leaf, rest, spec, space, turned):
+    """Return the spaces without signs that an array writes beside one, and its rows.
+
+    The latter are `[*over, m, n, k]` for the `m` neurons of those spaces.
+    """
+    rank = 1 + len(space.over)
+    names = [
+        a.space
+        for a in rest
+        if a is not None and a.role == 1 and a.repeat == 1 and a.space in turned
+    ]
+    wanted = {x for name in names for x in (name, *spec.space(name).over)}
+    found = [
+        (a.space, number)
+        for number, a in enumerate(rest, start=rank)
+        if a is not None and a.space in wanted - {space.name} and a.repeat == 1
+    ]
+    names = [name for name, _ in sorted(found)]
+    axes = [number for _, number in sorted(found)]
+    leaf = jnp.moveaxis(leaf, axes, range(rank - 1, rank - 1 + len(axes)))
+    lead, size = leaf.shape[: rank - 1], leaf.shape[rank - 1 + len(axes)]
+    num_others = math.prod(leaf.shape[rank - 1 : rank - 1 + len(axes)])
+    return tuple(names), leaf.reshape(*lead, num_others, size, -1)
+
+
+def _told_by_one_neuron(with_others) -> Array:
+    """Return rows `[*over, n, m]` whose first entry that is not zero tells the sign."""
+    columns = []
+    for others in sorted(with_others, key=len):  # first what no other space turns
+        rows = jnp.concatenate(with_others[others], axis=-1)
+        largest = jnp.argmax(jnp.max(jnp.abs(rows), axis=(-2, -1)), axis=-1)
+        index = largest[..., None, None, None]
+        rows = jnp.take_along_axis(rows, index, axis=-3)[..., 0, :, :]
+        if not rows.shape[-1]:
+            continue
+        at = jnp.argmax(jnp.abs(rows), axis=-1, keepdims=True)
+        columns.append(jnp.take_along_axis(rows, at, axis=-1))
+    told = jnp.concatenate(columns, axis=-1)
+    is_first = (told != 0) & (jnp.cumsum(told != 0, axis=-1) == 1)
+    return jnp.where(is_first, told, 0)
+
+
+def _order_by_incoming(space, telling, incoming, outgoing, kept):
     """Return monomial and liveness of neurons with these weights, `[n, m]` each."""
-    sign = _leading_sign(space, incoming)
+    sign = _leading_sign(space, telling)
     incoming = incoming * sign[:, None]
     outgoing = jnp.sort(jnp.abs(outgoing), axis=1)
     is_alive = jnp.any(incoming != 0, axis=1)
