@@ -80,12 +80,14 @@ def _measure(case: trace_cases.Case, repeats: int) -> dict[str, Any]:
         times["program_seconds"].append(time.perf_counter() - start)
         _forget()
         start = time.perf_counter()
-        traced = tracing.infer(case.apply, case.params, *case.inputs)
+        found = tracing.infer(case.apply, case.params, *case.inputs)
         between = time.perf_counter()
-        spec = tracing.to_spec(traced, case.params)
+        tracing.to_spec(found, case.params)
         end = time.perf_counter()
         times["seconds"].append(end - start)
         times["spec_seconds"].append(end - between)
+    traced = tracing.infer(case.apply, case.params, *case.inputs)
+    spec = tracing.to_spec(traced, case.params)
     leaves = jax.tree.leaves(case.params)
     return {
         "parameters": sum(int(np.prod(leaf.shape)) for leaf in leaves),
