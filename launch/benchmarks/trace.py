@@ -88,6 +88,8 @@ def _measure(case: trace_cases.Case, repeats: int) -> dict[str, Any]:
         end = time.perf_counter()
         times["seconds"].append(end - start)
         times["spec_seconds"].append(end - between)
+    traced = tracing.infer(case.apply, case.params, *case.inputs)
+    spec = tracing.to_spec(traced, case.params)
     leaves = jax.tree.leaves(case.params)
     return {
         "parameters": sum(int(np.prod(leaf.shape)) for leaf in leaves),

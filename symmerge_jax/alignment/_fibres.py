@@ -67,15 +67,20 @@ def best_monomials(
         _pair_fibres, params_a, moved_b, spec, space, units, permute=permute, **options
     )
     pairs, value = pair(1)
-    flips = rescale and space.group is symmetry.Group.SIGN and value is not None
-    if flips and any(s.group is not symmetry.Group.SIGN for s in inner):
-        # The sign of a neuron turns its fibre: each pair takes the better of two.
+    is_signed = rescale and space.group is symmetry.Group.SIGN
+    turned_pairs, turned_value = {}, None
+    if is_signed and any(s.group is not symmetry.Group.SIGN for s in inner):
         turned_pairs, turned_value = pair(-1)
+    if value is not None and turned_value is not None:
+        # The sign of a neuron turns its fibre: each pair takes the better of two.
         is_turned = turned_value - turned > value + turned
         gains = jnp.where(is_turned, turned_value - turned, value + turned)
         gains = gains if kept is None else gains + kept
         outer = _projection.project(
-            gains, symmetry.Group.PERMUTATION, permute=own, **options
+            gains.astype(turned.dtype),
+            symmetry.Group.PERMUTATION,
+            permute=own,
+            **options,
         )
         index = outer.perm[..., None]
         chosen = jnp.take_along_axis(is_turned, index, axis=-1)[..., 0]

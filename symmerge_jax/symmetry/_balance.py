@@ -72,13 +72,17 @@ def _balanced(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
         {space.name: shapes[space.name] for space in spaces}, dtype
     )
 
-    # A space is balanced by the parameters that have it: no others are moved for it.
-    parts = [_spec_around(spec, space) for space in spaces]
+    # A space is balanced by the parameters that it scales: no others are moved for it.
+    parts = [
+        (space, _spec_around(spec, space))
+        for space in spaces
+        if any(spec.uses(space.name, 1, -1))
+    ]
 
     def sweep(state):
         element, _, count = state
         change = jnp.zeros((), dtype)
-        for space, part in zip(spaces, parts, strict=True):
+        for space, part in parts:
             moved = _moved_part(element, params, part)
             factor = _balancing_factor(moved, part, space)
             change = jnp.maximum(change, jnp.max(jnp.abs(jnp.log(factor))))
@@ -97,13 +101,9 @@ def _balanced(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
 
 @functools.lru_cache(maxsize=1024)
 def _spec_around(spec: _spec.SymmetrySpec, space: _axes.Space) -> _spec.SymmetrySpec:
-    """Return the spec of the parameters that have a space."""
-    own = space.follows or space.name
-    axes = [
-        (path, axes)
-        for path, axes in spec.atomic_axes
-        if any(a is not None and a.space == own for a in axes)
-    ]
+    """Return the spec of the parameters that the scales of a space multiply."""
+    scaled = {path for path, _, _ in spec.uses(space.name, 1, -1)}
+    axes = [(path, axes) for path, axes in spec.atomic_axes if path in scaled]
     found = [a for _, axes in axes for a in axes if a is not None]
     names = {name for a in found for name in (a.space, *dict(a.also))}
     return _spec.SymmetrySpec(
