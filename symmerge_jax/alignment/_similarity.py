@@ -1,7 +1,6 @@
 """How alike the neurons of two networks are, read off their weights."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -75,46 +74,10 @@ def move_others(
     return symmetry.act(others, params, spec)
 
 
-@functools.lru_cache(maxsize=1024)
-def around(
-    spec: symmetry.SymmetrySpec, spaces: tuple[str, ...]
-) -> symmetry.SymmetrySpec:
-    """Return the spec of the parameters that have any of these spaces.
-
-    What a step compares is compiled for these alone: all others would be moved in vain.
-    """
-    axes = tuple(
-        (path, axes)
-        for path, axes in spec.atomic_axes
-        if any(a is not None and a.space in spaces for a in axes)
-    )
-    names = {a.space for _, own in axes for a in own if a is not None}
-    names |= {name for _, own in axes for a in own if a for name, _ in a.also}
-    paths = {path for path, _ in axes}
-    return dataclasses.replace(
-        spec,
-        axes=axes,
-        spaces=tuple(
-            dataclasses.replace(s, frequency=None)
-            for s in spec.spaces
-            if s.name in names
-        ),
-        statistics=tuple(p for p in spec.statistics if p in paths),
-    )
-
-
-def part(spec: symmetry.SymmetrySpec, params: Params) -> Params:
-    """Return the parameters of a spec, as a nested dict."""
-    leaves = symmetry.flatten(params)
-    return symmetry.unflatten({p: leaves[p] for p in spec.paths if p in leaves})
-
-
-def within(
-    element: symmetry.GroupElement, spec: symmetry.SymmetrySpec
-) -> symmetry.GroupElement:
-    """Return the monomials of an element on the spaces of a spec."""
-    names = {space.name for space in spec.spaces}
-    return {name: monomial for name, monomial in element.items() if name in names}
+def around(spec: symmetry.SymmetrySpec, *spaces: str) -> symmetry.SymmetrySpec:
+    """Return the spec of the parameters that have any of these spaces."""
+    paths = (path for name in spaces for path, _, _ in spec.uses(name, 1, 0, -1))
+    return symmetry.part_of(spec, frozenset(paths))
 
 
 def apart(

@@ -45,10 +45,10 @@ def outward(
         if space.name in fixed:
             continue
         together = {space.name, *(s.name for s in _fibres.fibres(spec, space))}
-        near = _similarity.around(spec, tuple(sorted(together)))
-        others = _similarity.within(element, near)
+        near = _similarity.around(spec, *together)
+        others = symmetry.within(element, near)
         others = {name: g for name, g in others.items() if name not in together}
-        a, b = (_similarity.part(near, params) for params in (params_a, params_b))
+        a, b = (symmetry.take_part(params, near) for params in (params_a, params_b))
         moved = symmetry.act(others, b, near)
         a, b = (_keep(params, near, fixed | together) for params in (a, moved))
         element |= _fibres.best_monomials(

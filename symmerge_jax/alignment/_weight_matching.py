@@ -140,8 +140,8 @@ class WeightMatching:
         }
 
         def distance(spec, element):
-            a, b = (_similarity.part(spec, params) for params in pair)
-            moved = symmetry.act(_similarity.within(element, spec), b, spec)
+            a, b = (symmetry.take_part(params, spec) for params in pair)
+            moved = symmetry.act(symmetry.within(element, spec), b, spec)
             return _base.squared_difference(a, moved, spec, unit)
 
         step = functools.partial(self._step, problem, units, distance)
@@ -182,15 +182,15 @@ class WeightMatching:
         """
         inner = [s.name for s in _fibres.fibres(problem.spec, space)]
         where = state.stale[space.name] & due
-        near = _similarity.around(problem.spec, (space.name, *inner))
+        near = _similarity.around(problem.spec, space.name, *inner)
         spec, beside, (a, b) = _similarity.apart(
             near,
             space.name,
-            _similarity.part(near, problem.params_a),
-            _similarity.part(near, problem.params_b),
+            symmetry.take_part(problem.params_a, near),
+            symmetry.take_part(problem.params_b, near),
         )
         element = dict(state.element)
-        others = _similarity.within(element, near)
+        others = symmetry.within(element, near)
         others = {n: g for n, g in others.items() if n not in (space.name, *inner)}
         if beside is not None:
             others[beside] = element[space.name]

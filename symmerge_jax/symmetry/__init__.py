@@ -37,6 +37,7 @@ from symmerge_jax.symmetry._element import (
     unit_scales,
 )
 from symmerge_jax.symmetry._orbit import canonical_distance, distance, sample_orbit
+from symmerge_jax.symmetry._parts import part_of, take_part, within
 from symmerge_jax.symmetry._phases import fold_phases
 from symmerge_jax.symmetry._spec import SymmetrySpec
 from symmerge_jax.symmetry._tree import (
@@ -99,16 +100,19 @@ __all__ = [
     "num_rows",
     "on_devices_of",
     "open_networks",
+    "part_of",
     "rebuild",
     "rows",
     "sample",
     "sample_orbit",
     "spec_of",
     "split",
+    "take_part",
     "tensor_shapes",
     "unflatten",
     "unfold",
     "unfold_uses",
     "unit_scales",
     "with_carried",
+    "within",
 ]

@@ -5,7 +5,6 @@ of all parameters, which is convex in their logarithms. Derivatives are those of
 fixed point.
 """
 
-import dataclasses
 import functools
 
 import jax
@@ -17,6 +16,7 @@ from symmerge_jax.symmetry import (
     _atoms,
     _axes,
     _element,
+    _parts,
     _spec,
     _tree,
     _unfold,
@@ -74,16 +74,17 @@ def _balanced(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
 
     # A space is balanced by the parameters that it scales: no others are moved for it.
     parts = [
-        (space, _spec_around(spec, space))
+        (space, _parts.part_of(spec, frozenset(scaled)))
         for space in spaces
-        if any(spec.uses(space.name, 1, -1))
+        if (scaled := [path for path, _, _ in spec.uses(space.name, 1, -1)])
     ]
 
     def sweep(state):
         element, _, count = state
         change = jnp.zeros((), dtype)
         for space, part in parts:
-            moved = _moved_part(element, params, part)
+            own = _parts.take_part(params, part)
+            moved = _action.act(_parts.within(element, part), own, part)
             factor = _balancing_factor(moved, part, space)
             change = jnp.maximum(change, jnp.max(jnp.abs(jnp.log(factor))))
             perm, scale = element[space.name]
@@ -97,31 +98,6 @@ def _balanced(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
     state = (start, jnp.full((), jnp.inf, dtype), 0)
     found = jax.lax.while_loop(unfinished, sweep, state)[0]
     return {name: scale for name, (_, scale) in found.items()}
-
-
-@functools.lru_cache(maxsize=1024)
-def _spec_around(spec: _spec.SymmetrySpec, space: _axes.Space) -> _spec.SymmetrySpec:
-    """Return the spec of the parameters that the scales of a space multiply."""
-    scaled = {path for path, _, _ in spec.uses(space.name, 1, -1)}
-    axes = [(path, axes) for path, axes in spec.atomic_axes if path in scaled]
-    found = [a for _, axes in axes for a in axes if a is not None]
-    names = {name for a in found for name in (a.space, *dict(a.also))}
-    return _spec.SymmetrySpec(
-        tuple(axes),
-        tuple(
-            dataclasses.replace(s, frequency=None)
-            for s in spec.spaces
-            if s.name in names
-        ),
-    )
-
-
-def _moved_part(element, params, spec) -> Params:
-    """Return the parameters of a spec, moved by what the element has of its spaces."""
-    leaves = _tree.flatten(params)
-    part = _tree.unflatten({path: leaves[path] for path in spec.paths})
-    names = {space.name for space in spec.spaces}
-    return _action.act({n: g for n, g in element.items() if n in names}, part, spec)
 
 
 def _balancing_factor(params, spec, space) -> Array:

@@ -1,4 +1,9 @@
-"""Random programs: nothing that a trace accepts is refuted, and little is missed."""
+"""Random programs: nothing that a trace accepts is refuted, and little is missed.
+
+The environment variable SYMMERGE_NUM_PROGRAMS asks for more of them.
+"""
+
+import os
 
 import jax
 import pytest
@@ -8,7 +13,8 @@ from tests.tracing import _proof, transpositions
 from tests.tracing.architectures.registry import ARCHITECTURES
 from tests.tracing.random_programs import program
 
-NUM_PROGRAMS, TOGETHER = 500, 25
+NUM_PROGRAMS = int(os.environ.get("SYMMERGE_NUM_PROGRAMS", 150))
+TOGETHER = 25
 PROBED = range(24)
 PROBED_ARCHITECTURES = (
     "bert",
