@@ -81,6 +81,7 @@ def trace(
         if use.path not in twins
     )
     single = len(inputs) == 1
+    linear = [(name, traced.spaces[n].linear) for n, name in names.items()]
     features = tracing.make_features(apply, traced, names)
 
     def unpack(x: Any) -> Sequence[Any]:
@@ -95,6 +96,7 @@ def trace(
         input_shape=tuple(jnp.shape(inputs[0])[1:]) if single else (),
         example=inputs[0] if single else tuple(inputs),
         pinned=tuple(pinned),
+        linear=tuple((name, kind) for name, kind in linear if kind is not None),
     )
 
 

@@ -90,6 +90,9 @@ def test_heads_their_dimensions_and_what_is_pinned_are_told(heads):
     }
     text = network.describe()
     assert "q: 3 permutations and signs for each of q.groups" in text
+    assert (
+        "v: 3 permutations and signs for each of q.groups, and any invertible" in text
+    )
     assert "an output: head[1]" in text
     sizes = network.diagram()["sizes"]
     assert sizes == {"inputs": 3, "stem": 4, "q.groups": 2, "q": 3, "v": 3} | {

@@ -1,7 +1,7 @@
 """The symmetry of a network in words: its spaces, and what stands still."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -16,17 +16,27 @@ _KINDS = {
 }
 
 
+_MATRICES = {
+    "general": ", and any invertible matrix",
+    "orthogonal": ", and any rotation",
+}
+
+
 def describe(
     spec: symmetry.SymmetrySpec,
     params: Params | None,
     pinned: Sequence[tuple[str, str]],
+    linear: Mapping[str, str],
 ) -> str:
     """Return one paragraph per space, then the axes that are pinned by reason."""
     sizes = _sizes(spec, params)
     lines = []
     for space in spec.spaces:
         over = f" for each of {' x '.join(space.over)}" if space.over else ""
-        lines.append(f"{space.name}: {sizes[space.name]} {_kind(space)}{over}")
+        matrices = _MATRICES.get(linear.get(space.name, ""), "")
+        lines.append(
+            f"{space.name}: {sizes[space.name]} {_kind(space)}{over}{matrices}"
+        )
         lines += [f"  {use}" for use in _uses(spec, space)]
     if pinned:
         lines.append("pinned:")

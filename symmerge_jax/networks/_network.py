@@ -30,6 +30,9 @@ class Network(NamedTuple):
         shapes where values are not known. None for random numbers of `input_shape`.
       pinned: axes of parameters whose entries are told apart, each with the reason;
         empty where the spec was written by hand.
+      linear: spaces on which whole matrices act, and which: "general" for any that are
+        invertible, as no operation but linear ones touches the space, "orthogonal" for
+        rotations, as sums of squares do, too. The spec holds their monomial part.
     """
 
     init: Callable[[Key], Params]
@@ -40,6 +43,7 @@ class Network(NamedTuple):
     input_shape: tuple[int, ...]
     example: Any = None
     pinned: tuple[tuple[str, str], ...] = ()
+    linear: tuple[tuple[str, str], ...] = ()
 
     def describe(self, params: Params | None = None) -> str:
         """Return the spaces, their groups and where parameters have them, as text.
@@ -48,7 +52,9 @@ class Network(NamedTuple):
           params: parameters of one network, or their shapes, that tell the sizes; None
             for those of `init`, or those that the spec knows.
         """
-        return _describe.describe(self.spec, self._shapes(params), self.pinned)
+        return _describe.describe(
+            self.spec, self._shapes(params), self.pinned, dict(self.linear)
+        )
 
     def diagram(self, params: Params | None = None) -> dict[str, Any]:
         """Return the spaces and what links them: arguments of `plots.space_diagram`.
