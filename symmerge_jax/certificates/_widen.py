@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from symmerge_jax import programs
+
 _CALLS = (
     "jit",
     "pjit",
@@ -152,16 +154,8 @@ def _equation(equation, values: list[Any]) -> Sequence[Any]:
 
 
 def _scan(equation, values):
-    params, body = equation.params, equation.params["jaxpr"].jaxpr
-
-    # What is scanned over has one axis more outside of the body. (The parameters that
-    # count the constants and the carry are not the same in all versions of JAX.)
-    def count(outside, inside):
-        pairs = zip(outside, inside, strict=True)
-        return sum(x.aval.ndim == y.aval.ndim for x, y in pairs)
-
-    num_carry = count(equation.outvars, body.outvars)
-    num_consts = count(equation.invars, body.invars) - num_carry
+    params = equation.params
+    num_consts, num_carry = programs.scan_counts(equation)
     consts, rest = values[:num_consts], values[num_consts:]
 
     def step(carry, row):

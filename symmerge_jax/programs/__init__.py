@@ -9,6 +9,7 @@ from symmerge_jax.programs._remembered import (
     refuse_leaks,
     remembered,
 )
+from symmerge_jax.programs._scans import scan_counts
 
 __all__ = [
     "NOT_PURE",
@@ -19,4 +20,5 @@ __all__ = [
     "not_pure",
     "refuse_leaks",
     "remembered",
+    "scan_counts",
 ]

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from symmerge_jax import symmetry
-from symmerge_jax.tracing import _programs
+from symmerge_jax import programs, symmetry
 from symmerge_jax.tracing._traced import Part, Place, Traced
 from symmerge_jax.typing import Array, Params
 
@@ -192,7 +191,7 @@ def _run(
 def _scan(equation, operands, here, places, found) -> list[Any]:
     """Run a scan whose steps are looked into; what they show is stacked."""
     params = equation.params
-    num_consts, num_carry = _programs.scan_counts(equation)
+    num_consts, num_carry = programs.scan_counts(equation)
     first = num_consts + num_carry
     consts, carry = operands[:num_consts], operands[num_consts:first]
 

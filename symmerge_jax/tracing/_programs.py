@@ -37,22 +37,6 @@ def first_equations(jaxpr: Any) -> list[int]:
     return [first.get(var, len(jaxpr.eqns)) for var in jaxpr.invars]
 
 
-def scan_counts(equation: Any) -> tuple[int, int]:
-    """Return how many constants and carries a scan has.
-
-    The parameters that count them are not the same in all versions of JAX, but what is
-    scanned over has one axis more outside of the body.
-    """
-    body = equation.params["jaxpr"].jaxpr
-
-    def count(outside: Any, inside: Any) -> int:
-        pairs = zip(outside, inside, strict=True)
-        return sum(x.aval.ndim == y.aval.ndim for x, y in pairs)
-
-    num_carry = count(equation.outvars, body.outvars)
-    return count(equation.invars, body.invars) - num_carry, num_carry
-
-
 def count_equations(jaxpr: Any) -> int:
     """Return how many equations a program has, with those of its inner programs."""
     total = len(jaxpr.eqns)

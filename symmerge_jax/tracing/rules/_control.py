@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from symmerge_jax.tracing import _atoms, _programs
+from symmerge_jax import programs
+from symmerge_jax.tracing import _atoms
 from symmerge_jax.tracing._atoms import Axis
 from symmerge_jax.tracing._interpreter import Interpreter
 from symmerge_jax.tracing._registry import rule
@@ -38,7 +39,7 @@ def scan(ctx: Interpreter, eqn: Any, *values: Value) -> list[Value]:
     come from the carry or from outside.
     """
     params = eqn.params
-    num_consts, num_carry = _programs.scan_counts(eqn)
+    num_consts, num_carry = programs.scan_counts(eqn)
     consts = values[:num_consts]
     carry = values[num_consts : num_consts + num_carry]
     scanned = values[num_consts + num_carry :]

@@ -1,25 +1,18 @@
 """The modules with rules, which register them when they are imported."""
 
-from symmerge_jax.tracing.rules import (
-    _contractions,
-    _control,
-    _elementwise,
-    _functions,
-    _indexing,
-    _joins,
-    _orders,
-    _shapes,
-    _slices,
-)
+import importlib
 
-MODULES = (
-    _contractions,
-    _control,
-    _elementwise,
-    _functions,
-    _indexing,
-    _joins,
-    _orders,
-    _shapes,
-    _slices,
+MODULES = tuple(
+    importlib.import_module(f"symmerge_jax.tracing.rules.{name}")
+    for name in (
+        "_contractions",
+        "_control",
+        "_elementwise",
+        "_functions",
+        "_indexing",
+        "_joins",
+        "_orders",
+        "_shapes",
+        "_slices",
+    )
 )
