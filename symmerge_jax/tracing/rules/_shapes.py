@@ -57,7 +57,10 @@ def reshape(ctx: Interpreter, eqn: Any, value: Value, *_: Value) -> Value:
     Where the new axes cut through an axis, it is cut into a product as well. An axis
     that is pinned in all its pieces need not be cut: it becomes new places.
     """
-    shape = tuple(eqn.outvars[0].aval.shape)
+    return _reshaped(ctx, tuple(eqn.outvars[0].aval.shape), value)
+
+
+def _reshaped(ctx: Interpreter, shape: tuple[int, ...], value: Value) -> Value:
     if value.constant is not None or 0 in shape:
         return value.moved(shape, [None] * len(shape), [()] * len(shape))
     text = "a reshape cuts through it"
@@ -70,9 +73,7 @@ def reshape(ctx: Interpreter, eqn: Any, value: Value, *_: Value) -> Value:
     for o, size in enumerate(shape):
         parts = _take(ctx, queue, size, text)
         if parts is None and (solid := _solid(ctx, value, text)) is not value:
-            [out] = [reshape(ctx, eqn, solid)]
-            assert isinstance(out, Value)
-            return out
+            return _reshaped(ctx, shape, solid)
         if parts is None:
             ctx.kill(value, text)
             ctx.as_numbers(value)
