@@ -3,12 +3,19 @@
 from symmerge_jax.merging._average import average, check_weights
 from symmerge_jax.merging._barrier import Barrier, loss_barrier
 from symmerge_jax.merging._interpolate import METHODS, interpolate
+from symmerge_jax.merging._layers import Fit
+from symmerge_jax.merging._repair import METHODS as REPAIRS
+from symmerge_jax.merging._repair import Repair, repair
 
 __all__ = [
     "METHODS",
+    "REPAIRS",
     "Barrier",
+    "Fit",
+    "Repair",
     "average",
     "check_weights",
     "interpolate",
     "loss_barrier",
+    "repair",
 ]
