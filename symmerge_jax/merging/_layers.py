@@ -77,7 +77,9 @@ class Mender:
     def mend(self, name: str) -> Fit | None:
         """Apply one method."""
         if name == "least_squares":
-            return self._fit()
+            return self._fit(self._mean(self._wanted[self._layer.end]))
+        if name == "mapped_least_squares":
+            return self._fit(self._mean(self._mapped(self._wanted[self._layer.end])))
         if name == "temperature":
             self._temper()
         else:
@@ -121,11 +123,34 @@ class Mender:
 
     # Least squares.
 
-    def _fit(self) -> Fit:
+    def _mapped(self, values: Sequence[Array]) -> list[Array]:
+        """Return values of the parents, mapped onto those of the one that counts most.
+
+        By ridge regression, towards the neurons as they are. Outputs stay: they mean
+        the same in all.
+        """
+        if self._layer.is_output:
+            return list(values)
+        first = int(np.argmax(self._shares))
+        axes, mapped = self._layer.features, list(values)
+        onto = _neurons_last(values[first], axes)
+        for number, value in enumerate(values):
+            if number == first:
+                continue
+            x = _neurons_last(value, axes)
+            lack = onto - x
+            halves = [_rows.sums_of(x[i::2], lack[i::2]) for i in (0, 1)]
+            power = _power(values[first], axes)
+            found = _least_squares.solve((halves[0], halves[1]), power, centred=True)
+            y = jnp.matmul(
+                x, jnp.asarray(found.change[0], x.dtype), precision="highest"
+            )
+            y = x + y + jnp.asarray(found.shift, x.dtype)
+            mapped[number] = _neurons_back(y, value.shape, axes)
+        return mapped
+
+    def _fit(self, target: Array) -> Fit:
         layer, step = self._layer, self._step
-        if self._num < 2:
-            raise ValueError("least_squares needs two samples at least, got one.")
-        target = self._mean(self._wanted[layer.end])
         for value in layer.added:
             target = target - self._merged.read(value)
         lack = target - self._written()
@@ -195,6 +220,21 @@ class Mender:
         if bias is not None:
             bias = bias * factor.reshape(bias.shape) + shift.reshape(bias.shape)
         self._replace(_rows.from_matrix(step, position, matrix * groups, weight), bias)
+
+
+def _neurons_last(values: Array, features: Sequence[int]) -> Array:
+    """Return values as rows `[R, n]`."""
+    rest = [i for i in range(values.ndim) if i not in features]
+    size = int(np.prod([values.shape[i] for i in features]))
+    return jnp.transpose(values, (*rest, *features)).reshape(-1, size)
+
+
+def _neurons_back(rows: Array, shape: Sequence[int], features: Sequence[int]) -> Array:
+    """Return rows as values of a shape: `_neurons_last` undone."""
+    rest = [i for i in range(len(shape)) if i not in features]
+    order = (*rest, *features)
+    moved = rows.reshape([shape[i] for i in order])
+    return jnp.transpose(moved, np.argsort(order))
 
 
 def _power(values: Array, features: Sequence[int]) -> float:

@@ -58,7 +58,10 @@ def solve(halves: tuple[Sums, Sums], power: float, *, centred: bool) -> Solution
     errors = np.zeros(len(RIDGES))
     for fit, test in pairs:
         for number, ridge in enumerate(RIDGES):
-            errors[number] += _error(_change(fit, ridge), test) / 2
+            try:
+                errors[number] += _error(_change(fit, ridge), test) / 2
+            except linalg.LinAlgError:  # below the rounding of the sums
+                errors[number] = np.inf
     best = int(np.argmin(errors))
     whole, scale = _moments(both, centred), max(power, np.finfo(float).tiny)
     if not errors[best] < lack:

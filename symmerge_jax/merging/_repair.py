@@ -29,6 +29,7 @@ METHODS = {
     "repair": "every neuron gets the parents' mean and standard deviation",
     "bias": "every neuron gets the parents' mean",
     "least_squares": "weights and bias are fitted to the parents' mean outputs",
+    "mapped_least_squares": "the same, in the neurons of one parent",
     "temperature": "one factor gives the outputs the size that they have in parents",
 }
 """What can be done to a merged network."""
@@ -88,6 +89,11 @@ def repair(
       2407.02447). In a sum, such as a residual stream, what is fitted is the parents'
       sum minus what the merged network has so far. One pass, and for a layer with `I`
       inputs the products of `I x I` and their factors.
+    - "mapped_least_squares": the same, but values of the other parents are first mapped
+      by ridge regression onto those of the parent that counts most. For parents whose
+      neurons do not correspond one to one: no alignment makes these alike, but most of
+      what one computes is a linear function of what the other does. The result is
+      nearer to that parent.
     - "temperature": one factor on the last layer.
 
     Law: a network whose parents are equal, and in one frame, stays as it is; so does a
@@ -127,18 +133,25 @@ def repair(
       >>> bool(error(found.params) < error(mean))
       True
     """
-    names = _check_methods(methods)
+    names = check_repairs(methods)
     each = _parents(params, parents)
     shares = np.asarray(_average.check_weights(weights, len(each)))
     for what, tree in (("params", params), ("parents", parents)):
         symmetry.check_finite(tree, f"repair: {what}: ")
     statistics = network.spec.statistics
+    if "statistics" in names and not statistics:
+        raise ValueError(
+            "repair: no parameter of the network is known as a statistic of data. Name"
+            " them where the network is made: trace(..., statistics=[...])."
+        )
     if inputs is None:
         tape = _tape.record(network.apply, params, _example(network))
         sites = _sites.find(tape, statistics)
         leaves = _closed_forms.repaired(tape, sites, params, each, shares, names)
         return Repair(symmetry.rebuild(params, leaves), {}, _names(sites.kept))
     num_samples = _check_inputs(inputs)
+    if num_samples < 2 and any(name.endswith("least_squares") for name in names):
+        raise ValueError("Least squares needs two samples at least, got one.")
     tape = _tape.record(network.apply, params, inputs)
     sites = _sites.find(tape, statistics)
     arrays = jax.tree.leaves(inputs)
@@ -187,8 +200,15 @@ def _is_wanted_later(sites: _sites.Sites, number: int, value: int) -> bool:
     )
 
 
-def _check_methods(methods: Sequence[str]) -> tuple[str, ...]:
-    """Return the methods in the order in which they are applied."""
+def check_repairs(methods: Sequence[str]) -> tuple[str, ...]:
+    """Return the methods in the order in which they are applied.
+
+    Args:
+      methods: names, keys of `METHODS`.
+
+    Raises:
+      TypeError, ValueError: no names, an unknown one, or two that exclude each other.
+    """
     if isinstance(methods, str) or not isinstance(methods, Sequence):
         raise TypeError(f"methods must be a list of names, got {methods!r}.")
     for name in methods:
@@ -196,8 +216,10 @@ def _check_methods(methods: Sequence[str]) -> tuple[str, ...]:
             raise ValueError(f"Unknown method {name!r}; known are {list(METHODS)}.")
     if not methods:
         raise ValueError(f"repair needs a method: name some of {list(METHODS)}.")
-    order = ("statistics", "least_squares", "rescale", "repair", "bias", "temperature")
-    return tuple(name for name in order if name in methods)
+    if sum(name.endswith("least_squares") for name in methods) > 1:
+        raise ValueError("One least squares undoes the other: name one.")
+    order = ("statistics", "least_squares", "mapped_least_squares")
+    return tuple(n for n in dict.fromkeys((*order, *METHODS)) if n in methods)
 
 
 def _parents(params: Params, parents: Params) -> list[Params]:
@@ -233,9 +255,9 @@ def _check_inputs(inputs: Any) -> int:
     if not arrays or not np.shape(arrays[0]):
         raise ValueError("repair: inputs must be arrays with the samples first.")
     for array in arrays:
-        if jnp.issubdtype(jnp.asarray(array).dtype, jnp.floating):
-            if not bool(jnp.all(jnp.isfinite(array))):
-                raise ValueError("repair: the inputs have entries that are not finite.")
+        is_real = jnp.issubdtype(jnp.asarray(array).dtype, jnp.floating)
+        if is_real and not bool(jnp.all(jnp.isfinite(array))):
+            raise ValueError("repair: the inputs have entries that are not finite.")
     return np.shape(arrays[0])[0]
 
 

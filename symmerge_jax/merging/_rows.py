@@ -49,13 +49,7 @@ def sums(
       wanted: what is regressed, of the shape of the result.
     """
     if step.name == "dot_general":
-        x, y = _product_rows(step, position, data, wanted)
-        chunk = max(1, _MAX_ENTRIES // x.shape[1])
-        total = _zero(1, x.shape[1], y.shape[1])
-        for start in range(0, len(x), chunk):
-            rows = x[start : start + chunk][:, None], y[start : start + chunk][:, None]
-            total = _add(total, *rows)
-        return total
+        return sums_of(*_product_rows(step, position, data, wanted))
     geometry = _Geometry.of(step, kernel, data.shape)
     x, y = geometry.channels_last(data, wanted)
     size = geometry.num_inputs * geometry.groups * int(np.prod(y.shape[1:-1]))
@@ -65,6 +59,16 @@ def sums(
     for start in range(0, len(x), chunk):
         part = slice(start, start + chunk)
         total = _add_patches(total, x[part], y[part], geometry)
+    return total
+
+
+def sums_of(x: Array, y: Array) -> Sums:
+    """Return the sums of rows `[R, I]` and `[R, O]`."""
+    chunk = max(1, _MAX_ENTRIES // x.shape[1])
+    total = _zero(1, x.shape[1], y.shape[1])
+    for start in range(0, len(x), chunk):
+        part = slice(start, start + chunk)
+        total = _add(total, x[part][:, None], y[part][:, None])
     return total
 
 

@@ -221,10 +221,10 @@ class _Finder:
         result = step.results[0]
         if (maker := self.tape.makers.get(other)) is not None:
             wide = self.tape.steps[maker]  # some libraries write out all samples
-            if wide.name == "broadcast_in_dim" and self.tape.shapes[other] == out:
-                if wide.options["broadcast_dimensions"] == tuple(features):
-                    other = wide.operands[0]
-                    expected = [out[i] for i in features]
+            dims = wide.options.get("broadcast_dimensions")
+            if self.tape.shapes[other] == out and dims == tuple(features):
+                other = wide.operands[0]
+                expected = [out[i] for i in features]
         origin = self.origin(other)
         shape = list(self.tape.shapes[other])
         if origin is None or origin.path in self.known or shape != expected:

@@ -154,10 +154,9 @@ class _Recorder:
         program = programs.called_program(equation)
         if program is not None:
             return self._program(program, operands)
-        if equation.primitive.name == "scan":
-            if equation.params["length"] <= _MAX_LENGTH:
-                return self._scan(equation, operands)
         primitive = equation.primitive
+        if primitive.name == "scan" and equation.params["length"] <= _MAX_LENGTH:
+            return self._scan(equation, operands)
         bound = primitive.get_bind_params(equation.params)
         functions, options = bound if isinstance(bound, tuple) else ((), bound)
 
