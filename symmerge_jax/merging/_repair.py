@@ -23,7 +23,7 @@ from symmerge_jax.merging import (
 )
 from symmerge_jax.typing import Array, Params
 
-METHODS = {
+REPAIRS = {
     "statistics": "running means and variances are taken again, from the inputs",
     "rescale": "every neuron gets the standard deviation that it has in the parents",
     "repair": "every neuron gets the parents' mean and standard deviation",
@@ -77,7 +77,7 @@ def repair(
     """Mend a merged network, so that its neurons do what those of its parents do.
 
     The mean of networks answers more evenly than they do: its neurons vary less. Known
-    remedies, each a key of `METHODS`, and applied in this order at every layer:
+    remedies, each a key of `REPAIRS`, and applied in this order at every layer:
 
     - "statistics": BatchNorm's running mean and variance are those of the merged
       network (Ainsworth et al. 2023, arXiv 2209.04836, A.4). One pass.
@@ -204,7 +204,7 @@ def check_repairs(methods: Sequence[str]) -> tuple[str, ...]:
     """Return the methods in the order in which they are applied.
 
     Args:
-      methods: names, keys of `METHODS`.
+      methods: names, keys of `REPAIRS`.
 
     Raises:
       TypeError, ValueError: no names, an unknown one, or two that exclude each other.
@@ -212,14 +212,14 @@ def check_repairs(methods: Sequence[str]) -> tuple[str, ...]:
     if isinstance(methods, str) or not isinstance(methods, Sequence):
         raise TypeError(f"methods must be a list of names, got {methods!r}.")
     for name in methods:
-        if name not in METHODS:
-            raise ValueError(f"Unknown method {name!r}; known are {list(METHODS)}.")
+        if name not in REPAIRS:
+            raise ValueError(f"Unknown method {name!r}; known are {list(REPAIRS)}.")
     if not methods:
-        raise ValueError(f"repair needs a method: name some of {list(METHODS)}.")
+        raise ValueError(f"repair needs a method: name some of {list(REPAIRS)}.")
     if sum(name.endswith("least_squares") for name in methods) > 1:
         raise ValueError("One least squares undoes the other: name one.")
     order = ("statistics", "least_squares", "mapped_least_squares")
-    return tuple(n for n in dict.fromkeys((*order, *METHODS)) if n in methods)
+    return tuple(n for n in dict.fromkeys((*order, *REPAIRS)) if n in methods)
 
 
 def _parents(params: Params, parents: Params) -> list[Params]:
