@@ -4,6 +4,7 @@ python launch/merge.py a.safetensors b.safetensors --out=merged.safetensors
 python launch/merge.py a.npz b.npz c.npz --out=merged.npz --aligned_dir=aligned \
     --architecture='{"kind": "mlp", "layer_sizes": [2, 8, 1], "activation": "relu"}'
 python launch/merge.py a.pth b.pth --out=merged.npz --architecture=mlp.json --data=mnist
+python launch/merge.py a.npz b.npz --out=merged.npz --data=mnist --repair=least_squares
 
 A description has to say what the weights do not tell and the function depends on: see
 launch/canonicalize.py --help, also for the names of the tensors.
@@ -36,6 +37,11 @@ MATCHER = flags.DEFINE_string(
     "Folder of a trained matcher, which the alignment starts from:"
     " models/ours_0 in the workdir of a deep_align run.",
 )
+REPAIR = flags.DEFINE_list(
+    "repair",
+    [],
+    "What is done to the mean, as statistics,least_squares; most need --data.",
+)
 WEIGHTS = flags.DEFINE_list("weights", None, "Weights of the mean, as 0.3,0.7.")
 DATA = flags.DEFINE_string(
     "data", None, "Measure losses on .npz with x and y, digits, mnist or fashion_mnist."
@@ -59,6 +65,7 @@ def main(argv):
         aligner=ALIGNER.value or "",
         num_random_starts=NUM_RANDOM_STARTS.value,
         matcher=MATCHER.value,
+        repair=REPAIR.value or (),
         weights=WEIGHTS.value,
         data=DATA.value,
         data_dir=DATA_DIR.value,

@@ -8,7 +8,8 @@ import numpy as np
 
 from symmerge_jax import symmetry
 from symmerge_jax.merging import _rows
-from symmerge_jax.merging._sites import Layer, Sites, Statistic, undo
+from symmerge_jax.merging._origins import undo
+from symmerge_jax.merging._sites import Layer, Sites, Statistic
 from symmerge_jax.merging._tape import Run, Tape
 from symmerge_jax.typing import Array, Params, Path
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from symmerge_jax import symmetry
 from symmerge_jax.merging import _least_squares, _rows
-from symmerge_jax.merging._sites import Layer, Statistic, undo
+from symmerge_jax.merging._origins import undo
+from symmerge_jax.merging._sites import Layer, Statistic
 from symmerge_jax.merging._tape import Run, Tape
 from symmerge_jax.typing import Array
 
@@ -43,7 +44,7 @@ def set_statistic(statistic: Statistic, merged: Run) -> None:
     value = jnp.var(x, axes) if statistic.is_variance else jnp.mean(x, axes)
     kept = [axis for axis in statistic.axes if axis is not None]
     leaf = jnp.asarray(merged.leaf(statistic.path))
-    value = jnp.transpose(value, np.argsort(kept)).astype(leaf.dtype)
+    value = jnp.transpose(value, tuple(np.argsort(kept))).astype(leaf.dtype)
     value = value.reshape(leaf[statistic.row].shape)
     merged.replace(statistic.path, leaf.at[statistic.row].set(value))
 
@@ -234,7 +235,7 @@ def _neurons_back(rows: Array, shape: Sequence[int], features: Sequence[int]) ->
     rest = [i for i in range(len(shape)) if i not in features]
     order = (*rest, *features)
     moved = rows.reshape([shape[i] for i in order])
-    return jnp.transpose(moved, np.argsort(order))
+    return jnp.transpose(moved, tuple(np.argsort(order)))
 
 
 def _power(values: Array, features: Sequence[int]) -> float:

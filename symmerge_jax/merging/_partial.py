@@ -207,7 +207,7 @@ def widen(
             sizes[axis.space] - found[axis.space]
             if axis is not None and axis.space in sizes
             else 0
-            for axis in axes.get(path, (None,) * leaf.ndim)
+            for axis in axes.get(path) or (None,) * leaf.ndim
         ]
         fill = float(path in spec.statistics and "var" in path[-1])
         pads = [(0, number) for number in more]

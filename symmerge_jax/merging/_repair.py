@@ -155,6 +155,11 @@ def repair(
     tape = _tape.record(network.apply, params, inputs)
     sites = _sites.find(tape, statistics)
     arrays = jax.tree.leaves(inputs)
+    if "temperature" in names and not any(x.is_output for x in sites.layers.values()):
+        raise ValueError(
+            "repair: 'temperature' is a factor on the layer that writes the outputs, but"
+            " they are no outputs of a layer: let the network return its logits."
+        )
     merged = _tape.Run(tape, params, arrays)
     fits = _walk(tape, sites, merged, each, shares, names, arrays, num_samples)
     whole = symmetry.rebuild(params, merged.leaves())
@@ -230,8 +235,8 @@ def _parents(params: Params, parents: Params) -> list[Params]:
     for path, leaf in leaves.items():
         if not symmetry.is_parameter(leaf):
             continue
-        found = np.shape(batch.get(path))
-        if path not in batch or found[1:] != np.shape(leaf) or not found:
+        found = np.shape(batch[path]) if path in batch else ()
+        if found[1:] != np.shape(leaf) or not found:
             raise ValueError(
                 f"repair: '{symmetry.name(path)}' has shape {list(np.shape(leaf))} in"
                 f" the merged network and {list(found)} in the parents: these need a"

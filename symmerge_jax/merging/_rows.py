@@ -88,9 +88,9 @@ def halves(
         first = 0 if position == 0 else wanted.ndim - len(rows)
         axes = row, first + rows.index(row)
     return [
-        tuple(
-            jax.lax.slice_in_dim(x, start, None, 2, axis)
-            for x, axis in zip((data, wanted), axes, strict=True)
+        (
+            jax.lax.slice_in_dim(data, start, None, 2, axes[0]),
+            jax.lax.slice_in_dim(wanted, start, None, 2, axes[1]),
         )
         for start in (0, 1)
     ]
@@ -115,11 +115,11 @@ def from_matrix(step: Step, position: int, matrix: Array, weight: Array) -> Arra
         contracted, free = _weight_axes(step, position, weight.ndim)
         order = (*contracted, *free)
         moved = matrix.reshape([weight.shape[i] for i in order])
-        return jnp.transpose(moved, np.argsort(order))
+        return jnp.transpose(moved, tuple(np.argsort(order)))
     out, inner, *spatial = step.options["dimension_numbers"].rhs_spec
     order = (*spatial, inner, out)
     flat = jnp.moveaxis(matrix, 0, 1).reshape([weight.shape[i] for i in order])
-    return jnp.transpose(flat, np.argsort(order))
+    return jnp.transpose(flat, tuple(np.argsort(order)))
 
 
 def _weight_axes(step: Step, position: int, ndim: int):

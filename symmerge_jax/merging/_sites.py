@@ -7,29 +7,16 @@ is then known from the sum.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
+from symmerge_jax.merging import _origins
+from symmerge_jax.merging._origins import Origin
 from symmerge_jax.merging._tape import Step, Tape
-from symmerge_jax.typing import Array, Path
+from symmerge_jax.typing import Path
 
 _LINEAR = ("convert_element_type", "neg", "mul", "add", "sub", "copy")
-_REARRANGE = ("reshape", "transpose", "squeeze", "broadcast_in_dim", "expand_dims")
-
-
-class Origin(NamedTuple):
-    """A value that is a parameter, rearranged.
-
-    Attributes:
-      path: of the parameter.
-      steps: what rearranges it; none changes a number or leaves one out, but for the
-        rows of a scan.
-    """
-
-    path: Path
-    steps: tuple[Step, ...]
 
 
 class Layer(NamedTuple):
@@ -169,7 +156,7 @@ class _Finder:
             end=end,
             added=added,
             is_free=self._is_free(end),
-            is_output=written in self.tape.outputs,
+            is_output=self._is_output(written),
         )
 
     def origin(self, value: int) -> Origin | None:
@@ -183,7 +170,7 @@ class _Finder:
             source = step.operands[0]
             same = np.prod(self.tape.shapes[value]) == np.prod(self.tape.shapes[source])
             is_row = step.name == "row"
-            if step.name not in (*_REARRANGE, "convert_element_type", "row"):
+            if step.name not in (*_origins.REARRANGE, "convert_element_type", "row"):
                 return None
             if not (same or is_row):
                 return None
@@ -251,6 +238,15 @@ class _Finder:
             return None
         return self.tape.steps[users[0]]
 
+    def _is_output(self, value: int) -> bool:
+        """Return whether a value is a result of the network, perhaps rearranged."""
+        while value not in self.tape.outputs:
+            step = self._only_user(value)
+            if step is None or step.name not in _origins.REARRANGE:
+                return False
+            value = step.results[0]
+        return True
+
     def _is_free(self, value: int) -> bool:
         """Return whether a running mean is subtracted from a value, and no more."""
         step = self._only_user(value)
@@ -314,10 +310,10 @@ class _Finder:
         found = []
         for operand in step.operands:
             for path, row, linear, axes in self._uses(operand):
-                moved = _move_axes(step, self.tape, operand, axes)
+                moved = _origins.move_axes(step, self.tape, operand, axes)
                 if step.name == "row":
                     row = (*row, step.options["index"])
-                plain = (*_LINEAR, *_REARRANGE, "row")
+                plain = (*_LINEAR, *_origins.REARRANGE, "row")
                 found.append((path, row, linear and step.name in plain, moved))
         return found
 
@@ -330,43 +326,3 @@ def _features(step: Step, tape: Tape, weight: int) -> tuple[int, ...]:
     num = len(tape.shapes[step.operands[weight]]) - len(contracted)
     total = len(tape.shapes[step.results[0]])
     return tuple(range(num)) if weight == 0 else tuple(range(total - num, total))
-
-
-def _move_axes(step: Step, tape: Tape, operand: int, axes: tuple) -> tuple:
-    """Return of which axes of a parameter the axes of a result are."""
-    out = tape.shapes[step.results[0]]
-    if step.name == "transpose":
-        return tuple(axes[i] for i in step.options["permutation"])
-    if step.name == "broadcast_in_dim":
-        moved: list[Any] = [None] * len(out)
-        for i, j in enumerate(step.options["broadcast_dimensions"]):
-            moved[j] = axes[i]
-        return tuple(moved)
-    if step.name in ("reshape", "squeeze", "expand_dims"):
-        long = iter(a for a, n in zip(axes, tape.shapes[operand], strict=True) if n > 1)
-        return tuple(next(long, None) if n > 1 else None for n in out)
-    if step.name == "row":
-        return tuple(a for a in axes[1:])
-    return (None,) * (len(out) - len(axes)) + tuple(axes)
-
-
-def undo(origin: Origin, value: Array, leaf: Array) -> Array:
-    """Return a parameter whose rearranged form is a value.
-
-    Args:
-      origin: how it is rearranged.
-      value: the value that is wanted.
-      leaf: the parameter as it is, for what the value is only a row of.
-    """
-    before = [jnp.asarray(leaf)]
-    for step in origin.steps:
-        before.append(jnp.asarray(step.run(before[-1])[0]))
-    for step, source in zip(origin.steps[::-1], before[-2::-1], strict=True):
-        if step.name == "transpose":
-            value = jnp.transpose(value, np.argsort(step.options["permutation"]))
-        elif step.name == "row":
-            value = source.at[step.options["index"]].set(value.astype(source.dtype))
-        else:
-            value = value.reshape(source.shape)
-        value = value.astype(source.dtype)
-    return value

@@ -227,7 +227,7 @@ class Run:
         self._last |= dict.fromkeys(tape.outputs, len(tape.steps))
         self.position = 0
 
-    def read(self, value: int) -> Array:
+    def read(self, value: int) -> Any:
         """Return a value that stands ready, or depends on no data."""
         if value in self._values:
             return self._values[value]

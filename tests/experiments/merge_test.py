@@ -72,6 +72,30 @@ def test_losses_and_barriers_before_and_after(tmp_path, files, twins):
 
 
 @pytest.mark.slow
+def test_the_mean_is_mended_on_the_data_or_without(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 4)).astype(np.float32)
+    paths, wanted = [], 0
+    for number in range(2):
+        params = testing.random_params(jax.random.key(number), NETWORK, std=1.0)
+        wanted = wanted + np.asarray(NETWORK.apply(params, x)) / 2
+        paths.append(tmp_path / f"{number}.npz")
+        symmerge_jax.save(paths[-1], params, architecture=MLP)
+    symmerge_jax.save(tmp_path / "data.npz", {"x": x, "y": wanted})
+    data, out = str(tmp_path / "data.npz"), tmp_path / "out.npz"
+    plain = merge.run(paths, out, data=data)
+    mended = merge.run(paths, out, data=data, repair=["least_squares"])
+    assert mended["mse_merged"] < 0.5 * plain["mse_merged"]
+    name = "dense_1/kernel"
+    assert mended[f"missing_after_{name}"] < mended[f"missing_before_{name}"]
+    assert merge.run(paths, out, repair=["rescale"])["repair"] == "rescale"
+    with pytest.raises(ValueError, match="Unknown method 'reset'"):
+        merge.run(paths, out, repair=["reset"])
+    with pytest.raises(ValueError, match="'least_squares' needs inputs"):
+        merge.run(paths, out, repair=["least_squares"])
+
+
+@pytest.mark.slow
 def test_images_are_data(tmp_path):
     description = {"kind": "mlp", "layer_sizes": [64, 4, 10], "activation": "gelu"}
     network = networks.build(description)

@@ -200,6 +200,28 @@ def test_repair_gives_every_neuron_the_moments_of_the_parents():
     np.testing.assert_allclose(own.std(0), expected, atol=1e-9)
 
 
+def test_temperature_gives_outputs_their_size_also_behind_a_transposition():
+    def apply(params, x):
+        return (jnp.tanh(x @ params["a"]) @ params["b"]).T
+
+    generator = np.random.default_rng(4)
+    x = generator.normal(size=(100, 3))
+    parents = [
+        {"a": generator.normal(size=(3, 8)), "b": generator.normal(size=(8, 2))}
+        for _ in range(2)
+    ]
+    with jax.enable_x64(True):
+        network = symmerge_jax.trace(apply, parents[0], x[:2])
+        found = merging.repair(
+            mean(*parents), stack(*parents), network, ["temperature"], inputs=x
+        ).params
+        sizes = [
+            float(jnp.sqrt(jnp.var(apply(p, x), 1).sum())) for p in (found, *parents)
+        ]
+    np.testing.assert_array_equal(found["a"], mean(*parents)["a"])
+    assert abs(sizes[0] - (sizes[1] + sizes[2]) / 2) < 1e-9
+
+
 def test_without_data_weights_get_the_norms_of_the_parents():
     network = networks.mlp((3, 8, 2), "relu")
     parents = jax.vmap(network.init)(jax.random.split(jax.random.key(0), 2))
@@ -306,6 +328,21 @@ class TestRefusals:
     def test_few_samples_are_said(self, caplog):
         self.repair("least_squares", inputs=np.eye(3, dtype=np.float32)[:2])
         assert "3 inputs and only 2 rows" in caplog.text
+
+    def test_outputs_of_no_layer_have_no_temperature(self):
+        def apply(params, x):
+            return jax.nn.softmax(x @ params["a"])
+
+        one = {"a": np.eye(3, dtype=np.float32)}
+        network = symmerge_jax.trace(apply, one, np.ones((2, 3), np.float32))
+        with pytest.raises(ValueError, match="'temperature' is a factor on the layer"):
+            merging.repair(
+                one,
+                stack(one, one),
+                network,
+                ["temperature"],
+                inputs=np.ones((2, 3), np.float32),
+            )
 
     def test_a_variance_of_a_sum_has_no_closed_form(self):
         def apply(params, x):

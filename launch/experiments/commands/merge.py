@@ -12,7 +12,7 @@ import numpy as np
 
 import symmerge_jax
 from experiments.commands import _merge_data, _weight_file
-from symmerge_jax import alignment, deep_align, networks
+from symmerge_jax import alignment, deep_align, merging, networks
 
 ALIGNERS: dict[str, Callable[[], alignment.Aligner]] = {
     "activation_matching": alignment.ActivationMatching,
@@ -32,6 +32,7 @@ USE_DATA = ("activation_matching", "sinkhorn_rebasin", "straight_through")
 """Those that look at data, and not at the weights alone."""
 
 _NUM_INPUTS = 64  # of the certificate
+_NUM_REPAIR = 500  # inputs that repairs look at
 
 
 def run(
@@ -44,6 +45,7 @@ def run(
     aligner: str = "weight_matching",
     num_random_starts: int | None = None,
     matcher: str | os.PathLike | None = None,
+    repair: Sequence[str] = (),
     weights: Sequence[float | str] | None = None,
     data: str | None = None,
     data_dir: str | os.PathLike | None = None,
@@ -66,6 +68,8 @@ def run(
       num_random_starts: further starts of "weight_matching".
       matcher: folder of a trained matcher, which brings the networks together first;
         `aligner`, one without data, resumes from there. None for none.
+      repair: what is done to the mean, names of `merging.REPAIRS`, on the first 500
+        inputs of `data`; without data there are closed forms of some.
       weights: of the mean, one per file, sum 1; None for equal ones.
       data: `.npz` with `x` and `y`, or a source of images (`_merge_data.load`); None to
         measure no losses.
@@ -74,7 +78,8 @@ def run(
 
     Returns:
       By name: the complete architecture as JSON; how files of torch were read; sweeps,
-      and the spread before and after; as `certificate` the largest change of an output
+      and the spread before and after; what share of each layer was missing before and
+      after least squares; as `certificate` the largest change of an output
       in float64, relative to the largest output; with data those of
       `_merge_data.measure`; the file written.
 
@@ -89,6 +94,8 @@ def run(
         raise ValueError(
             f"A matcher has no effect on aligner {aligner!r}: omit one of them."
         )
+    if repair:
+        merging.check_repairs(repair)
     files = [_weight_file.read(path, key) for path in paths]
     if target.resolve() in {pathlib.Path(path).resolve() for path in paths}:
         raise ValueError(f"'{out}' is one of the networks to merge: choose another.")
@@ -114,6 +121,17 @@ def run(
         task=losses.for_solver() if losses and aligner in USE_DATA else None,
     )
     assert merged.certificate is not None
+    mended = None
+    if repair:
+        mended = merging.repair(
+            merged.params,
+            merged.aligned,
+            network,
+            repair,
+            inputs=losses and losses.data["inputs"][:_NUM_REPAIR],
+            weights=_numbers(weights),
+        )
+        merged = merged._replace(params=mended.params)
     scale = merged.certificate.output_scale
     change = merged.certificate.max_difference / np.where(scale > 0, scale, 1)
     report = {
@@ -128,6 +146,10 @@ def run(
         "spread_after": float(merged.result.objective[-1]),
         "certificate": float(change.max()),
     }
+    if mended is not None:
+        report["repair"] = ", ".join(repair)
+        report |= {f"missing_before_{k}": fit.before for k, fit in mended.fits.items()}
+        report |= {f"missing_after_{k}": fit.after for k, fit in mended.fits.items()}
     if losses:
         report |= _merge_data.measure(losses, params_list, merged)
     if aligned_dir is not None:
