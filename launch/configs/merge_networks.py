@@ -52,8 +52,10 @@ def get_config(variant: str):
         config.data.dir = os.environ.get("SYMMERGE_DATA_DIR")
     if variant == "splice":
         config.family = "splice"
+        config.path.methods = ("naive", "activations_balanced")
+        config.path.num_points = 5
     elif variant not in ("default", "smoke"):
-        config.family, _, source = variant.partition("_")
+        config.family = variant.partition("_")[0]
         config.data.source, config.data.pool = "mnist", 2
         config.data.num_test = 2000
         config.training.update(num_steps=800, batch_size=64, warmup_steps=50)
@@ -80,6 +82,12 @@ def get_config(variant: str):
         config.width, config.norm = 0.25, "none"
     if variant == "resnet20_layer":
         config.norm = "layer"
+    if config.norm != "batch":
+        config.closed_forms = ("rescale",)
+        config.repairs = (
+            *("none", "temperature", "rescale", "repair", "bias", "least_squares"),
+        )
+        config.path.repairs = ("none", "repair", "least_squares")
     if variant in ("vgg11_plain", "resnet20_layer"):
         config.training.update(optimizer="adam", learning_rate=1e-3, weight_decay=0.0)
     if variant == "smoke":
@@ -89,5 +97,5 @@ def get_config(variant: str):
         config.repairs = ("none", "statistics")
         config.closed_forms = ()
         config.path.repairs, config.path.num_points = ("statistics",), 3
-        config.path.methods = ("naive", "ours")
+        config.methods = config.path.methods = ("naive", "ours")
     return config

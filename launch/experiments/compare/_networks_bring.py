@@ -154,7 +154,9 @@ METHODS: dict[str, Method] = {
     "naive": Method(
         "naive", plots.Style(_GREY, 0), lambda crowd: stack(list(crowd.params))
     ),
-    "published": Method("weight matching (published)", plots.Style(_SKY, 1), _published),
+    "published": Method(
+        "weight matching (published)", plots.Style(_SKY, 1), _published
+    ),
     "ours": Method("weight matching (ours)", plots.Style(_BLUE, 0), _together),
     "activations": Method(
         "activation matching (published)",

@@ -55,7 +55,9 @@ def title(key: str) -> str:
 def check(key: str, names: Sequence[str], known: Collection[str]) -> None:
     """Raise ValueError unless names are "none" or known ones joined by "+"."""
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"config.{key} must name some repairs, each once, got {names}.")
+        raise ValueError(
+            f"config.{key} must name some repairs, each once, got {names}."
+        )
     for name in names:
         parts = () if name == "none" else name.split("+")
         unknown = [part for part in parts if part not in known]
@@ -77,8 +79,9 @@ def summarize(plan: Any, cells: Cells) -> harness.Results:
       parents, and `path`, by method and column. Every number is a `mean` with its
       standard error `se`: over groups, or over test examples for one group.
     """
-    alone, subject = cells["networks",], plan.subject
-    again = harness.arrays_below(alone, "statistics/")
+    subject = plan.subject
+    alone = [cells["network", number] for number in range(len(subject.names))]
+    again = [harness.arrays_below(cell, "statistics/") for cell in alone]
     results: dict[str, Any] = {
         "family": plan.family,
         "score_name": subject.score_name,
@@ -88,8 +91,8 @@ def summarize(plan: Any, cells: Cells) -> harness.Results:
         "networks": [
             {
                 "name": name,
-                **_scores([{k: x[row] for k, x in alone.items() if "/" not in k}]),
-                "statistics": _scores([{k: x[row] for k, x in again.items()}]),
+                **_scores([alone[row]]),
+                "statistics": _scores([again[row]]) if again[row] else None,
             }
             for row, name in enumerate(subject.names)
         ],
@@ -100,16 +103,9 @@ def summarize(plan: Any, cells: Cells) -> harness.Results:
         groups = range(len(plan.groups))
         results["sizes"][str(size)] = {
             "parents": {
-                key: _scores(
-                    [
-                        {k: x[plan.groups[g, :size]].mean() for k, x in found.items()}
-                        for g in groups
-                    ]
-                )
-                for key, found in (
-                    ("none", {k: x for k, x in alone.items() if "/" not in k}),
-                    ("statistics", again),
-                )
+                key: _scores([_mean(found, plan.groups[g, :size]) for g in groups])
+                for key, found in (("none", alone), ("statistics", again))
+                if found[0]
             },
             "ensemble": _cell([cells["ensemble", size, g] for g in groups]),
             "methods": {
@@ -215,6 +211,12 @@ def _scores(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _mean(cells: Sequence[Mapping[str, Any]], rows: np.ndarray) -> dict[str, Any]:
+    """Return the means of the measures of some networks."""
+    keys = [key for key in cells[0] if "/" not in key]
+    return {key: np.mean([cells[row][key] for row in rows]) for key in keys}
+
+
 def _path(cell: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Return barrier of the loss, and the lowest accuracy with its place."""
     loss, accuracy = cell["loss"], cell["accuracy"]
@@ -234,7 +236,7 @@ def _networks_table(results: Mapping[str, Any]) -> harness.Table:
         [
             network["name"],
             *_pair(network),
-            *_pair(network["statistics"]),
+            *(_pair(again) if (again := network["statistics"]) else ("-", "-")),
         ]
         for network in results["networks"]
     ]
@@ -277,9 +279,7 @@ def _table(results, size: str, measure: str, name: str, form: str) -> harness.Ta
     for sees in ("weights", "data"):
         for method in found["methods"].values():
             if method["sees"] == sees:
-                cells = [
-                    _number(method["columns"][key][measure], form) for key in keys
-                ]
+                cells = [_number(method["columns"][key][measure], form) for key in keys]
                 seconds = harness.seconds(method["seconds"])
                 rows.append([method["label"], sees, *cells, seconds])
     columns = ("method", "sees", *map(title, keys), "s")
@@ -302,8 +302,8 @@ def _distance_table(results: Mapping[str, Any], size: str) -> harness.Table:
     rows = [
         [
             *(label, text),
-            *(_number(number, ".2f") for number in cell["to_parents"]),
-            _number(cell["to_ensemble"], ".2f"),
+            *(_number(number, ".3g") for number in cell["to_parents"]),
+            _number(cell["to_ensemble"], ".3g"),
         ]
         for label, text, cell in lines
     ]

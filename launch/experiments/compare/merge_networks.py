@@ -118,6 +118,7 @@ def plan(config: harness.Config) -> Plan:
     else:
         harness.refuse_unused(config, default_config(), ("files",), because)
         subject = flax_networks.plan(config)
+    _check_statistics(config, subject)
     columns = tuple(
         _networks_results.column(name, free)
         for free, names in ((True, config.closed_forms), (False, config.repairs))
@@ -144,7 +145,7 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     lab = _Lab(plan, plan.subject.load(folder))
     groups = [*itertools.product(plan.subject.sizes, range(len(plan.groups)))]
     jobs = [
-        ("networks",),
+        *(("network", number) for number in range(len(plan.subject.names))),
         *(("ensemble", *group) for group in groups),
         *(
             ("merged", *group, method, column)
@@ -159,7 +160,7 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
         ),
     ]
     makers = {
-        "networks": lab.networks,
+        "network": lab.network,
         "ensemble": lab.ensemble,
         "merged": lab.merged,
         "path": lab.path,
@@ -188,26 +189,33 @@ class _Lab:
         self._parent = functools.lru_cache(maxsize=None)(
             lambda number: self._outputs(params[number])
         )
-        self._brought = functools.lru_cache(maxsize=1)(self._bring)
+        self._brought = functools.lru_cache(maxsize=8)(self._bring)
 
-    def networks(self) -> dict[str, np.ndarray]:
-        """Return `MEASURE` `[N]` of the networks, `statistics/MEASURE` re-estimated."""
-        found = [self._score(self._parent(n)) for n in range(len(self._params))]
-        arrays = _stacked(found)
-        column = _networks_results.column("statistics", False)
-        again = [self._score(self._outputs(self._alone(p, column))) for p in self._params]
-        return {**arrays, **{f"statistics/{k}": x for k, x in _stacked(again).items()}}
+    def network(self, number: int) -> dict[str, Any]:
+        """Return the measures of a network, `statistics/MEASURE` re-estimated."""
+        found: dict[str, Any] = dict(self._score(self._parent(number)))
+        if self._subject.has_statistics:
+            column = _networks_results.column("statistics", False)
+            again = self._outputs(self._alone(self._params[number], column))
+            score = self._score(again).items()
+            found |= {f"statistics/{key}": value for key, value in score}
+        return found
 
     def ensemble(self, size: int, group: int) -> dict[str, Any]:
         """Return the measures of the mean of outputs, and distances to it."""
         rows = self._plan.groups[group, :size]
         parents = [self._parent(row) for row in rows]
-        return {**self._score(_ensemble(parents)), **_distances(_ensemble(parents), parents)}
+        return {
+            **self._score(_ensemble(parents)),
+            **_distances(_ensemble(parents), parents),
+        }
 
     def merged(self, size: int, group: int, method: str, column) -> dict[str, Any]:
         """Return the measures of a merged and repaired network."""
         aligned, seconds = self._brought(method, size, group)
-        found = self._outputs(self._repaired(_networks_bring.mean(aligned), aligned, column))
+        found = self._outputs(
+            self._repaired(_networks_bring.mean(aligned), aligned, column)
+        )
         parents = [self._parent(row) for row in self._plan.groups[group, :size]]
         return {
             **self._score(found),
@@ -243,7 +251,9 @@ class _Lab:
         """Return a network repaired as if merged with itself."""
         return self._repaired(params, _networks_bring.stack([params] * 2), column)
 
-    def _repaired(self, params: Params, aligned: Params, column, weights=None) -> Params:
+    def _repaired(
+        self, params: Params, aligned: Params, column, weights=None
+    ) -> Params:
         if not column.methods:
             return params
         inputs = None if column.is_free else self._subject.unlabelled
@@ -320,6 +330,17 @@ def _check(config: harness.Config) -> None:
         harness.check_midpoint(config.path)
 
 
+def _check_statistics(config: harness.Config, subject: real_networks.Plan) -> None:
+    """Refuse to re-estimate statistics of networks that have none."""
+    for key in ("repairs", "closed_forms", "path.repairs"):
+        names = dict(harness.flatten_config(config))[key]
+        if not subject.has_statistics and "statistics" in "+".join(names).split("+"):
+            raise ValueError(
+                f"config.{key} has 'statistics', but networks of {config.family!r} with"
+                f" norm {config.norm!r} have none: omit it."
+            )
+
+
 EXPERIMENT = harness.Experiment(
     name="merge_networks",
     defaults=default_config,
@@ -327,5 +348,5 @@ EXPERIMENT = harness.Experiment(
     run=run,
     tables=_networks_results.tables,
     draw=_networks_results.draw,
-    may_change=("methods", "repairs", "closed_forms", "path.num_points"),
+    may_change=("methods", "repairs", "closed_forms", "path.num_points", "num_groups"),
 )

@@ -71,8 +71,8 @@ def plan(config: harness.Config) -> real_networks.Plan:
             f"config.norm is {config.norm!r}, known for {config.family!r} are"
             f" {', '.join(family.norms)}."
         )
-    if config.width <= 0:
-        raise ValueError(f"config.width must be positive, got {config.width}.")
+    if not config.width >= 1 / 16:
+        raise ValueError(f"config.width must be >= 1/16, got {config.width}.")
     recipe = flax_training.Recipe(**config.training.to_dict())
     flax_training.check(recipe)
     train, test = load_images(config)
@@ -107,6 +107,7 @@ def plan(config: harness.Config) -> real_networks.Plan:
         score_name="accuracy",
         batch_size=_BATCH,
         sizes=tuple(config.sizes) or (2,),
+        has_statistics=config.norm == "batch",
     )
 
 
@@ -138,12 +139,12 @@ def load_images(
     counts = {"num_train": data.num_train, "num_test": data.num_test}
     examples = []
     for (key, count), part in zip(counts.items(), parts, strict=True):
+        if not len(part.images):
+            raise ValueError(f"'{data.source}' leaves no images for {key}.")
         if count is not None and not 1 <= count <= len(part.images):
             raise ValueError(
                 f"config.data.{key} must lie in 1..{len(part.images)}, got {count}."
             )
-        if not len(part.images):
-            raise ValueError(f"'{data.source}' leaves no images for {key}.")
         images = _pooled(networks.to_unit_range(part.images[:count]), data.pool)
         examples.append(_population.Examples(images[..., None], part.labels[:count]))
     return examples[0], examples[1]

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.populations import _population
 from symmerge_jax.typing import Params
 
-Scores = dict[str, float]
+Scores = dict[str, np.ndarray]
 """`accuracy` in [0, 1] with its standard error `accuracy_se` over test examples, `loss`
 in nats with `loss_se`."""
 
@@ -28,6 +28,7 @@ class Plan(NamedTuple):
       score_name: what `accuracy` is.
       batch_size: inputs that are evaluated at once.
       sizes: how many networks are merged into one.
+      has_statistics: whether parameters hold running statistics of data.
     """
 
     apply: Callable[[Params, Any], Any]
@@ -39,6 +40,7 @@ class Plan(NamedTuple):
     score_name: str
     batch_size: int
     sizes: tuple[int, ...]
+    has_statistics: bool
 
 
 def score_classes(log_probabilities: np.ndarray, targets: np.ndarray) -> Scores:
@@ -46,12 +48,13 @@ def score_classes(log_probabilities: np.ndarray, targets: np.ndarray) -> Scores:
     hits = log_probabilities.argmax(axis=-1) == targets
     losses = cross_entropies(log_probabilities, targets)
     num = len(targets)
-    return {
-        "accuracy": float(hits.mean()),
-        "accuracy_se": float(hits.std() / num**0.5),
-        "loss": float(losses.mean()),
-        "loss_se": float(losses.std() / num**0.5),
+    found = {
+        "accuracy": hits.mean(),
+        "accuracy_se": hits.std() / num**0.5,
+        "loss": losses.mean(),
+        "loss_se": losses.std() / num**0.5,
     }
+    return {name: np.asarray(value, float) for name, value in found.items()}
 
 
 def cross_entropies(log_probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -81,6 +81,7 @@ def plan(config: harness.Config) -> real_networks.Plan:
         score_name="top-1",
         batch_size=_BATCH,
         sizes=sizes,
+        has_statistics=True,
     )
 
 
@@ -173,12 +174,13 @@ def score(log_probabilities: np.ndarray, targets: np.ndarray) -> real_networks.S
         shares.append(share)
         variance += share * (1 - share) / num / 4
     losses = real_networks.cross_entropies(log_probabilities, targets).mean(axis=1)
-    return {
-        "accuracy": float(np.mean(shares)),
-        "accuracy_se": float(variance**0.5),
-        "loss": float(losses.mean()),
-        "loss_se": float(losses.std() / len(losses) ** 0.5),
+    found = {
+        "accuracy": np.mean(shares),
+        "accuracy_se": variance**0.5,
+        "loss": losses.mean(),
+        "loss_se": losses.std() / len(losses) ** 0.5,
     }
+    return {name: np.asarray(value, float) for name, value in found.items()}
 
 
 def _one_hot(windows: np.ndarray) -> np.ndarray:
@@ -204,13 +206,13 @@ def _conv(params: Params, name: str, x: Array, dilation: int = 1) -> Array:
         rhs_dilation=(dilation,),
         dimension_numbers=("NCH", "OIH", "NCH"),
     )
-    return found + params[f"{name}.bias"][:, None]
+    return found + params[f"{name}.bias"][None, :, None]
 
 
 def _before(params: Params, name: str, x: Array) -> Array:
     """Return what a convolution reads: normalised, leaky ReLU."""
     mean, var, scale, shift = (
-        params[f"{name}.{part}"][:, None]
+        params[f"{name}.{part}"][None, :, None]
         for part in ("running_mean", "running_var", "weight", "bias")
     )
     x = (x - mean) * lax.rsqrt(var + 1e-5) * scale + shift
