@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 from experiments import harness
-from experiments.compare import _networks_bring, _networks_results, merge_networks
+from experiments.compare import (
+    _networks_bring,
+    _networks_lab,
+    _networks_results,
+    merge_networks,
+)
 from experiments.populations import (
     _population,
     flax_classifiers,
@@ -68,7 +73,7 @@ def test_a_run_leaves_networks_results_and_paths(finished):
 def test_a_finished_run_is_kept_and_takes_further_methods(finished, monkeypatch):
     config, workdir, results = finished
     with monkeypatch.context() as patch:
-        patch.setattr(merge_networks._Lab, "_outputs", None)
+        patch.setattr(_networks_lab.Lab, "_outputs", None)
         patch.setattr(flax_training, "_train_one", None)
         assert run(config, workdir) == results
     more = config.copy_and_resolve_references()

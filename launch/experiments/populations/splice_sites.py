@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -202,7 +203,7 @@ _SKIPS = {
 def _conv(params: Params, name: str, x: Array, dilation: int = 1) -> Array:
     kernel = params[f"{name}.weight"]
     found = lax.conv_general_dilated(
-        *(x, kernel, (1,), "SAME"),
+        *(jnp.asarray(x), kernel, (1,), "SAME"),
         rhs_dilation=(dilation,),
         dimension_numbers=("NCH", "OIH", "NCH"),
     )
