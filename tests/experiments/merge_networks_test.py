@@ -124,7 +124,7 @@ def test_methods_bring_twins_together(name, size, key):
                 )
         twins.append({"params": moved})
     network = trace(module.apply, params, x)
-    crowd = _networks_bring.Crowd(twins, network, x, 20, key)
+    crowd = _networks_bring.Crowd(twins, network, x, x[:2], 20, key)
     aligned, seconds = _networks_bring.bring(name, crowd)
     assert seconds > 0
     for row in range(size):

@@ -19,6 +19,7 @@ class Crowd(NamedTuple):
       params: parameters of every network, not yet aligned.
       network: their traced architecture.
       inputs: unlabelled `[S, ...]`.
+      example: a few small ones, on which functions are proven to be kept.
       chunk_size: inputs that are looked at together.
       key: random key.
     """
@@ -26,6 +27,7 @@ class Crowd(NamedTuple):
     params: Sequence[Params]
     network: networks.Network
     inputs: np.ndarray
+    example: np.ndarray
     chunk_size: int
     key: Key
 
@@ -99,6 +101,7 @@ def _aligned(crowd: Crowd, params_a: Params, params_b: Params, aligner: Any) -> 
         task=Task(data=crowd.inputs),
         aligner=aligner,
         key=crowd.key,
+        inputs=crowd.example,
     )
     return found.params
 
@@ -116,7 +119,9 @@ def _distance(crowd: Crowd, params_a: Params, params_b: Params) -> float:
 
 def _together(crowd: Crowd) -> Params:
     """Match weights with scales, all networks to their mean."""
-    found = symmerge_jax.merge(list(crowd.params), crowd.network, key=crowd.key)
+    found = symmerge_jax.merge(
+        list(crowd.params), crowd.network, key=crowd.key, inputs=crowd.example
+    )
     return found.aligned
 
 
@@ -132,6 +137,7 @@ def _onto_first(crowd: Crowd, aligner: Any, *, balance: bool) -> Params:
             task=Task(data=crowd.inputs),
             aligner=aligner,
             key=crowd.key,
+            inputs=crowd.example,
         ).aligned
         for other in others
     ]

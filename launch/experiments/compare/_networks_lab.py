@@ -21,7 +21,7 @@ class Lab:
     def __init__(self, plan: Any, params: Sequence[Params]):
         self._plan, self._subject, self._params = plan, plan.subject, params
         self._network = symmerge_jax.trace(
-            self._subject.apply, params[0], self._subject.unlabelled[:4]
+            self._subject.apply, params[0], self._subject.unlabelled[:2]
         )
         self._log_probabilities = jax.jit(
             lambda params, x: jax.nn.log_softmax(self._subject.apply(params, x))
@@ -86,6 +86,7 @@ class Lab:
             params=[self._params[row] for row in self._plan.groups[group, :size]],
             network=self._network,
             inputs=self._subject.unlabelled,
+            example=self._subject.example,
             chunk_size=self._subject.batch_size,
             key=jax.random.fold_in(jax.random.key(self._plan.seed), group),
         )

@@ -101,6 +101,7 @@ def plan(config: harness.Config) -> real_networks.Plan:
         apply=module.apply,
         load=load,
         names=tuple(f"seed {seed}" for seed in training.seeds),
+        example=train.inputs[:2],
         unlabelled=train.inputs[:num_unlabelled],
         test=test,
         score=real_networks.score_classes,

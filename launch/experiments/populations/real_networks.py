@@ -22,6 +22,7 @@ class Plan(NamedTuple):
       load: `load(folder)` returns the parameters of every network, trained in that
         folder, or read.
       names: what the networks are called.
+      example: a few small inputs, on which functions are proven to be kept.
       unlabelled: inputs `[S, ...]` for methods that use data.
       test: examples for the score alone.
       score: `score(log_probabilities, targets)`; classes are the last axis.
@@ -34,6 +35,7 @@ class Plan(NamedTuple):
     apply: Callable[[Params, Any], Any]
     load: Callable[[pathlib.Path], Sequence[Params]]
     names: tuple[str, ...]
+    example: np.ndarray
     unlabelled: np.ndarray
     test: _population.Examples
     score: Callable[[np.ndarray, np.ndarray], Scores]

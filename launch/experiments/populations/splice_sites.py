@@ -76,6 +76,7 @@ def plan(config: harness.Config) -> real_networks.Plan:
         apply=apply,
         load=lambda _: networks,
         names=tuple(pathlib.Path(file).stem for file in files),
+        example=unlabelled[:2, :, : 2 * _CONTEXT + 40],
         unlabelled=unlabelled,
         test=test,
         score=score,
