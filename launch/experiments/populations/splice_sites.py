@@ -88,7 +88,9 @@ def plan(config: harness.Config) -> real_networks.Plan:
 
 
 def load(file: str | pathlib.Path) -> Params:
-    """Return the tensors of a checkpoint by name, without counters.
+    """Return the tensors of a checkpoint by layer and part, without counters.
+
+    In a tree, `running_mean` and `running_var` are known as statistics by their names.
 
     Raises:
       FileNotFoundError: no such file.
@@ -117,7 +119,11 @@ def load(file: str | pathlib.Path) -> Params:
             f"'{file}' is no OpenSpliceAI network of 400 nucleotides: it"
             f" {', '.join(wrong[:3])}{more}."
         )
-    return found
+    params: dict[str, dict[str, np.ndarray]] = {}
+    for name, value in found.items():
+        layer, _, part = name.rpartition(".")
+        params.setdefault(layer, {})[part] = value
+    return params
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
@@ -202,19 +208,19 @@ _SKIPS = {
 
 
 def _conv(params: Params, name: str, x: Array, dilation: int = 1) -> Array:
-    kernel = params[f"{name}.weight"]
+    kernel, bias = (params[name][part] for part in ("weight", "bias"))
     found = lax.conv_general_dilated(
         *(jnp.asarray(x), kernel, (1,), "SAME"),
         rhs_dilation=(dilation,),
         dimension_numbers=("NCH", "OIH", "NCH"),
     )
-    return found + params[f"{name}.bias"][None, :, None]
+    return found + bias[None, :, None]
 
 
 def _before(params: Params, name: str, x: Array) -> Array:
     """Return what a convolution reads: normalised, leaky ReLU."""
     mean, var, scale, shift = (
-        params[f"{name}.{part}"][None, :, None]
+        params[name][part][None, :, None]
         for part in ("running_mean", "running_var", "weight", "bias")
     )
     x = (x - mean) * lax.rsqrt(var + 1e-5) * scale + shift
