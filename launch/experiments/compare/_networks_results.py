@@ -12,8 +12,6 @@ from symmerge_jax import plots
 Cells = Mapping[tuple, Mapping[str, np.ndarray]]
 """Arrays of every piece of work, as `merge_networks.run` lists them."""
 
-_LABELS = {"least_squares": "least squares"}
-
 
 class Column(NamedTuple):
     """What is done after the mean.
@@ -48,7 +46,7 @@ def column(name: str, is_free: bool) -> Column:
 def title(key: str) -> str:
     """Return the heading of a column, by its key."""
     parts = key.removeprefix("closed_").split("+")
-    text = " + ".join(_LABELS.get(part, part) for part in parts)
+    text = " + ".join(part.replace("_", " ") for part in parts)
     return f"{text}, no data" if key.startswith("closed_") else text
 
 
