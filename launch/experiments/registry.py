@@ -9,6 +9,7 @@ from experiments.compare import (
     interpolate,
     merge_cnns,
     merge_mlps,
+    merge_networks,
 )
 from experiments.latents import map_latents
 from experiments.train import autoencode, autoencode_classifiers, predict
@@ -24,6 +25,7 @@ EXPERIMENTS: dict[str, harness.Experiment] = {
         map_latents.EXPERIMENT,
         merge_cnns.EXPERIMENT,
         merge_mlps.EXPERIMENT,
+        merge_networks.EXPERIMENT,
         predict.EXPERIMENT,
     )
 }

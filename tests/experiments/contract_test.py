@@ -17,6 +17,7 @@ WRONG = {
     "map_latents": {"maps": ("x",)},
     "merge_cnns": {"repairs": ("x",)},
     "merge_mlps": {"methods": ("x",)},
+    "merge_networks": {"repairs": ("x",)},
     "predict": {"task": "x"},
 }
 EXPERIMENTS = pytest.mark.parametrize("name", registry.EXPERIMENTS)

@@ -1,0 +1,150 @@
+"""The measures of networks, alone, merged, and on the line between two."""
+
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import symmerge_jax
+from experiments.compare import _networks_bring, _networks_results
+from experiments.populations import real_networks
+from symmerge_jax import merging, networks, symmetry
+from symmerge_jax.typing import Params
+
+
+class Lab:
+    """Measures the networks of a `merge_networks.Plan`, and what becomes of them."""
+
+    def __init__(self, plan: Any, params: Sequence[Params]):
+        self._plan, self._subject, self._params = plan, plan.subject, params
+        self._network = symmerge_jax.trace(
+            self._subject.apply, params[0], self._subject.unlabelled[:2]
+        )
+        self._log_probabilities = jax.jit(
+            lambda params, x: jax.nn.log_softmax(self._subject.apply(params, x))
+        )
+        self._parent = functools.lru_cache(maxsize=None)(
+            lambda number: self._outputs(params[number])
+        )
+        self._brought = functools.lru_cache(maxsize=8)(self._bring)
+
+    def network(self, number: int) -> dict[str, Any]:
+        """Return the measures of a network, `statistics/MEASURE` re-estimated."""
+        found: dict[str, Any] = dict(self._score(self._parent(number)))
+        if self._subject.has_statistics:
+            column = _networks_results.column("statistics", False)
+            again = self._outputs(self._alone(self._params[number], column))
+            score = self._score(again).items()
+            found |= {f"statistics/{key}": value for key, value in score}
+        return found
+
+    def ensemble(self, size: int, group: int) -> dict[str, Any]:
+        """Return the measures of the mean of outputs, and distances to it."""
+        rows = self._plan.groups[group, :size]
+        parents = [self._parent(row) for row in rows]
+        return {
+            **self._score(_ensemble(parents)),
+            **_distances(_ensemble(parents), parents),
+        }
+
+    def merged(
+        self, size: int, group: int, method: str, column: _networks_results.Column
+    ) -> dict[str, Any]:
+        """Return the measures of a merged and repaired network."""
+        aligned, seconds = self._brought(method, size, group)
+        found = self._outputs(
+            self._repaired(_networks_bring.mean(aligned), aligned, column)
+        )
+        parents = [self._parent(row) for row in self._plan.groups[group, :size]]
+        return {
+            **self._score(found),
+            **_distances(found, parents),
+            "seconds": np.asarray(seconds),
+        }
+
+    def path(
+        self, num_points: int, method: str, column: _networks_results.Column
+    ) -> dict[str, np.ndarray]:
+        """Return `MEASURE` `[T]` on the line between the first two networks."""
+        aligned, _ = self._brought(method, 2, 0)
+        scores = []
+        for lam in np.linspace(0, 1, num_points):
+            if lam in (0, 1):
+                point = self._alone(symmetry.rows(aligned, int(lam)), column)
+            else:
+                weights = (1 - lam, lam)
+                point = _networks_bring.mean(aligned, weights)
+                point = self._repaired(point, aligned, column, weights)
+            scores.append(self._score(self._outputs(point)))
+        return _stacked(scores)
+
+    def _bring(self, method: str, size: int, group: int) -> tuple[Params, float]:
+        crowd = _networks_bring.Crowd(
+            params=[self._params[row] for row in self._plan.groups[group, :size]],
+            network=self._network,
+            inputs=self._subject.unlabelled,
+            example=self._subject.example,
+            chunk_size=self._subject.batch_size,
+            key=jax.random.fold_in(jax.random.key(self._plan.seed), group),
+        )
+        return _networks_bring.bring(method, crowd)
+
+    def _alone(self, params: Params, column: _networks_results.Column) -> Params:
+        """Return a network repaired as if merged with itself."""
+        return self._repaired(params, _networks_bring.stack([params] * 2), column)
+
+    def _repaired(
+        self, params: Params, aligned: Params, column, weights=None
+    ) -> Params:
+        if not column.methods:
+            return params
+        inputs = None if column.is_free else self._subject.unlabelled
+        return merging.repair(
+            *(params, aligned, self._network, column.methods),
+            inputs=inputs,
+            weights=weights,
+        ).params
+
+    def _outputs(self, params: Params) -> np.ndarray:
+        """Return log-probabilities of all classes on the test examples."""
+        device = jax.device_put(params)
+        return networks.map_batches(
+            lambda x: self._log_probabilities(device, x),
+            self._subject.test.inputs,
+            self._subject.batch_size,
+        )
+
+    def _score(self, outputs: np.ndarray) -> real_networks.Scores:
+        return self._subject.score(outputs, self._subject.test.targets)
+
+
+def _ensemble(parents: list[np.ndarray]) -> np.ndarray:
+    """Return the log-probabilities of the mean logits."""
+    mean = np.mean(parents, axis=0)
+    return np.asarray(jax.nn.log_softmax(mean))
+
+
+def _distances(found: np.ndarray, parents: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return how far outputs are from those of the parents, and of the ensemble.
+
+    Means of total variation, in units of that between the parents.
+    """
+    pairs = itertools.combinations(parents, 2)
+    unit = np.mean([_variation(a, b) for a, b in pairs])
+    to_parents = np.array([_variation(found, parent) for parent in parents])
+    return {
+        "to_parents": to_parents / unit,
+        "to_ensemble": np.asarray(_variation(found, _ensemble(parents)) / unit),
+    }
+
+
+def _variation(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the mean total variation of distributions given as logarithms."""
+    return float(np.abs(np.exp(a) - np.exp(b)).sum(axis=-1).mean() / 2)
+
+
+def _stacked(scores: list[real_networks.Scores]) -> dict[str, np.ndarray]:
+    return {key: np.array([score[key] for score in scores]) for key in scores[0]}
