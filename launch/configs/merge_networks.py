@@ -29,7 +29,7 @@ and more steps they are those of the publications.
 import os
 
 from experiments import harness
-from experiments.compare import merge_networks
+from experiments.real import merge_networks
 
 
 @harness.variants(
@@ -52,7 +52,12 @@ def get_config(variant: str):
         config.data.dir = os.environ.get("SYMMERGE_DATA_DIR")
     if variant == "splice":
         config.family = "splice"
-        config.path.methods = ("naive", "activations_balanced")
+        config.closed_forms = ()  # variances of a stream have none
+        config.path.methods = ("activations_balanced",)
+        config.path.repairs = (
+            *("none", "statistics"),
+            "statistics+mapped_least_squares",
+        )
         config.path.num_points = 5
     elif variant not in ("default", "smoke"):
         config.family = variant.partition("_")[0]

@@ -9,9 +9,9 @@ from experiments.compare import (
     interpolate,
     merge_cnns,
     merge_mlps,
-    merge_networks,
 )
 from experiments.latents import map_latents
+from experiments.real import merge_networks
 from experiments.train import autoencode, autoencode_classifiers, predict
 
 EXPERIMENTS: dict[str, harness.Experiment] = {

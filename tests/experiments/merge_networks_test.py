@@ -5,12 +5,6 @@ import numpy as np
 import pytest
 
 from experiments import harness
-from experiments.compare import (
-    _networks_bring,
-    _networks_lab,
-    _networks_results,
-    merge_networks,
-)
 from experiments.populations import (
     _population,
     flax_classifiers,
@@ -19,6 +13,7 @@ from experiments.populations import (
     real_networks,
     splice_sites,
 )
+from experiments.real import _bring, _lab, _results, merge_networks
 from symmerge_jax import trace, zoo
 from tests.experiments import configs
 
@@ -49,7 +44,7 @@ def finished(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_run_leaves_networks_results_and_paths(finished):
+def test_a_run_leaves_results_and_paths(finished):
     _, workdir, results = finished
     assert {path.name for path in workdir.iterdir()} == FILES
     assert json.loads((workdir / "results.json").read_text()) == results
@@ -73,7 +68,7 @@ def test_a_run_leaves_networks_results_and_paths(finished):
 def test_a_finished_run_is_kept_and_takes_further_methods(finished, monkeypatch):
     config, workdir, results = finished
     with monkeypatch.context() as patch:
-        patch.setattr(_networks_lab.Lab, "_outputs", None)
+        patch.setattr(_lab.Lab, "_outputs", None)
         patch.setattr(flax_training, "_train_one", None)
         assert run(config, workdir) == results
     more = config.copy_and_resolve_references()
@@ -105,7 +100,7 @@ def test_tables_have_a_row_for_each_method_and_the_references(finished):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("name", _networks_bring.METHODS)
+@pytest.mark.parametrize("name", _bring.METHODS)
 def test_methods_bring_twins_together(name, size, key):
     module = flax_classifiers.NarrowMlp(0.05)
     x = np.asarray(jax.random.normal(key, (40, 4, 4, 1)))
@@ -124,8 +119,8 @@ def test_methods_bring_twins_together(name, size, key):
                 )
         twins.append({"params": moved})
     network = trace(module.apply, params, x)
-    crowd = _networks_bring.Crowd(twins, network, x, x[:2], 20, key)
-    aligned, seconds = _networks_bring.bring(name, crowd)
+    crowd = _bring.Crowd(twins, network, x, x[:2], 20, key)
+    aligned, seconds = _bring.bring(name, crowd)
     assert seconds > 0
     for row in range(size):
         one = jax.tree.map(lambda leaf, r=row: leaf[r], aligned)
@@ -134,7 +129,7 @@ def test_methods_bring_twins_together(name, size, key):
         )
     # Three twins of a published search from the identity may stay apart.
     if name not in ("naive", "published"):
-        merged = network.apply(_networks_bring.mean(aligned), x)
+        merged = network.apply(_bring.mean(aligned), x)
         np.testing.assert_allclose(merged, network.apply(params, x), atol=1e-4)
 
 
@@ -327,11 +322,9 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, splice):
 
 
 def test_columns_have_titles():
-    column = _networks_results.column("statistics+least_squares", is_free=False)
+    column = _results.column("statistics+least_squares", is_free=False)
     assert column.title == "statistics + least squares"
-    assert _networks_results.column("statistics", is_free=True).title == (
-        "statistics, no data"
-    )
+    assert _results.column("statistics", is_free=True).title == ("statistics, no data")
 
 
 def test_every_variant_is_complete(data_dir):

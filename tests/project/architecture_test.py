@@ -42,7 +42,10 @@ ALLOWED = {
     ),
 }
 TOP = {"root", "testing"}  # import anything above
-GROUPS = ("harness", "populations", "train", "latents", "compare", "registry", "paper")
+GROUPS = (
+    *("harness", "populations", "train", "latents", "compare", "real"),
+    *("registry", "paper"),
+)
 """Groups of experiments: each may import those before it. Commands import the first."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments import harness, populations, train
-from experiments.compare import _align_cells, _curves, _methods
+from experiments.compare import _align_cells, _methods, curves
 from symmerge_jax import plots
 
 _AVERAGED = (
@@ -97,7 +97,7 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
             losses = [arrays[f"{name}/{method}/{s}/loss"] for s in results["seeds"]]
             panels.setdefault(_methods.SEES[found["sees"]], {})[found["label"]] = (
                 lams,
-                *_curves.mean_and_error(np.concatenate(losses)),
+                *curves.mean_and_error(np.concatenate(losses)),
             )
         figures[f"paths_{name}"] = plots.mean_curves(
             panels,
@@ -125,16 +125,16 @@ def _model(trained: list[Any]) -> dict[str, Any]:
 def _numbers(method: str, spec, by_seed: list[dict[str, Any]]) -> dict[str, Any]:
     numbers = []
     for cell in by_seed:
-        found = _curves.summarize(cell["loss"])
+        found = curves.summarize(cell["loss"])
         kept = {key: found[key] for key in ("barrier", "auc", "middle")}
         if "error" in cell:
-            kept["accuracy"] = 1 - _curves.summarize(cell["error"])["middle"]
+            kept["accuracy"] = 1 - curves.summarize(cell["error"])["middle"]
         numbers.append(kept)
     errors = np.concatenate([cell["function_error"] for cell in by_seed])
     return {
         "label": _methods.label(method, spec),
         "sees": _methods.METHODS[method].sees,
-        **_curves.over_seeds(numbers),
+        **curves.over_seeds(numbers),
         "seconds_per_pair": float(np.mean([cell["seconds"] for cell in by_seed])),
         "function_error": float(errors.max()),
     }
@@ -150,7 +150,7 @@ def _crowd_numbers(plan: Any, spec, cells: _align_cells.Cells) -> dict[str, Any]
             "label": _methods.label(name, spec) if is_method else "(the networks)",
             "sees": _methods.METHODS[name].sees if is_method else "-",
             "sizes": {
-                str(size): _curves.over_seeds(
+                str(size): curves.over_seeds(
                     [
                         {
                             "accuracy": 1 - float(cells[name, size, s]["error"].mean()),

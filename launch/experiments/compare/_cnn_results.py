@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments import harness
-from experiments.compare import _curves, _methods, _repair
+from experiments.compare import _methods, _repair, curves
 from symmerge_jax import plots
 
 Cells = Mapping[tuple, dict[str, np.ndarray]]
@@ -22,7 +22,7 @@ def summarize(plan: Any, cells: Cells) -> harness.Results:
     Returns:
       `pairs`, numbers in the zoo; `parents`, mean accuracy and loss of the paired
       networks; `methods`, each with its label, what it sees, seconds per pair, largest
-      function error, and by repair the numbers of `_curves.summarize` of `loss` (nats)
+      function error, and by repair the numbers of `curves.summarize` of `loss` (nats)
       and `error` (1 - accuracy), and `drop`, by how much the accuracy of the midpoint
       is below that of the two networks; `crowd`, with accuracy and loss of the means by
       method, repair and size, and of `members`. Means have a standard error `se` over
@@ -38,7 +38,7 @@ def summarize(plan: Any, cells: Cells) -> harness.Results:
     }
     if plan.methods:
         results["parents"] = {
-            measure: _curves.number(alone[measure][plan.pairs].mean(axis=1))
+            measure: curves.number(alone[measure][plan.pairs].mean(axis=1))
             for measure in ("accuracy", "loss")
         }
         parents = alone["accuracy"][plan.pairs].mean(axis=1)
@@ -51,7 +51,7 @@ def summarize(plan: Any, cells: Cells) -> harness.Results:
         results["crowd"] = {
             "sizes": list(plan.sizes),
             "num_crowds": len(plan.crowds),
-            "members": [_curves.number(found.mean(axis=1)) for found in accuracies],
+            "members": [curves.number(found.mean(axis=1)) for found in accuracies],
             "methods": {
                 name: _crowd_numbers(
                     plan, name, [cells["crowd", name, size] for size in plan.sizes]
@@ -112,9 +112,9 @@ def _pair_numbers(plan, name: str, parents, arrays) -> dict[str, Any]:
     for repair in plan.repairs:
         loss, accuracy = (arrays[f"{repair}/{m}"] for m in ("loss", "accuracy"))
         repairs[repair] = {
-            "loss": _curves.summarize(loss),
-            "error": _curves.summarize(1 - accuracy),
-            "drop": _curves.number(parents - accuracy[:, middle]),
+            "loss": curves.summarize(loss),
+            "error": curves.summarize(1 - accuracy),
+            "drop": curves.number(parents - accuracy[:, middle]),
         }
     return {
         "label": _methods.label(name, plan.data.network.spec),
@@ -138,7 +138,7 @@ def _crowd_numbers(plan, name: str, by_size: list[dict[str, Any]]) -> dict[str, 
         "repairs": {
             repair: {
                 measure: [
-                    _curves.number(arrays[f"{repair}/{measure}"]) for arrays in by_size
+                    curves.number(arrays[f"{repair}/{measure}"]) for arrays in by_size
                 ]
                 for measure in ("accuracy", "loss")
             }
@@ -195,7 +195,7 @@ def _draw_paths(methods: Mapping[str, Any], arrays: harness.Arrays):
     panels: dict[str, Any] = {}
     for repair in next(iter(methods.values()))["repairs"]:
         for measure, title in (("accuracy", "accuracy"), ("loss", "loss (nats)")):
-            panels[f"{title}, {_repair.REPAIRS[repair]}"] = _curves.of_methods(
+            panels[f"{title}, {_repair.REPAIRS[repair]}"] = curves.of_methods(
                 methods, arrays, f"{repair}/{measure}"
             )
     return plots.mean_curves(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments import harness
-from experiments.compare import _curves, _inr_losses, _inr_paths, _methods
+from experiments.compare import _inr_losses, _inr_paths, _methods, curves
 from experiments.harness import Number
 from symmerge_jax import plots, symmetry
 
@@ -54,7 +54,7 @@ def drawn(found: Mapping[str, harness.Arrays]) -> dict[str, np.ndarray]:
             if part == "rendered":
                 kept[f"{encoder}/{name}"] = array
             elif part in _inr_losses.MEASURES:
-                curve = np.stack(_curves.mean_and_error(array))
+                curve = np.stack(curves.mean_and_error(array))
                 kept[f"{encoder}/{name}"] = curve
     return kept
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments import harness, populations
-from experiments.compare import _bring, _curves, _inr_losses, _methods
+from experiments.compare import _bring, _inr_losses, _methods, curves
 from experiments.harness import Number
 from experiments.populations import families
 from symmerge_jax import autoencoders, networks, zoo
@@ -191,9 +191,9 @@ def reads_latents(name: str) -> bool:
 def measures_of(
     arrays: Mapping[str, np.ndarray], row: np.ndarray | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Return the numbers of `_curves.summarize` by measure."""
+    """Return the numbers of `curves.summarize` by measure."""
     return {
-        measure: _curves.summarize(arrays[measure], row)
+        measure: curves.summarize(arrays[measure], row)
         for measure in _inr_losses.MEASURES
         if measure in arrays
     }

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import harness, train
-from experiments.compare import _curves, _inr_losses, _inr_paths, _methods
+from experiments.compare import _inr_losses, _inr_paths, _methods, curves
 from experiments.harness import Number
 from experiments.populations import families
 from symmerge_jax import plots, symmetry
@@ -69,7 +69,7 @@ def mean_curves(cells: Mapping[Cell, harness.Arrays]) -> dict[str, np.ndarray]:
         for measure in _inr_losses.MEASURES:
             if measure in arrays:
                 losses = arrays[measure]
-                mean, error = _curves.mean_and_error(losses, arrays["row"])
+                mean, error = curves.mean_and_error(losses, arrays["row"])
                 parts = {"mean": mean, "error": error, "std": losses.std(axis=0)}
                 where = f"{cell.key}/{measure}"
                 found |= {f"{where}/{part}": curve for part, curve in parts.items()}

@@ -126,7 +126,7 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
       - `pairs`: the numbers of the twins;
       - `methods`: by method its `label`, `recovered` (the share of pairs that were
         aligned exactly, None where that means nothing), and the numbers of
-        `_curves.summarize` for each of `_inr_losses.MEASURES`.
+        `curves.summarize` for each of `_inr_losses.MEASURES`.
     """
     encoders, inrs = plan.encoders, plan.inrs
     canonicalizers = {name: x.canonicalizer for name, x in encoders.items()}

@@ -145,7 +145,7 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     Returns:
       `cells`, each with `family`, `sigma`, `method`, its `label`, `encoder` if there
       are several, the counts, `recovered` (fraction of pairs that were aligned exactly,
-      None where that means nothing), `seconds`, and the numbers of `_curves.summarize`
+      None where that means nothing), `seconds`, and the numbers of `curves.summarize`
       for each of `_inr_losses.MEASURES`.
     """
     inrs, canonicalizer = plan.open(folder)

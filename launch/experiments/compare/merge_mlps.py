@@ -24,7 +24,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import harness, populations
-from experiments.compare import _bring, _curves, _methods, _paths
+from experiments.compare import _bring, _methods, _paths, curves
 from experiments.populations import mlp_training
 from symmerge_jax import learning, plots
 
@@ -219,7 +219,7 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
     """Draw loss and accuracy along the paths, `METHOD/MEASURE` `[N, T]` of arrays."""
     methods = results["methods"]
     panels = {
-        title: _curves.of_methods(methods, arrays, measure)
+        title: curves.of_methods(methods, arrays, measure)
         for measure, title in _TITLES.items()
     }
     figure = plots.mean_curves(
@@ -284,7 +284,7 @@ def _numbers(plan: Plan, name: str, pairs: list[dict[str, np.ndarray]]):
         if len(values) == 1 or not isinstance(value, float):
             numbers[key] = value if len(values) == 1 else values
         else:
-            found = _curves.number(values)
+            found = curves.number(values)
             numbers |= {key: found["mean"], f"{key}_stderr": found["se"]}
     return numbers
 
@@ -293,7 +293,7 @@ def _numbers_of_pair(pair: dict[str, np.ndarray]) -> dict[str, Any]:
     numbers = {key: pair[key].tolist() for key in pair if key not in _TITLES}
     for split in ("train", "test"):
         loss, accuracy = (pair[f"{split}_{x}"] for x in ("loss", "accuracy"))
-        found, middle = _curves.summarize(loss[None]), len(loss) // 2
+        found, middle = curves.summarize(loss[None]), len(loss) // 2
         parents = float(accuracy[0] + accuracy[-1]) / 2
         numbers |= {
             f"{split}_barrier": found["barrier"],

@@ -59,6 +59,7 @@ def default_data() -> dict[str, Any]:
         "num_train": config_dict.placeholder(int),
         "num_test": config_dict.placeholder(int),
         "num_unlabelled": config_dict.placeholder(int),
+        "unlabelled": "given",
         "pool": 1,
     }
 

@@ -72,6 +72,10 @@ def plan(config: harness.Config) -> real_networks.Plan:
     unlabelled, test = load_windows(
         folder / "windows.npz", config.data.num_unlabelled, config.data.num_test
     )
+    if config.data.unlabelled == "random":
+        random = np.random.default_rng(config.seed)
+        size = len(unlabelled), unlabelled.shape[2]
+        unlabelled = _one_hot(random.integers(0, 4, size, np.uint8))
     return real_networks.Plan(
         apply=apply,
         load=lambda _: networks,

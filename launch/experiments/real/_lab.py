@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 import symmerge_jax
-from experiments.compare import _networks_bring, _networks_results
 from experiments.populations import real_networks
+from experiments.real import _bring, _results
 from symmerge_jax import merging, networks, symmetry
 from symmerge_jax.typing import Params
 
@@ -35,7 +35,7 @@ class Lab:
         """Return the measures of a network, `statistics/MEASURE` re-estimated."""
         found: dict[str, Any] = dict(self._score(self._parent(number)))
         if self._subject.has_statistics:
-            column = _networks_results.column("statistics", False)
+            column = _results.column("statistics", False)
             again = self._outputs(self._alone(self._params[number], column))
             score = self._score(again).items()
             found |= {f"statistics/{key}": value for key, value in score}
@@ -51,13 +51,11 @@ class Lab:
         }
 
     def merged(
-        self, size: int, group: int, method: str, column: _networks_results.Column
+        self, size: int, group: int, method: str, column: _results.Column
     ) -> dict[str, Any]:
         """Return the measures of a merged and repaired network."""
         aligned, seconds = self._brought(method, size, group)
-        found = self._outputs(
-            self._repaired(_networks_bring.mean(aligned), aligned, column)
-        )
+        found = self._outputs(self._repaired(_bring.mean(aligned), aligned, column))
         parents = [self._parent(row) for row in self._plan.groups[group, :size]]
         return {
             **self._score(found),
@@ -66,7 +64,7 @@ class Lab:
         }
 
     def path(
-        self, num_points: int, method: str, column: _networks_results.Column
+        self, num_points: int, method: str, column: _results.Column
     ) -> dict[str, np.ndarray]:
         """Return `MEASURE` `[T]` on the line between the first two networks."""
         aligned, _ = self._brought(method, 2, 0)
@@ -76,13 +74,13 @@ class Lab:
                 point = self._alone(symmetry.rows(aligned, int(lam)), column)
             else:
                 weights = (1 - lam, lam)
-                point = _networks_bring.mean(aligned, weights)
+                point = _bring.mean(aligned, weights)
                 point = self._repaired(point, aligned, column, weights)
             scores.append(self._score(self._outputs(point)))
         return _stacked(scores)
 
     def _bring(self, method: str, size: int, group: int) -> tuple[Params, float]:
-        crowd = _networks_bring.Crowd(
+        crowd = _bring.Crowd(
             params=[self._params[row] for row in self._plan.groups[group, :size]],
             network=self._network,
             inputs=self._subject.unlabelled,
@@ -90,11 +88,11 @@ class Lab:
             chunk_size=self._subject.batch_size,
             key=jax.random.fold_in(jax.random.key(self._plan.seed), group),
         )
-        return _networks_bring.bring(method, crowd)
+        return _bring.bring(method, crowd)
 
-    def _alone(self, params: Params, column: _networks_results.Column) -> Params:
+    def _alone(self, params: Params, column: _results.Column) -> Params:
         """Return a network repaired as if merged with itself."""
-        return self._repaired(params, _networks_bring.stack([params] * 2), column)
+        return self._repaired(params, _bring.stack([params] * 2), column)
 
     def _repaired(
         self, params: Params, aligned: Params, column, weights=None

@@ -22,16 +22,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import harness
-from experiments.compare import (
-    _networks_bring,
-    _networks_lab,
-    _networks_results,
-)
 from experiments.populations import (
     flax_networks,
     flax_training,
     real_networks,
     splice_sites,
+)
+from experiments.real import (
+    _bring,
+    _lab,
+    _results,
 )
 from symmerge_jax import merging
 
@@ -54,10 +54,10 @@ class Plan(NamedTuple):
     family: str
     subject: real_networks.Plan
     methods: tuple[str, ...]
-    columns: tuple[_networks_results.Column, ...]
+    columns: tuple[_results.Column, ...]
     groups: np.ndarray
     path_methods: tuple[str, ...]
-    path_columns: tuple[_networks_results.Column, ...]
+    path_columns: tuple[_results.Column, ...]
     num_points: int
     seed: int
 
@@ -69,6 +69,8 @@ def default_config() -> harness.Config:
     and `data.dir`/openspliceai/windows.npz. The others train networks by `training`
     (fields of `flax_training.Recipe`), seed after seed. `sizes` are numbers of networks
     that become one, for each of `num_groups` groups; none for all files, or for pairs.
+
+    Unlabelled inputs are "given", or for DNA "random": then nothing has seen data.
 
     `repairs` are what is done after the mean: "none", or some of `merging.REPAIRS`
     joined by "+"; `closed_forms` are the same without data. `path` is the line
@@ -86,11 +88,12 @@ def default_config() -> harness.Config:
             "num_groups": 1,
             "data": flax_networks.default_data(),
             "training": dataclasses.asdict(flax_training.Recipe()),
-            "methods": tuple(_networks_bring.METHODS),
+            "methods": tuple(_bring.METHODS),
             "closed_forms": CLOSED_FORMS,
             "repairs": (
                 *("none", "temperature", "statistics", "statistics+rescale"),
                 *("statistics+repair", "statistics+bias", "statistics+least_squares"),
+                "statistics+mapped_least_squares",
             ),
             "path": {
                 "methods": ("naive", "published", "ours", "activations_balanced"),
@@ -111,19 +114,21 @@ def plan(config: harness.Config) -> Plan:
         harness.refuse_unused(config, default_config(), unused, because)
         subject = splice_sites.plan(config)
     else:
-        harness.refuse_unused(config, default_config(), ("files",), because)
+        unused = ("files", "data.unlabelled")
+        harness.refuse_unused(config, default_config(), unused, because)
         subject = flax_networks.plan(config)
     _check_statistics(config, subject)
     columns = tuple(
-        _networks_results.column(name, free)
+        _results.column(name, free)
         for free, names in ((True, config.closed_forms), (False, config.repairs))
         for name in names
     )
-    path_columns = (_networks_results.column(x, False) for x in config.path.repairs)
+    path_columns = (_results.column(x, False) for x in config.path.repairs)
     is_drawn = 2 in subject.sizes
     rows = np.arange(config.num_groups * max(subject.sizes))
     return Plan(
-        family=config.family,
+        family=config.family
+        + (", random inputs" if config.data.unlabelled == "random" else ""),
         subject=subject,
         methods=tuple(config.methods),
         columns=tuple(sorted(columns, key=lambda column: column.name != "none")),
@@ -137,7 +142,7 @@ def plan(config: harness.Config) -> Plan:
 
 def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     """Bring the networks together by every method, repair the means, and measure."""
-    lab = _networks_lab.Lab(plan, plan.subject.load(folder))
+    lab = _lab.Lab(plan, plan.subject.load(folder))
     groups = [*itertools.product(plan.subject.sizes, range(len(plan.groups)))]
     jobs = [
         *(("network", number) for number in range(len(plan.subject.names))),
@@ -165,9 +170,9 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
         files, lambda job: makers[job[0]](*job[1:]), "merge"
     )
     if plan.path_methods:
-        curves = _networks_results.curves_of(plan, cells)
+        curves = _results.curves_of(plan, cells)
         harness.save_arrays(folder / "results.npz", curves)
-    return _networks_results.summarize(plan, cells)
+    return _results.summarize(plan, cells)
 
 
 def _file_name(job: tuple) -> str:
@@ -180,6 +185,11 @@ def _check(config: harness.Config) -> None:
         raise ValueError(
             f"config.family is {config.family!r}, known are {', '.join(FAMILIES)}."
         )
+    if config.data.unlabelled not in ("given", "random"):
+        raise ValueError(
+            "config.data.unlabelled must be 'given' or 'random', got"
+            f" {config.data.unlabelled!r}."
+        )
     harness.at_least(config, num_groups=1, checkpoint_every=1)
     if any(size < 2 for size in config.sizes):
         raise ValueError(
@@ -187,13 +197,13 @@ def _check(config: harness.Config) -> None:
         )
     if len(set(config.sizes)) < len(config.sizes):
         raise ValueError(f"config.sizes must name each once, got {config.sizes}.")
-    harness.each_once("methods", config.methods, _networks_bring.METHODS)
-    _networks_results.check("repairs", config.repairs, merging.REPAIRS)
-    _networks_results.check("path.repairs", config.path.repairs, merging.REPAIRS)
+    harness.each_once("methods", config.methods, _bring.METHODS)
+    _results.check("repairs", config.repairs, merging.REPAIRS)
+    _results.check("path.repairs", config.path.repairs, merging.REPAIRS)
     if config.closed_forms:
-        _networks_results.check("closed_forms", config.closed_forms, CLOSED_FORMS)
+        _results.check("closed_forms", config.closed_forms, CLOSED_FORMS)
     if config.path.methods:
-        harness.each_once("path.methods", config.path.methods, _networks_bring.METHODS)
+        harness.each_once("path.methods", config.path.methods, _bring.METHODS)
         harness.check_midpoint(config.path)
 
 
@@ -213,7 +223,7 @@ EXPERIMENT = harness.Experiment(
     defaults=default_config,
     plan=plan,
     run=run,
-    tables=_networks_results.tables,
-    draw=_networks_results.draw,
+    tables=_results.tables,
+    draw=_results.draw,
     may_change=("methods", "repairs", "closed_forms", "path.num_points", "num_groups"),
 )

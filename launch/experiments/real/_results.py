@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import harness
-from experiments.compare import _curves, _networks_bring
+from experiments.compare import curves
+from experiments.real import _bring
 from symmerge_jax import plots
 
 Cells = Mapping[tuple, Mapping[str, np.ndarray]]
@@ -153,7 +154,7 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
         for measure, name in names.items():
             text = "as merged" if key == "none" else title(key)
             panels[f"{name}, {text}"] = {
-                _networks_bring.METHODS[method].label: (
+                _bring.METHODS[method].label: (
                     arrays["lams"],
                     arrays[f"{method}/{key}/{measure}"],
                     arrays[f"{method}/{key}/{measure}_se"],
@@ -167,7 +168,7 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
             f"λ (0: {first}, 1: {second})",
             num_columns=2,
             styles={
-                _networks_bring.METHODS[name].label: _networks_bring.METHODS[name].style
+                _bring.METHODS[name].label: _bring.METHODS[name].style
                 for name in results["path"]
             },
             log_scale=[text for text in panels if text.startswith("loss")],
@@ -176,7 +177,7 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
 
 
 def _method(plan, cells: Cells, size: int, name: str, groups) -> dict[str, Any]:
-    method = _networks_bring.METHODS[name]
+    method = _bring.METHODS[name]
     by_column = {
         column.key: [cells["merged", size, g, name, column] for g in groups]
         for column in plan.columns
@@ -194,8 +195,8 @@ def _cell(groups: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
     to_parents = np.array([group["to_parents"] for group in groups])
     return {
         **_scores(groups),
-        "to_parents": [_curves.number(column) for column in to_parents.T],
-        "to_ensemble": _curves.number([group["to_ensemble"] for group in groups]),
+        "to_parents": [curves.number(column) for column in to_parents.T],
+        "to_ensemble": curves.number([group["to_ensemble"] for group in groups]),
     }
 
 
@@ -203,7 +204,7 @@ def _scores(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return accuracy and loss with errors over groups, or over examples for one."""
     found = {}
     for measure in ("accuracy", "loss"):
-        found[measure] = _curves.number([group[measure] for group in groups])
+        found[measure] = curves.number([group[measure] for group in groups])
         if len(groups) == 1:
             found[measure]["se"] = float(groups[0][f"{measure}_se"])
     return found
@@ -220,7 +221,7 @@ def _path(cell: Mapping[str, np.ndarray]) -> dict[str, float]:
     loss, accuracy = cell["loss"], cell["accuracy"]
     lowest = int(accuracy.argmin())
     return {
-        "barrier": _curves.summarize(loss[None])["barrier"],
+        "barrier": curves.summarize(loss[None])["barrier"],
         "lowest_accuracy": float(accuracy[lowest]),
         "lowest_at": lowest / (len(loss) - 1),
     }

@@ -1,0 +1,1 @@
+"""Real networks that were trained apart: traced, merged, and repaired."""
