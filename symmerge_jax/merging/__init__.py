@@ -3,12 +3,24 @@
 from symmerge_jax.merging._average import average, check_weights
 from symmerge_jax.merging._barrier import Barrier, loss_barrier
 from symmerge_jax.merging._interpolate import METHODS, interpolate
+from symmerge_jax.merging._layers import Fit
+from symmerge_jax.merging._repair import (
+    METHODS as REPAIRS,
+    Repair,
+    check_repairs,
+    repair,
+)
 
 __all__ = [
     "METHODS",
+    "REPAIRS",
     "Barrier",
+    "Fit",
+    "Repair",
     "average",
+    "check_repairs",
     "check_weights",
     "interpolate",
     "loss_barrier",
+    "repair",
 ]
