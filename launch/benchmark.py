@@ -14,6 +14,8 @@ train       steps of the autoencoder, against a plain flat-edge implementation
 encoders    steps of the autoencoder with ScaleGMN, Neural Graphs and the others
 assignment  solvers of assignment problems, against scipy and optax
 alignment   what weight matching finds and how fast, against loops in numpy and scipy
+apart       the part of it on MLPs trained apart, against the published algorithm
+large       seconds and memory of weight matching at the size of ResNet-50 and GPT-2
 certificates whether wrong specs pass a certificate, or right ones are refused
 deep_align  pairs per second of learned aligners, against weight matching
 damage      what is loaded of files with a changed byte, a lost block or a lost end
@@ -37,6 +39,8 @@ from benchmarks import (
     deep_align,
     imports,
     machine,
+    matching_apart,
+    matching_large,
     metanets,
     statistics,
     trace,
@@ -55,6 +59,8 @@ BENCHMARKS = {
     "encoders": metanets.encoders,
     "assignment": assignment.run,
     "alignment": alignment.run,
+    "apart": matching_apart.run,
+    "large": matching_large.run,
     "certificates": certificates.run,
     "deep_align": deep_align.run,
     "damage": damage.run,

@@ -65,6 +65,25 @@ def test_reference_keeps_the_best_start():
     assert gain == max(gains)
 
 
+def test_published_algorithm_finds_a_planted_permutation(key):
+    network = networks.mlp((32, 16, 16, 8))
+    shapes = jax.eval_shape(network.init, key)
+    generator = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: generator.normal(size=x.shape).astype(np.float32), shapes
+    )
+    element = symmetry.sample(key, network.spec, network.spec.sizes(params))
+    element = {
+        g: symmetry.Monomial(x.perm, 0 * x.scale + 1) for g, x in element.items()
+    }
+    twin = symmetry.act(element, params, network.spec)
+    found, num_sweeps = reference.published(generator, params, twin, network.spec)
+    answer = symmetry.inverse(element, network.spec)
+    for name, perm in found.items():
+        np.testing.assert_array_equal(perm, answer[name].perm)
+    assert 1 < num_sweeps < 10
+
+
 @pytest.mark.slow
 def test_small_parts_of_the_benchmark():
     found = benchmark.mlp((5, 8, 8, 3), num_trials=2)

@@ -1,6 +1,6 @@
 """What weight matching finds, and how fast, beside the plain loops in one process.
 
-Needs $SYMMERGE_DATA_DIR (MNIST and the real INR files). Six parts:
+Needs $SYMMERGE_DATA_DIR (MNIST and the real INR files). Parts:
 
 recovery   orbits of real INRs: permutations (P), signs (D), both (PD), without noise
 pairs      512 pairs of INRs from 10 starts each, against a numpy loop over pairs
@@ -8,6 +8,7 @@ residual   the residual toy of issue 8 of samuela/git-re-basin
 mlp        784-512-512-512-10 with a planted permutation, against the numpy loop
 scales     ReLU neurons rescaled by up to 16, and permuted
 scaling    time against the number of pairs and against the width
+apart      MLPs of MNIST trained apart, against the published algorithm
 """
 
 import functools
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import alignment_cases, reference_matching, timing
+from benchmarks import alignment_cases, matching_apart, reference_matching, timing
 from symmerge_jax import alignment, assignment, networks, symmetry
 
 NUM_PAIRS = 512
@@ -42,6 +43,7 @@ def run(num_pairs: int = NUM_PAIRS) -> dict[str, Any]:
         "mlp": mlp(),
         "scales": scales(),
         "scaling": scaling(inr),
+        "apart": matching_apart.run(),
     }
 
 

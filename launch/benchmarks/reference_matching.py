@@ -7,8 +7,11 @@ the rows of the network that stays are joined once, and the other network is per
 indexing. It takes a fifth of the time of the published loop.
 """
 
+import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
+
+from symmerge_jax import symmetry
 
 _SLACK = 8 * float(np.finfo(np.float32).eps)
 
@@ -51,6 +54,52 @@ def match(layers_a, layers_b, starts, *, signed, order=None, max_sweeps=100):
         if gain > best_gain:
             best, best_gain = element, gain
     return best, best_gain, sweeps
+
+
+def published(generator, params_a, params_b, spec, *, max_sweeps=100):
+    """Match two networks as published, space by space, in eager JAX and scipy.
+
+    Algorithm 1 of Ainsworth et al. 2023 (arXiv 2209.04836), written after its
+    description: from the identity, in random order, one assignment problem per space
+    in every sweep, until a sweep gains nothing. For every parameter of a space, rows of
+    `a` are multiplied with rows of `b`, which all other permutations have moved.
+
+    Args:
+      generator: of numpy, for the order.
+      params_a: the network that stays.
+      params_b: the network that moves.
+      spec: symmetry of both; signs and scales are not matched.
+      max_sweeps: bound on the sweeps.
+
+    Returns:
+      Permutations by space, and the number of sweeps.
+    """
+    leaves_a, leaves_b = map(symmetry.flatten, (params_a, params_b))
+    sizes, axes_of = spec.sizes(params_a), dict(spec.axes)
+    names = [space.name for space in spec.movable_spaces]
+    perms = {name: jnp.arange(sizes[name]) for name in names}
+    num_sweeps, improved = 0, True
+    while improved and num_sweeps < max_sweeps:
+        num_sweeps, improved = num_sweeps + 1, False
+        for index in generator.permutation(len(names)):
+            name = names[index]
+            similarity = jnp.zeros((sizes[name], sizes[name]))
+            for path, number, _ in spec.uses(name, -1, 0, 1):
+                b = leaves_b[path]
+                for other, axis in enumerate(axes_of[path]):
+                    if other != number and axis is not None and axis.space in perms:
+                        b = jnp.take(b, perms[axis.space], axis=other)
+                rows_a, rows_b = (
+                    jnp.moveaxis(x, number, 0).reshape(sizes[name], -1)
+                    for x in (leaves_a[path], b)
+                )
+                similarity += rows_a @ rows_b.T
+            found = optimize.linear_sum_assignment(similarity, maximize=True)[1]
+            rows = jnp.arange(sizes[name])
+            before = jnp.sum(similarity[rows, perms[name]])
+            improved |= bool(jnp.sum(similarity[rows, found]) > before + 1e-12)
+            perms[name] = jnp.asarray(found)
+    return perms, num_sweeps
 
 
 def move(layers, element):

@@ -6,8 +6,7 @@ from symmerge_jax.alignment._checks import check_data, check_element
 from symmerge_jax.alignment._frank_wolfe import FrankWolfe
 from symmerge_jax.alignment._many import ManyProblem, ManyResult, element_between
 from symmerge_jax.alignment._many_solvers import ManyAligner, MergeMany, Universe
-from symmerge_jax.alignment._projection import project
-from symmerge_jax.alignment._relaxation import relax
+from symmerge_jax.alignment._projection import project, relax
 from symmerge_jax.alignment._similarity import similarity
 from symmerge_jax.alignment._sinkhorn_rebasin import SinkhornRebasin
 from symmerge_jax.alignment._straight_through import StraightThrough

@@ -11,6 +11,9 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
+
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import _base
 from symmerge_jax.typing import Params
@@ -30,17 +33,30 @@ def common_scale(
     if not rescale:
         return problem, lambda element: element
     spec = problem.spec
-    scales_a, params_a = fix_scales(problem.params_a, spec)
-    scales_b, params_b = fix_scales(problem.params_b, spec)
-    balanced = dataclasses.replace(problem, params_a=params_a, params_b=params_b)
-    return balanced, functools.partial(carry_back, scales_a, scales_b, spec)
+    # Both in one loop, which is compiled once.
+    both = jax.tree.map(
+        lambda a, b: jnp.stack([a, b]), problem.params_a, problem.params_b
+    )
+    balanced = jax.vmap(lambda params: symmetry.balance_scales(params, spec))(both)
+    (scales_a, params_a), (scales_b, params_b) = (
+        _fix(symmetry.rows(balanced, i), params, spec)
+        for i, params in enumerate((problem.params_a, problem.params_b))
+    )
+    problem = dataclasses.replace(problem, params_a=params_a, params_b=params_b)
+    return problem, functools.partial(carry_back, scales_a, scales_b, spec)
 
 
 def fix_scales(
     params: Params, spec: symmetry.SymmetrySpec
 ) -> tuple[symmetry.GroupElement, Params]:
     """Return the element that balances scales and fixes further signs, and its twin."""
-    element = symmetry.balance_scales(params, spec)
+    return _fix(symmetry.balance_scales(params, spec), params, spec)
+
+
+def _fix(
+    element: symmetry.GroupElement, params: Params, spec: symmetry.SymmetrySpec
+) -> tuple[symmetry.GroupElement, Params]:
+    """Return the element with the signs that it leaves fixed, and the twin."""
     params = symmetry.act(element, params, spec)
     if not (signs := symmetry.follower_signs(params, spec)):
         return element, params

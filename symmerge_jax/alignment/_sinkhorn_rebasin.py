@@ -19,7 +19,6 @@ from symmerge_jax.alignment import (
     _base,
     _checks,
     _projection,
-    _relaxation,
     _search,
 )
 from symmerge_jax.typing import Array, Key, Params
@@ -196,7 +195,7 @@ class SinkhornRebasin(_search.GradientSearch):
 
     def _relax(self, similarities, spec, temperature) -> dict[str, Array]:
         return {
-            name: _relaxation.relax(
+            name: _projection.relax(
                 matrix,
                 spec.space(name).group,
                 temperature=temperature,

@@ -69,6 +69,28 @@ def act_each(
     )
 
 
+def rescale(
+    scales: Mapping[str, Array], params: Params, spec: _spec.SymmetrySpec
+) -> Params:
+    """Return what `act` does with these scales and no permutation, without its checks.
+
+    Args:
+      scales: `[*over, n]` per space to be scaled.
+      params: floating-point atoms of one network.
+      spec: names their axes.
+    """
+    leaves = _tree.flatten(params)
+    for path, axes in spec.atomic_axes:
+        for number, axis in enumerate(axes):
+            if axis is None:
+                continue
+            powers = {n: axis.exponent(n) for n in scales if axis.exponent(n)}
+            leaves[path] = _scale_axis(
+                scales, powers, leaves[path], axes, (number, axis), spec
+            )
+    return _tree.rebuild(params, leaves)
+
+
 def act_dense(
     matrices: Mapping[str, Array], params: Params, spec: _spec.SymmetrySpec
 ) -> Params:
@@ -233,10 +255,24 @@ def _act_on_axis(
                 starts = len(perm) * np.arange(axis.repeat, dtype=perm.dtype)
                 perm = (starts[:, None] + perm[None]).ravel()
             leaf = jnp.take(leaf, perm, axis=number)
+    scales = {name: element[name].scale for name in powers}
+    return _scale_axis(scales, powers, leaf, axes, at, spec)
+
+
+def _scale_axis(
+    scales: Mapping[str, Array],
+    powers: Mapping[str, int | Fraction],
+    leaf: Array,
+    axes: _Atomic,
+    at: tuple[int, _axes.Axis],
+    spec: _spec.SymmetrySpec,
+) -> Array:
+    """Return an atom multiplied along one of its axes by powers of scales."""
+    number, axis = at
     for name, power in powers.items():
         # Below float32 only the product is rounded, not the factor before it.
         dtype = _tree.computing_dtype(leaf)
-        scale = _power(element[name].scale.astype(dtype), power)
+        scale = _power(scales[name].astype(dtype), power)
         scale = jnp.tile(scale, axis.repeat) if axis.repeat > 1 else scale
         names = [*spec.space(name).over, axis.space]
         scale = _element.spread_over(scale, names, _places(axes), leaf.ndim, at=number)

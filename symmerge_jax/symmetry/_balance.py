@@ -5,6 +5,7 @@ of all parameters, which is convex in their logarithms. Derivatives are those of
 fixed point.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -21,7 +22,15 @@ from symmerge_jax.symmetry import (
     _tree,
     _unfold,
 )
-from symmerge_jax.typing import Array, Params
+from symmerge_jax.typing import Array, Params, Path
+
+RELAXATION = 1.17
+"""Share of the way to its best scale that a neuron goes where spaces wait for others.
+
+As the norm is a hyperbolic cosine around the best scale it falls for any share below 2.
+This is the best one for three hidden layers (successive over-relaxation, Young 1954):
+errors shrink to 0.17 in a sweep, not to 0.5.
+"""
 
 
 def balance_scales(
@@ -34,8 +43,9 @@ def balance_scales(
     """Return the scales that balance every `Group.SCALE` space; nothing is permuted.
 
     Each sweep sets `scale_i = sqrt(||outgoing_i|| / ||incoming_i, bias_i||)` space by
-    space; this is coordinate descent on a function that is convex in the logarithms of
-    the scales, the squared norm of all parameters. A neuron with only one of the two
+    space, or overshoots it a little (`RELAXATION`); this is coordinate descent on a
+    function that is convex in the logarithms of the scales, the squared norm of all
+    parameters. A neuron with only one of the two
     norms gets that norm set to one, a neuron without any stays as it is.
 
     Args:
@@ -68,36 +78,70 @@ def _balanced(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
     """Return the scales of `balance_scales`; derivatives are those of the limit."""
     spaces = [space for space in spec.spaces if space.group is _axes.Group.SCALE]
     shapes = _element.element_shapes(spec, spec.sizes(params))
-    start = _element.identity(
-        {space.name: shapes[space.name] for space in spaces}, dtype
-    )
-
     # A space is balanced by the parameters that it scales: no others are moved for it.
+    params, spec = _condensed(params, spec)
     parts = [
-        (space, _parts.part_of(spec, frozenset(scaled)))
+        (space, part, _parts.take_part(params, part))
         for space in spaces
         if (scaled := [path for path, _, _ in spec.uses(space.name, 1, -1)])
+        for part in (_parts.part_of(spec, frozenset(scaled)),)
     ]
 
     def sweep(state):
-        element, _, count = state
+        scales, _, count = state
         change = jnp.zeros((), dtype)
-        for space, part in parts:
-            own = _parts.take_part(params, part)
-            moved = _action.act(_parts.within(element, part), own, part)
+        for space, part, own in parts:
+            near = {s.name: scales[s.name] for s in part.spaces if s.name in scales}
+            moved = _action.rescale(near, own, part)
             factor = _balancing_factor(moved, part, space)
+            factor = factor ** _pace(part, space, alone=len(parts) == 1)
             change = jnp.maximum(change, jnp.max(jnp.abs(jnp.log(factor))))
-            perm, scale = element[space.name]
-            element = {**element, space.name: _element.Monomial(perm, scale * factor)}
-        return element, change, count + 1
+            scales = {**scales, space.name: scales[space.name] * factor}
+        return scales, change, count + 1
 
     def unfinished(state):
         _, change, count = state
         return (change > tolerance) & (count < max_sweeps)
 
+    start = {space.name: jnp.ones(shapes[space.name], dtype) for space in spaces}
     state = (start, jnp.full((), jnp.inf, dtype), 0)
-    found = jax.lax.while_loop(unfinished, sweep, state)[0]
-    return {name: scale for name, (_, scale) in found.items()}
+    return jax.lax.while_loop(unfinished, sweep, state)[0]
+
+
+def _condensed(params, spec) -> tuple[Params, _spec.SymmetrySpec]:
+    """Return norms of the parameters over all axes that no scale changes; their spec.
+
+    Scales change norms as they change weights, and norms are all that balance asks for.
+    """
+    scaled = {s.name: s for s in spec.spaces if s.group is _axes.Group.SCALE}
+    outer = {name for space in scaled.values() for name in space.over}
+    leaves: dict[Path, Array] = {}
+    axes_of: dict[Path, tuple[_axes.Axis, ...]] = {}
+    for path, axes in spec.atomic_axes:
+        kept = [
+            number
+            for number, axis in enumerate(axes)
+            if axis is not None
+            and (axis.space in outer or any(axis.exponent(n) for n in scaled))
+        ]
+        if not kept:
+            continue
+        leaf = jnp.moveaxis(_tree.flatten(params)[path], kept, range(len(kept)))
+        leaves[path] = norm(leaf.reshape(*leaf.shape[: len(kept)], -1))
+        axes_of[path] = tuple(axes[number] for number in kept)
+    found = [axis for axes in axes_of.values() for axis in axes]
+    names = {name for axis in found for name in (axis.space, *dict(axis.also))}
+    condensed = dataclasses.replace(
+        spec,
+        axes=tuple(axes_of.items()),
+        spaces=tuple(
+            dataclasses.replace(space, frequency=None)
+            for space in spec.spaces
+            if space.name in names
+        ),
+        statistics=(),
+    )
+    return _tree.unflatten(leaves), condensed
 
 
 def _balancing_factor(params, spec, space) -> Array:
@@ -110,17 +154,24 @@ def _balancing_factor(params, spec, space) -> Array:
         both = jnp.sqrt(outgoing) / jnp.sqrt(incoming)
     else:
         both = _least_norm_factor(params, spec, space)
-    factor = jnp.select(
+    return jnp.select(
         [(incoming > 0) & (outgoing > 0), (incoming > 0) | (outgoing > 0)],
         [both, one_sided],
         1,
     )
-    # Neurons that read each other change together: half the way does not overshoot.
-    meets_itself = any(
-        sum(a.exponent(space.name) != 0 for a in axes if a is not None) > 1
+
+
+def _pace(spec, space, *, alone: bool) -> float:
+    """Return the share of the way to its best scale that a neuron goes at once."""
+    exponents = [
+        [a.exponent(space.name) for a in axes if a is not None]
         for _, axes in spec.atomic_axes
-    )
-    return jnp.sqrt(factor) if meets_itself else factor
+    ]
+    if any(sum(power != 0 for power in powers) > 1 for powers in exponents):
+        # Neurons that read each other change together: half the way does not overshoot.
+        return 0.5
+    symmetric = {power for powers in exponents for power in powers} <= {-1, 0, 1}
+    return RELAXATION if symmetric and not alone else 1.0
 
 
 def _least_norm_factor(params, spec, space) -> Array:

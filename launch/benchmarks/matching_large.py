@@ -1,0 +1,97 @@
+"""Weight matching of large networks: seconds and memory, in processes of their own.
+
+A Gaussian network of a published size is permuted, and brought back from the outward
+start alone. Its symmetry is traced from shapes.
+
+python -m benchmarks.matching_large NAME     (in `launch`)
+"""
+
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+import symmerge_jax
+from benchmarks import trace_cases
+from symmerge_jax import alignment, symmetry
+
+NETWORKS = {
+    "ResNet-50": lambda: trace_cases.resnet((3, 4, 6, 3)),
+    "GPT-2": lambda: trace_cases.gpt(12, 768, 12),
+}
+
+
+def run() -> dict[str, Any]:
+    """Return what `measure` returns of every network, each in a fresh process."""
+    return {
+        name: json.loads(
+            subprocess.check_output(
+                [sys.executable, "-m", "benchmarks.matching_large", name],
+                cwd=pathlib.Path(__file__).parents[1],
+                text=True,
+            ).splitlines()[-1]
+        )
+        for name in NETWORKS
+    }
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Match one network with its permuted twin.
+
+    Args:
+      name: key of `NETWORKS`.
+
+    Returns:
+      Sizes; seconds of the first call and of the second; the share of arrays that
+      came back bit for bit; peak memory beyond that before the networks were made,
+      as a multiple of the parameters of one network.
+    """
+    case = NETWORKS[name]()
+    spec = symmerge_jax.trace(case.apply, case.params, *case.inputs).spec
+    before = _peak_memory()
+    generator = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: generator.standard_normal(x.shape, np.float32), case.params
+    )
+    size = sum(x.nbytes for x in jax.tree.leaves(params))
+    element = symmetry.sample(
+        jax.random.key(0), spec, spec.sizes(params), rescale=False
+    )
+    twin = jax.jit(lambda g, x: symmetry.act(g, x, spec))(element, params)
+    twin = jax.tree.map(np.asarray, twin)
+    made = _peak_memory()
+    aligner = alignment.WeightMatching(starts=("outward",))
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        found = symmerge_jax.align(params, twin, spec, aligner=aligner)
+        times.append(time.perf_counter() - start)
+    num_sweeps = int(found.result.num_iters)
+    pairs = zip(jax.tree.leaves(found.params), jax.tree.leaves(params), strict=True)
+    same = [np.array_equal(x, y) for x, y in pairs]
+    return {
+        "num_parameters": size // 4,
+        "num_spaces": len(spec.matched_spaces),
+        "first_seconds": times[0],
+        "second_seconds": times[1],
+        "num_sweeps": num_sweeps,
+        "share_of_arrays_recovered": float(np.mean(same)),
+        "memory_of_both": (made - before) / size,
+        "peak_memory": (_peak_memory() - before) / size,
+    }
+
+
+def _peak_memory() -> int:
+    """Return the largest resident memory of this process so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1])))  # noqa: T201

@@ -1,0 +1,310 @@
+"""Coordinate descent over the spaces, from every start.
+
+One space is solved while all others stay, and only if one of those it is compared by
+has moved since. What no other space moves is compared once.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from symmerge_jax import symmetry
+from symmerge_jax.alignment import (
+    _base,
+    _fibres,
+    _projection,
+    _scales,
+    _similarity,
+)
+from symmerge_jax.typing import Array, Path
+
+MAX_SIDE_BY_SIDE = 64
+"""Widest space, in neurons, of networks whose starts are taken side by side."""
+
+PATIENCE = 4
+"""Sweeps like its last within which a start must reach what another has reached."""
+
+
+class Options(NamedTuple):
+    """What `WeightMatching` allows, by the names of its attributes."""
+
+    permute: bool
+    rescale: bool
+    scales: str
+    order: str
+    max_sweeps: int
+
+
+class State(NamedTuple):
+    """Where one descent stands.
+
+    Attributes:
+      element: the element reached.
+      objective: `[max_sweeps + 1]` its history.
+      stale: by space, `[]`: what its neurons are compared by was moved since it was
+        last solved. A space that is not stale would be solved as before.
+      num_sweeps: `[]` sweeps done.
+      hopeless: `[]` whether another start has reached what this one hardly will.
+    """
+
+    element: symmetry.GroupElement
+    objective: Array
+    stale: Mapping[str, Array]
+    num_sweeps: Array
+    hopeless: Array
+
+
+class _Still(NamedTuple):
+    """What two networks are alike in one space by parameters that only it moves.
+
+    Attributes:
+      paths: of the parameters.
+      turned: `[*over, n, n]`, see `_similarity.compare`.
+      kept: the same.
+    """
+
+    paths: frozenset[Path] = frozenset()
+    turned: Array | None = None
+    kept: Array | None = None
+
+
+def descend(options: Options, key, starts, problem, unit) -> State:
+    """Descend from each start, `[num_starts]`.
+
+    Side by side, narrow spaces of all starts are solved at once. Wide ones are so
+    much work that it pays to solve only what is stale, which takes one start at a
+    time; and to give one up that will hardly reach what another has reached.
+    """
+    each = (
+        jax.random.split(key, len(starts)),
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts),
+    )
+    one = functools.partial(_descend, options, problem, unit, _still(options, problem))
+    sizes = problem.spec.sizes(problem.params_a)
+    widest = max((sizes[s.name] for s in problem.spec.matched_spaces), default=0)
+    bound = jnp.full((), jnp.inf, unit.dtype)
+    if widest <= MAX_SIDE_BY_SIDE:
+        return jax.vmap(one, (None, 0))(bound, each)
+
+    def one_more(bound, start):
+        final = one(bound, start)
+        return jnp.minimum(bound, final.objective[-1]), final
+
+    return jax.lax.scan(one_more, bound, each)[1]
+
+
+def _still(options, problem) -> dict[str, _Still]:
+    """Compare once, by space, what nothing moves but the space itself."""
+    if options.rescale and options.scales == "matched":
+        return {}
+    spec, found = problem.spec, {}
+    for space in spec.matched_spaces:
+        paths = _still_paths(problem.params_a, spec, space.name)
+        if not paths or _fibres.fibres(spec, space):
+            continue
+        pair = problem.params_a, problem.params_b
+        units = _similarity.units_of(*pair, spec, space.name)
+        part = symmetry.part_of(spec, paths)
+        a, b = (symmetry.take_part(params, part) for params in pair)
+        compared = _similarity.compare(a, b, part, space.name, units)
+        found[space.name] = _Still(paths, *compared)
+    return found
+
+
+def _descend(options, problem, unit, still, bound, each) -> State:
+    """Sweep over the spaces from one start until nothing improves.
+
+    Given up where the distance is so far above `bound` that `PATIENCE` sweeps like
+    the last would not get there: mostly each improves less than the one before.
+    """
+    key, start = each
+    spaces = problem.spec.matched_spaces
+    pair = problem.params_a, problem.params_b
+    units = {
+        space.name: _similarity.units_of(*pair, problem.spec, space.name)
+        for space in spaces
+    }
+
+    def distance(spec, element):
+        a, b = (symmetry.take_part(params, spec) for params in pair)
+        moved = symmetry.act(symmetry.within(element, spec), b, spec)
+        return _base.squared_difference(a, moved, spec, unit)
+
+    step = functools.partial(_step, options, problem, units, still, distance)
+
+    def sweep(state: State) -> State:
+        if options.order == "forward":
+            for space in spaces:
+                state = step(space, True, state)
+        else:
+            order_key = jax.random.fold_in(key, state.num_sweeps)
+            order = jax.random.permutation(order_key, len(spaces))
+            for chosen in order:
+                # Lifted by `vmap`, all branches run: only one solves its problem.
+                branches = [
+                    functools.partial(step, space, chosen == number)
+                    for number, space in enumerate(spaces)
+                ]
+                state = jax.lax.switch(chosen, branches, state)
+        num_sweeps = state.num_sweeps + 1
+        later = jnp.arange(options.max_sweeps + 1) >= num_sweeps
+        reached = distance(problem.spec, state.element)
+        objective = jnp.where(later, reached, state.objective)
+        before = state.objective[num_sweeps - 1]
+        hopeless = reached - bound > PATIENCE * (before - reached)
+        return State(state.element, objective, state.stale, num_sweeps, hopeless)
+
+    objective = jnp.full(options.max_sweeps + 1, distance(problem.spec, start))
+    stale = {space.name: jnp.ones((), bool) for space in spaces}
+    state = State(start, objective, stale, jnp.zeros((), int), jnp.zeros((), bool))
+    return jax.lax.while_loop(
+        lambda state: (
+            is_unsettled(state)
+            & ~state.hopeless
+            & (state.num_sweeps < options.max_sweeps)
+        ),
+        sweep,
+        state,
+    )
+
+
+def _step(options, problem, units, still, distance, space, due, state) -> State:
+    """Solve one space exactly; keep its permutation unless that is better.
+
+    Nothing is computed if the space is not due, or not stale.
+    """
+    names = [
+        space.name, *(s.name for s in _fibres.fibres(problem.spec, space))
+    ]  # fmt: skip
+    where = state.stale[space.name] & due
+
+    def solve(element):
+        return _improve(
+            options, problem, units, still, distance, space, names, element, where
+        )
+
+    def keep(element):
+        return {name: element[name] for name in names}, jnp.zeros((), bool)
+
+    # Lifted by `vmap`, both are computed: `where` spares the assignment problem.
+    found, moved = jax.lax.cond(where, solve, keep, state.element)
+    stale = {**state.stale, space.name: state.stale[space.name] & ~where}
+    for changed in found:
+        neighbours = _neighbours(problem.spec, changed)
+        stale |= {n: stale[n] | moved for n in stale if n in neighbours}
+    return state._replace(element=state.element | found, stale=stale)
+
+
+def _improve(options, problem, units, still, distance, space, names, element, where):
+    """Return the best monomials of a space and its fibres, and whether they moved.
+
+    The present ones stay unless the others are better.
+    """
+    near = _similarity.around(problem.spec, *names)
+    spec, beside, (a, b) = _similarity.apart(
+        near,
+        space.name,
+        symmetry.take_part(problem.params_a, near),
+        symmetry.take_part(problem.params_b, near),
+    )
+    others = symmetry.within(element, near)
+    others = {n: g for n, g in others.items() if n not in names}
+    if beside is not None:
+        others[beside] = element[space.name]
+    pair = a, symmetry.act(others, b, spec)
+    allowed = dict(permute=options.permute, rescale=options.rescale, where=where)
+    present = {name: element[name] for name in names}
+    if len(names) > 1 or beside:
+        found = _fibres.best_monomials(*pair, spec, space, units[space.name], **allowed)
+        new, old = (distance(near, x) for x in (element | found, element))
+        # Rounding must not pass for an improvement: equal neurons would cycle.
+        better = where & (new < old * (1 - 8 * jnp.finfo(new.dtype).eps))
+        moved = better
+    else:
+        found, present, better, moved = _solve(
+            options, pair, spec, space, units, still, present, where
+        )
+    chosen = {
+        name: jax.tree.map(
+            lambda new, old: jnp.where(better[..., None], new, old),
+            found[name],
+            present[name],
+        )
+        for name in names
+    }
+    return chosen, moved
+
+
+def _solve(options, pair, spec, space, units, still, present, where):
+    """Return best and present monomial, where the best is better, whether it moved.
+
+    Matched scales of the present one follow those of its partners.
+    """
+    name, (a, b) = space.name, pair
+    before = current = present[name]
+    scale_group = space.group is symmetry.Group.SCALE
+    if options.rescale and options.scales == "matched" and scale_group:
+        compared = _scales.scaled_similarity(a, b, spec, name)
+        current = _scales.rescale(compared, before)
+        found = _scales.project(compared, permute=options.permute, where=where)
+        gain = functools.partial(_scales.gain, compared)
+        size = jnp.sum(compared.written_norm + compared.read_norm)
+    else:
+        known = still.get(name, _Still())
+        compared, kept = _similarity.compare(a, b, spec, name, units[name], known.paths)
+        compared, kept = _plus(compared, known.turned), _plus(kept, known.kept)
+        found = _projection.project(
+            compared,
+            space.group,
+            unsigned=kept,
+            permute=options.permute and space.is_permuted,
+            rescale=options.rescale,
+            where=where,
+        )
+        gain = functools.partial(_projection.gain, compared, unsigned=kept)
+        size = jnp.sum(jnp.abs(compared).max(-1), -1)
+        size += 0 if kept is None else jnp.sum(jnp.abs(kept).max(-1), -1)
+    eps = jnp.finfo(size.dtype).eps
+    better = where & (gain(found) > gain(current) + 8 * eps * size)
+    change = jnp.abs(current.scale - before.scale) > 64 * eps * before.scale
+    moved = jnp.any(better) | (scale_group & jnp.any(change))
+    return {name: found}, {name: current}, better, moved
+
+
+def _still_paths(params, spec, space: str) -> frozenset[Path]:
+    """Return the parameters of a space that no other space moves.
+
+    Only those with enough weights per neuron that it pays to keep their products.
+    """
+    matched = {s.name for s in spec.matched_spaces} - {space}
+    leaves, size = symmetry.flatten(params), spec.sizes(params)[space]
+    used = [path for path, _, _ in spec.uses(space, 1, 0, -1)]
+    found = set()
+    for path, axes in spec.atomic_axes:
+        moving = [axis for axis in axes if axis is not None]
+        names = {n for axis in moving for n in (axis.space, *dict(axis.also))}
+        large = used.count(path) == 1 and 4 * leaves[path].size >= size**2
+        if large and not names & matched:
+            found.add(path)
+    return frozenset(found)
+
+
+def _plus(x: Array | None, y: Array | None) -> Array | None:
+    return (y if x is None else x) if x is None or y is None else x + y
+
+
+def _neighbours(spec, space: str) -> set[str]:
+    """Return the other spaces that share a parameter with a space."""
+    together = (
+        {axis.space for axis in axes if axis is not None}
+        for _, axes in spec.atomic_axes
+    )
+    return set().union(*(names for names in together if space in names)) - {space}
+
+
+def is_unsettled(state) -> Array:
+    """Return whether any space may still improve, `[]`."""
+    return functools.reduce(jnp.logical_or, state.stale.values(), jnp.zeros((), bool))
