@@ -18,6 +18,7 @@ from symmerge_jax.merging import (
     _average,
     _closed_forms,
     _layers,
+    _orders,
     _sites,
     _tape,
 )
@@ -97,7 +98,8 @@ def repair(
     - "temperature": one factor on the last layer.
 
     Law: a network whose parents are equal, and in one frame, stays as it is; so does a
-    parent with weight 1. What a parameter of no layer does (see `kept`) stays.
+    parent with weight 1. What a parameter of no layer does (see `kept`) stays. A
+    warning names parents whose outputs agree in another order.
 
     Without inputs there are closed forms of two. "rescale" gives the weights that write
     a neuron the norm that they have in the parents; "statistics" gives a variance the
@@ -157,8 +159,8 @@ def repair(
     arrays = jax.tree.leaves(inputs)
     if "temperature" in names and not any(x.is_output for x in sites.layers.values()):
         raise ValueError(
-            "repair: 'temperature' is a factor on the layer that writes the outputs, but"
-            " they are no outputs of a layer: let the network return its logits."
+            "repair: 'temperature' is a factor on the layer that writes the outputs,"
+            " but no layer does: let the network return its logits."
         )
     merged = _tape.Run(tape, params, arrays)
     fits = _walk(tape, sites, merged, each, shares, names, arrays, num_samples)
@@ -194,6 +196,10 @@ def _walk(tape, sites, merged, each, shares, names, arrays, num_samples):
                 if not _is_wanted_later(sites, number, value):
                     wanted.pop(value, None)
         merged.advance(number + 1)
+    for run in runs:
+        run.advance(len(tape.steps))
+    for value in tape.outputs if runs else ():
+        _orders.warn_of_other_order([run.read(value) for run in runs])
     return fits
 
 

@@ -272,6 +272,18 @@ def test_merge_repairs_on_the_data_of_the_task(residual):
     assert distance(by_hand.params, found.params) < 1e-5
 
 
+def test_classes_in_another_order_are_named(caplog):
+    network = networks.mlp((3, 8, 4), "relu")
+    x = np.random.default_rng(5).normal(size=(100, 3)).astype(np.float32)
+    one = network.init(jax.random.key(0))
+    order = np.array([0, 2, 1, 3])
+    other = {**one, "dense_1": jax.tree.map(lambda x: x[..., order], one["dense_1"])}
+    merging.repair(one, stack(one, one), network, ["bias"], inputs=x)
+    assert not caplog.text
+    merging.repair(one, stack(one, other), network, ["bias"], inputs=x)
+    assert "output 1 of parent 0 is like output 2 of parent 1" in caplog.text
+
+
 class TestRefusals:
     """One clear error, before any work."""
 
