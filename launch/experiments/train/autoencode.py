@@ -42,7 +42,8 @@ def default_config() -> harness.Config:
     The keys of `make_zoo.default_config` describe the zoo that is made if `zoo` names
     none; beside a zoo they may be omitted, or say how it was made. `encoder` and
     `decoder` are arguments of `autoencoders.build`; `loss` and `num_points` those of
-    `learning.rendering_job`.
+    `learning.rendering_job`, `distort` those of `learning.Warp`: in every step images
+    are turned, scaled and moved, and drawn anew.
     """
     config = make_zoo.default_config()
     config.update(
@@ -52,6 +53,7 @@ def default_config() -> harness.Config:
             "loss": "function",
             "num_points": config_dict.placeholder(int),
             "pixel_expansion": 1,
+            "distort": {"rotation": 0.0, "scale": 0.0, "shift": 0.0},
             **_training.default_options(),
         }
     )
@@ -72,6 +74,7 @@ def plan(config: harness.Config) -> _training.Plan:
         pixel_expansion=config.pixel_expansion,
         loss=config.loss,
         num_points=config.num_points,
+        warp=learning.Warp(**config.distort),
     )
     source = populations.inr_source(config)
     return _training.autoencoder_plan(config, source, make_job, _measure)
