@@ -10,6 +10,7 @@ from tests.experiments import configs
 
 VARIANTS = [
     ("digits_inr", ""),
+    ("digits_inr", "probes"),
     ("mnist_inr", ""),
     ("mnist_inr", "faithful"),
     ("mnist_inr", "neural_graphs"),
@@ -18,6 +19,7 @@ VARIANTS = [
     ("mnist_inr_cpu", "no_probes"),
     ("mnist_inr_cpu", "probe"),
     ("inr_encoders", ""),
+    ("inr_encoders", "linear_messages"),
     ("inr_encoders", "ablated"),
     ("inr_encoders", "permutation"),
     ("inr_encoders", "neural_graphs"),

@@ -84,8 +84,11 @@ def test_a_part_that_says_nothing_is_not_missed(inrs, part, idle, busy):
     assert abs(without[busy] - mse) > 1e-3 * mse
 
 
-def test_one_part_is_not_taken_away(inrs):
-    assert errors_of(make({"kind": "probe"}), inrs)[1] == {}
+def test_without_its_only_part_a_latent_is_the_same_for_all(inrs):
+    canonicalizer = make({"kind": "probe"})
+    frozen = _measures.frozen_latents(canonicalizer, inrs.params)["probes"]
+    mean = canonicalizer.encode(inrs.params).mean(axis=0, keepdims=True)
+    np.testing.assert_allclose(frozen, np.broadcast_to(mean, frozen.shape), atol=1e-5)
 
 
 def test_networks_are_decoded_once_and_compared_on_and_off_the_grid(inrs, monkeypatch):

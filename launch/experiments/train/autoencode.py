@@ -27,9 +27,8 @@ from symmerge_jax import autoencoders, learning, plots
 
 _CAPTION = """Held-out networks.
 `mse`: squared error between what the decoded and the original network draw.
-`mse_without_X`: the same with one part of the latent frozen to its mean. In short runs
-the probes (outputs of the network at learned points) carry nearly all of it, and the
-encoder of weights learns slowly: `encoder.num_probes=0` shows it alone.
+`mse_without_X`: the same with one part of the latent frozen to its mean. Beside probes
+(outputs of the network at learned points) an encoder of weights has little to say.
 `orbit_spread`: how far the latents of twins are apart, relative to their length
 (zero: invariant); `between_networks`: the same for different networks.
 `probe_X`: accuracy of a linear classifier of labels on latents, on weights in closed
