@@ -12,8 +12,6 @@ def get_config():
     config.architecture.hidden_sizes = (8, 8)
     config.fit.num_steps = 10
     config.encoder.width = 8
-    config.encoder.messages = "linear"
-    config.encoder.bidirectional = True
     config.encoder.num_layers = 1
     config.encoder.num_probes = 16
     config.distort.shift = 0.1

@@ -92,7 +92,10 @@ def finished(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished_gmn(tmp_path_factory):
     """A finished run of the smoke config, whose encoder takes long to compile."""
-    return run_counted(smoke_config(), tmp_path_factory.mktemp("runs") / "smoke")
+    linear = {"encoder.messages": "linear", "encoder.bidirectional": True}
+    return run_counted(
+        smoke_config(**linear), tmp_path_factory.mktemp("runs") / "smoke"
+    )
 
 
 @pytest.fixture(params=["probe", pytest.param("gmn", marks=pytest.mark.slow)])
