@@ -93,16 +93,16 @@ def rendering_job(
         if loss == "weights":
             losses = autoencoders.weight_loss(decoded, params, model.network.spec, stds)
             return jnp.mean(losses), {}
-        where, targets = grid, batch.get("targets")
+        chosen = slice(None)
         if num_points is not None:
             chosen = jax.random.choice(
                 point_key, len(grid), (num_points,), replace=False
             )
-            where = grid[chosen]
-            targets = None if warp else targets[:, chosen]
         if warp:
-            targets = networks.render(model.network, params, where)
-        outputs = networks.render(model.network, decoded, where)
+            targets = networks.render(model.network, params, grid[chosen])
+        else:
+            targets = batch["targets"][:, chosen]
+        outputs = networks.render(model.network, decoded, grid[chosen])
         return jnp.mean(autoencoders.functional_loss(outputs, targets)), {}
 
     def batches(seed: int, batch_size: int):

@@ -5,17 +5,17 @@ of edges. Here the weight matrices are what features are multiplied with, as act
 are in the network itself, and only neurons have features (rows of `X`):
 
     messages  F_t = sum_s W_st^T X_s,     B_s = sum_t W_st X_t
-    update    X'  = norm(X K + (u V) * gate(u) + wave(u S) R),     u = [X, F, B]
+    update    X'  = norm(X K + (u V) * gate(u) / 2 + 3/2 wave(u S) R),  u = [X, F, B]
 
 Messages are divided by the square root of how many numbers they add up. A neuron whose
 sign is free carries *odd* features: its maps have no biases, its gate is even in `u`,
-`norm` divides by the root mean square, and the wave is `sin`, as in a SIREN. So the law
-of ScaleGMN holds: features change sign with their neuron. Where nothing is free, at
-inputs and outputs, there are biases. A positive scale is carried by one number per
-neuron, the norm of what it reads (`_inputs.unit_rows`): features are those of the twin
-whose rows have norm one, on which nothing is left to act, and the wave is that of the
-network, `relu`. A kernel has a matrix `W_st` for each of its positions, and a learned
-vector for each, which features are multiplied by first.
+`norm` divides rows by their root mean square, and the wave is `sin`, as in a SIREN. So
+the law of ScaleGMN holds: features change sign with their neuron. Where nothing is
+free, at inputs and outputs, there are biases. A positive scale is carried by one number
+per neuron, the norm of what it reads (`_inputs.unit_rows`): features are those of the
+twin whose rows have norm one, on which nothing is left to act, and the wave is that of
+the network, `relu`. A kernel has a matrix `W_st` for each of its positions, and a
+learned vector for each, which features are multiplied by first.
 
 With identity maps, features of the inputs are points, and what flows forward is what
 the network computes there: probing is in the class, but nothing starts with it.
@@ -249,14 +249,13 @@ def _ends(rules: Rules, receiver: int, way: str) -> list[tuple[int, int]]:
 def _message(params, nodes, blocks, ends, way: str) -> Array:
     """Return the sum of messages `[N, n, D]` to one space."""
     products = {"forward": "nsft,nsfd->ntd", "backward": "nsft,ntfd->nsd"}[way]
-    total = None
+    messages = []
     for i, sender in ends:
         x = nodes[sender][:, :, None]
         if (kernel := params.get(f"block_{i}")) is not None:
             x = x * kernel[way][None, None]
-        message = jnp.einsum(products, blocks[i], x)
-        total = message if total is None else total + message
-    return total
+        messages.append(jnp.einsum(products, blocks[i], x))
+    return sum(messages[1:], start=messages[0])
 
 
 def _bent(x: Array, bias: Array, *, odd: bool) -> Array:

@@ -128,6 +128,7 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
             if (value := getattr(self, name)) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
         nodes, edges = self._read(graph)
+        rules = self._rules() if self.messages == "linear" else None
         feature_map = self._feature_map()
         if self.input_value is not None:
             is_input = self.topology.mask("input")[None, :, None]
@@ -142,8 +143,8 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
             nodes, edges, scales = _inputs.unit_rows(
                 self.topology, nodes, edges, switch
             )
-        if self.messages == "linear":
-            return self._linear(nodes, edges, deterministic), scales
+        if rules is not None:
+            return self._linear(rules, nodes, edges, deterministic), scales
         init = functools.partial(
             _ends.init_embedding,
             topology=self.topology,
@@ -155,7 +156,7 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
         multiply = feature_map is not None
         x = _ends.embed_nodes(*ends, nodes, multiply=multiply)
         e = _ends.embed_edges(*ends, edges, multiply=multiply)
-        rules = _message_passing.Rules(
+        mlp_rules = _message_passing.Rules(
             feature_map=feature_map,
             io=self.io,
             num_io_mlps=self.num_io_mlps,
@@ -164,12 +165,12 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
             aggregator=self.aggregator,
         )
         init = functools.partial(
-            _message_passing.init_message_passing, width=self.width, rules=rules
+            _message_passing.init_message_passing, width=self.width, rules=mlp_rules
         )
         step = functools.partial(
             _message_passing.message_passing,
             topology=self.topology,
-            rules=rules,
+            rules=mlp_rules,
             switch=switch,
         )
         layers = self._alike(init, step)
@@ -178,10 +179,13 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
 
     @nn.nowrap
     def _linear(
-        self, nodes: Array, edges: Array, deterministic: bool
+        self,
+        rules: _linear_messages.Rules,
+        nodes: Array,
+        edges: Array,
+        deterministic: bool,
     ) -> tuple[Array, ...]:
         """Return the features of every space after linear messages."""
-        rules = self._rules()
         init = functools.partial(
             _linear_messages.init_embedding, rules=rules, width=self.width
         )

@@ -92,10 +92,9 @@ def finished(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished_gmn(tmp_path_factory):
     """A finished run of the smoke config, whose encoder takes long to compile."""
-    linear = {"encoder.messages": "linear", "encoder.bidirectional": True}
-    return run_counted(
-        smoke_config(**linear), tmp_path_factory.mktemp("runs") / "smoke"
-    )
+    config = smoke_config()
+    config.encoder.update(messages="linear", bidirectional=True)
+    return run_counted(config, tmp_path_factory.mktemp("runs") / "smoke")
 
 
 @pytest.fixture(params=["probe", pytest.param("gmn", marks=pytest.mark.slow)])
