@@ -29,7 +29,7 @@ def get_config(variant: str):
     config.encoder.num_probes = 0
     config.encoder.messages = "linear"
     config.encoder.bidirectional = True
-    config.distort.update(rotation=12.0, scale=0.12, shift=0.12)
-    config.num_steps = 5000
+    config.distort.update(rotation=9.0, scale=0.09, shift=0.09)
+    config.num_steps = 5500
     config.evaluate_every = config.checkpoint_every = 500
     return config
