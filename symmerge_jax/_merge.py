@@ -32,12 +32,14 @@ class Merge(NamedTuple):
         of the spread in balanced scales, and so on (`alignment.ManyResult`).
       certificate: `[N]` difference of each function before and after, in float64; None
         where only a spec was given.
+      repair: what was done to the mean, if anything was (`merging.Repair`).
     """
 
     params: Params
     aligned: Params
     result: alignment.ManyResult
     certificate: certificates.Certificate | None
+    repair: merging.Repair | None = None
 
 
 def merge(
@@ -46,6 +48,7 @@ def merge(
     *,
     task: Task | None = None,
     aligner: alignment.Aligner | alignment.ManyAligner = _MERGE_MANY,
+    repair: Sequence[str] = (),
     weights: Sequence[float] | Array | None = None,
     key: Key | None = None,
     apply: Callable[[Params, Any], Any] | None = None,
@@ -74,6 +77,9 @@ def merge(
       aligner: `alignment.MergeMany` or `alignment.Universe`, which bring any number of
         networks together; or a solver for pairs, to be used by `MergeMany`. A learned
         solver compares networks, not their means: use it as `MergeMany(init=learned)`.
+      repair: what is done to the mean: names of `merging.REPAIRS`, such as
+        "statistics" (of BatchNorm) or "least_squares". They look at the inputs in the
+        data of the task; without, closed forms are used where there are any.
       weights: one per network, above zero, sum 1; None for equal ones.
       key: random key of the solver; None for `jax.random.key(0)`.
       apply: see `align`.
@@ -106,6 +112,10 @@ def merge(
     if not isinstance(aligner, alignment.ManyAligner):
         aligner = alignment.MergeMany(aligner=aligner)
     task = _verbs.read_task(task, network)
+    if repair:
+        merging.check_repairs(repair)
+        _verbs.check_can_repair(params_batch, network)
+        _verbs.inputs_of(task.data, network)
     proof = _verbs.prepare_proof("merge", network, apply, inputs, tolerance)
     given = _as_list(params_batch, spec)
     named = {f"network {number}": params for number, params in enumerate(given)}
@@ -139,7 +149,18 @@ def merge(
         _verbs.check_representable("The merged network", merged)
         _verbs.check_representable("A network, when aligned,", aligned)
     certificate = proof.certify("A network, when aligned,", stacked, aligned)
-    return Merge(merged, aligned, result, certificate)
+    mended = None
+    if repair:
+        mended = _mend(repair, merged, aligned, network, task, weights)
+        merged = mended.params
+    return Merge(merged, aligned, result, certificate, mended)
+
+
+def _mend(repair, merged, aligned, network, task: Task, weights) -> merging.Repair:
+    inputs = _verbs.inputs_of(task.data, network)
+    return merging.repair(
+        merged, aligned, network, repair, inputs=inputs, weights=weights
+    )
 
 
 def _as_list(params_batch: Any, spec: symmetry.SymmetrySpec) -> list[Params]:

@@ -143,6 +143,31 @@ def _are_inputs(data: Any, network: networks.Network) -> bool:
     return all(np.shape(x)[1:] == np.shape(y)[1:] for x, y in pairs)
 
 
+def check_can_repair(params_batch: Any, network: Architecture) -> None:
+    """Refuse repairs of what has no function, or is not known yet."""
+    if not isinstance(network, networks.Network):
+        raise TypeError(
+            "repair= needs the function of the networks: pass the network, as trace"
+            " returns it, in place of its spec."
+        )
+    if symmetry.is_traced(params_batch):
+        raise ValueError(
+            "repair= looks at values, which are not known under jax.jit: merge first,"
+            " and call merging.repair outside."
+        )
+
+
+def inputs_of(data: Any, network: networks.Network) -> Any:
+    """Return the inputs of a network in the data of a task, None without data."""
+    inputs = _inputs(data)
+    if data is not None and not _are_inputs(inputs, network):
+        raise ValueError(
+            "repair= looks at the inputs of the network, and the data of the task have"
+            " none: give them as the data, or as their entry 'inputs'."
+        )
+    return inputs
+
+
 def _inputs(data: Any) -> Any:
     """Return what in the data may be the inputs of a network."""
     return data["inputs"] if isinstance(data, Mapping) and "inputs" in data else data

@@ -1,14 +1,29 @@
-"""Means, paths and barriers between networks that have been aligned."""
+"""Means, paths and barriers of aligned networks, and what comes after the mean."""
 
 from symmerge_jax.merging._average import average, check_weights
 from symmerge_jax.merging._barrier import Barrier, loss_barrier
 from symmerge_jax.merging._interpolate import METHODS, interpolate
+from symmerge_jax.merging._layers import Fit
+from symmerge_jax.merging._partial import merge_partially, widen
+from symmerge_jax.merging._repair import (
+    REPAIRS,
+    Repair,
+    check_repairs,
+    repair,
+)
 
 __all__ = [
     "METHODS",
+    "REPAIRS",
     "Barrier",
+    "Fit",
+    "Repair",
     "average",
+    "check_repairs",
     "check_weights",
     "interpolate",
     "loss_barrier",
+    "merge_partially",
+    "repair",
+    "widen",
 ]

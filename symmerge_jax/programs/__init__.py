@@ -1,6 +1,7 @@
 """Compiled programs: kept between calls, lifted to batches, run in their precision."""
 
 from symmerge_jax.programs._batched import batched, call
+from symmerge_jax.programs._calls import called_program
 from symmerge_jax.programs._remembered import (
     NOT_PURE,
     REFUSALS,
@@ -16,6 +17,7 @@ __all__ = [
     "REFUSALS",
     "batched",
     "call",
+    "called_program",
     "first_line",
     "not_pure",
     "refuse_leaks",

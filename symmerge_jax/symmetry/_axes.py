@@ -274,7 +274,8 @@ def find_statistics(
     Args:
       paths: of all parameters.
       names: of parameters or trees; None for the names of Flax and PyTorch,
-        "batch_stats", "running_mean" and "running_var".
+        "batch_stats", "running_mean" and "running_var", these also as the end of a
+        name with dots.
 
     Raises:
       TypeError, ValueError: no list of names, or one that no parameter has.
@@ -284,7 +285,7 @@ def find_statistics(
             path
             for path in paths
             if "batch_stats" in path
-            or path[-1:] in [("running_mean",), ("running_var",)]
+            or "".join(path[-1:]).rpartition(".")[2] in ("running_mean", "running_var")
         )
     if isinstance(names, str):
         raise TypeError(f"statistics must be a list of names, got {names!r}.")
