@@ -23,7 +23,7 @@ from ml_collections import config_dict
 from experiments import harness, populations
 from experiments.populations import make_zoo
 from experiments.train import _measures, _training
-from symmerge_jax import autoencoders, learning, plots
+from symmerge_jax import autoencoders, learning, plots, symmetry
 
 _CAPTION = """Held-out networks.
 `mse`: squared error between what the decoded and the original network draw.
@@ -88,8 +88,9 @@ def _make_job(
 ) -> learning.Job:
     def draw(step: int, targets: np.ndarray, outputs: np.ndarray) -> None:
         if folder is not None:
-            rows = {"original": targets, f"step {step}": outputs}
-            figure = _figure(_shown(population, rows))
+            shown = _shown(population, "val")
+            rows = {"original": targets[shown], f"step {step}": outputs[shown]}
+            figure = _figure(_images(population, rows))
             plots.save_figure(figure, folder / "reconstructions.png")
 
     size = population.task.size
@@ -124,24 +125,31 @@ def _measure(
         ),
         **_measures.sizes_and_speed(canonicalizer, population, test),
     }
-    shown = jax.tree.map(lambda x: x[:10], test.params)
-    spec, network = canonicalizer.spec, population.network
-    twins = learning.random_orbits(jax.random.key(0), shown, spec, 1)
+    shown, spec = _shown(population, "test"), canonicalizer.spec
+    originals = symmetry.rows(test.params, shown)
+    twins = learning.random_orbits(jax.random.key(0), originals, spec, 1)
     of_twins = canonicalizer.reconstruct(twins)
     rows = {
-        "original": drawn.originals,
-        "decoded": drawn.decoded,
-        "twin": populations.render_all(network, of_twins, grid),
+        "original": drawn.originals[shown],
+        "decoded": drawn.decoded[shown],
+        "twin": populations.render_all(population.network, of_twins, grid),
     }
-    return results, {f"rows/{name}": x for name, x in _shown(population, rows).items()}
+    images = _images(population, rows)
+    return results, {f"rows/{name}": x for name, x in images.items()}
 
 
-def _shown(
+def _shown(population: populations.Population, part: str) -> np.ndarray:
+    """Return where in a part the first fits of its first ten images are."""
+    groups = learning.image_groups(population.zoo)[population.parts[part]]
+    return np.sort(np.unique(groups, return_index=True)[1])[:10]
+
+
+def _images(
     population: populations.Population, rows: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Return the first renderings of each row as images `[M, H, W]`."""
+    """Return renderings as images `[M, H, W]`."""
     shape = (-1, *population.task.size)
-    return {name: outputs[:10].reshape(shape) for name, outputs in rows.items()}
+    return {name: outputs.reshape(shape) for name, outputs in rows.items()}
 
 
 def _figure(rows: dict[str, np.ndarray]):
