@@ -7,6 +7,7 @@ common, so that their errors, latents and times can be compared. Minutes on two 
 cores each.
 
     scale_gmn               invariant to permutations and signs (the default)
+    linear_messages         the same with linear messages, at the same number of steps
     ablated                 without its canonicaliser: permutations only (the ablation
                             of Boufalis et al. 2025, arXiv 2511.12601)
     permutation             the graph metanetwork for permutations (their baseline)
@@ -25,6 +26,7 @@ from experiments import harness
 
 @harness.variants(
     "scale_gmn",
+    "linear_messages",
     "ablated",
     "permutation",
     "neural_graphs",
@@ -39,7 +41,11 @@ def get_config(variant: str):
     config.batch_size = 32
     config.num_microbatches = 4
     config.evaluate_every = 300
-    if variant == "ablated":
+    if variant == "linear_messages":
+        config.encoder.messages = "linear"
+        config.encoder.bidirectional = True
+        config.num_microbatches = 1
+    elif variant == "ablated":
         config.encoder.ablate_symmetry = True
     elif variant == "permutation":
         config.encoder.symmetry = "permutation"

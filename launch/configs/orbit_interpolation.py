@@ -5,7 +5,7 @@ python launch/train.py --config=launch/configs/orbit_interpolation.py \
 
 10 held-out INRs of the autoencoder run that `config.canonicalizer` names, 512 twins of
 each, paired by a cyclic shift, noise on the second network of a pair; 40 points per
-path, nine methods. Without a canonicalizer the one of `digits_inr.py` is trained first.
+path, nine methods. Without a canonicalizer that of `digits_inr.py:probes` is trained.
 `orbit_interpolation.py:smoke` makes its own tiny one and ends in a minute.
 """
 

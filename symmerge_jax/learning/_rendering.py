@@ -1,5 +1,6 @@
 """Train an autoencoder of INRs: the decoded network draws what the original draws."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,6 +30,7 @@ def rendering_job(
     loss: str = "function",
     num_points: int | None = None,
     augment: bool = False,
+    warp: _twins.Warp | None = None,
     on_renderings: Callable[[int, np.ndarray, np.ndarray], Any] | None = None,
 ) -> _fit.Job:
     """Return the training of an autoencoder of INRs.
@@ -49,6 +51,10 @@ def rendering_job(
       num_points: random points in each step; None for all.
       augment: whether the encoder reads a new random twin of every network in every
         step: the alternative to an encoder that is invariant.
+      warp: random change of the coordinates that networks read, drawn anew for every
+        network in each step: other networks, whose own renderings are the targets. An
+        encoder of weights alone otherwise knows its few networks by heart. None, and a
+        warp of zeros, for none.
       on_renderings: called with the step and the renderings `[N, S, O]` of validation
         networks and of their reconstructions.
 
@@ -57,7 +63,8 @@ def rendering_job(
       in dB, and `orbit_spread` of the latents of twins.
 
     Raises:
-      ValueError: an unknown loss, encoder or option, or `num_points` out of range.
+      ValueError: an unknown loss, encoder or option, `num_points` out of range, or a
+        warp of networks that read no coordinates.
     """
     if loss not in LOSSES:
         raise ValueError(f"loss is {loss!r}, known are {LOSSES}.")
@@ -66,6 +73,8 @@ def rendering_job(
             f"num_points is {num_points}, it must lie in 1..{len(points)}, the number"
             " of points, or be None for all of them."
         )
+    warp = _twins.Warp() if warp is None else warp
+    warp.check(inrs.architecture)
     train, val = _autoencoder.select(inrs, parts)
     untrained = _autoencoder.untrained(train, encoder, decoder)
     model, grid = untrained.autoencoder, jnp.asarray(points)
@@ -75,26 +84,30 @@ def rendering_job(
 
     def loss_fn(variables, batch, key):
         dropout_key, point_key = jax.random.split(key)
+        params = _twins.warp_coordinates(
+            jax.random.fold_in(key, 3), batch["params"], warp
+        )
         decoded = _autoencoder.decode(
-            model, variables, batch["params"], key, dropout_key, augment=augment
+            model, variables, params, key, dropout_key, augment=augment
         )
         if loss == "weights":
-            losses = autoencoders.weight_loss(
-                decoded, batch["params"], model.network.spec, stds
-            )
+            losses = autoencoders.weight_loss(decoded, params, model.network.spec, stds)
             return jnp.mean(losses), {}
-        where, targets = grid, batch["targets"]
+        chosen = slice(None)
         if num_points is not None:
             chosen = jax.random.choice(
                 point_key, len(grid), (num_points,), replace=False
             )
-            where, targets = grid[chosen], targets[:, chosen]
-        outputs = networks.render(model.network, decoded, where)
+        if warp:
+            targets = networks.render(model.network, params, grid[chosen])
+        else:
+            targets = batch["targets"][:, chosen]
+        outputs = networks.render(model.network, decoded, grid[chosen])
         return jnp.mean(autoencoders.functional_loss(outputs, targets)), {}
 
     def batches(seed: int, batch_size: int):
         examples: dict[str, Any] = {"params": train.params}
-        if loss == "function":
+        if loss == "function" and not warp:
             examples["targets"] = _render(model, train.params, points)
         return _autoencoder.rows_of(examples, seed, batch_size)
 
@@ -107,7 +120,12 @@ def rendering_job(
         batches=batches,
         evaluator=functools.partial(_evaluator, model, val, where, on_renderings),
         best="val/mse",
-        settings={"loss": loss, "num_points": num_points, "augment": augment},
+        settings={
+            "loss": loss,
+            "num_points": num_points,
+            "augment": augment,
+            "warp": dataclasses.asdict(warp),
+        },
     )
 
 

@@ -4,6 +4,7 @@ Kalogeropoulos et al. 2024 (arXiv 2406.10685), in the configurations of the auto
 of Boufalis et al. 2025 (arXiv 2511.12601).
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -17,17 +18,32 @@ from symmerge_jax.metanets import (
     _equivariant,
     _graph_encoder,
     _inputs,
+    _linear_messages,
     _message_passing,
 )
 from symmerge_jax.typing import Array
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
+    "messages": ("mlp", "linear"),
     "symmetry": (None, "sign", "scale", "hetero", "permutation"),
     "io": ("gated", "mlp"),
     "num_io_mlps": (1, 2),
     "aggregator": ("sum", "mean"),
     "readout": ("full_graph", "last_layer"),
 }
+
+_MLP_OPTIONS = (
+    "io",
+    "num_io_mlps",
+    "node_embedding",
+    "edge_embedding",
+    "skip",
+    "aggregator",
+    "symmetrize",
+    "ablate_symmetry",
+    "norm_epsilon",
+)
+"""Options of the MLPs, which linear messages do without."""
 
 _Features = tuple[tuple[Array, ...], Array | None]
 """Features per space, and the scales `[N, V]` of the twin that they describe."""
@@ -45,6 +61,10 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
     Besides the attributes of `GraphEncoder`, with `latent_size` by default `width`:
 
     Attributes:
+      messages: "mlp", as published: an MLP maps every edge, whose features it updates;
+        or "linear": products with the weight matrices, many times cheaper, see
+        `_linear_messages`. Options from `io` on say how the MLPs are, and are refused
+        beside linear messages, but for `readout`, `bidirectional` and those of inputs.
       symmetry: "sign" (odd activations), "scale" (positively homogeneous ones),
         "permutation" (any) or "hetero" (sign or scale, network by network, as a switch
         `[*N, 1]` in `graph.globals` says: 0 for signs, 1 for scales); None for the
@@ -61,7 +81,7 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
         otherwise.
       ablate_symmetry: whether `rho(x)` replaces it: the ablation of the paper.
       bidirectional: whether messages also run from targets to sources. Not for "scale"
-        and "hetero": it would need the reciprocal of every weight.
+        and "hetero" with MLPs: it would need the reciprocal of every weight.
       input_value: replaces the features of input neurons; None to keep the graph's.
       input_scale: positive factors for the raw weights and biases, see `input_scale`.
       norm_epsilon: for "scale", added to norms. The published code has 1e-10; zero
@@ -84,6 +104,7 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
       (8,)
     """
 
+    messages: str = "mlp"
     symmetry: str | None = None
     io: str = "gated"
     num_io_mlps: int = 1
@@ -107,6 +128,7 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
             if (value := getattr(self, name)) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
         nodes, edges = self._read(graph)
+        rules = self._rules() if self.messages == "linear" else None
         feature_map = self._feature_map()
         if self.input_value is not None:
             is_input = self.topology.mask("input")[None, :, None]
@@ -121,6 +143,8 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
             nodes, edges, scales = _inputs.unit_rows(
                 self.topology, nodes, edges, switch
             )
+        if rules is not None:
+            return self._linear(rules, nodes, edges, deterministic), scales
         init = functools.partial(
             _ends.init_embedding,
             topology=self.topology,
@@ -132,7 +156,7 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
         multiply = feature_map is not None
         x = _ends.embed_nodes(*ends, nodes, multiply=multiply)
         e = _ends.embed_edges(*ends, edges, multiply=multiply)
-        rules = _message_passing.Rules(
+        mlp_rules = _message_passing.Rules(
             feature_map=feature_map,
             io=self.io,
             num_io_mlps=self.num_io_mlps,
@@ -141,12 +165,12 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
             aggregator=self.aggregator,
         )
         init = functools.partial(
-            _message_passing.init_message_passing, width=self.width, rules=rules
+            _message_passing.init_message_passing, width=self.width, rules=mlp_rules
         )
         step = functools.partial(
             _message_passing.message_passing,
             topology=self.topology,
-            rules=rules,
+            rules=mlp_rules,
             switch=switch,
         )
         layers = self._alike(init, step)
@@ -154,7 +178,66 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
         return x, scales
 
     @nn.nowrap
+    def _linear(
+        self,
+        rules: _linear_messages.Rules,
+        nodes: Array,
+        edges: Array,
+        deterministic: bool,
+    ) -> tuple[Array, ...]:
+        """Return the features of every space after linear messages."""
+        init = functools.partial(
+            _linear_messages.init_embedding, rules=rules, width=self.width
+        )
+        x = _linear_messages.embed(self.param("embedding", init), rules, nodes)
+        init = functools.partial(
+            _linear_messages.init_step, rules=rules, width=self.width
+        )
+        step = functools.partial(_linear_messages.step, rules=rules)
+        blocks = _linear_messages.weights(rules, edges)
+        layers = self._alike(init, step)
+        if rules.symmetry != "scale":
+            return self._run(layers, (x, blocks), deterministic, drop_last=True)[0]
+        reads = _linear_messages.readers(rules, nodes, blocks)
+        blocks = tuple(
+            jnp.where(reads[block.source][..., None], w, 0)
+            for block, w in zip(self.topology.blocks, blocks, strict=True)
+        )
+        x, _ = self._run(layers, (x, blocks), deterministic, drop_last=True)
+        return tuple(jnp.where(r, y, 0) for r, y in zip(reads, x, strict=True))
+
+    @nn.nowrap
+    def _rules(self) -> _linear_messages.Rules:
+        """Return the rules of linear messages; refuse what says nothing to them."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in _MLP_OPTIONS:
+            if (value := getattr(self, name)) != defaults[name]:
+                raise ValueError(
+                    f"{name}={value!r} is for messages='mlp'; linear messages have no"
+                    " such part."
+                )
+        symmetry = _resolve_symmetry(self.topology, self.symmetry)
+        if symmetry == "hetero" or (symmetry == "scale" and not self.unit_rows):
+            raise ValueError(
+                "Linear messages carry the scales of neurons by unit_rows=True, and"
+                " read networks of one group, 'sign', 'scale' or 'permutation'; got"
+                f" {symmetry!r} and unit_rows={self.unit_rows}."
+            )
+        return _linear_messages.Rules(self.topology, symmetry, self.bidirectional)
+
+    @nn.nowrap
     def _latents(self, features: _Features, graph: jraph.GraphsTuple) -> Array:
+        if self.messages == "linear":
+            rules, which = self._rules(), self.readout
+            init = functools.partial(
+                _linear_messages.init_readout,
+                rules=rules,
+                width=self.width,
+                latent_size=self.latent_size or self.width,
+                which=which,
+            )
+            params = self.param("readout", init)
+            return _linear_messages.readout(params, rules, features[0], which=which)
         feature_map = self._feature_map()
         init = functools.partial(
             _ends.init_readout,
@@ -187,7 +270,8 @@ class ScaleGMN(_graph_encoder.GraphEncoder):
                 "ablate_symmetry replaces rho(x) + rho(-x); it needs symmetry='sign'"
                 f" and symmetrize=True, got {name!r} and {self.symmetrize}."
             )
-        if name in ("scale", "hetero") and self.bidirectional:
+        is_linear = self.messages == "linear"
+        if name in ("scale", "hetero") and self.bidirectional and not is_linear:
             raise ValueError(
                 "bidirectional=True is not equivariant to scales: a backward message"
                 " would need the reciprocal of every weight. Use it with 'sign' or"

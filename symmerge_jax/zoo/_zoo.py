@@ -92,8 +92,8 @@ def create(
 
     Example:
       Three SIRENs that were trained without the 0.5 that `networks.siren` adds to the
-      output by default. A matcher or an autoencoder learns from the saved zoo: `python
-      launch/train.py --config=launch/configs/digits_inr.py --config.zoo=mine.zoo`.
+      output by default. An autoencoder learns from the saved zoo with `python
+      launch/train.py --config.zoo=mine.zoo --config.fits_per_image=1`.
 
       >>> draw = np.random.default_rng(0).standard_normal
       >>> params = {

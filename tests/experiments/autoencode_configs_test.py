@@ -5,11 +5,12 @@ import pytest
 
 from experiments import harness
 from experiments.train import _training, autoencode
-from symmerge_jax import autoencoders, networks, symmetry
+from symmerge_jax import autoencoders, networks, symmetry, zoo
 from tests.experiments import configs
 
 VARIANTS = [
     ("digits_inr", ""),
+    ("digits_inr", "probes"),
     ("mnist_inr", ""),
     ("mnist_inr", "faithful"),
     ("mnist_inr", "neural_graphs"),
@@ -18,6 +19,7 @@ VARIANTS = [
     ("mnist_inr_cpu", "no_probes"),
     ("mnist_inr_cpu", "probe"),
     ("inr_encoders", ""),
+    ("inr_encoders", "linear_messages"),
     ("inr_encoders", "ablated"),
     ("inr_encoders", "permutation"),
     ("inr_encoders", "neural_graphs"),
@@ -51,3 +53,16 @@ def test_every_config_describes_a_model(name, variant):
 def test_unknown_variants_are_refused():
     with pytest.raises(ValueError, match="Variants are"):
         configs.load("mnist_inr_cpu", "huge")
+
+
+def test_the_default_run_takes_a_zoo_of_ones_own(tmp_path, key):
+    architecture = {"kind": "siren", "layer_sizes": [2, 4, 1]}
+    init = networks.build(architecture).init
+    params = jax.vmap(init)(jax.random.split(key, 60))
+    zoo.save(tmp_path / "mine.zoo", zoo.create(architecture, params))
+    config = configs.load("digits_inr")
+    config.zoo = str(tmp_path / "mine.zoo")
+    with pytest.raises(ValueError, match="fits_per_image=4 would be ignored"):
+        autoencode.plan(config)
+    config.fits_per_image = 1
+    autoencode.plan(config)

@@ -1,8 +1,11 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
-from experiments.train import _measures
+from experiments import populations
+from experiments.train import _measures, autoencode
 from symmerge_jax import autoencoders, networks, symmetry, testing, zoo
 
 ARCHITECTURE = {"kind": "siren", "layer_sizes": [2, 4, 1]}
@@ -84,8 +87,11 @@ def test_a_part_that_says_nothing_is_not_missed(inrs, part, idle, busy):
     assert abs(without[busy] - mse) > 1e-3 * mse
 
 
-def test_one_part_is_not_taken_away(inrs):
-    assert errors_of(make({"kind": "probe"}), inrs)[1] == {}
+def test_without_its_only_part_a_latent_is_the_same_for_all(inrs):
+    canonicalizer = make({"kind": "probe"})
+    frozen = _measures.frozen_latents(canonicalizer, inrs.params)["probes"]
+    mean = canonicalizer.encode(inrs.params).mean(axis=0, keepdims=True)
+    np.testing.assert_allclose(frozen, np.broadcast_to(mean, frozen.shape), atol=1e-5)
 
 
 def test_networks_are_decoded_once_and_compared_on_and_off_the_grid(inrs, monkeypatch):
@@ -120,3 +126,11 @@ def test_networks_are_decoded_once_and_compared_on_and_off_the_grid(inrs, monkey
     expected = np.mean((before - after) ** 2)
     assert measures["mse_off_grid"] == pytest.approx(expected, rel=0.1)
     assert measures["mse_off_grid"] != pytest.approx(measures["mse"], rel=1e-3)
+
+
+def test_an_image_with_several_fits_is_shown_once(inrs):
+    index = np.array([0, 0, 1, 1, 2], np.int32)
+    repeated = dataclasses.replace(inrs, image_index=index)
+    parts = {"train": np.array([0]), "test": np.array([3, 4, 1, 2])}
+    population = populations.Population(repeated, NETWORK, parts, {}, task=None)
+    assert autoencode._shown(population, "test").tolist() == [0, 1, 2]

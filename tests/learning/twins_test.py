@@ -17,19 +17,21 @@ def population(num, num_inputs=2):
 
 @pytest.mark.parametrize("inputs", [1, 2])
 def test_a_transformed_network_draws_the_transformed_image(inputs):
-    network, params = population(2, inputs)
-    random = np.random.default_rng(0)
-    matrix = random.normal(size=(2, inputs, inputs)).astype(np.float32)
-    offset = random.normal(size=(2, inputs)).astype(np.float32)
-    points = random.uniform(-1, 1, (5, inputs)).astype(np.float32)
-    moved = learning.transform_coordinates(params, matrix, offset)
-    for n in range(2):
-        one = jax.tree.map(lambda x, n=n: x[n], params)
-        other = jax.tree.map(lambda x, n=n: x[n], moved)
-        where = points @ matrix[n].T + offset[n][None]
-        np.testing.assert_allclose(
-            network.apply(other, points), network.apply(one, where), atol=2e-5
-        )
+    with jax.enable_x64(True):
+        network, params = population(2, inputs)
+        params = jax.tree.map(lambda x: x.astype(np.float64), params)
+        random = np.random.default_rng(0)
+        matrix = random.normal(size=(2, inputs, inputs))
+        offset = random.normal(size=(2, inputs))
+        points = random.uniform(-1, 1, (5, inputs))
+        moved = learning.transform_coordinates(params, matrix, offset)
+        for n in range(2):
+            one = jax.tree.map(lambda x, n=n: x[n], params)
+            other = jax.tree.map(lambda x, n=n: x[n], moved)
+            where = points @ matrix[n].T + offset[n][None]
+            np.testing.assert_allclose(
+                network.apply(other, points), network.apply(one, where), atol=1e-12
+            )
 
 
 def test_each_network_is_moved_within_the_limits(key):

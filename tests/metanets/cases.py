@@ -73,3 +73,30 @@ def graph_of(encoder, params, dtype=jnp.float32):
 def group_of(encoder):
     (group,) = {s.group for s in encoder.topology.spaces if s.role == "hidden"}
     return encoder.symmetry or group.value
+
+
+# Networks whose encoders have linear messages.
+LINEAR = {
+    "sine": networks.siren((2, 4, 3, 1)),
+    "relu": networks.mlp((2, 4, 3, 2), "relu"),
+    "gelu": networks.mlp((2, 4, 3, 2), "gelu"),
+    "tanh_cnn": networks.cnn((8, 8, 1), channels=(3, 2), activation="tanh"),
+    "relu_cnn": networks.cnn(
+        (8, 8, 1), channels=(3, 2), kernel_size=2, readout="flatten"
+    ),
+}
+
+
+def make_linear(name, **options):
+    """Return a network, its encoder, parameters and variables, all random: float64."""
+    network = LINEAR[name]
+    random = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: jnp.asarray(random.normal(size=x.shape)),
+        jax.eval_shape(network.init, jax.random.key(0)),
+    )
+    topology = graphs.topology(network.spec, params)
+    options = {"width": 5, "num_layers": 2, "bidirectional": True} | options
+    encoder = metanets.ScaleGMN(topology, messages="linear", dropout=0.0, **options)
+    graph = graph_of(encoder, params, jnp.float64)
+    return network, encoder, params, make_variables(encoder, graph, jnp.float64)

@@ -124,3 +124,65 @@ def test_real_orbit_of_an_inr_has_one_latent(data_dir, options, is_invariant):
         assert spread.max() < 5e-6
     else:
         assert spread.max() > 1e-4  # twenty times the bound of the invariant ones
+
+
+def linear_results(encoder, variables, params):
+    """Return latents and node features of networks."""
+
+    @jax.jit
+    def run(graph):
+        features = encoder.apply(variables, graph, method="node_features")
+        return encoder.apply(variables, graph), features
+
+    return run(cases.graph_of(encoder, params, jnp.float64))
+
+
+def assert_linear_law(
+    name, *, is_invariant=True, change=lambda params: params, **options
+):
+    with jax.enable_x64(True):
+        network, encoder, params, variables = cases.make_linear(name, **options)
+        params = change(params)
+        element = symmetry.sample(
+            jax.random.key(1), network.spec, network.spec.sizes(params), scale_std=3.0
+        )
+        both = jax.tree.map(
+            lambda *x: jnp.stack(x), params, symmetry.act(element, params, network.spec)
+        )
+        latents, features = linear_results(encoder, variables, both)
+        assert latents.dtype == jnp.float64
+        if not is_invariant:
+            assert np.abs(latents[1] - latents[0]).max() > 1e-3
+            return
+        np.testing.assert_allclose(latents[1], latents[0], rtol=1e-11, atol=1e-12)
+        topology = encoder.topology
+        for space, where in zip(topology.spaces, topology.node_slices, strict=True):
+            x, y = features[:, where]
+            if space.role == "hidden":
+                perm, scale = element[space.name]
+                x = scale[:, None] * x[perm]
+            np.testing.assert_allclose(y, x, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("name", cases.LINEAR)
+@pytest.mark.slow
+def test_linear_messages_keep_the_law_in_float64(name, bidirectional):
+    assert_linear_law(name, bidirectional=bidirectional)
+
+
+def test_linear_messages_keep_the_law_with_neurons_that_read_nothing():
+    def without_row(params):
+        kernel = params["conv_1"]["kernel"].at[..., 0].set(0)
+        conv = {"kernel": kernel, "bias": params["conv_1"]["bias"].at[0].set(0)}
+        return {**params, "conv_1": conv}
+
+    assert_linear_law("relu_cnn", change=without_row)
+
+
+def test_linear_messages_keep_the_law_at_the_outputs():
+    assert_linear_law("sine", readout="last_layer")
+
+
+def test_linear_messages_of_permutations_notice_signs():
+    assert_linear_law("sine", symmetry="permutation", is_invariant=False)

@@ -36,7 +36,7 @@ def default_config() -> harness.Config:
 
     `canonicalizer` is the workdir of a finished `autoencode` run, whose held-out
     networks are used; without it the run of `autoencoder` is made first (by default
-    that of `launch/configs/digits_inr.py`). Every family is perturbed by every one of
+    `launch/configs/digits_inr.py:probes`). Every family is perturbed by every one of
     `sigmas`, and the last family by those of `sweep` too. `canonicalizers` are further
     runs on the same networks by name: methods that read latents are then applied with
     each of these instead, which may include the first.

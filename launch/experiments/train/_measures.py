@@ -89,7 +89,7 @@ def without_parts(
     Returns:
       The mean squared error `mse_without_KIND` (as `mse_without_scale_gmn`) to the
       originals `[N, S, 1]`, with the kind of the encoder frozen, and
-      `mse_without_probes`; empty if there is one part.
+      `mse_without_probes`; if there is one part, its own: nothing is known then.
     """
     model, variables = canonicalizer.autoencoder, canonicalizer.variables
 
@@ -113,19 +113,17 @@ def frozen_latents(
 
     Returns:
       By the name of the part that is frozen: the kind of the encoder, and "probes";
-      empty if there is one part only.
+      of a single part its mean.
     """
     model, variables = canonicalizer.autoencoder, canonicalizer.variables
     encode = functools.partial(jax.jit(model.encode_parts), variables)
     parts = networks.map_batches(encode, params_batch, 64)
-    if len(parts) < 2:
-        return {}
     names = {"encoder": canonicalizer.encoder_options["kind"], "probe": "probes"}
-    frozen = {}
-    for part, name in names.items():
-        (other,) = (parts[other] for other in names if other != part)
-        frozen[name] = other + parts[part].mean(axis=0, keepdims=True)
-    return frozen
+    whole = sum(parts.values())
+    return {
+        names[part]: whole - latents + latents.mean(axis=0, keepdims=True)
+        for part, latents in parts.items()
+    }
 
 
 def orbit_spread(

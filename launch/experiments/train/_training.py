@@ -137,6 +137,7 @@ def default_options() -> dict[str, Any]:
             "scale_inputs": True,
             "input_value": 1.0,
             "num_layers": 4,
+            "messages": "mlp",
             "symmetry": config_dict.placeholder(str),
             "io": "gated",
             "num_io_mlps": 1,

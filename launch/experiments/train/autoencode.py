@@ -23,13 +23,12 @@ from ml_collections import config_dict
 from experiments import harness, populations
 from experiments.populations import make_zoo
 from experiments.train import _measures, _training
-from symmerge_jax import autoencoders, learning, plots
+from symmerge_jax import autoencoders, learning, plots, symmetry
 
 _CAPTION = """Held-out networks.
 `mse`: squared error between what the decoded and the original network draw.
-`mse_without_X`: the same with one part of the latent frozen to its mean. In short runs
-the probes (outputs of the network at learned points) carry nearly all of it, and the
-encoder of weights learns slowly: `encoder.num_probes=0` shows it alone.
+`mse_without_X`: the same with one part of the latent frozen to its mean. Beside probes
+(outputs of the network at learned points) an encoder of weights has little to say.
 `orbit_spread`: how far the latents of twins are apart, relative to their length
 (zero: invariant); `between_networks`: the same for different networks.
 `probe_X`: accuracy of a linear classifier of labels on latents, on weights in closed
@@ -42,7 +41,8 @@ def default_config() -> harness.Config:
     The keys of `make_zoo.default_config` describe the zoo that is made if `zoo` names
     none; beside a zoo they may be omitted, or say how it was made. `encoder` and
     `decoder` are arguments of `autoencoders.build`; `loss` and `num_points` those of
-    `learning.rendering_job`.
+    `learning.rendering_job`, `distort` those of `learning.Warp`: in every step images
+    are turned, scaled and moved, and drawn anew.
     """
     config = make_zoo.default_config()
     config.update(
@@ -52,6 +52,7 @@ def default_config() -> harness.Config:
             "loss": "function",
             "num_points": config_dict.placeholder(int),
             "pixel_expansion": 1,
+            "distort": {"rotation": 0.0, "scale": 0.0, "shift": 0.0},
             **_training.default_options(),
         }
     )
@@ -72,6 +73,7 @@ def plan(config: harness.Config) -> _training.Plan:
         pixel_expansion=config.pixel_expansion,
         loss=config.loss,
         num_points=config.num_points,
+        warp=learning.Warp(**config.distort),
     )
     source = populations.inr_source(config)
     return _training.autoencoder_plan(config, source, make_job, _measure)
@@ -86,8 +88,9 @@ def _make_job(
 ) -> learning.Job:
     def draw(step: int, targets: np.ndarray, outputs: np.ndarray) -> None:
         if folder is not None:
-            rows = {"original": targets, f"step {step}": outputs}
-            figure = _figure(_shown(population, rows))
+            shown = _shown(population, "val")
+            rows = {"original": targets[shown], f"step {step}": outputs[shown]}
+            figure = _figure(_images(population, rows))
             plots.save_figure(figure, folder / "reconstructions.png")
 
     size = population.task.size
@@ -122,24 +125,31 @@ def _measure(
         ),
         **_measures.sizes_and_speed(canonicalizer, population, test),
     }
-    shown = jax.tree.map(lambda x: x[:10], test.params)
-    spec, network = canonicalizer.spec, population.network
-    twins = learning.random_orbits(jax.random.key(0), shown, spec, 1)
+    shown, spec = _shown(population, "test"), canonicalizer.spec
+    originals = symmetry.rows(test.params, shown)
+    twins = learning.random_orbits(jax.random.key(0), originals, spec, 1)
     of_twins = canonicalizer.reconstruct(twins)
     rows = {
-        "original": drawn.originals,
-        "decoded": drawn.decoded,
-        "twin": populations.render_all(network, of_twins, grid),
+        "original": drawn.originals[shown],
+        "decoded": drawn.decoded[shown],
+        "twin": populations.render_all(population.network, of_twins, grid),
     }
-    return results, {f"rows/{name}": x for name, x in _shown(population, rows).items()}
+    images = _images(population, rows)
+    return results, {f"rows/{name}": x for name, x in images.items()}
 
 
-def _shown(
+def _shown(population: populations.Population, part: str) -> np.ndarray:
+    """Return where in a part the first fits of its first ten images are."""
+    groups = learning.image_groups(population.zoo)[population.parts[part]]
+    return np.sort(np.unique(groups, return_index=True)[1])[:10]
+
+
+def _images(
     population: populations.Population, rows: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Return the first renderings of each row as images `[M, H, W]`."""
+    """Return renderings as images `[M, H, W]`."""
     shape = (-1, *population.task.size)
-    return {name: outputs[:10].reshape(shape) for name, outputs in rows.items()}
+    return {name: outputs.reshape(shape) for name, outputs in rows.items()}
 
 
 def _figure(rows: dict[str, np.ndarray]):
