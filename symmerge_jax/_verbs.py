@@ -157,8 +157,9 @@ def check_can_repair(params_batch: Any, network: Architecture) -> None:
         )
 
 
-def inputs_of(data: Any, network: networks.Network) -> Any:
+def inputs_of(data: Any, network: Architecture) -> Any:
     """Return the inputs of a network in the data of a task, None without data."""
+    assert isinstance(network, networks.Network)
     inputs = _inputs(data)
     if data is not None and not _are_inputs(inputs, network):
         raise ValueError(

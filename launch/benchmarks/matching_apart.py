@@ -53,9 +53,9 @@ def run(
       networks, seconds of a call, of the first call in a fresh process, and of that
       process.
     """
-    data = [_examples(split) for split in ("train", "test")]
+    train, test = _examples("train"), _examples("test")
     options = num_epochs, repeats, num_processes
-    return {"pairs": [_measure(sizes, *data, *options) for sizes in SIZES]}
+    return {"pairs": [_measure(sizes, train, test, *options) for sizes in SIZES]}
 
 
 def call(method: str, network: networks.Network, params_a, params_b) -> Any:
@@ -94,7 +94,9 @@ def _measure(sizes, train, test, num_epochs, repeats, num_processes):
     with tempfile.TemporaryDirectory() as folder:
         file = str(pathlib.Path(folder, "pair.npz"))
         leaves = symmetry.flatten(dict(zip("ab", pair, strict=True)))
-        arrays = {"/".join(path): np.asarray(x) for path, x in leaves.items()}
+        arrays: dict[str, Any] = {
+            "/".join(path): np.asarray(x) for path, x in leaves.items()
+        }
         np.savez(file, sizes=sizes, **arrays)
         for _ in range(num_processes):
             for name in methods:

@@ -256,6 +256,7 @@ def _solve(options, pair, spec, space, units, still, present, where):
         known = still.get(name, _Still())
         compared, kept = _similarity.compare(a, b, spec, name, units[name], known.paths)
         compared, kept = _plus(compared, known.turned), _plus(kept, known.kept)
+        assert compared is not None
         found = _projection.project(
             compared,
             space.group,

@@ -103,9 +103,12 @@ def _balanced(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
         _, change, count = state
         return (change > tolerance) & (count < max_sweeps)
 
-    start = {space.name: jnp.ones(shapes[space.name], dtype) for space in spaces}
+    start: dict[str, Array] = {
+        space.name: jnp.ones(shapes[space.name], dtype) for space in spaces
+    }
     state = (start, jnp.full((), jnp.inf, dtype), 0)
-    return jax.lax.while_loop(unfinished, sweep, state)[0]
+    scales: dict[str, Array] = jax.lax.while_loop(unfinished, sweep, state)[0]
+    return scales
 
 
 def _condensed(params, spec) -> tuple[Params, _spec.SymmetrySpec]:

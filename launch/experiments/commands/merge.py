@@ -120,7 +120,8 @@ def run(
         inputs=np.random.default_rng(seed).uniform(-1, 1, shape),
         task=losses.for_solver() if losses and aligner in USE_DATA else None,
     )
-    assert merged.certificate is not None
+    certificate = merged.certificate
+    assert certificate is not None
     mended = None
     if repair:
         mended = merging.repair(
@@ -132,8 +133,8 @@ def run(
             weights=_numbers(weights),
         )
         merged = merged._replace(params=mended.params)
-    scale = merged.certificate.output_scale
-    change = merged.certificate.max_difference / np.where(scale > 0, scale, 1)
+    scale = certificate.output_scale
+    change = certificate.max_difference / np.where(scale > 0, scale, 1)
     report = {
         "networks": len(files),
         "architecture": json.dumps(description),

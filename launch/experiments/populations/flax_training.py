@@ -164,7 +164,11 @@ def _optimizer(recipe: Recipe) -> optax.GradientTransformation:
             optax.add_decayed_weights(recipe.weight_decay),
             optax.sgd(rate, recipe.momentum),
         )
-    return optax.GradientTransformation(lambda v: inner.init(v["params"]), inner.update)
+
+    def init(params: Any) -> optax.OptState:
+        return inner.init(params["params"])
+
+    return optax.GradientTransformation(init, inner.update)
 
 
 def _step_fn(module: nn.Module, optimizer: optax.GradientTransformation):
