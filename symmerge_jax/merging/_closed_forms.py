@@ -69,8 +69,7 @@ def _rescale(tape, layer: Layer, merged: Run, others, shares) -> None:
     step = tape.steps[layer.step]
     position = step.operands.index(layer.data)
     weight = jnp.asarray(merged.read(layer.weight))
-    matrix = _rows.to_matrix(step, position, weight) * factor[:, None]
-    changed = _rows.from_matrix(step, position, matrix, weight)
+    changed = _rows.scale_neurons(step, position, weight, factor)
     path = layer.origin.path
     merged.replace(path, undo(layer.origin, changed, merged.leaf(path)))
 

@@ -203,24 +203,22 @@ class Mender:
         """Give the outputs, as a whole, the size that they have in parents."""
         if not self._layer.is_output:
             return
-        axes = self._layer.features
-        size = jnp.sqrt(_power(self._written(), axes))
+        axes, own = self._layer.features, self._written()
+        size = jnp.sqrt(_power(own, axes))
         target = self._mean(
             [jnp.sqrt(_power(x, axes)) for x in self._wanted[self._layer.written]]
         )
-        shape = [self._written().shape[i] for i in axes]
+        shape = [own.shape[i] for i in axes]
         factor = jnp.where(size > 0, target / jnp.where(size > 0, size, 1), 1)
         self._affine(jnp.full(shape, factor), jnp.zeros(shape))
 
     def _affine(self, factor: Array, shift: Array) -> None:
         """Multiply what the layer writes, and add to it where it has a bias."""
-        step, position, weight = self._step, self._position, self._weight()
-        matrix = _rows.to_matrix(step, position, weight)
-        groups = factor.reshape(matrix.shape[0], 1, -1).astype(matrix.dtype)
         bias = self._bias()
         if bias is not None:
             bias = bias * factor.reshape(bias.shape) + shift.reshape(bias.shape)
-        self._replace(_rows.from_matrix(step, position, matrix * groups, weight), bias)
+        weight = _rows.scale_neurons(self._step, self._position, self._weight(), factor)
+        self._replace(weight, bias)
 
 
 def _neurons_last(values: Array, features: Sequence[int]) -> Array:

@@ -122,6 +122,13 @@ def from_matrix(step: Step, position: int, matrix: Array, weight: Array) -> Arra
     return jnp.transpose(flat, tuple(np.argsort(order)))
 
 
+def scale_neurons(step: Step, position: int, weight: Array, factor: Array) -> Array:
+    """Return weights that write every neuron, `[G * O]` of them, times a factor."""
+    matrix = to_matrix(step, position, weight)
+    factor = factor.reshape(matrix.shape[0], 1, -1).astype(matrix.dtype)
+    return from_matrix(step, position, matrix * factor, weight)
+
+
 def _weight_axes(step: Step, position: int, ndim: int):
     """Return the contracted and the free axes of the weights of a product."""
     contracted = step.options["dimension_numbers"][0][1 - position]
