@@ -55,7 +55,8 @@ def get_config():
         ),
         "merge_cnns": (
             *("ReLU, merged", {"zoo": "cnns", "canonicalizer": "cnn_autoencoder"}),
-            *("merge_cnns.py:smoke", "data.num_images=80", "repairs=('none',)"),
+            *("merge_cnns.py:smoke", "data.num_images=80"),
+            *("repairs=('none',)", "closed_forms=()"),
             *("split.val_fraction=0.25", "split.test_fraction=0.25"),
             *("methods=('naive', 'reconstruct')", "crowd.methods=('naive',)"),
         ),

@@ -15,6 +15,8 @@ FILES = {
     *("results.json", "results.npz", "versions.json"),
 }
 
+UNREPAIRED = {"closed_forms": (), "repairs": ("none",)}
+
 
 def tiny(path, **changes):
     config = configs.load("merge_cnns", "smoke")
@@ -23,7 +25,7 @@ def tiny(path, **changes):
     config.split.val_fraction, config.split.test_fraction = 0.1, 0.5
     config.methods = ("naive", "matching")
     config.crowd.methods = ("naive",)
-    config.repairs = ("none", "rescale")
+    config.closed_forms, config.repairs = ("rescale",), ("none", "least_squares")
     config.update_from_flattened_dict(changes)
     return config
 
@@ -65,17 +67,19 @@ def test_a_run_leaves_its_results_and_curves(finished):
     assert matched["label"] == "matching P + scale (published)"
     assert results["num_test_images"] == 20
     with np.load(workdir / "results.npz") as arrays:
-        curve = arrays["matching/none/accuracy"]
+        curve = arrays["matching/accuracy"]
         assert curve.shape == (2, 3)
-        # No repair moves the ends, nor does a method that keeps functions.
-        ends = [curve[:, [0, -1]], arrays["naive/rescale/accuracy"][:, [0, -1]]]
+        # A method that keeps functions does not move the ends.
         parents = results["parents"]["accuracy"]["mean"]
-        np.testing.assert_allclose([x.mean() for x in ends], parents, atol=1e-6)
-        drop = matched["repairs"]["none"]["drop"]["mean"]
+        np.testing.assert_allclose(curve[:, [0, -1]].mean(), parents, atol=1e-6)
+        drop = matched["columns"]["none"]["drop"]["mean"]
         np.testing.assert_allclose(parents - curve[:, 1].mean(), drop, atol=1e-6)
+    assert list(matched["columns"]) == ["none", "closed_rescale", "least_squares"]
+    losses = [found["loss"]["mean"] for found in matched["columns"].values()]
+    assert len(set(losses)) == 3  # each repair makes another network
     crowd = results["crowd"]
     assert (crowd["sizes"], len(crowd["members"])) == ([2, 3], 2)
-    assert len(crowd["methods"]["naive"]["repairs"]["rescale"]["accuracy"]) == 2
+    assert len(crowd["methods"]["naive"]["columns"]["least_squares"]["accuracy"]) == 2
 
 
 @pytest.mark.slow
@@ -124,12 +128,12 @@ def test_a_finished_run_goes_on_with_further_methods(finished, monkeypatch):
 
 @pytest.mark.slow
 def test_a_single_pair_has_no_errors_and_a_run_may_be_crowds_only(path, tmp_path):
-    one = tiny(path, num_pairs=1, repairs=("none",), methods=("naive",))
+    one = tiny(path, num_pairs=1, **UNREPAIRED, methods=("naive",))
     one.crowd.sizes = ()
     results = run(one, tmp_path / "one")
     assert "±" not in text(results) and "crowd" not in results
     assert results["parents"]["accuracy"]["se"] is None
-    crowds = tiny(path, num_pairs=0, repairs=("none",))
+    crowds = tiny(path, num_pairs=0, **UNREPAIRED)
     results = run(crowds, tmp_path / "crowds")
     assert not results["methods"] and not (tmp_path / "crowds/paths.png").exists()
     assert text(results).startswith("accuracy in % of the mean of k networks, 2 crowds")
@@ -139,31 +143,30 @@ def test_a_single_pair_has_no_errors_and_a_run_may_be_crowds_only(path, tmp_path
 def test_tables_say_what_was_seen(finished):
     _, _, results = finished
     methods = {"other": {**results["methods"]["naive"], "sees": "data"}}
-    pairs, crowds = merge_cnns.EXPERIMENT.tables(
+    paths, means, crowds = merge_cnns.EXPERIMENT.tables(
         {**results, "methods": methods | results["methods"]}
     )
     matched = "matching P + scale (published)"
-    assert [row[:3] for row in map(tuple, pairs.rows)] == [
-        ("(the two networks)", "-", "-"),
-        ("naive", "weights", "none"),
-        (matched, "weights", "none"),
-        ("naive", "data", "none"),
-        ("naive", "data", "rescale"),
-        (matched, "data", "rescale"),
-        ("naive", "data", "rescale"),
+    assert [row[:2] for row in map(tuple, paths.rows)] == [
+        ("(the two networks)", "-"),
+        ("naive", "weights"),
+        (matched, "weights"),
+        ("naive", "data"),
     ]
-    error = results["methods"]["naive"]["repairs"]["none"]["error"]
-    cells = dict(zip(pairs.columns, map(str, pairs.rows[1]), strict=True))
+    error = results["methods"]["naive"]["error"]
+    cells = dict(zip(paths.columns, map(str, paths.rows[1]), strict=True))
     middle, se = (100 * x for x in (1 - error["middle"], error["middle_se"]))
     assert cells["mid acc %"] == f"{middle:.2f} ± {se:.2f}"
-    assert crowds.columns[3:] == ("k = 2", "k = 3") and len(crowds.rows) == 3
+    assert means.columns[2:] == ("none", "rescale, no data", "least squares")
+    assert [row[0] for row in means.rows] == ["naive", matched, "naive"]
+    assert crowds.columns[3:] == ("k = 2", "k = 3") and len(crowds.rows) == 4
 
 
 @pytest.mark.slow
 def test_every_method_of_an_autoencoder_and_of_crowds_runs(
     path, canonicalizer, tmp_path
 ):
-    config = tiny(path, canonicalizer=canonicalizer, methods=(), repairs=("none",))
+    config = tiny(path, canonicalizer=canonicalizer, methods=(), **UNREPAIRED)
     config.crowd.methods = ()
     results = run(config, tmp_path / "run")
     assert list(results["methods"]) == list(merge_cnns.METHODS)
@@ -184,8 +187,9 @@ def test_without_an_autoencoder_its_methods_are_omitted(path):
         ({"methods": ("naive", "magic")}, r"has 'magic', known are naive"),
         ({"methods": ("naive", "naive")}, "each method once"),
         ({"crowd.methods": ("template",)}, r"crowd\.methods has 'template', which"),
-        ({"repairs": ("glue",)}, r"repairs must name some of none, .*got \('glue',\)"),
-        ({"repairs": ()}, "must name some of none, readout_bias"),
+        ({"repairs": ("glue",)}, r"repairs has 'glue', known are none, statistics"),
+        ({"repairs": ()}, r"repairs must name some repairs, each once, got \(\)"),
+        ({"closed_forms": ("bias",)}, r"closed_forms has 'bias', known are none"),
         ({"num_points": 4}, "must be odd and >= 3"),
         ({"num_pairs": 7}, "num_pairs is 7, which takes 14 networks, but there are 12"),
         ({"num_pairs": 0, "crowd.sizes": ()}, "Nothing to do"),
@@ -279,7 +283,7 @@ def test_twins_are_joined_without_a_barrier(path):
         found = lab.pairs(name)
         assert found["function_error"].shape == (3,)
         assert found["function_error"].max() < 1e-8
-        curve = found["none/loss"]
+        curve = found["path/loss"]
         middle[name] = np.abs(curve[:, 1] - curve[:, 0]).max()
     assert middle.pop("naive") > 1e-3
     assert max(middle.values()) < 1e-4, middle

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from experiments import harness
+from experiments.compare import repairs
 from experiments.populations import (
     _population,
     flax_classifiers,
@@ -13,7 +14,7 @@ from experiments.populations import (
     real_networks,
     splice_sites,
 )
-from experiments.real import _bring, _lab, _results, merge_networks
+from experiments.real import _bring, _lab, merge_networks
 from symmerge_jax import trace, zoo
 from tests.experiments import configs
 
@@ -322,9 +323,9 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, splice):
 
 
 def test_columns_have_titles():
-    column = _results.column("statistics+least_squares", is_free=False)
+    column = repairs.column("statistics+least_squares", is_free=False)
     assert column.title == "statistics + least squares"
-    assert _results.column("statistics", is_free=True).title == ("statistics, no data")
+    assert repairs.column("statistics", is_free=True).title == ("statistics, no data")
 
 
 def test_every_variant_is_complete(data_dir):

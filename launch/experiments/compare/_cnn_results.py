@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments import harness
-from experiments.compare import _methods, _repair, curves
+from experiments.compare import _methods, curves, repairs
 from symmerge_jax import plots
 
 Cells = Mapping[tuple, dict[str, np.ndarray]]
@@ -21,11 +21,12 @@ def summarize(plan: Any, cells: Cells) -> harness.Results:
 
     Returns:
       `pairs`, numbers in the zoo; `parents`, mean accuracy and loss of the paired
-      networks; `methods`, each with its label, what it sees, seconds per pair, largest
-      function error, and by repair the numbers of `curves.summarize` of `loss` (nats)
-      and `error` (1 - accuracy), and `drop`, by how much the accuracy of the midpoint
-      is below that of the two networks; `crowd`, with accuracy and loss of the means by
-      method, repair and size, and of `members`. Means have a standard error `se` over
+      networks; `columns`, what is done after the mean; `methods`, each with its label,
+      what it sees, seconds per pair, largest function error, the numbers of
+      `curves.summarize` of `loss` (nats) and `error` (1 - accuracy) on the path, and by
+      column `accuracy`, `loss` and `drop` of the mean, by how much its accuracy is
+      below that of the two networks; `crowd`, with accuracy and loss of the means by
+      method, column and size, and of `members`. Means have a standard error `se` over
       pairs or crowds.
     """
     alone = cells[("networks",)]
@@ -33,6 +34,7 @@ def summarize(plan: Any, cells: Cells) -> harness.Results:
         "num_networks": len(plan.data.number),
         "num_test_images": len(plan.data.task.test.targets),
         "num_points": plan.num_points,
+        "columns": [column.key for column in plan.columns],
         "pairs": plan.data.number[plan.pairs].tolist(),
         "methods": {},
     }
@@ -63,8 +65,8 @@ def summarize(plan: Any, cells: Cells) -> harness.Results:
 
 
 def tables(results: harness.Results) -> list[harness.Table]:
-    """Return a table of pairs and one of crowds, or one of them."""
-    found = []
+    """Return tables of paths and means of pairs, and one of crowds, or some of them."""
+    found, keys = [], results["columns"]
     if results["methods"]:
         num = len(results["pairs"])
         caption = (
@@ -72,25 +74,28 @@ def tables(results: harness.Results) -> list[harness.Table]:
             f" {results['num_test_images']} test images; losses in nats, mid: halfway"
             " between the two"
         )
-        columns = ("method", "sees", "repair", "mid acc %", "drop %", "mid loss")
+        columns = ("method", "sees", "mid acc %", "drop %", "mid loss")
         columns = (*columns, "barrier", "AUC", "s/pair", "function error")
-        found.append(harness.Table(caption, columns, [*_pair_rows(results)]))
+        found.append(harness.Table(caption, columns, [*_path_rows(results)]))
+        caption = "accuracy of the means in %, by what is done after the mean"
+        columns = ("method", "sees", *map(repairs.title, keys))
+        found.append(harness.Table(caption, columns, [*_mean_rows(results)]))
     if "crowd" in results:
         crowd = results["crowd"]
         caption = (
             f"accuracy in % of the mean of k networks, {crowd['num_crowds']} crowds"
         )
-        columns = ("method", "sees", "repair", *(f"k = {k}" for k in crowd["sizes"]))
-        found.append(harness.Table(caption, columns, [*_crowd_rows(crowd)]))
+        sizes = (f"k = {k}" for k in crowd["sizes"])
+        columns = ("method", "sees", "after the mean", *sizes)
+        found.append(harness.Table(caption, columns, [*_crowd_rows(crowd, keys)]))
     return found
 
 
 def curves_of(plan: Any, cells: Cells) -> dict[str, np.ndarray]:
-    """Return what `results.npz` holds: `lams [T]`, `METHOD/REPAIR/MEASURE` `[N, T]`."""
+    """Return what `results.npz` holds: `lams [T]`, `METHOD/MEASURE` `[N, T]`."""
     found = {
-        f"{name}/{repair}/{measure}": cells["pairs", name][f"{repair}/{measure}"]
+        f"{name}/{measure}": cells["pairs", name][f"path/{measure}"]
         for name in plan.methods
-        for repair in plan.repairs
         for measure in ("accuracy", "loss")
     }
     return {**found, "lams": np.linspace(0, 1, plan.num_points)}
@@ -102,19 +107,19 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
     if results["methods"]:
         figures["paths"] = _draw_paths(results["methods"], arrays)
     if "crowd" in results:
-        figures["crowd"] = _draw_crowds(results["crowd"])
+        figures["crowd"] = _draw_crowds(results["crowd"], results["columns"])
     return figures
 
 
 def _pair_numbers(plan, name: str, parents, arrays) -> dict[str, Any]:
-    method, middle = _methods.METHODS[name], plan.num_points // 2
-    repairs = {}
-    for repair in plan.repairs:
-        loss, accuracy = (arrays[f"{repair}/{m}"] for m in ("loss", "accuracy"))
-        repairs[repair] = {
-            "loss": curves.summarize(loss),
-            "error": curves.summarize(1 - accuracy),
-            "drop": curves.number(parents - accuracy[:, middle]),
+    method = _methods.METHODS[name]
+    columns = {}
+    for column in plan.columns:
+        loss, accuracy = (arrays[f"{column.key}/{m}"] for m in ("loss", "accuracy"))
+        columns[column.key] = {
+            "accuracy": curves.number(accuracy),
+            "loss": curves.number(loss),
+            "drop": curves.number(parents - accuracy),
         }
     return {
         "label": _methods.label(name, plan.data.network.spec),
@@ -122,7 +127,9 @@ def _pair_numbers(plan, name: str, parents, arrays) -> dict[str, Any]:
         "is_exact": method.is_exact,
         "seconds_per_pair": float(arrays["seconds"]) / len(plan.pairs),
         "function_error": float(np.max(arrays["function_error"])),
-        "repairs": repairs,
+        "loss": curves.summarize(arrays["path/loss"]),
+        "error": curves.summarize(1 - arrays["path/accuracy"]),
+        "columns": columns,
     }
 
 
@@ -135,35 +142,36 @@ def _crowd_numbers(plan, name: str, by_size: list[dict[str, Any]]) -> dict[str, 
         "seconds_per_crowd": [
             float(arrays["seconds"]) / len(plan.crowds) for arrays in by_size
         ],
-        "repairs": {
-            repair: {
+        "columns": {
+            column.key: {
                 measure: [
-                    curves.number(arrays[f"{repair}/{measure}"]) for arrays in by_size
+                    curves.number(arrays[f"{column.key}/{measure}"])
+                    for arrays in by_size
                 ]
                 for measure in ("accuracy", "loss")
             }
-            for repair in plan.repairs
+            for column in plan.columns
         },
     }
 
 
-def _pair_rows(results: Mapping[str, Any]) -> Iterator[list[harness.Cell]]:
+def _path_rows(results: Mapping[str, Any]) -> Iterator[list[harness.Cell]]:
     accuracy, loss = (results["parents"][key] for key in ("accuracy", "loss"))
     number = harness.Number
     yield [
-        *("(the two networks)", "-", "-"),
+        *("(the two networks)", "-"),
         number(accuracy["mean"], ".2%", accuracy["se"]),
         "-",
         number(loss["mean"], ".4f", loss["se"]),
         *("-", "-", "-", "-"),
     ]
-    for method, repair, sees in _rows(results["methods"]):
-        numbers = method["repairs"][repair]
-        loss, error, drop = (numbers[key] for key in ("loss", "error", "drop"))
+    for method in _methods.by_sight(results["methods"]):
+        loss, error = method["loss"], method["error"]
+        drop = accuracy["mean"] - (1 - error["middle"])
         yield [
-            *(method["label"], sees, repair),
+            *(method["label"], method["sees"]),
             number(1 - error["middle"], ".2%", error["middle_se"]),
-            number(drop["mean"], ".2%", drop["se"]),
+            number(drop, ".2%"),
             number(loss["middle"], ".4f", loss["middle_se"]),
             number(loss["barrier"], ".4f", loss["barrier_se"]),
             number(loss["auc"], ".4f", loss["auc_se"]),
@@ -172,42 +180,44 @@ def _pair_rows(results: Mapping[str, Any]) -> Iterator[list[harness.Cell]]:
         ]
 
 
-def _crowd_rows(crowd: Mapping[str, Any]) -> Iterator[list[harness.Cell]]:
+def _mean_rows(results: Mapping[str, Any]) -> Iterator[list[harness.Cell]]:
+    for method in _methods.by_sight(results["methods"]):
+        accuracies = (found["accuracy"] for found in method["columns"].values())
+        cells = (harness.Number(x["mean"], ".2%", x["se"]) for x in accuracies)
+        yield [method["label"], method["sees"], *cells]
+
+
+def _crowd_rows(crowd: Mapping[str, Any], keys) -> Iterator[list[harness.Cell]]:
     lines = [((_MEMBERS, "-", "-"), crowd["members"])]
     lines += [
-        ((method["label"], sees, repair), method["repairs"][repair]["accuracy"])
-        for method, repair, sees in _rows(crowd["methods"])
+        (
+            (method["label"], method["sees"], repairs.title(key)),
+            method["columns"][key]["accuracy"],
+        )
+        for key in keys
+        for method in _methods.by_sight(crowd["methods"])
     ]
     for names, numbers in lines:
         cells = [harness.Number(x["mean"], ".2%", x["se"]) for x in numbers]
         yield [*names, *cells]
 
 
-def _rows(methods: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str, str]]:
-    """Yield methods and repairs in the order of tables, and what the two have seen."""
-    for repair in next(iter(methods.values()))["repairs"]:
-        for method in _methods.by_sight(methods):
-            yield method, repair, method["sees"] if repair == "none" else "data"
-
-
 def _draw_paths(methods: Mapping[str, Any], arrays: harness.Arrays):
-    """Draw accuracy and loss along the path, a row for each repair."""
-    panels: dict[str, Any] = {}
-    for repair in next(iter(methods.values()))["repairs"]:
-        for measure, title in (("accuracy", "accuracy"), ("loss", "loss (nats)")):
-            panels[f"{title}, {_repair.REPAIRS[repair]}"] = curves.of_methods(
-                methods, arrays, f"{repair}/{measure}"
-            )
+    """Draw accuracy and loss along the path."""
+    panels = {
+        title: curves.of_methods(methods, arrays, measure)
+        for measure, title in (("accuracy", "accuracy"), ("loss", "loss (nats)"))
+    }
     return plots.mean_curves(
         panels,
         "λ (0: the worse network, 1: the better one)",
         num_columns=2,
         styles=_methods.styles(methods),
-        log_scale=[title for title in panels if title.startswith("loss")],
+        log_scale=["loss (nats)"],
     )
 
 
-def _draw_crowds(crowd: Mapping[str, Any]):
+def _draw_crowds(crowd: Mapping[str, Any], keys):
     """Draw the accuracy against the number of networks, a panel for each repair."""
     methods, sizes = crowd["methods"], np.array(crowd["sizes"])
 
@@ -219,14 +229,14 @@ def _draw_crowds(crowd: Mapping[str, Any]):
         return sizes, mean, error
 
     panels = {
-        _repair.REPAIRS[repair]: {
+        "as merged" if key == "none" else repairs.title(key): {
             _MEMBERS: curve(crowd["members"]),
             **{
-                method["label"]: curve(method["repairs"][repair]["accuracy"])
+                method["label"]: curve(method["columns"][key]["accuracy"])
                 for method in methods.values()
             },
         }
-        for repair in next(iter(methods.values()))["repairs"]
+        for key in keys
     }
     styles = {**_methods.styles(methods), _MEMBERS: plots.Style(plots.COLORS[6], 1)}
     return plots.mean_curves(

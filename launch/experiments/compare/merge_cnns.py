@@ -4,8 +4,8 @@ The CNN experiment of Boufalis et al. 2025 (arXiv 2511.12601): networks that no
 autoencoder was trained on are paired at random, brought together, and what lies on the
 straight path between them is measured on held-out images. Beside the published methods
 stand matching with scales or signs and from many starts, exact canonical forms, and
-the repair of the merged network; beside pairs, crowds. Everything a run leaves is in
-its workdir:
+repairs of the mean (`merging.repair`); beside pairs, crowds. Everything a run leaves is
+in its workdir:
 
     config.json, versions.json   what was run, and on what
     cells/                       what was measured, by method
@@ -23,9 +23,9 @@ import numpy as np
 from ml_collections import ConfigDict, config_dict
 
 from experiments import harness, populations
-from experiments.compare import _bring, _cnn_results, _methods, _paths, _repair
+from experiments.compare import _bring, _cnn_results, _methods, _paths, repairs
 from experiments.populations import cnn_data
-from symmerge_jax import learning, networks, symmetry
+from symmerge_jax import learning, merging, symmetry
 from symmerge_jax.typing import Params
 
 METHODS = (
@@ -50,7 +50,7 @@ class Plan(NamedTuple):
       crowd_methods: names of those for crowds.
       crowds: `[R, K]` rows of networks.
       sizes: of crowds, the first networks of each row; may be none.
-      repairs: keys of `_repair.REPAIRS`.
+      columns: what is done after the mean, "none" first if it is among them.
     """
 
     data: cnn_data.CnnData
@@ -60,7 +60,7 @@ class Plan(NamedTuple):
     crowd_methods: tuple[str, ...]
     crowds: np.ndarray
     sizes: tuple[int, ...]
-    repairs: tuple[str, ...]
+    columns: tuple[repairs.Column, ...]
     num_repair_images: int
     num_random_starts: int
     chunk_size: int
@@ -75,8 +75,9 @@ def default_config() -> harness.Config:
     with which that part was chosen. Pairs are drawn among the `num_best` held-out
     networks (None for all). `data` says on which images the zoo was trained, as in the
     config that made it; `num_train` are seen by methods that use data, `num_test` are
-    evaluated on, None for all. No `methods` are all that apply. `num_pairs=0` or no
-    `crowd.sizes` omit that part.
+    evaluated on, None for all. No `methods` are all that apply. `repairs` are what is
+    done after the mean, "none" or some of `merging.REPAIRS` joined by "+", and
+    `closed_forms` those without data. `num_pairs=0` or no `crowd.sizes` omit that part.
     """
     return ConfigDict(
         {
@@ -96,7 +97,11 @@ def default_config() -> harness.Config:
             "num_points": 21,
             "methods": (),
             "num_random_starts": 8,
-            "repairs": tuple(_repair.REPAIRS),
+            "closed_forms": ("rescale",),
+            "repairs": (
+                *("none", "bias", "rescale", "repair", "least_squares"),
+                "mapped_least_squares",
+            ),
             "num_repair_images": 1000,
             "crowd": {"sizes": (), "num_crowds": 10, "methods": ()},
             "chunk_size": 64,
@@ -106,7 +111,9 @@ def default_config() -> harness.Config:
 
 def check(config: harness.Config) -> None:
     """Refuse invalid values before any file is opened; names the key."""
-    harness.each_once("repairs", config.repairs, _repair.REPAIRS)
+    repairs.check("repairs", config.repairs)
+    if config.closed_forms:
+        repairs.check("closed_forms", config.closed_forms, repairs.CLOSED_FORMS)
     least = {"num_pairs": 0, "num_random_starts": 0, "num_repair_images": 1}
     harness.at_least(config, **least, chunk_size=1)
     harness.check_midpoint(config)
@@ -148,7 +155,7 @@ def plan(config: harness.Config) -> Plan:
         crowd_methods=crowd_methods if sizes else (),
         crowds=crowds,
         sizes=tuple(sizes),
-        repairs=tuple(config.repairs),
+        columns=repairs.columns(config.closed_forms, config.repairs),
         num_repair_images=config.num_repair_images,
         num_random_starts=config.num_random_starts,
         chunk_size=config.chunk_size,
@@ -179,45 +186,49 @@ class _Lab:
     """Measures the networks, pairs and crowds of a plan."""
 
     def __init__(self, plan: Plan):
-        data = plan.data
         self._plan = plan
-        self._losses = {
-            kind: functools.partial(_losses, data.network, kind)
-            for kind in plan.repairs
-        }
-        self._moments = functools.partial(_moments, data.network)
-        repair = data.task.train.inputs[: plan.num_repair_images]
-        self._data = jax.device_put({**data.task.test._asdict(), "repair": repair})
+        self._losses = functools.partial(learning.task_losses, plan.data.network)
+        self._test = jax.device_put(plan.data.task.test._asdict())
+        self._seen = plan.data.task.train.inputs[: plan.num_repair_images]
 
     def networks(self) -> dict[str, np.ndarray]:
         """Return `loss` and `accuracy` `[N]` of the networks as they are."""
-        data = self._plan.data
-        task = functools.partial(learning.task_losses, data.network)
-        return _accuracies(_paths.alone(task, data.params, self._data))
+        return self._measure(self._plan.data.params)
 
     def pairs(self, name: str) -> dict[str, np.ndarray]:
-        """Return `REPAIR/MEASURE` `[N, T]`, `function_error` `[N]`, `seconds`."""
-        plan = self._plan
-        brought = self._bring(name, plan.pairs)
-        points = self._with_targets(brought.params)
-        a, b = _bring.ends(points)
-        arrays: dict[str, Any] = {
+        """Return `path/MEASURE` `[N, T]`, `REPAIR/MEASURE` `[N]` and more."""
+        brought = self._bring(name, self._plan.pairs)
+        ends, num_points = _bring.ends(brought.params), self._plan.num_points
+        found = _paths.between(self._losses, *ends, num_points, self._test)
+        return {
             "function_error": brought.function_error,
-            "seconds": np.asarray(brought.seconds),
+            **self._repaired(brought),
+            **{f"path/{key}": x for key, x in _accuracies(found).items()},
         }
-        for kind, losses in self._losses.items():
-            found = _paths.between(losses, a, b, plan.num_points, self._data)
-            arrays |= {f"{kind}/{key}": x for key, x in _accuracies(found).items()}
-        return arrays
 
     def crowds(self, name: str, size: int) -> dict[str, np.ndarray]:
         """Return `REPAIR/MEASURE` `[R]` of the means of crowds, and `seconds`."""
-        brought = self._bring(name, self._plan.crowds[:, :size])
-        mean = _bring.mean(self._with_targets(brought.params))
+        return self._repaired(self._bring(name, self._plan.crowds[:, :size]))
+
+    def _repaired(self, brought: _bring.Brought) -> dict[str, Any]:
+        """Return `REPAIR/MEASURE` `[R]` of means, and the seconds of bringing them."""
+        crowds = brought.params
+        merged = _bring.mean(crowds)
         arrays: dict[str, Any] = {"seconds": np.asarray(brought.seconds)}
-        for kind, losses in self._losses.items():
-            found = _paths.alone(losses, mean, self._data)
-            arrays |= {f"{kind}/{key}": x for key, x in _accuracies(found).items()}
+        for column in self._plan.columns:
+            inputs = None if column.is_free else self._seen
+            rows = [
+                merging.repair(
+                    *(symmetry.rows(tree, row) for tree in (merged, crowds)),
+                    *(self._plan.data.network, column.methods),
+                    inputs=inputs,
+                ).params
+                for row in range(symmetry.num_rows(merged))
+                if column.methods
+            ]
+            mended = jax.tree.map(lambda *x: np.stack(x), *rows) if rows else merged
+            measured = self._measure(mended).items()
+            arrays |= {f"{column.key}/{measure}": x for measure, x in measured}
         return arrays
 
     def _bring(self, name: str, rows: np.ndarray) -> _bring.Brought:
@@ -237,23 +248,8 @@ class _Lab:
         )
         return _methods.prepare(name, context)(crowds)
 
-    def _with_targets(self, params: Params) -> dict[str, Any]:
-        """Return networks `[R, k, ...]`, and the moments that repairs aim at."""
-        moments = _paths.alone(self._moments, _bring.flatten(params), self._data)
-        num = symmetry.num_rows(params)
-        return {"params": params, "target": _bring.unflatten(moments, num)}
-
-
-def _moments(network: networks.Network, params: Params, data: Mapping[str, Any]):
-    return _repair.moments(network, params, data["repair"])
-
-
-def _losses(network: networks.Network, kind: str, point: Any, data: Mapping[str, Any]):
-    """Return loss and error rate of one network, after the repair."""
-    params = _repair.repaired(
-        network, point["params"], point["target"], data["repair"], kind
-    )
-    return learning.task_losses(network, params, data)
+    def _measure(self, params: Params) -> dict[str, np.ndarray]:
+        return _accuracies(_paths.alone(self._losses, params, self._test))
 
 
 def _accuracies(losses: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

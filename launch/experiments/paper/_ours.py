@@ -172,9 +172,9 @@ def cnns(contents: Contents) -> Ours:
     merged = []
     for name, results in contents.of("cnns", "merge_cnns").items():
         accuracies = {
-            method["label"]: 1 - method["repairs"]["none"]["error"]["middle"]
+            method["label"]: 1 - method["error"]["middle"]
             for method in results["methods"].values()
-            if method["sees"] != "data" and "none" in method["repairs"]
+            if method["sees"] != "data"
         }
         if accuracies:
             best = max(accuracies, key=lambda label: accuracies[label])

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 import symmerge_jax
+from experiments.compare import repairs
 from experiments.populations import real_networks
-from experiments.real import _bring, _results
+from experiments.real import _bring
 from symmerge_jax import merging, networks, symmetry
 from symmerge_jax.typing import Params
 
@@ -35,7 +36,7 @@ class Lab:
         """Return the measures of a network, `statistics/MEASURE` re-estimated."""
         found: dict[str, Any] = dict(self._score(self._parent(number)))
         if self._subject.has_statistics:
-            column = _results.column("statistics", False)
+            column = repairs.column("statistics", False)
             again = self._outputs(self._alone(self._params[number], column))
             score = self._score(again).items()
             found |= {f"statistics/{key}": value for key, value in score}
@@ -51,7 +52,7 @@ class Lab:
         }
 
     def merged(
-        self, size: int, group: int, method: str, column: _results.Column
+        self, size: int, group: int, method: str, column: repairs.Column
     ) -> dict[str, Any]:
         """Return the measures of a merged and repaired network."""
         aligned, seconds = self._brought(method, size, group)
@@ -64,7 +65,7 @@ class Lab:
         }
 
     def path(
-        self, num_points: int, method: str, column: _results.Column
+        self, num_points: int, method: str, column: repairs.Column
     ) -> dict[str, np.ndarray]:
         """Return `MEASURE` `[T]` on the line between the first two networks."""
         aligned, _ = self._brought(method, 2, 0)
@@ -90,7 +91,7 @@ class Lab:
         )
         return _bring.bring(method, crowd)
 
-    def _alone(self, params: Params, column: _results.Column) -> Params:
+    def _alone(self, params: Params, column: repairs.Column) -> Params:
         """Return a network repaired as if merged with itself."""
         return self._repaired(params, _bring.stack([params] * 2), column)
 

@@ -1,70 +1,17 @@
 """Results of merging real networks as numbers, tables and figures."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from experiments import harness
-from experiments.compare import curves
+from experiments.compare import curves, repairs
 from experiments.real import _bring
 from symmerge_jax import plots
 
 Cells = Mapping[tuple, Mapping[str, np.ndarray]]
 """Arrays of every piece of work, as `merge_networks.run` lists them."""
-
-
-class Column(NamedTuple):
-    """What is done after the mean.
-
-    Attributes:
-      name: the names of `methods`, joined by "+"; "none" for none.
-      methods: as `merging.repair` takes them.
-      is_free: whether it looks at no data.
-    """
-
-    name: str
-    methods: tuple[str, ...]
-    is_free: bool
-
-    @property
-    def key(self) -> str:
-        """Name in files and results: closed forms have a name of their own."""
-        return f"closed_{self.name}" if self.is_free and self.methods else self.name
-
-    @property
-    def title(self) -> str:
-        """Heading in tables and figures."""
-        return title(self.key)
-
-
-def column(name: str, is_free: bool) -> Column:
-    """Return the column of a name that has been checked."""
-    methods = () if name == "none" else tuple(name.split("+"))
-    return Column(name, methods, is_free)
-
-
-def title(key: str) -> str:
-    """Return the heading of a column, by its key."""
-    parts = key.removeprefix("closed_").split("+")
-    text = " + ".join(part.replace("_", " ") for part in parts)
-    return f"{text}, no data" if key.startswith("closed_") else text
-
-
-def check(key: str, names: Sequence[str], known: Collection[str]) -> None:
-    """Raise ValueError unless names are "none" or known ones joined by "+"."""
-    if not names or len(set(names)) < len(names):
-        raise ValueError(
-            f"config.{key} must name some repairs, each once, got {names}."
-        )
-    for name in names:
-        parts = () if name == "none" else name.split("+")
-        unknown = [part for part in parts if part not in known]
-        if unknown or len(set(parts)) < len(parts):
-            raise ValueError(
-                f"config.{key} has {name!r}, known are none, {', '.join(known)}, and"
-                " several of them joined by '+'."
-            )
 
 
 def summarize(plan: Any, cells: Cells) -> harness.Results:
@@ -152,7 +99,7 @@ def draw(results: harness.Results, arrays: harness.Arrays) -> dict[str, Any]:
     names = {"accuracy": results["score_name"], "loss": "loss (nats)"}
     for key in next(iter(results["path"].values())):
         for measure, name in names.items():
-            text = "as merged" if key == "none" else title(key)
+            text = "as merged" if key == "none" else repairs.title(key)
             panels[f"{name}, {text}"] = {
                 _bring.METHODS[method].label: (
                     arrays["lams"],
@@ -281,7 +228,7 @@ def _table(results, size: str, measure: str, name: str, form: str) -> harness.Ta
                 cells = [_number(method["columns"][key][measure], form) for key in keys]
                 seconds = harness.seconds(method["seconds"])
                 rows.append([method["label"], sees, *cells, seconds])
-    columns = ("method", "sees", *map(title, keys), "s")
+    columns = ("method", "sees", *map(repairs.title, keys), "s")
     groups = results["num_groups"]
     caption = f"{name} of {size} networks merged into one, {groups} group"
     errors = "test examples" if groups == 1 else "groups"
@@ -294,7 +241,7 @@ def _distance_table(results: Mapping[str, Any], size: str) -> harness.Table:
     found = results["sizes"][size]
     lines = [("(ensemble)", "-", found["ensemble"])]
     lines += [
-        (method["label"], title(key), method["columns"][key])
+        (method["label"], repairs.title(key), method["columns"][key])
         for method in found["methods"].values()
         for key in results["columns"]
     ]

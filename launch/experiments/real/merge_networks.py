@@ -22,24 +22,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import harness
+from experiments.compare import repairs
 from experiments.populations import (
     flax_networks,
     flax_training,
     real_networks,
     splice_sites,
 )
-from experiments.real import (
-    _bring,
-    _lab,
-    _results,
-)
-from symmerge_jax import merging
+from experiments.real import _bring, _lab, _results
 
 FAMILIES = (*flax_networks.FAMILIES, "splice")
 """Values of `config.family`."""
-
-CLOSED_FORMS = ("statistics", "rescale")
-"""Those that need no data."""
 
 
 class Plan(NamedTuple):
@@ -54,10 +47,10 @@ class Plan(NamedTuple):
     family: str
     subject: real_networks.Plan
     methods: tuple[str, ...]
-    columns: tuple[_results.Column, ...]
+    columns: tuple[repairs.Column, ...]
     groups: np.ndarray
     path_methods: tuple[str, ...]
-    path_columns: tuple[_results.Column, ...]
+    path_columns: tuple[repairs.Column, ...]
     num_points: int
     seed: int
 
@@ -89,7 +82,7 @@ def default_config() -> harness.Config:
             "data": flax_networks.default_data(),
             "training": dataclasses.asdict(flax_training.Recipe()),
             "methods": tuple(_bring.METHODS),
-            "closed_forms": CLOSED_FORMS,
+            "closed_forms": repairs.CLOSED_FORMS,
             "repairs": (
                 *("none", "temperature", "statistics", "statistics+rescale"),
                 *("statistics+repair", "statistics+bias", "statistics+least_squares"),
@@ -118,12 +111,7 @@ def plan(config: harness.Config) -> Plan:
         harness.refuse_unused(config, default_config(), unused, because)
         subject = flax_networks.plan(config)
     _check_statistics(config, subject)
-    columns = tuple(
-        _results.column(name, free)
-        for free, names in ((True, config.closed_forms), (False, config.repairs))
-        for name in names
-    )
-    path_columns = (_results.column(x, False) for x in config.path.repairs)
+    path_columns = (repairs.column(x, False) for x in config.path.repairs)
     is_drawn = 2 in subject.sizes
     rows = np.arange(config.num_groups * max(subject.sizes))
     return Plan(
@@ -131,7 +119,7 @@ def plan(config: harness.Config) -> Plan:
         + (", random inputs" if config.data.unlabelled == "random" else ""),
         subject=subject,
         methods=tuple(config.methods),
-        columns=tuple(sorted(columns, key=lambda column: column.name != "none")),
+        columns=repairs.columns(config.closed_forms, config.repairs),
         groups=rows.reshape(config.num_groups, -1),
         path_methods=tuple(config.path.methods) if is_drawn else (),
         path_columns=tuple(path_columns),
@@ -198,10 +186,10 @@ def _check(config: harness.Config) -> None:
     if len(set(config.sizes)) < len(config.sizes):
         raise ValueError(f"config.sizes must name each once, got {config.sizes}.")
     harness.each_once("methods", config.methods, _bring.METHODS)
-    _results.check("repairs", config.repairs, merging.REPAIRS)
-    _results.check("path.repairs", config.path.repairs, merging.REPAIRS)
+    repairs.check("repairs", config.repairs)
+    repairs.check("path.repairs", config.path.repairs)
     if config.closed_forms:
-        _results.check("closed_forms", config.closed_forms, CLOSED_FORMS)
+        repairs.check("closed_forms", config.closed_forms, repairs.CLOSED_FORMS)
     if config.path.methods:
         harness.each_once("path.methods", config.path.methods, _bring.METHODS)
         harness.check_midpoint(config.path)
