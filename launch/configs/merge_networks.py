@@ -91,6 +91,7 @@ def get_config(variant: str):
         config.closed_forms = ("rescale",)
         config.repairs = (
             *("none", "temperature", "rescale", "repair", "bias", "least_squares"),
+            "mapped_least_squares",
         )
         config.path.repairs = ("none", "repair", "least_squares")
     if variant in ("vgg11_plain", "resnet20_layer"):

@@ -11,6 +11,7 @@ from symmerge_jax.merging._repair import (
     check_repairs,
     repair,
 )
+from symmerge_jax.merging._synthetic import synthesize
 
 __all__ = [
     "METHODS",
@@ -25,5 +26,6 @@ __all__ = [
     "loss_barrier",
     "merge_partially",
     "repair",
+    "synthesize",
     "widen",
 ]

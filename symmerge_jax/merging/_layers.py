@@ -39,14 +39,19 @@ class Fit(NamedTuple):
 
 def set_statistic(statistic: Statistic, merged: Run) -> None:
     """Give a running mean or variance the value that it has on the data."""
-    x = merged.read(statistic.data)
+    leaf = jnp.asarray(merged.leaf(statistic.path))
+    value = measure(statistic, merged).astype(leaf.dtype)
+    merged.replace(statistic.path, leaf.at[statistic.row].set(value))
+
+
+def measure(statistic: Statistic, run: Run) -> Array:
+    """Return the value that a statistic has on the data, in the parameter's shape."""
+    x = run.read(statistic.data)
     axes = tuple(i for i, axis in enumerate(statistic.axes) if axis is None)
     value = jnp.var(x, axes) if statistic.is_variance else jnp.mean(x, axes)
     kept = [axis for axis in statistic.axes if axis is not None]
-    leaf = jnp.asarray(merged.leaf(statistic.path))
-    value = jnp.transpose(value, tuple(np.argsort(kept))).astype(leaf.dtype)
-    value = value.reshape(leaf[statistic.row].shape)
-    merged.replace(statistic.path, leaf.at[statistic.row].set(value))
+    row = jnp.asarray(run.leaf(statistic.path))[statistic.row]
+    return jnp.transpose(value, tuple(np.argsort(kept))).reshape(row.shape)
 
 
 class Mender:

@@ -7,7 +7,7 @@ errors are corrected by later layers, and do not add up.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from symmerge_jax.merging import (
     _average,
     _closed_forms,
     _layers,
+    _networks,
     _orders,
     _sites,
     _tape,
@@ -34,20 +35,6 @@ REPAIRS = {
     "temperature": "one factor gives the outputs the size that they have in parents",
 }
 """What can be done to a merged network."""
-
-
-@runtime_checkable
-class Architecture(Protocol):
-    """What a repair needs to know of a network."""
-
-    @property
-    def apply(self) -> Any: ...
-    @property
-    def spec(self) -> symmetry.SymmetrySpec: ...
-    @property
-    def example(self) -> Any: ...
-    @property
-    def input_shape(self) -> tuple[int, ...]: ...
 
 
 class Repair(NamedTuple):
@@ -69,7 +56,7 @@ class Repair(NamedTuple):
 def repair(
     params: Params,
     parents: Params,
-    network: Architecture,
+    network: _networks.Architecture,
     methods: Sequence[str] = ("statistics",),
     *,
     inputs: Any = None,
@@ -147,7 +134,7 @@ def repair(
             " them where the network is made: trace(..., statistics=[...])."
         )
     if inputs is None:
-        tape = _tape.record(network.apply, params, _example(network))
+        tape = _tape.record(network.apply, params, _networks.example(network))
         sites = _sites.find(tape, statistics)
         leaves = _closed_forms.repaired(tape, sites, params, each, shares, names)
         return Repair(symmetry.rebuild(params, leaves), {}, _names(sites.kept))
@@ -270,12 +257,6 @@ def _check_inputs(inputs: Any) -> int:
         if is_real and not bool(jnp.all(jnp.isfinite(array))):
             raise ValueError("repair: the inputs have entries that are not finite.")
     return np.shape(arrays[0])[0]
-
-
-def _example(network: Architecture) -> Any:
-    if network.example is not None:
-        return network.example
-    return jnp.zeros((2, *network.input_shape))
 
 
 def _names(kept: Mapping[Any, str]) -> dict[str, str]:

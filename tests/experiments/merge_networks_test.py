@@ -41,6 +41,7 @@ def run(config, workdir):
 def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run") / "run"
     config = tiny(num_groups=2, methods=("naive",), **{"path.methods": ("naive",)})
+    config.data.unlabelled = "synthetic"
     return config, workdir, run(config, workdir)
 
 
@@ -271,6 +272,7 @@ def test_classes_are_scored():
         ({"training.learning_rate": 0.0}, "learning_rate must be positive"),
         ({"data.pool": 3}, "must divide 8 x 8 pixels"),
         ({"data.num_train": 1797}, "leaves no images"),
+        ({"data.unlabelled": "dreamt"}, r"unlabelled is 'dreamt', known are given"),
         ({"data.num_train": None}, "has no test split"),
         ({"data.num_test": 5000}, r"num_test must lie in 1\.\."),
         ({"data.num_unlabelled": 61}, r"num_unlabelled must lie in 1\.\.60"),

@@ -85,6 +85,10 @@ def plan(config: harness.Config) -> real_networks.Plan:
             f"config.data.num_unlabelled must lie in 1..{len(train.inputs)}, the"
             f" training images, got {num_unlabelled}."
         )
+    unlabelled = train.inputs[:num_unlabelled]
+    if config.data.unlabelled != "given":
+        random = np.random.default_rng(config.seed)
+        unlabelled = random.random(unlabelled.shape, np.float32)
     module = family.build(config.width, config.norm)
     size = max(tuple(config.sizes) or (2,))
     training = flax_training.Training(
@@ -103,7 +107,8 @@ def plan(config: harness.Config) -> real_networks.Plan:
         load=load,
         names=tuple(f"seed {seed}" for seed in training.seeds),
         example=train.inputs[:2],
-        unlabelled=train.inputs[:num_unlabelled],
+        unlabelled=unlabelled,
+        is_synthetic=config.data.unlabelled == "synthetic",
         test=test,
         score=real_networks.score_classes,
         score_name="accuracy",

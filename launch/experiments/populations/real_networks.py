@@ -9,6 +9,9 @@ import numpy as np
 from experiments.populations import _population
 from symmerge_jax.typing import Params
 
+UNLABELLED = ("given", "random", "synthetic")
+"""Values of `config.data.unlabelled`."""
+
 Scores = dict[str, np.ndarray]
 """`accuracy` in [0, 1] with its standard error `accuracy_se` over test examples, `loss`
 in nats with `loss_se`."""
@@ -24,6 +27,7 @@ class Plan(NamedTuple):
       names: what the networks are called.
       example: a few small inputs, on which functions are proven to be kept.
       unlabelled: inputs `[S, ...]` for methods that use data.
+      is_synthetic: whether they are what `merging.synthesize` sets out from, instead.
       test: examples for the score alone.
       score: `score(log_probabilities, targets)`; classes are the last axis.
       score_name: what `accuracy` is.
@@ -37,6 +41,7 @@ class Plan(NamedTuple):
     names: tuple[str, ...]
     example: np.ndarray
     unlabelled: np.ndarray
+    is_synthetic: bool
     test: _population.Examples
     score: Callable[[np.ndarray, np.ndarray], Scores]
     score_name: str

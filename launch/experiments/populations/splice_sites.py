@@ -72,7 +72,7 @@ def plan(config: harness.Config) -> real_networks.Plan:
     unlabelled, test = load_windows(
         folder / "windows.npz", config.data.num_unlabelled, config.data.num_test
     )
-    if config.data.unlabelled == "random":
+    if config.data.unlabelled != "given":
         random = np.random.default_rng(config.seed)
         size = len(unlabelled), unlabelled.shape[2]
         unlabelled = _one_hot(random.integers(0, 4, size, np.uint8))
@@ -82,6 +82,7 @@ def plan(config: harness.Config) -> real_networks.Plan:
         names=tuple(pathlib.Path(file).stem for file in files),
         example=unlabelled[:2, :, : 2 * _CONTEXT + 40],
         unlabelled=unlabelled,
+        is_synthetic=config.data.unlabelled == "synthetic",
         test=test,
         score=score,
         score_name="top-1",

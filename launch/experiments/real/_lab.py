@@ -31,13 +31,15 @@ class Lab:
             lambda number: self._outputs(params[number])
         )
         self._brought = functools.lru_cache(maxsize=8)(self._bring)
+        self._inputs = functools.lru_cache(maxsize=8)(self._make_inputs)
 
     def network(self, number: int) -> dict[str, Any]:
         """Return the measures of a network, `statistics/MEASURE` re-estimated."""
         found: dict[str, Any] = dict(self._score(self._parent(number)))
         if self._subject.has_statistics:
             column = repairs.column("statistics", False)
-            again = self._outputs(self._alone(self._params[number], column))
+            alone = self._alone(self._params[number], column, (number,))
+            again = self._outputs(alone)
             score = self._score(again).items()
             found |= {f"statistics/{key}": value for key, value in score}
         return found
@@ -56,8 +58,10 @@ class Lab:
     ) -> dict[str, Any]:
         """Return the measures of a merged and repaired network."""
         aligned, seconds = self._brought(method, size, group)
-        found = self._outputs(self._repaired(_bring.mean(aligned), aligned, column))
-        parents = [self._parent(row) for row in self._plan.groups[group, :size]]
+        rows = tuple(self._plan.groups[group, :size])
+        mean = _bring.mean(aligned)
+        found = self._outputs(self._repaired(mean, aligned, column, rows))
+        parents = [self._parent(row) for row in rows]
         return {
             **self._score(found),
             **_distances(found, parents),
@@ -69,14 +73,14 @@ class Lab:
     ) -> dict[str, np.ndarray]:
         """Return `MEASURE` `[T]` on the line between the first two networks."""
         aligned, _ = self._brought(method, 2, 0)
-        scores = []
+        scores, rows = [], tuple(self._plan.groups[0, :2])
         for lam in np.linspace(0, 1, num_points):
             if lam in (0, 1):
-                point = self._alone(symmetry.rows(aligned, int(lam)), column)
+                point = self._alone(symmetry.rows(aligned, int(lam)), column, rows)
             else:
                 weights = (1 - lam, lam)
                 point = _bring.mean(aligned, weights)
-                point = self._repaired(point, aligned, column, weights)
+                point = self._repaired(point, aligned, column, rows, weights)
             scores.append(self._score(self._outputs(point)))
         return _stacked(scores)
 
@@ -84,28 +88,39 @@ class Lab:
         crowd = _bring.Crowd(
             params=[self._params[row] for row in self._plan.groups[group, :size]],
             network=self._network,
-            inputs=self._subject.unlabelled,
+            inputs=self._inputs(tuple(self._plan.groups[group, :size])),
             example=self._subject.example,
             chunk_size=self._subject.batch_size,
             key=jax.random.fold_in(jax.random.key(self._plan.seed), group),
         )
         return _bring.bring(method, crowd)
 
-    def _alone(self, params: Params, column: repairs.Column) -> Params:
+    def _alone(self, params: Params, column: repairs.Column, rows) -> Params:
         """Return a network repaired as if merged with itself."""
-        return self._repaired(params, _bring.stack([params] * 2), column)
+        return self._repaired(params, _bring.stack([params] * 2), column, rows)
 
     def _repaired(
-        self, params: Params, aligned: Params, column, weights=None
+        self, params: Params, aligned: Params, column, rows, weights=None
     ) -> Params:
         if not column.methods:
             return params
-        inputs = None if column.is_free else self._subject.unlabelled
         return merging.repair(
             *(params, aligned, self._network, column.methods),
-            inputs=inputs,
+            inputs=None if column.is_free else self._inputs(rows),
             weights=weights,
         ).params
+
+    def _make_inputs(self, rows: tuple[int, ...]) -> np.ndarray:
+        """Return what methods that bring networks together and mend them may see."""
+        start = self._subject.unlabelled
+        if not self._subject.is_synthetic:
+            return start
+        key = jax.random.fold_in(jax.random.key(self._plan.seed), max(rows))
+        parents = _bring.stack([self._params[row] for row in rows])
+        found = merging.synthesize(
+            parents, self._network, len(start), start=start, key=key
+        )
+        return np.asarray(found)
 
     def _outputs(self, params: Params) -> np.ndarray:
         """Return log-probabilities of all classes on the test examples."""

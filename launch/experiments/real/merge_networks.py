@@ -63,7 +63,8 @@ def default_config() -> harness.Config:
     (fields of `flax_training.Recipe`), seed after seed. `sizes` are numbers of networks
     that become one, for each of `num_groups` groups; none for all files, or for pairs.
 
-    Unlabelled inputs are "given", or for DNA "random": then nothing has seen data.
+    Unlabelled inputs are "given"; or "random" (pixels or nucleotides, uniform), or
+    "synthetic", made from these by `merging.synthesize`: then nothing has seen data.
 
     `repairs` are what is done after the mean: "none", or some of `merging.REPAIRS`
     joined by "+"; `closed_forms` are the same without data. `path` is the line
@@ -107,16 +108,17 @@ def plan(config: harness.Config) -> Plan:
         harness.refuse_unused(config, default_config(), unused, because)
         subject = splice_sites.plan(config)
     else:
-        unused = ("files", "data.unlabelled")
+        unused = ("files",)
         harness.refuse_unused(config, default_config(), unused, because)
         subject = flax_networks.plan(config)
     _check_statistics(config, subject)
     path_columns = (repairs.column(x, False) for x in config.path.repairs)
     is_drawn = 2 in subject.sizes
+    unlabelled = config.data.unlabelled
+    note = "" if unlabelled == "given" else f", {unlabelled} inputs"
     rows = np.arange(config.num_groups * max(subject.sizes))
     return Plan(
-        family=config.family
-        + (", random inputs" if config.data.unlabelled == "random" else ""),
+        family=config.family + note,
         subject=subject,
         methods=tuple(config.methods),
         columns=repairs.columns(config.closed_forms, config.repairs),
@@ -173,10 +175,10 @@ def _check(config: harness.Config) -> None:
         raise ValueError(
             f"config.family is {config.family!r}, known are {', '.join(FAMILIES)}."
         )
-    if config.data.unlabelled not in ("given", "random"):
+    if config.data.unlabelled not in real_networks.UNLABELLED:
         raise ValueError(
-            "config.data.unlabelled must be 'given' or 'random', got"
-            f" {config.data.unlabelled!r}."
+            f"config.data.unlabelled is {config.data.unlabelled!r}, known are"
+            f" {', '.join(real_networks.UNLABELLED)}."
         )
     harness.at_least(config, num_groups=1, checkpoint_every=1)
     if any(size < 2 for size in config.sizes):
