@@ -41,8 +41,8 @@ def synthesize(
     descend, all together, until their means and variances at every layer are those
     (without classes and without a prior of images: the first term of Yin et al. 2020,
     *Dreaming to distill*, arXiv 1912.08795). Otherwise each input is the gradient of
-    a neuron of some layer, drawn at random, at the start: what it looks for. Mean and
-    standard deviation over everything are then those of the start.
+    a neuron of some layer, drawn at random, at the start: what it looks for. Its size
+    is then that of the start.
 
     Args:
       parents: networks on a leading axis `[N]`, such as `Merge.aligned`.
@@ -173,7 +173,7 @@ def _wanted(statistic: _sites.Statistic, run: _tape.Run) -> Array:
 
 
 def _sought(network, params, start, key, num_steps: int):
-    """Return gradients of single neurons, with the mean and deviation of the start."""
+    """Return gradients of single neurons, of the size of the start."""
     del num_steps
     one = jax.tree.map(lambda x: x[:1], start)
     tape = _tape.record(network.apply, params, one)
@@ -201,10 +201,9 @@ def _sought(network, params, start, key, num_steps: int):
 
 
 def _like(gradients: Array, start: Array) -> Array:
-    """Return gradients `[S, ...]` of equal size, about the mean of the start."""
+    """Return gradients `[S, ...]` with the root mean square of the start."""
     axes = tuple(range(1, gradients.ndim))
     size = jnp.sqrt(jnp.mean(gradients**2, axes, keepdims=True))
-    unit = jnp.where(size > 0, gradients / jnp.where(size > 0, size, 1), 0)
-    mean, deviation = jnp.mean(start), jnp.std(start)
+    factor = jnp.sqrt(jnp.mean(start**2)) / jnp.where(size > 0, size, 1)
     # A neuron that is silent at its start looks for nothing: the start stays.
-    return jnp.where(size > 0, mean + deviation * unit, start)
+    return jnp.where(size > 0, gradients * factor, start)

@@ -46,8 +46,7 @@ class Lab:
 
     def ensemble(self, size: int, group: int) -> dict[str, Any]:
         """Return the measures of the mean of outputs, and distances to it."""
-        rows = self._plan.groups[group, :size]
-        parents = [self._parent(row) for row in rows]
+        parents = [self._parent(row) for row in self._rows(size, group)]
         return {
             **self._score(_ensemble(parents)),
             **_distances(_ensemble(parents), parents),
@@ -58,7 +57,7 @@ class Lab:
     ) -> dict[str, Any]:
         """Return the measures of a merged and repaired network."""
         aligned, seconds = self._brought(method, size, group)
-        rows = tuple(self._plan.groups[group, :size])
+        rows = self._rows(size, group)
         mean = _bring.mean(aligned)
         found = self._outputs(self._repaired(mean, aligned, column, rows))
         parents = [self._parent(row) for row in rows]
@@ -73,7 +72,7 @@ class Lab:
     ) -> dict[str, np.ndarray]:
         """Return `MEASURE` `[T]` on the line between the first two networks."""
         aligned, _ = self._brought(method, 2, 0)
-        scores, rows = [], tuple(self._plan.groups[0, :2])
+        scores, rows = [], self._rows(2, 0)
         for lam in np.linspace(0, 1, num_points):
             if lam in (0, 1):
                 point = self._alone(symmetry.rows(aligned, int(lam)), column, rows)
@@ -84,11 +83,15 @@ class Lab:
             scores.append(self._score(self._outputs(point)))
         return _stacked(scores)
 
+    def _rows(self, size: int, group: int) -> tuple[int, ...]:
+        return tuple(self._plan.groups[group, :size].tolist())
+
     def _bring(self, method: str, size: int, group: int) -> tuple[Params, float]:
+        rows = self._rows(size, group)
         crowd = _bring.Crowd(
-            params=[self._params[row] for row in self._plan.groups[group, :size]],
+            params=[self._params[row] for row in rows],
             network=self._network,
-            inputs=self._inputs(tuple(self._plan.groups[group, :size])),
+            inputs=self._inputs(rows),
             example=self._subject.example,
             chunk_size=self._subject.batch_size,
             key=jax.random.fold_in(jax.random.key(self._plan.seed), group),
