@@ -1,6 +1,7 @@
 """How alike the neurons of two networks are, read off their weights."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,12 @@ from jaxtyping import Float
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import _units
 from symmerge_jax.typing import Array, Params, Path
+
+Piece = tuple[symmetry.SymmetrySpec, Params, Params]
+"""Some parameters of two networks, or some rows of one: their spec, those of each."""
+
+BESIDE = " beside itself"
+"""Behind the name of a space where it stands on an array a second time, see `apart`."""
 
 
 def similarity(
@@ -48,16 +55,21 @@ def similarity(
 
 
 def units_of(
-    params_a: Params, params_b: Params, spec: symmetry.SymmetrySpec, space: str
+    params_a: Params,
+    params_b: Params,
+    spec: symmetry.SymmetrySpec,
+    space: str,
+    without: frozenset[Path] = frozenset(),
 ) -> _units.Pair:
     """Return units in which the rows of a space can be multiplied with each other.
 
     One for all uses of the space, so that these count as they should. They hold for
     moved networks, too, unless positive scales move them.
     """
+    roles = (-1, 0, 1)
     return _units.Pair(
         *(
-            _units.unit(*(x for _, x in rows(params, spec, space, (-1, 0, 1))))
+            _units.unit(*(x for _, x in rows(params, spec, space, roles, without)))
             for params in (params_a, params_b)
         )
     )
@@ -96,7 +108,7 @@ def apart(
     twice = {path: numbers for path, numbers in twice.items() if len(numbers) > 1}
     if not twice:
         return spec, None, networks
-    beside = f"{space} beside itself"
+    beside = space + BESIDE
     leaves = [symmetry.flatten(params) for params in networks]
     axes_of, statistics = {}, []
     for path, axes in spec.atomic_axes:
@@ -146,6 +158,25 @@ def compare(
     if not rows(params_a, spec, space, (0,), without):
         return turned, None
     return turned, inner_products(*pair, (0,), units, without)
+
+
+def compare_all(
+    pieces: Iterable[Piece],
+    space: str,
+    units: _units.Pair | None = None,
+    without: frozenset[Path] = frozenset(),
+) -> tuple[Array | None, Array | None]:
+    """Return what `compare` does of all pieces of two networks; None for no piece."""
+    turned = kept = None
+    for spec, a, b in pieces:
+        products = compare(a, b, spec, space, units, without)
+        turned, kept = map(plus, (turned, kept), products)
+    return turned, kept
+
+
+def plus(x: Array | None, y: Array | None) -> Array | None:
+    """Return the sum of two arrays, of which None is zero."""
+    return (y if x is None else x) if x is None or y is None else x + y
 
 
 def rows(

@@ -27,6 +27,7 @@ from symmerge_jax.symmetry import (
     _balance,
     _element,
     _phases,
+    _parts,
     _spec,
     _tree,
     _unfold,
@@ -101,7 +102,11 @@ def canonical_element(
     return element
 
 
-def follower_signs(params: Params, spec: _spec.SymmetrySpec) -> _element.GroupElement:
+def follower_signs(
+    params: Params,
+    spec: _spec.SymmetrySpec,
+    element: _element.GroupElement | None = None,
+) -> _element.GroupElement:
     """Return the signs that make further signed weights of neurons positive.
 
     Of every space with signs that follows another: the largest weight of each neuron in
@@ -111,40 +116,43 @@ def follower_signs(params: Params, spec: _spec.SymmetrySpec) -> _element.GroupEl
     Args:
       params: parameters of one network.
       spec: symmetry of the architecture.
+      element: moves the network before; None for the network as it is.
     """
     view = _atoms.atoms_of(spec, params)
     atoms, spec = view.view(params), view.spec
     signs = [s for s in spec.movable_spaces if s.group is _axes.Group.SIGN]
-    left = {s.name: s for s in signs if s.follows is not None}
+    left = {s.name for s in signs if s.follows is not None}
     unknown = {s.name for s in signs}
-    widths = {
-        name: [
-            (path, number, rows.shape[-1])
-            for number, ((path, _, _), rows) in enumerate(
-                zip(
-                    spec.uses(name, 1, -1),
-                    _unfold.unfold_uses(atoms, spec, name, 1, -1),
-                    strict=True,
-                )
-            )
-        ]
-        for name in left
-    }
+    leaves = _tree.flatten(atoms)
+    shapes = _element.element_shapes(spec, spec.sizes(atoms)) if left else {}
+    uses = {name: list(spec.uses(name, 1, -1)) for name in left}
     turning = {path: _signs(spec, path) for path in spec.paths} if left else {}
-    element = {}
+    element = {} if element is None else element
+    found: _element.GroupElement = {}
     while left:
         _, _, name, number = min(
-            (len(turning[path] & unknown - {name}), width, name, number)
+            (
+                len(turning[path] & unknown - {name}),
+                leaves[path].size // math.prod(shapes[name]),
+                *(name, number),
+            )
             for name in left
-            for path, number, width in widths[name]
+            for number, (path, _, _) in enumerate(uses[name])
         )
-        rows = _unfold.unfold_uses(atoms, spec, name, 1, -1)[number]
-        sign = _for_each(rows.ndim - 2, _leading_sign, left.pop(name))(rows)
+        # One array is moved, and no other is looked at.
+        path = uses[name][number][0]
+        part = _parts.part_of(spec, frozenset([path]))
+        own = (_parts.within(x, part) for x in (found, element))
+        own = _element.compose(*own, part)
+        moved = _action.act(own, _tree.unflatten({path: leaves[path]}), part)
+        before = sum(use[0] == path for use in uses[name][:number])
+        rows = _unfold.unfold_uses(moved, part, name, 1, -1)[before]
+        sign = _for_each(rows.ndim - 2, _leading_sign, spec.space(name))(rows)
+        left.remove(name)
         unknown.remove(name)
         still = _element.identity({name: sign.shape})[name]
-        element[name] = still._replace(scale=sign)
-        atoms = _action.act({name: element[name]}, atoms, spec)
-    return element
+        found[name] = still._replace(scale=sign)
+    return found
 
 
 def _inner_first(spec: _spec.SymmetrySpec) -> list[_axes.Space]:
