@@ -25,7 +25,6 @@ from symmerge_jax.alignment import (
 )
 from symmerge_jax.typing import Key
 
-
 COPIES = 16
 """Copies of a piece of an array that are in memory where two networks are streamed."""
 

@@ -5,6 +5,8 @@ of one axis, of the moved array is therefore read off the same rows of that arra
 off those that are permuted to their places, without the rest of it.
 """
 
+import dataclasses
+import functools
 import mmap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -56,7 +58,7 @@ def slabs(
     elements = [jax.tree.map(np.asarray, element) for element in elements]
     for path, axes in spec.atomic_axes:
         leaves = [network[path] for network in networks]
-        part = _parts.part_of(spec, frozenset([path]))
+        part = _part(spec, path)
         own = [_parts.within(element, part) for element in elements]
         for index in _cuts(leaves[0], axes, part, whole, max_bytes):
             arrays = tuple(
@@ -67,6 +69,14 @@ def slabs(
             del arrays
             for leaf in leaves:
                 give_back(leaf)
+
+
+@functools.lru_cache(maxsize=1024)
+def _part(spec: _spec.SymmetrySpec, path: Path) -> _spec.SymmetrySpec:
+    """Return the spec of one atom, and of any rows of it."""
+    part = _parts.part_of(spec, frozenset([path]))
+    spaces = tuple(dataclasses.replace(space, size=None) for space in part.spaces)
+    return dataclasses.replace(part, spaces=spaces)
 
 
 def _cuts(
