@@ -10,7 +10,7 @@ by a norm in a stream, are fixed in the same way.
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +76,7 @@ def carry_back(
     return symmetry.compose(symmetry.inverse(scales_a, spec), moved, spec)
 
 
+@runtime_checkable
 class Pair(Protocol):
     """Two networks in a common scale, as a search looks at them.
 
@@ -174,11 +175,11 @@ class Stored:
         signs = symmetry.follower_signs(params, self.spec, scales)
         return symmetry.compose(signs, scales, self.spec)
 
-    def _measure(self, pair) -> dict[Path, tuple[np.ndarray, np.ndarray]]:
+    def _measure(self, pair) -> dict[Path, tuple[float, float]]:
         """Return the largest weight of each parameter of both; refuse NaN."""
         largest: dict[Path, Any] = {}
         for slab in self._slabs(pair, self.frames, self.spec):
-            sizes = [np.max(np.abs(x), initial=0) for x in slab.arrays]
+            sizes = [float(np.max(np.abs(x), initial=0)) for x in slab.arrays]
             for name, size in zip("ab", sizes, strict=True):
                 if not np.isfinite(size):
                     raise ValueError(
@@ -187,7 +188,7 @@ class Stored:
                         " this network."
                     )
             before = largest.get(slab.path, sizes)
-            largest[slab.path] = tuple(map(np.maximum, before, sizes))
+            largest[slab.path] = tuple(map(max, before, sizes))
         return largest
 
     def _slabs(self, pair, elements, spec, whole=()):

@@ -138,7 +138,8 @@ def _slab(element, path, leaf, index, spec) -> np.ndarray:
             for name in names
             if name in element
         }
-    return _action.act_on_atom(element, path, leaf, spec)
+    with np.errstate(over="ignore"):
+        return _action.act_on_atom(element, path, leaf, spec)
 
 
 def give_back(leaf: Any) -> None:
