@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from symmerge_jax import symmetry
@@ -175,8 +176,13 @@ def compare_all(
 
 
 def plus(x: Array | None, y: Array | None) -> Array | None:
-    """Return the sum of two arrays, of which None is zero."""
-    return (y if x is None else x) if x is None or y is None else x + y
+    """Return the sum of two arrays, of which None is zero; in place by numpy."""
+    if x is None or y is None:
+        return y if x is None else x
+    if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
+        x += y
+        return x
+    return x + y
 
 
 def rows(
@@ -209,7 +215,9 @@ def inner_products(
     sizes = spec.sizes(params_a)
     over = [sizes[name] for name in spec.space(space).over]
     shape = (*over, sizes[space], sizes[space])
-    products = jnp.zeros(shape, jnp.result_type(*jax.tree.leaves(params_a)))
+    leaves = jax.tree.leaves((params_a, params_b))
+    on_host = all(isinstance(leaf, np.ndarray) for leaf in leaves)
+    products = (np if on_host else jnp).zeros(shape, jnp.result_type(*leaves))
     pairs = zip(
         rows(params_a, spec, space, roles, without),
         rows(params_b, spec, space, roles, without),
@@ -219,6 +227,15 @@ def inner_products(
         # The network that moves first: of many that are compared with one, the rows
         # then lie below each other in one matrix product. And one use at a time: what
         # does not move is compared once, outside of a solver's loop.
+        if on_host:
+            a, b = (
+                x if unit == 1 else x * np.asarray(unit, x.dtype)
+                for x, unit in zip((a, b), units, strict=True)
+            )
+            product = np.matmul(b, a.swapaxes(-1, -2))
+            product *= weight
+            products += product.swapaxes(-1, -2)
+            continue
         a, b = a * units.a.astype(a.dtype), b * units.b.astype(b.dtype)
         product = jnp.matmul(b, a.swapaxes(-1, -2), precision="highest")
         product = product.swapaxes(-1, -2).astype(products.dtype)

@@ -109,8 +109,6 @@ def test_a_network_with_nan_or_of_another_shape_is_refused_by_name():
         merge_stored([a, bad], spec, memory=MEMORY)
     with pytest.raises(ValueError, match="at least two networks, got 1"):
         merge_stored([a], spec, memory=MEMORY)
-    with pytest.raises(TypeError, match=r"only alignment\.WeightMatching"):
-        merge_stored([a, a], spec, memory=MEMORY, aligner=alignment.FrankWolfe())
 
 
 def test_a_twin_is_merged_bit_for_bit_whatever_its_type():
