@@ -37,9 +37,8 @@ def merge_stored(
     """Return the weighted mean of networks that are larger than the memory.
 
     Each network is moved onto the first one, which stays as it is, scales included.
-    Above the memory in use before, the peak is at most two arrays of one name, the
-    similarities of one space, and `memory`, if all arrays are mapped from files,
-    read-only. This holds for two networks; each further one adds one array.
+    If all arrays are mapped from files, read-only, the peak is what
+    `WeightMatching.stream` names; of the mean, one array of it and one of each network.
 
     What is proven. Every element is checked to be one of the group: a permutation per
     space, with signs +-1 or positive finite scales. Moving an array only gathers it by

@@ -107,7 +107,7 @@ def gpt(num_layers: int) -> tuple[symmetry.SymmetrySpec, dict[str, tuple[int, ..
         "tokens": (Axis("in", -1), stream),
         "head": (Axis("stream", -1), Axis("out")),
     }
-    shapes = {"tokens": (512, WIDTH), "head": (WIDTH, 512)}
+    shapes: dict[str, tuple[int, ...]] = {"tokens": (512, WIDTH), "head": (WIDTH, 512)}
     spaces = [Space("in", Group.TRIVIAL), Space("stream", Group.PERMUTATION)]
     for i in range(num_layers):
         heads, own, up = f"heads_{i}", (f"key_{i}", f"value_{i}"), f"up_{i}"

@@ -112,7 +112,8 @@ def _still(options, pair) -> dict[str, _Still]:
             continue
         units = pair.units(space.name)
         part = symmetry.part_of(spec, paths)
-        compared = _similarity.compare(*pair.part(part), part, space.name, units)
+        a, b = pair.part(part)
+        compared = _similarity.compare(a, b, part, space.name, units)
         found[space.name] = _Still(paths, *compared)
     return found
 

@@ -110,9 +110,10 @@ class WeightMatching:
 
         Parameters are any arrays, for example mapped from files (`np.memmap`, mode
         "r"). They are read array by array, in pieces, whenever a space is solved, and
-        no network is copied. Above the memory that is in use before, the peak is at
-        most two arrays of one name, the similarities of the space that is solved, and
-        `memory`, which holds all copies.
+        no network is copied. Above the memory that is in use before, the peak is two
+        arrays of one name, the assignment problem of the space that is solved (in
+        single and double precision, about 24 bytes per pair of neurons), `memory`,
+        which holds the copies of pieces, and what JAX compiles.
 
         The element is that of a call, up to rounding, and so is its objective. What
         two networks share and no other space moves is not kept, so that a sweep reads

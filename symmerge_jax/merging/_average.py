@@ -70,8 +70,8 @@ def average_stored(
         for slab in symmetry.slabs(
             atoms, elements[:count], near, max_bytes=memory // 8
         ):
-            parts[slab.path][slab.index] = _weighted_sum(slab.arrays, weights)
-            if count > 1 and not np.isfinite(parts[slab.path][slab.index]).all():
+            parts[slab.path][slab.place] = _weighted_sum(slab.arrays, weights)
+            if count > 1 and not np.isfinite(parts[slab.path][slab.place]).all():
                 raise ValueError(
                     f"Parameter '{symmetry.name(path)}' is not finite when it is moved:"
                     f" its scales overflow in {leaf.dtype}. Cast the networks to"

@@ -14,7 +14,6 @@ from symmerge_jax.symmetry._balance import balance_scales, balance_stored
 from symmerge_jax.symmetry._canonical import (
     canonical_element,
     canonical_form,
-    follower_signs,
 )
 from symmerge_jax.symmetry._checks import (
     Networks,
@@ -36,6 +35,7 @@ from symmerge_jax.symmetry._element import (
     sample,
     unit_scales,
 )
+from symmerge_jax.symmetry._followers import follower_signs
 from symmerge_jax.symmetry._orbit import canonical_distance, distance, sample_orbit
 from symmerge_jax.symmetry._parts import part_of, take_part, within
 from symmerge_jax.symmetry._phases import fold_phases

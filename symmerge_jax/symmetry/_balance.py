@@ -213,9 +213,8 @@ def _kept_axes(spec: _spec.SymmetrySpec) -> dict[Path, dict[int, _axes.Axis]]:
 
 def _rows(leaf: Array, axes: Mapping[int, _axes.Axis]) -> Array:
     """Return an array with these axes first and all others in one behind them."""
-    leaf = (np if isinstance(leaf, np.ndarray) else jnp).moveaxis(
-        leaf, list(axes), range(len(axes))
-    )
+    numbers: Any = np if isinstance(leaf, np.ndarray) else jnp
+    leaf = numbers.moveaxis(leaf, list(axes), range(len(axes)))
     return leaf.reshape(*leaf.shape[: len(axes)], -1)
 
 

@@ -24,13 +24,13 @@ class Slab(NamedTuple):
     Attributes:
       path: of the atom.
       spec: of the atom alone.
-      index: slices of the axes of the atom.
-      arrays: of numpy, one per network: `act(element, network)[path][index]`.
+      place: slices of the axes of the atom.
+      arrays: of numpy, one per network: `act(element, network)[path][place]`.
     """
 
     path: Path
     spec: _spec.SymmetrySpec
-    index: tuple[slice, ...]
+    place: tuple[slice, ...]
     arrays: tuple[np.ndarray, ...]
 
 
@@ -139,7 +139,7 @@ def _slab(element, path, leaf, index, spec) -> np.ndarray:
             if name in element
         }
     with np.errstate(over="ignore"):
-        return _action.act_on_atom(element, path, leaf, spec)
+        return np.asarray(_action.act_on_atom(element, path, leaf, spec))
 
 
 def give_back(leaf: Any) -> None:
