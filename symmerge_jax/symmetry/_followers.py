@@ -1,4 +1,4 @@
-"""Signs that neurons have beside their own: those of a norm in a stream, for example."""
+"""Signs that neurons have beside their own, such as those of a norm in a stream."""
 
 import functools
 import math
