@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import symmerge_jax
-from symmerge_jax import networks, symmetry, zoo
+from symmerge_jax import files, networks, symmetry, zoo
 from symmerge_jax.typing import Params
 
 _WRITABLE = (".npz", ".safetensors")
@@ -51,8 +51,8 @@ def read(path: str | os.PathLike, key: str | None = None) -> WeightFile:
       ValueError: a damaged file, one of another format, or no such part.
     """
     path = pathlib.Path(path)
-    if zoo.is_torch_file(path) or (path.is_file() and _is_torch_by_name(path)):
-        found, params = zoo.find_torch_state_dict(path, key=key)
+    if files.is_torch_file(path) or (path.is_file() and _is_torch_by_name(path)):
+        found, params = files.find_torch_state_dict(path, key=key)
         architecture = None
     else:
         found, params = key or "", _part(symmerge_jax.load(path), path, key)

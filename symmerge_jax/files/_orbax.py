@@ -10,22 +10,26 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[Any]:
-    """Open an orbax checkpointer without its log lines, and close it."""
+def quiet_orbax(handler: Any = None) -> Iterator[Any]:
+    """Open an orbax checkpointer without its log lines, and close it.
+
+    Args:
+      handler: of orbax; None for that of whole trees, `StandardCheckpointHandler`.
+    """
     import orbax.checkpoint as ocp
 
     logger = logging.getLogger("absl")  # where orbax writes; its errors are raised
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        with ocp.Checkpointer(handler or ocp.StandardCheckpointHandler()) as checkpointer:
             yield checkpointer
     finally:
         logger.setLevel(level)
 
 
 @contextlib.contextmanager
-def plain_errors(path: pathlib.Path) -> Iterator[None]:
+def plain_orbax_errors(path: pathlib.Path) -> Iterator[None]:
     """Turn what orbax makes of an error of the operating system back into that one.
 
     It writes in threads and event loops of its own: the error that comes out may be
