@@ -7,6 +7,7 @@ from symmerge_jax.storage._formats import (
     write_checkpoint,
 )
 from symmerge_jax.storage._models import ModelFormat, load_model, save_model
+from symmerge_jax.storage._specs import load_spec, save_spec
 from symmerge_jax.storage._weights import load, load_architecture, save
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "load",
     "load_architecture",
     "load_model",
+    "load_spec",
     "open_checkpoint",
     "save",
     "save_model",
+    "save_spec",
     "write_checkpoint",
 ]

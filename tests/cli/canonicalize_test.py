@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import symmerge_jax
-from experiments.commands import canonicalize
+from symmerge_jax.cli import _canonicalize as canonicalize
 from symmerge_jax import autoencoders, networks, symmetry, testing
 from tests.zoo import checkpoints
 

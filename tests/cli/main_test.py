@@ -44,7 +44,9 @@ def test_files_are_merged_and_a_wrong_description_writes_nothing(tmp_path):
     description = '{"kind": "mlp", "layer_sizes": [4, 6, 3], "activation": "tanh"}'
     done = run_script(*options, f"--architecture={description}")
     assert done.returncode == 0, done.stderr
-    report = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    values, _, table = done.stdout.partition("\n\n")
+    report = dict(line.split(maxsplit=1) for line in values.splitlines())
+    assert "hidden_0  sign" in table
     assert float(report["certificate"]) < 1e-12 and report["networks"] == "2"
     assert float(report["loss_merged"]) > 0 and "loss_barrier_after" in report
     merged = symmerge_jax.load(tmp_path / "out.npz")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import symmerge_jax
-from experiments.commands import merge
+from symmerge_jax.cli import _merge as merge
 from symmerge_jax import deep_align, networks, symmetry, testing
 
 MLP = {"kind": "mlp", "layer_sizes": [4, 6, 3], "activation": "tanh"}
