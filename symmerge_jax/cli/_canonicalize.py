@@ -91,7 +91,7 @@ def run(
             **source,
             **_networks.proven(result.certificate),
         }
-        if opened.stored is not None:
+        if isinstance(network, networks.Network) and opened.stored is not None:
             report |= _difference(network, params, result.params, seed)
         opened.save(out, result.params, 0)
     return _report.Report("Canonical form", {**report, "out": str(out)})

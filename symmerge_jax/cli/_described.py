@@ -55,8 +55,8 @@ def read(path: str | os.PathLike, key: str | None = None) -> WeightFile:
     else:
         found, params = key or "", _part(storage.load(path), path, key)
         architecture = storage.load_architecture(path)
-    if not _has_torch_names(params):
-        return WeightFile(str(path), params, architecture)
+        if not _has_torch_names(params):
+            return WeightFile(str(path), params, architecture)
     with _naming(path):
         layers = zoo.torch_layers(params)
         params = zoo.params_from_sequential(params)
@@ -170,15 +170,14 @@ def check(file: WeightFile, network: networks.Network, architecture: Any) -> Non
         symmetry.check_finite(file.params)
 
 
-def check_writable(path: str | os.PathLike) -> pathlib.Path:
-    """Return a path that weights can be written to; refuse another suffix."""
+def check_writable(path: str | os.PathLike) -> None:
+    """Refuse a file whose suffix is none of those that weights are written to."""
     path = pathlib.Path(path)
     if path.suffix not in _WRITABLE:
         raise ValueError(
             f"'{path}': weights are written as {' or '.join(_WRITABLE)}, got suffix"
             f" {path.suffix!r}."
         )
-    return path
 
 
 def read_architecture(text: str) -> dict[str, Any]:

@@ -65,7 +65,8 @@ class Opened(NamedTuple):
       network: their architecture, or its symmetry alone.
       params: one tree for each file.
       report: how the files were read.
-      check_target: refuses a file that cannot be written, before any work.
+      check_target: `check_target(path, number)` refuses a file that cannot be written
+        like that of this number, before any work.
       save: `save(path, params, number)` writes a network like the file of this number.
       is_double: whether to compute in double precision, as tensors are kept.
       stored: complete description of the architecture, where there is one.
@@ -75,7 +76,7 @@ class Opened(NamedTuple):
     network: networks.Network | symmetry.SymmetrySpec
     params: list[Params]
     report: dict[str, Any]
-    check_target: Callable[[Any], None]
+    check_target: Callable[..., None]
     save: Callable[[Any, Params, int], None]
     is_double: bool = False
     stored: Mapping[str, Any] | None = None
@@ -122,11 +123,14 @@ def open_networks(
     def save(path: Any, params: Params, number: int) -> None:
         storage.save(path, params, architecture=description)
 
+    def check_target(path: Any, number: int = 0) -> None:
+        _described.check_writable(path)
+
     return Opened(
         network,
         [file.params for file in found],
         {"architecture": json.dumps(description), **_read_as(found)},
-        _described.check_writable,
+        check_target,
         save,
         stored=description,
         is_described=any(file.architecture is not None for file in found),
@@ -173,8 +177,8 @@ def _open_bound(paths: Sequence[Any], known: Known) -> Opened:
 
             storage.write_checkpoint(path, one.checkpoint, arrays())
 
-    def check_target(path: Any) -> None:
-        storage.check_target(path, bound[0].checkpoint)
+    def check_target(path: Any, number: int = 0) -> None:
+        storage.check_target(path, bound[number].checkpoint)
 
     is_double = any(x.dtype == np.float64 for x in bound[0].arrays())
     params = [one.params for one in bound]

@@ -46,7 +46,7 @@ def align(
         raise ValueError(f"align takes two files, got {len(paths)}.")
     solver = _merge.make_aligner(aligner, num_random_starts)
     opened = _networks.open_networks(paths, _networks.Known(**known))
-    opened.check_target(out)
+    opened.check_target(out, 1)
     _networks.check_outputs(paths, [out])
     losses = _merge.losses_of(opened, data, data_dir)
     if (aligner in _merge.USE_DATA) != (losses is not None):
@@ -119,7 +119,11 @@ def certify(
             )
             passed = bool(found.passed)
             code = code if passed else 1
-            row = str(path), "yes" if passed else "no", *_networks.proven(found).values()
+            row = (
+                str(path),
+                "yes" if passed else "no",
+                *_networks.proven(found).values(),
+            )
             rows.append((*row, found.notes.pairs[0][1]))
     values = {**opened.report, "symmetry": "tested, and kept by the function"}
     columns = "file", "same function", "difference", "allowed", "at", "not tested"

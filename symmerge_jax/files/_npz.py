@@ -38,9 +38,7 @@ _DAMAGE = (
 """What zipfile and numpy raise for one damaged byte or another."""
 
 
-def write_npz(
-    file: Any, arrays: Mapping[str, np.ndarray], *, compress: bool = False
-) -> None:
+def write_npz(file: Any, arrays: Mapping[str, Any], *, compress: bool = False) -> None:
     """Write arrays as an `.npz`; equal arrays give equal bytes.
 
     Args:
@@ -80,21 +78,18 @@ def open_npz(
       OSError: the file cannot be opened.
     """
     path = pathlib.Path(path)
-    with path.open("rb") as file, _naming_damage(path):
-        with zipfile.ZipFile(file) as archive:
-            members = _members(archive, file)
-            data = np.memmap(path, np.uint8, "r")
-            arrays = {
-                name: _open_array(path, archive, info, data)
-                for name, info in members.items()
-            }
-            comment = archive.comment
-            if not comment.startswith(_DIGEST):
-                for info in members.values():
-                    if info.compress_type == zipfile.ZIP_STORED:
-                        with archive.open(info) as member:
-                            while member.read(_CHUNK):
-                                pass
+    with _opened(path) as (archive, members):
+        data = np.memmap(path, np.uint8, "r")
+        arrays = {
+            name: _open_array(path, archive, info, data)
+            for name, info in members.items()
+        }
+        comment = archive.comment
+        plain = (x for x in members.values() if x.compress_type == zipfile.ZIP_STORED)
+        for info in () if comment.startswith(_DIGEST) else plain:
+            with archive.open(info) as member:
+                while member.read(_CHUNK):
+                    pass
     return arrays, _check_digest(path, arrays, comment)
 
 
@@ -115,12 +110,9 @@ def read_npz(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], bool]:
       OSError: the file cannot be opened.
     """
     path = pathlib.Path(path)
-    with path.open("rb") as file, _naming_damage(path):
-        with zipfile.ZipFile(file) as archive:
-            members, comment = _members(archive, file), archive.comment
-            arrays = {
-                name: _read_array(archive, info) for name, info in members.items()
-            }
+    with _opened(path) as (archive, members):
+        arrays = {name: _read_array(archive, info) for name, info in members.items()}
+        comment = archive.comment
     return arrays, _check_digest(path, arrays, comment)
 
 
@@ -139,6 +131,19 @@ def has_member(path: str | os.PathLike, name: str) -> bool:
             return any(n.rpartition("/")[2] == name for n in archive.namelist())
     except _DAMAGE:
         return False
+
+
+@contextlib.contextmanager
+def _opened(
+    path: pathlib.Path,
+) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+    """Open a zip, and name what is wrong with it in the block."""
+    with (
+        path.open("rb") as file,
+        _naming_damage(path),
+        zipfile.ZipFile(file) as archive,
+    ):
+        yield archive, _members(archive, file)
 
 
 @contextlib.contextmanager
@@ -228,6 +233,7 @@ def _read_header(member: Any, size: int) -> tuple[tuple[int, ...], bool, np.dtyp
 
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    member: Any
     with archive.open(info) as member:
         shape, is_fortran, dtype = _read_header(member, info.file_size)
         array = np.empty(shape, dtype, order="F" if is_fortran else "C")

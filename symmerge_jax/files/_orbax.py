@@ -22,7 +22,9 @@ def quiet_orbax(handler: Any = None) -> Iterator[Any]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with ocp.Checkpointer(handler or ocp.StandardCheckpointHandler()) as checkpointer:
+        with ocp.Checkpointer(
+            handler or ocp.StandardCheckpointHandler()
+        ) as checkpointer:
             yield checkpointer
     finally:
         logger.setLevel(level)

@@ -15,7 +15,7 @@ import numpy as np
 from symmerge_jax import files
 
 Tensor = np.ndarray | files.LazyArray
-"""What is known before it is read: a view of a file, or an array read when asked for."""
+"""A view of a file, or an array that is read when it is asked for."""
 
 Named = Iterable[tuple[str, Any]]
 """Pairs of a name and an array."""
@@ -135,7 +135,9 @@ def _checked(
         old, array = like.tensors.get(name), np.asarray(value)
         if old is None or name in seen:
             fault = "twice" if old is not None else "and is not in"
-            raise ValueError(f"'{path}': tensor '{name}' is given {fault} '{like.path}'")
+            raise ValueError(
+                f"'{path}': tensor '{name}' is given {fault} '{like.path}'"
+            )
         seen.add(name)
         if (array.shape, array.dtype.newbyteorder("=")) != (
             old.shape,

@@ -11,7 +11,7 @@ from symmerge_jax.storage._checkpoint import Checkpoint, Format, Named
 
 def _onnx() -> Any:
     try:
-        import onnx
+        import onnx  # pyright: ignore[reportMissingImports]: an extra
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "ONNX models are read with onnx: pip install 'symmerge_jax[onnx]'."

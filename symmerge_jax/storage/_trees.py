@@ -142,8 +142,8 @@ def _tree_of(target: pathlib.Path, content: Checkpoint) -> dict[str, Any]:
     """Return nested dicts of tensors that had another format."""
     if content.metadata:
         raise ValueError(
-            f"a tree cannot hold {min(content.metadata)!r}, which is no tensor: write the"
-            " format that it comes from."
+            f"a tree cannot hold {min(content.metadata)!r}, which is no tensor: write"
+            " the format that it comes from."
         )
     arrays = {name: np.asarray(tensor) for name, tensor in content.tensors.items()}
     return _tensor_names.unflatten(arrays, target, is_escaped=content.is_escaped)

@@ -197,7 +197,9 @@ def splice(tmp_path, monkeypatch):
         counter = {"residual_units.0.batchnorm1.num_batches_tracked": np.array(7)}
         checkpoints[f"{name}.pt"] = {**tensors, **counter}
     monkeypatch.setattr(
-        files, "load_torch_state_dict", lambda file: checkpoints[file.rpartition("/")[2]]
+        files,
+        "load_torch_state_dict",
+        lambda file: checkpoints[file.rpartition("/")[2]],
     )
     classes = random.integers(0, 3, (2, 50))
     windows = random.integers(0, 5, (5, 450))
