@@ -87,6 +87,8 @@ def run(
       ValueError: damaged or incomplete files, networks or a matcher that do not fit
         together, wrong options, or a spec that does not fit the network.
     """
+    if len(paths) < 2:
+        raise ValueError(f"merge takes at least two networks, got {len(paths)}.")
     solver = make_aligner(aligner, num_random_starts)
     if matcher is not None and aligner in USE_DATA:
         raise ValueError(

@@ -64,7 +64,7 @@ def test_files_are_merged_and_a_wrong_description_writes_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.npz", "--out=b.npz"], "Name at least two weight files"),
+        (["a.npz", "--out=b.npz"], "at least two networks, got 1"),
         (["a.npz", "b.npz"], "--out"),
         (["a.npz", "b.npz", "--out=c.npz", "--matcher=x"], "No such file: 'a.npz'"),
     ],
