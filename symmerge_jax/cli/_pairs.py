@@ -45,16 +45,16 @@ def align(
     if len(paths) != 2:
         raise ValueError(f"align takes two files, got {len(paths)}.")
     solver = _merge.make_aligner(aligner, num_random_starts)
+    if (aligner in _merge.USE_DATA) != (data is not None):
+        raise ValueError(
+            f"aligner {aligner!r} looks at data: name some with --data."
+            if data is None
+            else f"--data has no effect on aligner {aligner!r}: omit it."
+        )
     opened = _networks.open_networks(paths, _networks.Known(**known))
     opened.check_target(out, 1)
     _networks.check_outputs(paths, [out])
     losses = _merge.losses_of(opened, data, data_dir)
-    if (aligner in _merge.USE_DATA) != (losses is not None):
-        raise ValueError(
-            f"aligner {aligner!r} looks at data: name some with --data."
-            if losses is None
-            else f"--data has no effect on aligner {aligner!r}: omit it."
-        )
     if dry_run:
         return _networks.plan("Alignment, not yet made", opened, [out])
     first, second = opened.load()

@@ -66,7 +66,7 @@ def write(path: str, report: Report) -> None:
         file.write(text.encode())
 
 
-def size(num_bytes: float) -> str:
+def size(num_bytes: int | float) -> str:
     """Return a number of bytes for readers."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if num_bytes < 1024 or unit == "GiB":

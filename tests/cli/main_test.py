@@ -1,36 +1,201 @@
-"""`launch/merge.py` as a user starts it."""
+"""The command line: three commands of a newcomer, and one line for each mistake."""
 
+import json
 import os
-import pathlib
 import subprocess
 import sys
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import serialization
 
 import symmerge_jax
-from symmerge_jax import networks, symmetry, testing
+from symmerge_jax import cli, networks, storage, symmetry, testing
 
-ROOT = pathlib.Path(__file__).parents[1]
 MLP = {"kind": "mlp", "layer_sizes": [4, 6, 3], "activation": "tanh"}
 
+NET = """
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import symmerge_jax
 
-def run_script(*arguments):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'launch'}",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
-    command = [sys.executable, "launch/merge.py", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Dense(5)(x))
+        return nn.Dense(2)(x)
+
+
+def model():
+    net, x = Net(), jnp.ones((4, 3))
+    return net.apply, jax.eval_shape(net.init, jax.random.key(0), x), x
+
+
+def traced():
+    return symmerge_jax.trace(*model())
+
+
+def nothing():
+    return 3
+"""
+
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Dense(5)(x))
+        return nn.Dense(2)(x)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with a model and two checkpoints of it, by flax itself."""
+    (tmp_path / "net.py").write_text(NET)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "net", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for seed, name in enumerate("ab"):
+        variables = Net().init(jax.random.key(seed), jnp.ones((4, 3)))
+        tree = {**variables, "step": 7, "ema": {"decay": np.array([seed, 2**40])}}
+        (tmp_path / f"{name}.ckpt").write_bytes(serialization.msgpack_serialize(tree))
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    """Return the code and the output of a command, in this process."""
+    code = cli.main([*map(str, arguments)])
+    return code, capsys.readouterr()
+
+
+def values_of(text):
+    values = text.partition("\n\n")[0]
+    return dict(line.split(maxsplit=1) for line in values.splitlines())
+
+
+NEWCOMER = """
+import os, signal, sys
+import numpy as np
+from symmerge_jax import cli, storage
+def dying():
+    yield "params/Dense_0/bias", np.zeros(5, np.float32)
+    os.kill(os.getpid(), signal.SIGKILL)
+if os.fork() == 0:
+    storage.write_checkpoint("killed.ckpt", storage.open_checkpoint("a.ckpt"), dying())
+print("killed by", os.WTERMSIG(os.wait()[1]), flush=True)
+for line in open("commands"):
+    print("code", cli.main(line.split()[1:]), flush=True)
+"""
 
 
 @pytest.mark.slow
-def test_files_are_merged_and_a_wrong_description_writes_nothing(tmp_path):
+def test_a_newcomer_merges_two_checkpoints_in_three_commands(folder):
+    (folder / "commands").write_text(
+        "symmerge-jax inspect a.ckpt b.ckpt\n"
+        "symmerge-jax trace a.ckpt --model=net:model --out=spec.json\n"
+        "symmerge-jax merge a.ckpt b.ckpt --model=net:model --out=m.ckpt --report=r.md"
+    )
+    before = {path.name for path in folder.iterdir()}
+    done = subprocess.run(
+        [sys.executable, "-c", NEWCOMER],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.count("code 0") == 3, done.stdout + done.stderr
+    assert "killed by 9" in done.stdout and not (folder / "killed.ckpt").exists()
+    assert "Dense_0: 5 permutations and positive scales" in done.stdout
+    assert "params/Dense_0/kernel  float32  [3, 5]" in done.stdout
+    left = {x.name for x in folder.iterdir() if x.suffix != ".part"} - before
+    assert left - {"__pycache__"} == {"spec.json", "m.ckpt", "r.md"}
+    assert "| certificate |" in (folder / "r.md").read_text()
+    a, b, merged = (
+        serialization.msgpack_restore((folder / f"{name}.ckpt").read_bytes())
+        for name in "abm"
+    )
+    assert jax.tree.structure(merged) == jax.tree.structure(a)
+    assert merged["step"] == 7 and merged["ema"]["decay"].tolist() == [0, 2**40]
+    network = symmerge_jax.trace(Net().apply, {"params": a["params"]}, jnp.ones((4, 3)))
+    given = [{"params": tree["params"]} for tree in (a, b)]
+    expected = symmerge_jax.merge(given, network).params
+    jax.tree.map(np.testing.assert_array_equal, merged["params"], expected["params"])
+
+
+def test_align_certify_and_canonicalize_keep_the_function(folder, capsys):
+    model = "--model=net:model"
+    code, out = run(
+        capsys, "align", "a.ckpt", "b.ckpt", model, "--out=c.ckpt", "--report=r.json"
+    )
+    assert code == 0, out.err
+    report = json.loads((folder / "r.json").read_text())
+    assert report["certificate"] <= report["certificate_allows"] < 1e-4
+    [table] = report["tables"]
+    assert [row["space"] for row in table["rows"]] == ["Dense_0"]
+    kept = storage.open_checkpoint("c.ckpt").tensors["ema/decay"]
+    assert kept.tolist() == [1, 2**40]  # those of b
+    code, out = run(capsys, "certify", "b.ckpt", "c.ckpt", "--model=net:traced")
+    assert code == 0 and " yes " in out.out
+    code, out = run(
+        capsys, "certify", "a.ckpt", "c.ckpt", model, "--report=r.html", "--seed=1"
+    )
+    assert code == 1 and " no " in out.out
+    assert "<td>no</td>" in (folder / "r.html").read_text()
+    forms = []
+    for name in "bc":
+        target = f"--out={name}.npz"
+        run(capsys, "canonicalize", f"{name}.ckpt", "--model=net:model", target)
+        assert not (folder / f"{name}.npz").exists()  # it has no place for `step`
+        target = f"--out={name}_form.ckpt"
+        code, out = run(capsys, "canonicalize", f"{name}.ckpt", model, target)
+        forms.append(symmerge_jax.load(f"{name}_form.ckpt")["params"])
+    for one, two in zip(*map(jax.tree.leaves, forms), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_names_are_mapped_and_extra_keys_refused(folder, capsys):
+    found = storage.open_checkpoint("a.ckpt").tensors
+    for seed, name in enumerate("ab"):
+        tensors = {
+            f"net.encoder.{n[13:].replace('/', '.')}": np.asarray(x, np.float64) + seed
+            for n, x in found.items()
+            if n.startswith("params/")
+        }
+        symmerge_jax.save(f"{name}.safetensors", tensors | {"extra": np.ones(2)})
+    files = ["a.safetensors", "b.safetensors", "--model=net:model"]
+    rule = r"--rename=net\.encoder\.(\d+)\.=params/Dense_\1/"
+    code, out = run(capsys, "merge", *files, "--out=m.safetensors", rule, "--dry-run")
+    assert code == 0 and values_of(out.out)["carried_along"] == "1", out
+    assert not (folder / "m.safetensors").exists()
+    code, out = run(capsys, "merge", *files, "--out=m.safetensors", rule)
+    assert code == 0, out.err
+    merged = symmerge_jax.load("m.safetensors")
+    assert merged["extra"].tolist() == [1, 1]
+    assert merged["net.encoder.0.kernel"].dtype == np.float64
+    for option, message in (
+        ("--extra-keys=refuse", "1 tensors that the model does not have, as 'extra'"),
+        ("--rename=x=y", "--rename=x=y changes no name in 'a.safetensors'"),
+        (r"--rename=/\w+$=", "are both called 'params/Dense_0'"),
+        ("--rename=(=x", "no rule PATTERN=REPLACEMENT"),
+    ):
+        code, out = run(capsys, "merge", *files, "--out=n.npz", rule, option)
+        assert (code, out.err.count("\n")) == (2, 1) and message in out.err, out.err
+    code, out = run(capsys, "merge", *files, "--out=n.npz")
+    assert "lacks 4 of 4 tensors of the model" in out.err and code == 2
+
+
+def test_a_prefix_that_is_missing_is_proposed(folder, capsys):
+    params = symmerge_jax.load("a.ckpt")["params"]
+    symmerge_jax.save("p.npz", params)
+    code, out = run(capsys, "trace", "p.npz", "--model=net:model")
+    assert code == 2 and "pass --rename='^=params/'" in out.err
+    code, out = run(capsys, "trace", "p.npz", "--model=net:model", "--rename=^=params/")
+    assert code == 0, out.err
+
+
+@pytest.mark.slow
+def test_described_files_are_merged(tmp_path, capsys):
     network = networks.build(MLP)
     params = testing.random_params(jax.random.key(0), network)
     twins = symmetry.sample_orbit(jax.random.key(1), params, network.spec, 2)
@@ -41,36 +206,62 @@ def test_files_are_merged_and_a_wrong_description_writes_nothing(tmp_path):
     np.savez(tmp_path / "data.npz", x=x, y=np.array([0, 1, 2, 0, 1]))
     options = [*paths, "--num_random_starts=2", "--seed=3", "--weights=0.25,0.75"]
     options += [f"--out={tmp_path / 'out.npz'}", f"--data={tmp_path / 'data.npz'}"]
-    description = '{"kind": "mlp", "layer_sizes": [4, 6, 3], "activation": "tanh"}'
-    done = run_script(*options, f"--architecture={description}")
-    assert done.returncode == 0, done.stderr
-    values, _, table = done.stdout.partition("\n\n")
-    report = dict(line.split(maxsplit=1) for line in values.splitlines())
-    assert "hidden_0  sign" in table
+    code, out = run(capsys, "merge", *options, f"--architecture={json.dumps(MLP)}")
+    assert code == 0, out.err
+    report = values_of(out.out)
     assert float(report["certificate"]) < 1e-12 and report["networks"] == "2"
     assert float(report["loss_merged"]) > 0 and "loss_barrier_after" in report
     merged = symmerge_jax.load(tmp_path / "out.npz")
     np.testing.assert_allclose(
         network.apply(merged, x), network.apply(params, x), atol=1e-5
     )
-    (tmp_path / "out.npz").unlink()
-    done = run_script(*options, "--architecture={")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: the architecture is not JSON")
-    assert done.stderr.count("\n") == 1 and not (tmp_path / "out.npz").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["a.npz", "--out=b.npz"], "at least two networks, got 1"),
-        (["a.npz", "b.npz"], "--out"),
-        (["a.npz", "b.npz", "--out=c.npz", "--matcher=x"], "No such file: 'a.npz'"),
-    ],
-)
-def test_errors_are_one_line(arguments, message):
-    done = run_script(*arguments)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert message in done.stderr
+A = ["a.ckpt", "--model=net:model"]
+TWO = ["merge", "b.ckpt", *A]
+OUT = "--out=m.ckpt"
+BAD = [
+    (["merge", *A, OUT], "at least two networks, got 1"),
+    (["merge", "a.ckpt", "b.ckpt"], "--out is missing: give --out=..."),
+    (["merge", "a.ckpt", "b.ckpt", OUT], "does not say which architecture it holds"),
+    (["merge", "a.ckpt", "x.npz", OUT, A[1]], "No such file: 'x.npz'"),
+    ([*TWO, "--out=a.ckpt"], "is one of the networks to merge"),
+    ([*TWO, "--out=m.txt"], "suffix '.txt'"),
+    ([*TWO, OUT, "--spec=spec.json"], "Pass --model or --spec, not both"),
+    ([*TWO, OUT, "--aligner=magic"], "invalid choice: 'magic'"),
+    ([*TWO, OUT, "--aligner=straight_through"], "looks at data: name some"),
+    ([*TWO, OUT, "--weights=1,x"], "Weights must be numbers"),
+    ([*TWO, OUT, "--report=r.pdf"], "reports are written as .md, .html, .json"),
+    ([*TWO, OUT, "--seed=-1"], "must be an integer >= 0, got '-1'"),
+    ([*TWO, OUT, "--matcher=x"], "A matcher reads networks of an --architecture"),
+    ([*TWO, OUT, "--outt=x"], "unrecognized arguments: --outt=x"),
+    ([*TWO, OUT, "--key=ema"], "lacks 4 of 4 tensors"),
+    ([*TWO, OUT, "--key=nowhere"], "has no part 'nowhere'"),
+    (["merge", "a.ckpt", "b.ckpt", OUT, "--rename=a=b"], "of a --model or a --spec"),
+    (["align", *A, OUT], "align takes two files, got 1"),
+    (["align", *TWO[1:], OUT, "--data=digits"], "no effect on aligner"),
+    (["certify", "a.ckpt", "--spec=spec.json"], "has no function to certify"),
+    (["trace"], "needs a --model"),
+    (["trace", "--model=net"], "name a module and a function"),
+    (["trace", "--model=nett:model"], "there is no module 'nett'"),
+    (["trace", "--model=net:modell"], "module 'net' has no 'modell'"),
+    (["trace", "--model=net:nothing"], "got int, expected a function without argum"),
+    (["inspect", "net.py"], "damaged, or not a file of weights"),
+    (["inspect", "."], "Is a directory without a checkpoint"),
+    (["canonicalize", *A, OUT, "--form=decoded"], "needs a canonicalizer"),
+    ([], "the following arguments are required: COMMAND"),
+]
+
+
+def test_each_mistake_is_one_line(folder, capsys):
+    storage.save_spec("spec.json", networks.mlp((2, 3, 1)).spec)
+    before = {path.name for path in folder.iterdir()}
+    for arguments, message in BAD:
+        code, out = run(capsys, *arguments)
+        lines = [x for x in out.err.splitlines() if not x.startswith("read: ")]
+        assert (code, len(lines)) == (2, 1), (arguments, out)
+        assert lines[0].startswith("error: ") and message in lines[0], lines
+        assert not out.out
+    assert {path.name for path in folder.iterdir()} - before <= {"__pycache__"}
+    code, out = run(capsys, "merge", "--help")
+    assert code == 0 and "--extra-keys" in out.out

@@ -252,6 +252,27 @@ def test_damaged_trees_are_refused(tmp_path, content, message):
         storage.open_checkpoint(tmp_path / "step" / "default")
 
 
+def test_initialisers_of_onnx_are_weights_in_a_graph_that_stays(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    helper, arrays = onnx.helper, arrays_of(BFLOAT16)
+    outputs = [helper.make_tensor_value_info(KERNEL, onnx.TensorProto.FLOAT, [3, 2])]
+    initialisers = [onnx.numpy_helper.from_array(x, n) for n, x in arrays.items()]
+    graph = helper.make_graph([], "net", [], outputs, initialisers)
+    model = helper.make_model(graph)
+    onnx.helper.set_model_props(model, {"author": "é"})
+    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+    old = storage.open_checkpoint(tmp_path / "a.onnx")
+    assert_same(old.tensors, arrays)
+    kernel = np.zeros((3, 2), np.float32)
+    storage.write_checkpoint(tmp_path / "b.onnx", old, [(KERNEL, kernel)])
+    new = storage.open_checkpoint(tmp_path / "b.onnx")
+    assert_same(new.tensors, arrays | {KERNEL: kernel})
+    assert new.metadata == {"author": "é"} and list(new.tensors) == list(arrays)
+    (tmp_path / "c.onnx").write_bytes(b"\x08\x0a\x3a\xff")
+    with pytest.raises(ValueError, match="no ONNX model"):
+        storage.open_checkpoint(tmp_path / "c.onnx")
+
+
 def test_specs_come_back_from_files(tmp_path):
     axis = symmetry.Axis("h", -1, 2, also=(("norm", 1),))
     spaces = [
