@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import symmerge_jax
-from symmerge_jax import learning, networks, zoo
+from symmerge_jax import learning, networks, symmetry, zoo
 from symmerge_jax.typing import Params
 
 _BATCH_SIZE = 4  # networks at once
@@ -58,7 +58,7 @@ def load(
         reads their pixels in [0, 1], a CNN the images in [-1, 1], as those of
         `launch/make_zoo.py` do.
       network: reads inputs of `input_shape` and writes `O` outputs.
-      params: parameters of one network.
+      params: parameters of one network, of which shapes are looked at.
       data_dir: where the images are; None for `$SYMMERGE_DATA_DIR`, or to download.
 
     Raises:
@@ -143,8 +143,17 @@ def _check(source, network, params, x, y, is_classes: bool) -> None:
         raise ValueError(
             f"Data '{source}': x has shape {x.shape}, the network reads [{shape}]."
         )
+    shapes = {
+        path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+        for path, leaf in symmetry.flatten(params).items()
+        if symmetry.is_array(leaf)
+    }
+
+    def outputs(leaves, inputs):
+        return network.apply(symmetry.rebuild(params, leaves), inputs)
+
     try:
-        num_outputs = jax.eval_shape(network.apply, params, x).shape[-1]
+        num_outputs = jax.eval_shape(outputs, shapes, x).shape[-1]
     except (TypeError, AttributeError, IndexError) as error:
         raise ValueError(
             f"Data '{source}': the network does not write one array [S, O] for inputs"

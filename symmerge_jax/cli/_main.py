@@ -176,8 +176,7 @@ def _add_known(command: argparse.ArgumentParser) -> None:
     add(
         "--extra-keys",
         choices=_networks.EXTRA_KEYS,
-        default="carry",
-        help="what becomes of tensors that the model does not have",
+        help="what becomes of tensors that the model does not have: carry by default",
     )
 
 

@@ -97,10 +97,13 @@ def run(
     if repair:
         merging.check_repairs(repair)
     opened = _networks.open_networks(paths, _networks.Known(**known))
-    opened.check_target(out)
     outputs = {out: 0, **_aligned_files(aligned_dir, paths, out)}
+    for path, number in outputs.items():
+        opened.check_target(path, number)
     _networks.check_outputs(paths, list(outputs))
     network = opened.network
+    if repair and not isinstance(network, networks.Network):
+        raise ValueError("--repair runs the function of a --model: a --spec has none.")
     if matcher is not None:
         if opened.stored is None:
             raise ValueError("A matcher reads networks of an --architecture.")
@@ -162,9 +165,8 @@ def _aligned_files(folder: Any, paths: Sequence[Any], out: Any) -> dict[str, int
     """Return the files of the aligned networks, with the number of each."""
     if folder is None:
         return {}
-    stems = [pathlib.Path(path).name.partition(".")[0] for path in paths]
-    suffix = "".join(pathlib.Path(out).suffixes[-1:])
-    names = [f"{number}_{stem}{suffix}" for number, stem in enumerate(stems)]
+    suffix = pathlib.Path(out).suffix
+    names = [f"{k}_{pathlib.Path(path).stem}{suffix}" for k, path in enumerate(paths)]
     return {str(pathlib.Path(folder) / name): k for k, name in enumerate(names)}
 
 

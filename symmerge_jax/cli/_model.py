@@ -176,9 +176,7 @@ def _names(
     checkpoint: storage.Checkpoint, key: str | None, rename: Sequence[str]
 ) -> dict[str, str]:
     """Return the names in a file by what they are called in the model."""
-    shown = {name: name for name in checkpoint.tensors}
-    if checkpoint.is_escaped:
-        shown = {n: n.replace("~1", "/").replace("~0", "~") for n in shown}
+    shown = {name: checkpoint.plain_name(name) for name in checkpoint.tensors}
     if key and not checkpoint.part:
         prefix = key.replace(".", "/") + "/"
         shown = {

@@ -31,7 +31,8 @@ class Known:
       architecture: see `_described.describe`; None for what the files say.
       key: part of the files that holds the parameters, "a.b"; None for all.
       rename: rules PATTERN=REPLACEMENT from names in files to those of the model.
-      extra_keys: "carry" or "refuse" tensors that the model does not have.
+      extra_keys: "carry" or "refuse" tensors that the model does not have; None for
+        "carry". A description names all tensors that there are.
     """
 
     model: str | None = None
@@ -39,18 +40,19 @@ class Known:
     architecture: Mapping[str, Any] | str | None = None
     key: str | None = None
     rename: Sequence[str] = ()
-    extra_keys: str = "carry"
+    extra_keys: str | None = None
 
     def __post_init__(self):
         given = [n for n in ("model", "spec", "architecture") if getattr(self, n)]
         if len(given) > 1:
             raise ValueError(f"Pass --{given[0]} or --{given[1]}, not both.")
-        if self.extra_keys not in EXTRA_KEYS:
+        if self.extra_keys not in (None, *EXTRA_KEYS):
             raise ValueError(
                 f"extra_keys is {self.extra_keys!r}, known are {', '.join(EXTRA_KEYS)}."
             )
-        if self.rename and not self.names_tensors:
-            raise ValueError("--rename maps to the names of a --model or a --spec.")
+        if (self.rename or self.extra_keys) and not self.names_tensors:
+            name = "--rename" if self.rename else "--extra-keys"
+            raise ValueError(f"{name} is for the tensors of a --model or a --spec.")
 
     @property
     def names_tensors(self) -> bool:
@@ -157,7 +159,7 @@ def _open_bound(paths: Sequence[Any], known: Known) -> Opened:
             model,
             key=known.key,
             rename=known.rename,
-            extra_keys=known.extra_keys,
+            extra_keys=known.extra_keys or "carry",
         )
         bound.append(found)
     _check_alike(bound)

@@ -25,6 +25,10 @@ def inspect(paths: Sequence[Any], *, key: str | None = None) -> _report.Report:
     tables = []
     for number, path in enumerate(paths):
         found = storage.open_checkpoint(path, key=key)
+        if key is not None and not found.part:
+            raise ValueError(
+                f"'{path}': --key names a part of a PyTorch file: omit it."
+            )
         count = sum(math.prod(x.shape) for x in found.tensors.values())
         end = f"_{number}" if len(paths) > 1 else ""
         values |= {

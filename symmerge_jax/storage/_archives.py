@@ -38,11 +38,8 @@ def _rewrite_npz(like: Checkpoint, target: pathlib.Path, arrays: Named) -> None:
         files.write_npz(file, {**like.layout, **dict(arrays)}, compress=is_packed)
 
 
-def _create_npz(target: pathlib.Path, content: Checkpoint) -> None:
-    tensors = dict(content.tensors)
-    if not content.is_escaped:  # those of our own files are
-        tensors = {x.replace("~", "~0"): tensor for x, tensor in tensors.items()}
-    for name, tensor in tensors.items():
+def _check_content(content: Checkpoint) -> None:
+    for name, tensor in content.tensors.items():
         if not is_storable(tensor.dtype):
             raise ValueError(
                 f"npz cannot hold '{name}' of type {tensor.dtype}: write .safetensors."
@@ -52,6 +49,12 @@ def _create_npz(target: pathlib.Path, content: Checkpoint) -> None:
             f"npz cannot hold {others[0]!r}, which is no tensor: write the format that"
             " it comes from."
         )
+
+
+def _create_npz(target: pathlib.Path, content: Checkpoint) -> None:
+    tensors = dict(content.tensors)
+    if not content.is_escaped:  # those of our own files are
+        tensors = {x.replace("~", "~0"): tensor for x, tensor in tensors.items()}
     notes = {name: np.array(text) for name, text in content.metadata.items()}
     with target.open("wb") as file:
         files.write_npz(file, {**tensors, **notes})
@@ -62,5 +65,7 @@ def _read_torch(path: pathlib.Path, key: str | None) -> Checkpoint:
     return Checkpoint(path=path, format=TORCH.name, tensors=tensors, part=part)
 
 
-NPZ = Format("npz", (".npz",), None, _read_npz, _rewrite_npz, _create_npz)
-TORCH = Format("torch", (".pth", ".pt", ".bin"), None, _read_torch, None, None)
+NPZ = Format(
+    "npz", (".npz",), None, _read_npz, _rewrite_npz, _check_content, _create_npz
+)
+TORCH = Format("torch", (".pth", ".pt", ".bin"), None, _read_torch, None)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from symmerge_jax import files
+from symmerge_jax.storage import _tensor_names
 
 Tensor = np.ndarray | files.LazyArray
 """A view of a file, or an array that is read when it is asked for."""
@@ -44,6 +45,10 @@ class Checkpoint:
     part: str = ""
     layout: Any = None
 
+    def plain_name(self, name: str) -> str:
+        """Return the name of a tensor with "~" and "/" where they are escaped."""
+        return _tensor_names.unescape(name) if self.is_escaped else name
+
     @property
     def nbytes(self) -> int:
         """Number of bytes of all tensors."""
@@ -61,8 +66,9 @@ class Format(NamedTuple):
       read: `read(path, key)` returns the checkpoint.
       rewrite: `rewrite(checkpoint, target, arrays)` writes it again with other arrays,
         each once, to a new file or folder; None for a format that is only read.
-      create: `create(target, checkpoint)` writes what another format held; None for a
-        format that is written again only.
+      check: `check(checkpoint)` refuses content of another format that this one cannot
+        hold; None for a format that is written again only.
+      create: `create(target, checkpoint)` writes content of another format.
     """
 
     name: str
@@ -70,7 +76,8 @@ class Format(NamedTuple):
     owns: Callable[[pathlib.Path], bool] | None
     read: Callable[[pathlib.Path, str | None], Checkpoint]
     rewrite: Callable[[Checkpoint, pathlib.Path, Named], None] | None
-    create: Callable[[pathlib.Path, Checkpoint], None] | None
+    check: Callable[[Checkpoint], None] | None = None
+    create: Callable[[pathlib.Path, Checkpoint], None] | None = None
 
 
 def choose(
@@ -97,6 +104,8 @@ def choose(
             f" {'not written' if found is own else 'written from their like only'}:"
             f" {remedy}."
         )
+    if found.check is not None:
+        found.check(like)
     return found
 
 

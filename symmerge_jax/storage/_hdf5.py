@@ -27,7 +27,8 @@ def _read(path: pathlib.Path, key: str | None) -> Checkpoint:
     h5py = _h5py()
     try:
         with h5py.File(path, "r") as file:
-            tensors = {name: _open(path, name, x) for name, x in _datasets(file)}
+            data = np.memmap(path, np.uint8, "r")
+            tensors = {n: _open(path, n, x, data) for n, x in _datasets(file)}
             metadata = {name: str(value) for name, value in file.attrs.items()}
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise ValueError(f"'{path}' is damaged or no HDF5 file ({error}).") from error
@@ -46,14 +47,13 @@ def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
             yield name, item
 
 
-def _open(path: pathlib.Path, name: str, dataset: Any) -> Tensor:
+def _open(path: pathlib.Path, name: str, dataset: Any, data: np.ndarray) -> Tensor:
     """Return a dataset as a view of the file, where it is stored in one piece."""
     dtype = _dtype(dataset)
     begin = dataset.id.get_offset()
     if begin is not None and dataset.chunks is None and not dataset.external:
-        size = dataset.size * dtype.itemsize
-        data = np.memmap(path, np.uint8, "r")[begin : begin + size]
-        return data.view(dtype).reshape(dataset.shape)
+        end = begin + dataset.size * dtype.itemsize
+        return data[begin:end].view(dtype).reshape(dataset.shape)
     read = functools.partial(_load, path, name, dtype)
     return files.LazyArray(dataset.shape, dtype, read)
 
@@ -80,4 +80,4 @@ def _rewrite(like: Checkpoint, target: pathlib.Path, arrays: Named) -> None:
             dataset[...] = np.asarray(array).view(dataset.dtype)
 
 
-HDF5 = Format("HDF5", (".h5", ".hdf5"), None, _read, _rewrite, None)
+HDF5 = Format("HDF5", (".h5", ".hdf5"), None, _read, _rewrite)

@@ -54,4 +54,4 @@ def _rewrite(like: Checkpoint, target: pathlib.Path, arrays: Named) -> None:
     target.write_bytes(model.SerializeToString())
 
 
-ONNX = Format("ONNX", (".onnx",), None, _read, _rewrite, None)
+ONNX = Format("ONNX", (".onnx",), None, _read, _rewrite)

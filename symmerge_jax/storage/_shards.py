@@ -30,7 +30,9 @@ def _read_file(path: pathlib.Path, key: str | None) -> Checkpoint:
         path=path,
         format=FILE.name,
         tensors=tensors,
-        metadata=header.metadata,
+        metadata={
+            n: x for n, x in header.metadata.items() if not is_ours or n not in OURS
+        },
         is_escaped=is_ours,
         layout={path: header},
     )
@@ -42,7 +44,7 @@ def _rewrite_file(like: Checkpoint, target: pathlib.Path, arrays: Named) -> None
         files.rewrite_safetensors([(path, header, file)], arrays)
 
 
-def _create_file(target: pathlib.Path, content: Checkpoint) -> None:
+def _check_content(content: Checkpoint) -> None:
     for name, tensor in content.tensors.items():
         if not files.is_storable(tensor.dtype):
             raise ValueError(
@@ -55,6 +57,9 @@ def _create_file(target: pathlib.Path, content: Checkpoint) -> None:
                 f"safetensors cannot hold {name!r}, which is {text!r} and no text:"
                 " write the format that it comes from."
             )
+
+
+def _create_file(target: pathlib.Path, content: Checkpoint) -> None:
     arrays = {name: np.asarray(tensor) for name, tensor in content.tensors.items()}
     ours = OURS if content.is_escaped else {}
     files.write_safetensors(target, arrays, {**content.metadata, **ours})
@@ -149,8 +154,12 @@ def _are_shards(folder: pathlib.Path) -> bool:
 
 
 FILE = Format(
-    "safetensors", (".safetensors",), None, _read_file, _rewrite_file, _create_file
+    "safetensors",
+    (".safetensors",),
+    None,
+    _read_file,
+    _rewrite_file,
+    _check_content,
+    _create_file,
 )
-SHARDS = Format(
-    "sharded safetensors", (), _are_shards, _read_index, _rewrite_shards, None
-)
+SHARDS = Format("sharded safetensors", (), _are_shards, _read_index, _rewrite_shards)

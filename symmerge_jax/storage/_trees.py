@@ -38,7 +38,7 @@ def _rewrite_msgpack(like: Checkpoint, target: pathlib.Path, arrays: Named) -> N
 
 
 def _create_msgpack(target: pathlib.Path, content: Checkpoint) -> None:
-    tree = _tree_of(target, content)
+    tree = jax.tree.map(np.asarray, _tree_of(target, content))
     target.write_bytes(serialization.msgpack_serialize(tree, in_place=True))
 
 
@@ -86,7 +86,7 @@ def _rewrite_orbax(like: Checkpoint, target: pathlib.Path, arrays: Named) -> Non
 
 
 def _create_orbax(target: pathlib.Path, content: Checkpoint) -> None:
-    _write_orbax(target, _tree_of(target, content))
+    _write_orbax(target, jax.tree.map(np.asarray, _tree_of(target, content)))
 
 
 def _write_orbax(target: pathlib.Path, tree: Any) -> None:
@@ -138,15 +138,20 @@ def _with_arrays(like: Checkpoint, arrays: Mapping[str, Any]) -> Any:
     return _map(leaf_at, tree)
 
 
-def _tree_of(target: pathlib.Path, content: Checkpoint) -> dict[str, Any]:
-    """Return nested dicts of tensors that had another format."""
+def _check_content(content: Checkpoint) -> None:
+    """Refuse what nested dicts of arrays cannot hold."""
     if content.metadata:
         raise ValueError(
             f"a tree cannot hold {min(content.metadata)!r}, which is no tensor: write"
             " the format that it comes from."
         )
-    arrays = {name: np.asarray(tensor) for name, tensor in content.tensors.items()}
-    return _tensor_names.unflatten(arrays, target, is_escaped=content.is_escaped)
+    _tree_of(content.path, content)
+
+
+def _tree_of(target: pathlib.Path, content: Checkpoint) -> dict[str, Any]:
+    """Return nested dicts of tensors that had another format."""
+    tensors = content.tensors
+    return _tensor_names.unflatten(tensors, target, is_escaped=content.is_escaped)
 
 
 def _leaves(tree: Any, place: _Path = ()) -> Iterator[tuple[_Path, Any]]:
@@ -178,8 +183,15 @@ MSGPACK = Format(
     None,
     _read_msgpack,
     _rewrite_msgpack,
+    _check_content,
     _create_msgpack,
 )
 ORBAX = Format(
-    "orbax", (".orbax",), is_orbax, _read_orbax, _rewrite_orbax, _create_orbax
+    "orbax",
+    (".orbax",),
+    is_orbax,
+    _read_orbax,
+    _rewrite_orbax,
+    _check_content,
+    _create_orbax,
 )

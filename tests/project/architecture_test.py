@@ -108,7 +108,9 @@ def may_import(unit, other):
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_imports_follow_the_layers(path):
     unit = unit_of(path)
-    assert unit in ALLOWED or unit in {*TOP, ABOVE}, f"{unit}: unknown package, add its edges"
+    assert unit in ALLOWED or unit in {*TOP, ABOVE}, (
+        f"{unit}: unknown package, add its edges"
+    )
     for module, name in our_imports(path.read_text()):
         other = imported_unit(module, name)
         assert may_import(unit, other), f"{unit} may not import {other}"
@@ -332,6 +334,15 @@ def test_packages_are_attributes_without_an_import():
 def test_tests_mirror_the_package():
     """Each test file sits in the folder of a package and there are no test packages."""
     assert not list((ROOT / "tests").rglob("__init__.py"))
-    units = {*ALLOWED, *TOP, ABOVE, "experiments", "project", "launch", "colab", "golden"}
+    units = {
+        *ALLOWED,
+        *TOP,
+        ABOVE,
+        "experiments",
+        "project",
+        "launch",
+        "colab",
+        "golden",
+    }
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
     assert folders - {"__pycache__"} <= units

@@ -132,7 +132,7 @@ def test_every_format_is_written_as_it_was_read(tmp_path, name):
     assert_same(old.tensors, expected)
     if old.format != "flax msgpack":  # read when asked for, or mapped
         mapped = np.memmap | files.LazyArray
-        assert all(isinstance(x, mapped) for x in old.tensors.values())
+        assert all(isinstance(x, mapped) or not x.nbytes for x in old.tensors.values())
     for _ in range(2):  # the second time over the first
         kernel = np.full((3, 2), 7, np.float32)
         storage.write_checkpoint(out, old, iter([(KERNEL, kernel)]))
