@@ -38,6 +38,9 @@ def guard(
       debug: whether errors keep their traceback.
       ours: folders of code beside this package.
       usage: errors of a wrong command line.
+
+    Returns:
+      The code.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)

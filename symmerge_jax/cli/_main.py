@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from symmerge_jax import __version__, merging
+import symmerge_jax
+from symmerge_jax import merging
 from symmerge_jax.cli import (
     _canonicalize,
     _guard,
@@ -46,10 +47,11 @@ fc1.weight [out, in] and fc1.bias, are transposed, in any format."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return the exit code of its process.
 
-    The code is 0, or 1 where `certify` found another function, or that of `guard`.
-
     Args:
       argv: the arguments; None for those of the process.
+
+    Returns:
+      0, or 1 where `certify` found another function, or the code of `guard`.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     return _guard.guard(
@@ -99,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         "symmerge-jax", description=_ABOUT, formatter_class=form, allow_abbrev=False
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=symmerge_jax.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add = functools.partial(_add, commands)
     inspect = add("inspect", "say what is in files", _views.inspect)

@@ -15,6 +15,9 @@ def quiet_orbax(handler: Any = None) -> Iterator[Any]:
 
     Args:
       handler: of orbax; None for that of whole trees, `StandardCheckpointHandler`.
+
+    Yields:
+      The checkpointer.
     """
     import orbax.checkpoint as ocp
 
@@ -36,6 +39,15 @@ def plain_orbax_errors(path: pathlib.Path) -> Iterator[None]:
 
     It writes in threads and event loops of its own: the error that comes out may be
     one of closing them, and the cause is only in a text, in a chain of others.
+
+    Args:
+      path: what is written.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      OSError: the cause, where there is one, with the path.
     """
     try:
         yield
