@@ -33,8 +33,8 @@ takes nothing and returns what symmerge_jax.trace takes, (apply, params, inputs)
         net, x = Net(), jnp.ones((4, 28, 28, 1))
         return net.apply, jax.eval_shape(net.init, jax.random.key(0), x), x
 
-or a networks.Network. Without one, files are those of MLPs, SIRENs and CNNs that an
---architecture describes."""
+or a networks.Network, or (network, params). Without one, files are those of MLPs,
+SIRENs and CNNs that an --architecture describes."""
 
 _ARCHITECTURE = """JSON, or a file with it, where files do not say what they hold, as
 {"kind": "mlp", "layer_sizes": [2, 8, 1], "activation": "relu"}. It has to say what

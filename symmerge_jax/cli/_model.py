@@ -18,7 +18,7 @@ _SHOWN = 4  # names in a message
 
 CONTRACT = (
     "a function without arguments that returns what symmerge_jax.trace takes, a tuple"
-    " (apply, params, inputs), or a networks.Network"
+    " (apply, params, inputs), or a networks.Network, or both: (network, params)"
 )
 """What `--model=module:factory` names."""
 
@@ -98,8 +98,12 @@ def load_model(text: str) -> Model:
         return Model(content, _shapes(content))
     if isinstance(content, symmetry.SymmetrySpec):
         return Model(content, None)
-    if isinstance(content, tuple) and len(content) > 1 and callable(content[0]):
-        return Model(symmerge_jax.trace(*content), content[1])
+    if isinstance(content, tuple) and len(content) > 1:
+        first, params, *_ = content
+        if isinstance(first, networks.Network) and len(content) == 2:
+            return Model(first, params)
+        if callable(first):
+            return Model(symmerge_jax.trace(*content), params)
     raise ValueError(
         f"--model={text}: got {type(content).__name__}, expected {CONTRACT}."
     )

@@ -40,6 +40,16 @@ def traced():
     return symmerge_jax.trace(*model())
 
 
+def listed():
+    def apply(params, x):
+        return net.apply({"params": {"Dense_0": params[0], "Dense_1": params[1]}}, x)
+
+    net, x = Net(), jnp.ones((4, 3))
+    params = jax.eval_shape(net.init, jax.random.key(0), x)["params"]
+    params = [params["Dense_0"], params["Dense_1"]]
+    return symmerge_jax.trace(apply, params, x), params
+
+
 def nothing():
     return 3
 """
@@ -189,6 +199,8 @@ def test_a_prefix_that_is_missing_is_proposed(folder, capsys):
     assert code == 2 and "pass --rename='^=params/'" in out.err
     code, out = run(capsys, "trace", "p.npz", "--model=net:model", "--rename=^=params/")
     assert code == 0, out.err
+    code, out = run(capsys, "trace", "p.npz", "--model=net:listed", "--rename=Dense_=")
+    assert code == 0 and "0: 5 permutations and positive scales" in out.out, out.err
 
 
 @pytest.mark.slow
