@@ -20,11 +20,13 @@ class Fibres:
     Attributes:
       companions: by the number of an atom, those of the atoms that accompany it so far.
       ambient: atoms that accompany all values now: scanned axes.
+      used: atoms of what values other than parameters are computed from.
     """
 
     def __init__(self):
         self.companions: dict[int, set[int]] = {}
         self.ambient: list[int] = []
+        self.used: set[int] = set()
         self._seen: set[tuple[int, ...]] = set()
 
     def note(self, value: Value) -> None:
@@ -44,6 +46,12 @@ class Fibres:
             around = set(self.ambient).union(*certain[:i], *certain[i + 1 :])
             for leaf, others in _around(axis, around):
                 self._keep(leaf, others, counts)
+
+    def use(self, operands: Iterable[Value], results: Iterable[Value]) -> None:
+        """Look at an operation that calls no program."""
+        if not all(value.is_raw for value in results):
+            for axis in (axis for value in operands for axis in value.axes):
+                self.used.update(leaf.number for leaf in _atoms.leaves(axis))
 
     def contract(self, contracted: Iterable[Atom], batch: Iterable[Atom] = ()) -> None:
         """Look at a sum over some axes: others than these are told apart meanwhile."""

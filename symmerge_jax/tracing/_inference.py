@@ -131,9 +131,22 @@ class _Inference:
         shape = tuple(self.arrays[path].shape)
         return Value(shape, tuple(self.axes[path]), tuple(weights), is_raw=True)
 
+    def pin_what_is_not_used(self) -> None:
+        """Fix what is cut off from a parameter, such as rows of a table of positions.
+
+        Everything could be done with it, and nothing is gained.
+        """
+        ctx = self.ctx
+        for variable in self.uses:
+            leaf = ctx.owners[variable]
+            if leaf.number not in ctx.order and leaf.number not in ctx.fibres.used:
+                ctx.pin(leaf, "the outputs do not depend on it")
+                ctx.require(leaf, (_exponents.variable(variable),))
+
     def read_off(self) -> Traced:
         """Return the spaces of the parameters, in the order of the program."""
         ctx = self.ctx
+        self.pin_what_is_not_used()
         atoms: dict[int, Atom] = {}
         variables: dict[int, list[int]] = defaultdict(list)
         for variable in self.uses:

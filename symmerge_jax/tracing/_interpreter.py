@@ -138,6 +138,8 @@ class Interpreter:
             results = [results]
         if self.is_final:
             results = self.linearity.observe(equation, operands, results)
+            if not [*core.jaxprs_in_params(equation.params)]:
+                self.fibres.use(operands, results)
         checked = []
         for var, value in zip(equation.outvars, results, strict=True):
             if value.shape != tuple(var.aval.shape):
