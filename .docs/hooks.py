@@ -17,6 +17,7 @@ ELSEWHERE = (
     "README.md",
     "LICENSE",
     "CITATION.cff",
+    ".github/CONTRIBUTING.md",
     "symmerge_jax/README.md",
     "symmerge_jax/CHANGELOG.md",
     "symmerge_jax/tracing/README.md",
@@ -44,8 +45,6 @@ def on_config(config):
 
 def on_files(found, config):
     """Add the pages and pictures of the repository, the notebooks and the reference."""
-    contributing = str(ROOT / ".github/CONTRIBUTING.md")
-    found.append(files.File.generated(config, "CONTRIBUTING.md", abs_src_path=contributing))
     for pattern in ELSEWHERE:
         for path in sorted(ROOT.glob(pattern)):
             uri = path.relative_to(ROOT).as_posix()
