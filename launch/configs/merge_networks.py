@@ -53,6 +53,7 @@ def get_config(variant: str):
     if variant == "splice":
         config.family = "splice"
         config.closed_forms = ()  # variances of a stream have none
+        config.partial.methods = ()
         config.path.methods = ("activations_balanced",)
         config.path.repairs = (
             *("none", "statistics"),
@@ -104,4 +105,5 @@ def get_config(variant: str):
         config.closed_forms = ()
         config.path.repairs, config.path.num_points = ("statistics",), 3
         config.methods = config.path.methods = ("naive", "ours")
+        config.partial.methods, config.partial.shares = ("naive",), (0.0, 0.5, 1.0)
     return config

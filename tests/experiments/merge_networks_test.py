@@ -41,7 +41,6 @@ def run(config, workdir):
 def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run") / "run"
     config = tiny(num_groups=2, methods=("naive",), **{"path.methods": ("naive",)})
-    config.data.unlabelled = "synthetic"
     return config, workdir, run(config, workdir)
 
 
@@ -62,6 +61,11 @@ def test_a_run_leaves_results_and_paths(finished):
     assert set(found["methods"]["naive"]["columns"]) == {"none", "statistics"}
     with np.load(workdir / "results.npz") as arrays:
         curve = arrays["naive/statistics/accuracy"]
+        middle = arrays["naive/statistics/loss"][1]
+    partial = results["partial"]["naive"]
+    sizes = [cell["size"] for cell in partial]
+    assert sizes[0] == 1 and sizes == sorted(set(sizes))
+    np.testing.assert_allclose(partial[0]["loss"]["mean"], middle, rtol=1e-5)
     again = [network["statistics"]["accuracy"] for network in results["networks"]]
     np.testing.assert_allclose(curve[[0, -1]], [x["mean"] for x in again[:2]])
 
@@ -88,7 +92,9 @@ def test_a_finished_run_is_kept_and_takes_further_methods(finished, monkeypatch)
 @pytest.mark.slow
 def test_tables_have_a_row_for_each_method_and_the_references(finished):
     _, _, results = finished
-    alone, accuracy, loss, distances = merge_networks.EXPERIMENT.tables(results)
+    tables = merge_networks.EXPERIMENT.tables(results)
+    alone, accuracy, loss, distances, partial = tables
+    assert partial.columns[:2] == ("method", "0% (1.00 x)")
     assert len(alone.rows) == 4
     assert [row[0] for row in accuracy.rows] == ["(parents)", "(ensemble)", "naive"]
     assert [row[0] for row in loss.rows] == ["(parents)", "(ensemble)", "naive"]
@@ -133,6 +139,16 @@ def test_methods_bring_twins_together(name, size, key):
     if name not in ("naive", "published"):
         merged = network.apply(_bring.mean(aligned), x)
         np.testing.assert_allclose(merged, network.apply(params, x), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_inputs_may_be_made_of_the_networks():
+    plan = merge_networks.plan(tiny(**{"data.unlabelled": "synthetic"}))
+    module, start = plan.subject.wider(0.0), plan.subject.unlabelled
+    params = [flax_training.initial(module, seed, start) for seed in (0, 1)]
+    found = _lab.Lab(plan, params)._inputs((0, 1))
+    assert found.shape == start.shape == (20, 8, 8, 1)
+    assert 0 <= start.min() < start.max() <= 1 and np.abs(found - start).max() > 0.1
 
 
 def test_training_resumes_bit_for_bit(tmp_path, monkeypatch):
@@ -205,7 +221,7 @@ def splice(tmp_path, monkeypatch):
     windows = random.integers(0, 5, (5, 450))
     np.savez(folder / "windows.npz", background=windows[:3], x=windows[3:], y=classes)
     config = merge_networks.default_config()
-    config.family = "splice"
+    config.family, config.partial.methods = "splice", ()
     config.files = tuple(f"{tmp_path}/{name}.pt" for name in "abc")
     config.data.dir = str(tmp_path / "data")
     config.methods = ("naive",)
@@ -272,6 +288,7 @@ def test_classes_are_scored():
         ({"training.learning_rate": 0.0}, "learning_rate must be positive"),
         ({"data.pool": 3}, "must divide 8 x 8 pixels"),
         ({"data.num_train": 1797}, "leaves no images"),
+        ({"partial.shares": (0.5, 2.0)}, r"partial\.shares must lie in \[0, 1\]"),
         ({"data.unlabelled": "dreamt"}, r"unlabelled is 'dreamt', known are given"),
         ({"data.num_train": None}, "has no test split"),
         ({"data.num_test": 5000}, r"num_test must lie in 1\.\."),

@@ -115,6 +115,7 @@ def plan(config: harness.Config) -> real_networks.Plan:
         batch_size=_BATCH,
         sizes=tuple(config.sizes) or (2,),
         has_statistics=config.norm == "batch",
+        wider=lambda share: family.build(config.width * (1 + share), config.norm),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax import linen as nn
 
 from experiments.populations import _population
 from symmerge_jax.typing import Params
@@ -34,6 +35,8 @@ class Plan(NamedTuple):
       batch_size: inputs that are evaluated at once.
       sizes: how many networks are merged into one.
       has_statistics: whether parameters hold running statistics of data.
+      wider: `wider(share)` returns the module whose layers have so many more neurons,
+        as a share; None where there is none.
     """
 
     apply: Callable[[Params, Any], Any]
@@ -48,6 +51,7 @@ class Plan(NamedTuple):
     batch_size: int
     sizes: tuple[int, ...]
     has_statistics: bool
+    wider: Callable[[float], nn.Module] | None
 
 
 def score_classes(log_probabilities: np.ndarray, targets: np.ndarray) -> Scores:

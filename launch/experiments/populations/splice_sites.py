@@ -89,6 +89,7 @@ def plan(config: harness.Config) -> real_networks.Plan:
         batch_size=_BATCH,
         sizes=sizes,
         has_statistics=True,
+        wider=None,
     )
 
 

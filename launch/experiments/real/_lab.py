@@ -25,7 +25,8 @@ class Lab:
             self._subject.apply, params[0], self._subject.unlabelled[:2]
         )
         self._log_probabilities = jax.jit(
-            lambda params, x: jax.nn.log_softmax(self._subject.apply(params, x))
+            lambda apply, params, x: jax.nn.log_softmax(apply(params, x)),
+            static_argnums=0,
         )
         self._parent = functools.lru_cache(maxsize=None)(
             lambda number: self._outputs(params[number])
@@ -83,6 +84,28 @@ class Lab:
             scores.append(self._score(self._outputs(point)))
         return _stacked(scores)
 
+    def partial(self, method: str, share: float) -> dict[str, np.ndarray]:
+        """Return the measures of a partial merge of the first two, and its `size`.
+
+        The size is the number of its parameters, in units of that of one network.
+        """
+        aligned, _ = self._brought(method, 2, 0)
+        module, example = self._subject.wider(share), self._subject.example
+        wide = jax.eval_shape(module.init, jax.random.key(0), example)
+        spec, a, b = self._network.spec, *(symmetry.rows(aligned, i) for i in (0, 1))
+        apart = _growth(spec, symmetry.flatten(a), symmetry.flatten(wide))
+        merged = merging.merge_partially(a, b, spec, apart)
+        rows = self._rows(2, 0)
+        if self._subject.has_statistics:
+            network = symmerge_jax.trace(module.apply, merged, example)
+            merged = merging.repair(
+                *(merged, _bring.stack([merged] * 2), network),
+                inputs=self._inputs(rows),
+            ).params
+        num = [sum(x.size for x in jax.tree.leaves(tree)) for tree in (merged, a)]
+        scores = self._score(self._outputs(merged, module.apply))
+        return {**scores, "size": np.asarray(num[0] / num[1])}
+
     def _rows(self, size: int, group: int) -> tuple[int, ...]:
         return tuple(self._plan.groups[group, :size].tolist())
 
@@ -125,17 +148,28 @@ class Lab:
         )
         return np.asarray(found)
 
-    def _outputs(self, params: Params) -> np.ndarray:
+    def _outputs(self, params: Params, apply: Any = None) -> np.ndarray:
         """Return log-probabilities of all classes on the test examples."""
-        device = jax.device_put(params)
+        device, apply = jax.device_put(params), apply or self._subject.apply
         return networks.map_batches(
-            lambda x: self._log_probabilities(device, x),
+            lambda x: self._log_probabilities(apply, device, x),
             self._subject.test.inputs,
             self._subject.batch_size,
         )
 
     def _score(self, outputs: np.ndarray) -> real_networks.Scores:
         return self._subject.score(outputs, self._subject.test.targets)
+
+
+def _growth(spec: symmetry.SymmetrySpec, narrow, wide) -> dict[str, int]:
+    """Return by hidden space how many neurons a wider network has more."""
+    hidden = {space.name for space in spec.matched_spaces}
+    return {
+        axis.space: wide[path].shape[number] - narrow[path].shape[number]
+        for path, axes in spec.atomic_axes
+        for number, axis in enumerate(axes)
+        if axis is not None and axis.space in hidden
+    }
 
 
 def _ensemble(parents: list[np.ndarray]) -> np.ndarray:

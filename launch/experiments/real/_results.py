@@ -22,7 +22,8 @@ def summarize(plan: Any, cells: Cells) -> harness.Results:
       re-estimated; `sizes`, by number of merged networks `parents` (as they are, and
       re-estimated), `ensemble` and `methods`, whose `columns` have `accuracy`, `loss`,
       distances `to_parents` and `to_ensemble` in units of the distance between the
-      parents, and `path`, by method and column. Every number is a `mean` with its
+      parents, `path`, by method and column, and `partial`, by method the scores and
+      the `size` of partial merges at `shares`. Every number is a `mean` with its
       standard error `se`: over groups, or over test examples for one group.
     """
     subject = plan.subject
@@ -66,6 +67,12 @@ def summarize(plan: Any, cells: Cells) -> harness.Results:
             }
             for name in plan.path_methods
         }
+    if plan.partial_methods:
+        results["shares"] = list(plan.shares)
+        results["partial"] = {
+            name: [_partial(cells["partial", name, share]) for share in plan.shares]
+            for name in plan.partial_methods
+        }
     return results
 
 
@@ -77,6 +84,8 @@ def tables(results: harness.Results) -> list[harness.Table]:
     for size in results["sizes"]:
         found += [_table(results, size, *form) for form in forms]
         found.append(_distance_table(results, size))
+    if "partial" in results:
+        found.append(_partial_table(results))
     return found
 
 
@@ -172,6 +181,31 @@ def _path(cell: Mapping[str, np.ndarray]) -> dict[str, float]:
         "lowest_accuracy": float(accuracy[lowest]),
         "lowest_at": lowest / (len(loss) - 1),
     }
+
+
+def _partial(cell: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return {"size": float(cell["size"]), **_scores([cell])}
+
+
+def _partial_table(results: Mapping[str, Any]) -> harness.Table:
+    """Return the score of partial merges, rows the methods, columns the shares."""
+    rows = [
+        [
+            _bring.METHODS[name].label,
+            *(_number(cell["accuracy"], ".2%") for cell in cells),
+        ]
+        for name, cells in results["partial"].items()
+    ]
+    first = next(iter(results["partial"].values()))
+    columns = (
+        f"{share:.0%} ({cell['size']:.2f} x)"
+        for share, cell in zip(results["shares"], first, strict=True)
+    )
+    caption = (
+        f"{results['score_name']} in % by the share of neurons that are kept apart (and"
+        " the size, in networks)"
+    )
+    return harness.Table(caption, ("method", *columns), rows)
 
 
 def _networks_table(results: Mapping[str, Any]) -> harness.Table:

@@ -52,6 +52,8 @@ class Plan(NamedTuple):
     path_methods: tuple[str, ...]
     path_columns: tuple[repairs.Column, ...]
     num_points: int
+    partial_methods: tuple[str, ...]
+    shares: tuple[float, ...]
     seed: int
 
 
@@ -68,7 +70,9 @@ def default_config() -> harness.Config:
 
     `repairs` are what is done after the mean: "none", or some of `merging.REPAIRS`
     joined by "+"; `closed_forms` are the same without data. `path` is the line
-    between the first two networks; no `path.methods` omit it.
+    between the first two networks; no `path.methods` omit it. `partial` keeps shares of
+    the neurons of these two apart (`merging.merge_partially`), those that agree least;
+    statistics are re-estimated.
     """
     return ConfigDict(
         {
@@ -93,6 +97,10 @@ def default_config() -> harness.Config:
                 "methods": ("naive", "published", "ours", "activations_balanced"),
                 "repairs": ("none", "statistics", "statistics+least_squares"),
                 "num_points": 11,
+            },
+            "partial": {
+                "methods": ("naive", "ours", "activations_balanced"),
+                "shares": (0.0, 0.25, 0.5, 0.75, 1.0),
             },
             "checkpoint_every": 200,
         }
@@ -126,6 +134,8 @@ def plan(config: harness.Config) -> Plan:
         path_methods=tuple(config.path.methods) if is_drawn else (),
         path_columns=tuple(path_columns),
         num_points=config.path.num_points,
+        partial_methods=tuple(config.partial.methods) if is_drawn else (),
+        shares=tuple(config.partial.shares),
         seed=config.seed,
     )
 
@@ -148,12 +158,18 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
             for method in plan.path_methods
             for column in plan.path_columns
         ),
+        *(
+            ("partial", method, share)
+            for method in plan.partial_methods
+            for share in plan.shares
+        ),
     ]
     makers = {
         "network": lab.network,
         "ensemble": lab.ensemble,
         "merged": lab.merged,
         "path": lab.path,
+        "partial": lab.partial,
     }
     files = {job: folder / "cells" / f"{_file_name(job)}.npz" for job in jobs}
     cells = harness.complete_arrays(
@@ -195,6 +211,18 @@ def _check(config: harness.Config) -> None:
     if config.path.methods:
         harness.each_once("path.methods", config.path.methods, _bring.METHODS)
         harness.check_midpoint(config.path)
+    if config.partial.methods:
+        harness.each_once("partial.methods", config.partial.methods, _bring.METHODS)
+        shares = config.partial.shares
+        if not shares or not all(0 <= share <= 1 for share in shares):
+            raise ValueError(
+                f"config.partial.shares must lie in [0, 1], got {tuple(shares)}."
+            )
+        if config.family == "splice":
+            raise ValueError(
+                "config.partial widens modules of Flax, and family='splice' is a"
+                " function: set config.partial.methods=()."
+            )
 
 
 def _check_statistics(config: harness.Config, subject: real_networks.Plan) -> None:
@@ -215,5 +243,8 @@ EXPERIMENT = harness.Experiment(
     run=run,
     tables=_results.tables,
     draw=_results.draw,
-    may_change=("methods", "repairs", "closed_forms", "path.num_points", "num_groups"),
+    may_change=(
+        *("methods", "repairs", "closed_forms", "path.num_points", "num_groups"),
+        "partial.methods",
+    ),
 )
