@@ -31,7 +31,7 @@ def promotion():
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_tape_computes_what_the_function_does(name):
+def test_a_tape_computes_what_the_function_does_and_shows_its_layers(name):
     architecture = ARCHITECTURES[name]()
     params, inputs = architecture.params, tuple(architecture.inputs)
 
@@ -39,24 +39,9 @@ def test_a_tape_computes_what_the_function_does(name):
         return architecture.apply(params, *inputs)
 
     tape = _tape.record(apply, params, inputs)
-    run = _tape.Run(tape, params, jax.tree.leaves(inputs))
-    run.advance(len(tape.steps))
-    expected = jax.tree.leaves(apply(params, inputs))
-    for value, wanted in zip(tape.outputs, expected, strict=True):
-        found = np.asarray(run.read(value))
-        np.testing.assert_allclose(found, np.asarray(wanted), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_layers_are_found(name):
-    architecture = ARCHITECTURES[name]()
-    paths = list(symmetry.flatten(architecture.params))
+    _assert_computes(tape, params, inputs, apply)
+    paths = list(symmetry.flatten(params))
     statistics = symmetry.find_statistics(paths, architecture.statistics)
-    tape = _tape.record(
-        lambda params, inputs: architecture.apply(params, *inputs),
-        architecture.params,
-        tuple(architecture.inputs),
-    )
     sites = _sites.find(tape, statistics)
     layers = sites.layers.values()
     assert LAYERS[name] == (
@@ -69,3 +54,12 @@ def test_layers_are_found(name):
     fitted |= {x.bias_origin.path for x in layers if x.bias_origin is not None}
     assert fitted.isdisjoint(sites.kept)
     assert fitted | set(sites.kept) | set(statistics) == set(paths)
+
+
+def _assert_computes(tape, params, inputs, apply):
+    run = _tape.Run(tape, params, jax.tree.leaves(inputs))
+    run.advance(len(tape.steps))
+    expected = jax.tree.leaves(apply(params, inputs))
+    for value, wanted in zip(tape.outputs, expected, strict=True):
+        found = np.asarray(run.read(value))
+        np.testing.assert_allclose(found, np.asarray(wanted), rtol=1e-5, atol=1e-5)

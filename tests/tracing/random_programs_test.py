@@ -13,31 +13,9 @@ from tests.tracing import _proof, transpositions
 from tests.tracing.architectures.registry import ARCHITECTURES
 from tests.tracing.random_programs import program
 
-NUM_PROGRAMS = int(os.environ.get("SYMMERGE_NUM_PROGRAMS", 150))
+NUM_PROGRAMS = int(os.environ.get("SYMMERGE_NUM_PROGRAMS", 100))
 TOGETHER = 25
 PROBED = range(24)
-PROBED_ARCHITECTURES = (
-    "bert",
-    "capsules",
-    "densenet",
-    "ensemble",
-    "flax_attention",
-    "fourier_operator",
-    "graph_attention",
-    "hypernetwork",
-    "lora",
-    "mamba",
-    "mixer",
-    "moe_gather",
-    "nerf",
-    "perceiver",
-    "qkv_split",
-    "residual_rms",
-    "siamese",
-    "t5",
-    "tied_autoencoder",
-    "wavenet",
-)
 
 
 @pytest.fixture(autouse=True)
@@ -70,16 +48,6 @@ def test_little_is_missed():
         total += num
     assert total >= 40
     assert len(missed) <= 0.05 * total, missed
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PROBED_ARCHITECTURES)
-def test_no_transposition_is_missed(name):
-    a = ARCHITECTURES[name]()
-    traced = tracing.infer(a.apply, a.params, *a.inputs, statistics=a.statistics)
-    more, total = transpositions.missed(traced, a.apply, a.params, a.inputs)
-    assert total
-    assert not more
 
 
 def test_search_finds_what_is_pinned_wrongly():
