@@ -11,6 +11,7 @@ from tests import pages
 ROOT = pages.ROOT
 PAGES = [
     "README.md",
+    ".github/CONTRIBUTING.md",
     "symmerge_jax/README.md",
     "symmerge_jax/tracing/README.md",
     "launch/README.md",
