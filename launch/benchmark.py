@@ -15,6 +15,7 @@ encoders    steps of the autoencoder with ScaleGMN, Neural Graphs and the others
 assignment  solvers of assignment problems, against scipy and optax
 alignment   what weight matching finds and how fast, against loops in numpy and scipy
 apart       the part of it on MLPs trained apart, against the published algorithm
+streamed    seconds and peak memory of weight matching and mean of networks on disk
 large       seconds and memory of weight matching at the size of ResNet-50 and GPT-2
 certificates whether wrong specs pass a certificate, or right ones are refused
 deep_align  pairs per second of learned aligners, against weight matching
@@ -43,6 +44,7 @@ from benchmarks import (
     matching_large,
     metanets,
     statistics,
+    streamed,
     trace,
     zoo,
 )
@@ -61,6 +63,7 @@ BENCHMARKS = {
     "alignment": alignment.run,
     "apart": matching_apart.run,
     "large": matching_large.run,
+    "streamed": streamed.run,
     "certificates": certificates.run,
     "deep_align": deep_align.run,
     "damage": damage.run,

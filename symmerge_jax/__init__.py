@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from symmerge_jax._align import Alignment, align
 from symmerge_jax._canonicalize import Canonical, canonicalize
 from symmerge_jax._merge import Merge, merge
+from symmerge_jax._merge_stored import StoredMerge, merge_stored
 from symmerge_jax._trace import trace
 from symmerge_jax.autoencoders import load_canonicalizer
 from symmerge_jax.deep_align import load_matcher
@@ -21,6 +22,7 @@ __all__ = [
     "Barrier",
     "Canonical",
     "Merge",
+    "StoredMerge",
     "Task",
     "__version__",
     "align",
@@ -32,6 +34,7 @@ __all__ = [
     "load_matcher",
     "loss_barrier",
     "merge",
+    "merge_stored",
     "save",
     "trace",
 ]

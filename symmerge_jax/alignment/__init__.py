@@ -10,9 +10,10 @@ from symmerge_jax.alignment._projection import project, relax
 from symmerge_jax.alignment._similarity import similarity
 from symmerge_jax.alignment._sinkhorn_rebasin import SinkhornRebasin
 from symmerge_jax.alignment._straight_through import StraightThrough
-from symmerge_jax.alignment._weight_matching import WeightMatching
+from symmerge_jax.alignment._weight_matching import MIN_MEMORY, WeightMatching
 
 __all__ = [
+    "MIN_MEMORY",
     "ActivationMatching",
     "Aligner",
     "AlignmentProblem",

@@ -222,6 +222,25 @@ def check_problem(
     )
 
 
+def check_stored(
+    problem: _base.AlignmentProblem, solver: str
+) -> _base.AlignmentProblem:
+    """Return the problem of the atoms of two networks, of which nothing is read.
+
+    Refuses arrays of other names, shapes or types than in the first network.
+    """
+    if not isinstance(problem, _base.AlignmentProblem):
+        raise TypeError(
+            f"{solver}.stream aligns two networks: it takes an AlignmentProblem, got"
+            f" {type(problem).__name__}."
+        )
+    pair = {"params_a": problem.params_a, "params_b": problem.params_b}
+    symmetry.check_same_architecture(pair)
+    view = symmetry.atoms_of(problem.spec, problem.params_a)
+    a, b = map(view.view, pair.values())
+    return dataclasses.replace(problem, params_a=a, params_b=b, spec=view.spec)
+
+
 def finish(
     result: _base.AlignmentResult,
     valid: Array | Mapping[str, Array],

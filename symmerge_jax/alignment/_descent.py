@@ -13,8 +13,8 @@ import jax.numpy as jnp
 
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import (
-    _base,
     _fibres,
+    _frame,
     _projection,
     _scales,
     _similarity,
@@ -71,7 +71,7 @@ class _Still(NamedTuple):
     kept: Array | None = None
 
 
-def descend(options: Options, key, starts, problem, unit) -> State:
+def descend(options: Options, key, starts, pair: _frame.Pair, unit) -> State:
     """Descend from each start, `[num_starts]`.
 
     Side by side, narrow spaces of all starts are solved at once. Wide ones are so
@@ -82,58 +82,56 @@ def descend(options: Options, key, starts, problem, unit) -> State:
         jax.random.split(key, len(starts)),
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts),
     )
-    one = functools.partial(_descend, options, problem, unit, _still(options, problem))
-    sizes = problem.spec.sizes(problem.params_a)
-    widest = max((sizes[s.name] for s in problem.spec.matched_spaces), default=0)
+    one = functools.partial(_descend, options, pair, unit, _still(options, pair))
+    sizes = pair.spec.sizes(pair.shapes)
+    widest = max((sizes[s.name] for s in pair.spec.matched_spaces), default=0)
     bound = jnp.full((), jnp.inf, unit.dtype)
-    if widest <= MAX_SIDE_BY_SIDE:
+    if widest <= MAX_SIDE_BY_SIDE and not pair.is_stored:
         return jax.vmap(one, (None, 0))(bound, each)
 
     def one_more(bound, start):
         final = one(bound, start)
+        if widest <= MAX_SIDE_BY_SIDE:
+            return bound, final
         return jnp.minimum(bound, final.objective[-1]), final
 
-    return jax.lax.scan(one_more, bound, each)[1]
+    return pair.control.scan(one_more, bound, each)[1]
 
 
-def _still(options, problem) -> dict[str, _Still]:
-    """Compare once, by space, what nothing moves but the space itself."""
-    if options.rescale and options.scales == "matched":
+def _still(options, pair) -> dict[str, _Still]:
+    """Compare once, by space, what nothing moves but the space itself.
+
+    Its products are kept, unless the networks are on disk to save memory.
+    """
+    if pair.is_stored or (options.rescale and options.scales == "matched"):
         return {}
-    spec, found = problem.spec, {}
+    spec, found = pair.spec, {}
     for space in spec.matched_spaces:
-        paths = _still_paths(problem.params_a, spec, space.name)
+        paths = _still_paths(pair.shapes, spec, space.name)
         if not paths or _fibres.fibres(spec, space):
             continue
-        pair = problem.params_a, problem.params_b
-        units = _similarity.units_of(*pair, spec, space.name)
+        units = pair.units(space.name)
         part = symmetry.part_of(spec, paths)
-        a, b = (symmetry.take_part(params, part) for params in pair)
+        a, b = pair.part(part)
         compared = _similarity.compare(a, b, part, space.name, units)
         found[space.name] = _Still(paths, *compared)
     return found
 
 
-def _descend(options, problem, unit, still, bound, each) -> State:
+def _descend(options, pair, unit, still, bound, each) -> State:
     """Sweep over the spaces from one start until nothing improves.
 
     Given up where the distance is so far above `bound` that `PATIENCE` sweeps like
     the last would not get there: mostly each improves less than the one before.
     """
     key, start = each
-    spaces = problem.spec.matched_spaces
-    pair = problem.params_a, problem.params_b
-    units = {
-        space.name: _similarity.units_of(*pair, problem.spec, space.name)
-        for space in spaces
-    }
+    spaces, control = pair.spec.matched_spaces, pair.control
+    units = {space.name: pair.units(space.name) for space in spaces}
 
     def distance(spec, element):
-        a, b = (symmetry.take_part(params, spec) for params in pair)
-        moved = symmetry.act(symmetry.within(element, spec), b, spec)
-        return _base.squared_difference(a, moved, spec, unit)
+        return _frame.distance(pair, element, spec, unit)
 
-    step = functools.partial(_step, options, problem, units, still, distance)
+    step = functools.partial(_step, options, pair, units, still, distance)
 
     def sweep(state: State) -> State:
         if options.order == "forward":
@@ -148,19 +146,19 @@ def _descend(options, problem, unit, still, bound, each) -> State:
                     functools.partial(step, space, chosen == number)
                     for number, space in enumerate(spaces)
                 ]
-                state = jax.lax.switch(chosen, branches, state)
+                state = control.switch(chosen, branches, state)
         num_sweeps = state.num_sweeps + 1
         later = jnp.arange(options.max_sweeps + 1) >= num_sweeps
-        reached = distance(problem.spec, state.element)
+        reached = distance(pair.spec, state.element)
         objective = jnp.where(later, reached, state.objective)
         before = state.objective[num_sweeps - 1]
         hopeless = reached - bound > PATIENCE * (before - reached)
         return State(state.element, objective, state.stale, num_sweeps, hopeless)
 
-    objective = jnp.full(options.max_sweeps + 1, distance(problem.spec, start))
+    objective = jnp.full(options.max_sweeps + 1, distance(pair.spec, start))
     stale = {space.name: jnp.ones((), bool) for space in spaces}
     state = State(start, objective, stale, jnp.zeros((), int), jnp.zeros((), bool))
-    return jax.lax.while_loop(
+    return control.while_loop(
         lambda state: (
             is_unsettled(state)
             & ~state.hopeless
@@ -171,61 +169,61 @@ def _descend(options, problem, unit, still, bound, each) -> State:
     )
 
 
-def _step(options, problem, units, still, distance, space, due, state) -> State:
+def _step(options, pair, units, still, distance, space, due, state) -> State:
     """Solve one space exactly; keep its permutation unless that is better.
 
     Nothing is computed if the space is not due, or not stale.
     """
     names = [
-        space.name, *(s.name for s in _fibres.fibres(problem.spec, space))
+        space.name, *(s.name for s in _fibres.fibres(pair.spec, space))
     ]  # fmt: skip
     where = state.stale[space.name] & due
 
     def solve(element):
         return _improve(
-            options, problem, units, still, distance, space, names, element, where
+            options, pair, units, still, distance, space, names, element, where
         )
 
     def keep(element):
         return {name: element[name] for name in names}, jnp.zeros((), bool)
 
     # Lifted by `vmap`, both are computed: `where` spares the assignment problem.
-    found, moved = jax.lax.cond(where, solve, keep, state.element)
+    found, moved = pair.control.cond(where, solve, keep, state.element)
     stale = {**state.stale, space.name: state.stale[space.name] & ~where}
     for changed in found:
-        neighbours = _neighbours(problem.spec, changed)
+        neighbours = _neighbours(pair.spec, changed)
         stale |= {n: stale[n] | moved for n in stale if n in neighbours}
     return state._replace(element=state.element | found, stale=stale)
 
 
-def _improve(options, problem, units, still, distance, space, names, element, where):
+def _improve(options, pair, units, still, distance, space, names, element, where):
     """Return the best monomials of a space and its fibres, and whether they moved.
 
     The present ones stay unless the others are better.
     """
-    near = _similarity.around(problem.spec, *names)
-    spec, beside, (a, b) = _similarity.apart(
-        near,
-        space.name,
-        symmetry.take_part(problem.params_a, near),
-        symmetry.take_part(problem.params_b, near),
-    )
+    near = _similarity.around(pair.spec, *names)
+    spec, beside, part = _similarity.apart(near, space.name, *pair.part(near))
     others = symmetry.within(element, near)
     others = {n: g for n, g in others.items() if n not in names}
     if beside is not None:
         others[beside] = element[space.name]
-    pair = a, symmetry.act(others, b, spec)
-    allowed = dict(permute=options.permute, rescale=options.rescale, where=where)
+    pieces = pair.pieces(spec, part, others, whole=names)
     present = {name: element[name] for name in names}
     if len(names) > 1 or beside:
-        found = _fibres.best_monomials(*pair, spec, space, units[space.name], **allowed)
+        products = _fibres.compare(
+            pieces, spec, space, units[space.name], rescale=options.rescale
+        )
+        found = _fibres.choose(
+            *(products, spec, space),
+            **dict(permute=options.permute, rescale=options.rescale, where=where),
+        )
         new, old = (distance(near, x) for x in (element | found, element))
         # Rounding must not pass for an improvement: equal neurons would cycle.
         better = where & (new < old * (1 - 8 * jnp.finfo(new.dtype).eps))
         moved = better
     else:
         found, present, better, moved = _solve(
-            options, pair, spec, space, units, still, present, where
+            options, pieces, space, units, still, present, where
         )
     chosen = {
         name: jax.tree.map(
@@ -238,15 +236,16 @@ def _improve(options, problem, units, still, distance, space, names, element, wh
     return chosen, moved
 
 
-def _solve(options, pair, spec, space, units, still, present, where):
+def _solve(options, pieces, space, units, still, present, where):
     """Return best and present monomial, where the best is better, whether it moved.
 
     Matched scales of the present one follow those of its partners.
     """
-    name, (a, b) = space.name, pair
+    name = space.name
     before = current = present[name]
     scale_group = space.group is symmetry.Group.SCALE
     if options.rescale and options.scales == "matched" and scale_group:
+        [(spec, a, b)] = pieces
         compared = _scales.scaled_similarity(a, b, spec, name)
         current = _scales.rescale(compared, before)
         found = _scales.project(compared, permute=options.permute, where=where)
@@ -254,8 +253,8 @@ def _solve(options, pair, spec, space, units, still, present, where):
         size = jnp.sum(compared.written_norm + compared.read_norm)
     else:
         known = still.get(name, _Still())
-        compared, kept = _similarity.compare(a, b, spec, name, units[name], known.paths)
-        compared, kept = _plus(compared, known.turned), _plus(kept, known.kept)
+        products = _similarity.compare_all(pieces, name, units[name], known.paths)
+        compared, kept = map(_similarity.plus, products, (known.turned, known.kept))
         assert compared is not None
         found = _projection.project(
             compared,
@@ -291,10 +290,6 @@ def _still_paths(params, spec, space: str) -> frozenset[Path]:
         if large and not names & matched:
             found.add(path)
     return frozenset(found)
-
-
-def _plus(x: Array | None, y: Array | None) -> Array | None:
-    return (y if x is None else x) if x is None or y is None else x + y
 
 
 def _neighbours(spec, space: str) -> set[str]:

@@ -6,15 +6,15 @@ other, all at once. The assignment problem of the heads then counts each pair wi
 best that its dimensions can do, and both are solved together.
 """
 
-import functools
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import _projection, _similarity, _units
-from symmerge_jax.typing import Array, Params
+from symmerge_jax.typing import Array, Params, Path
 
 
 def fibres(
@@ -51,26 +51,78 @@ def best_monomials(
       rescale: allow signs.
       where: `[]` whether the result is of interest.
     """
+    units = units or _similarity.units_of(params_a, moved_b, spec, space.name)
+    pieces = [(spec, params_a, moved_b)]
+    products = compare(pieces, spec, space, units, rescale=rescale)
+    return choose(products, spec, space, permute=permute, rescale=rescale, where=where)
+
+
+class Products(NamedTuple):
+    """How alike the neurons of a space are, and of what lies over each two of them.
+
+    Attributes:
+      turned: `[*over, n, n]` without what lies over the neurons, `_similarity.compare`.
+      kept: the same.
+      fibres: by the sign of all neurons of `b`, by the space over them, `m` neurons
+        each: `[*over, n, n, m, m]` that a sign of these turns, and what it leaves.
+    """
+
+    turned: Array | None
+    kept: Array | None
+    fibres: Mapping[int, Mapping[str, tuple[Array | None, Array | None]]]
+
+
+def compare(
+    pieces: Iterable[_similarity.Piece],
+    spec: symmetry.SymmetrySpec,
+    space: symmetry.Space,
+    units: _units.Pair,
+    *,
+    rescale: bool,
+    without: frozenset[Path] = frozenset(),
+) -> Products:
+    """Compare two networks piece by piece, see `best_monomials`."""
     inner = fibres(spec, space)
+    names = [s.name for s in inner]
+    crowded = _paths_with(spec, names, at_least=1) | without
+    several = _paths_with(spec, names, at_least=2) | without
+    is_signed = rescale and space.group is symmetry.Group.SIGN
+    both = is_signed and any(s.group is not symmetry.Group.SIGN for s in inner)
+    turned = kept = None
+    total: dict[int, dict[str, Any]] = {
+        sign: dict.fromkeys(names, (None, None)) for sign in ((1, -1) if both else (1,))
+    }
+    for part, a, b in pieces:
+        products = _similarity.compare(a, b, part, space.name, units, crowded)
+        turned, kept = map(_similarity.plus, (turned, kept), products)
+        for sign, by_name in total.items():
+            for name in set(names) & {s.name for s in part.spaces}:
+                turn = {space.name: sign}
+                more = _products(part, a, b, name, units, several, turn)
+                by_name[name] = tuple(map(_similarity.plus, by_name[name], more))
+    return Products(turned, kept, total)
+
+
+def choose(
+    products: Products,
+    spec: symmetry.SymmetrySpec,
+    space: symmetry.Space,
+    *,
+    permute: bool,
+    rescale: bool,
+    where: Array | bool = True,
+) -> symmetry.GroupElement:
+    """Return the best monomials of a space and of its fibres, see `best_monomials`."""
+    turned, kept, by_sign = products
+    assert turned is not None
     options: dict[str, Any] = dict(rescale=rescale, where=where)
     own = permute and space.is_permuted
-    crowded = _paths_with(spec, [s.name for s in inner], at_least=1)
-    turned, kept = _similarity.compare(
-        params_a, moved_b, spec, space.name, units, without=crowded
-    )
-    if not inner:
-        found = _projection.project(
-            turned, space.group, unsigned=kept, permute=own, **options
-        )
-        return {space.name: found}
-    pair = functools.partial(
-        _pair_fibres, params_a, moved_b, spec, space, units, permute=permute, **options
-    )
-    pairs, value = pair(1)
-    is_signed = rescale and space.group is symmetry.Group.SIGN
-    turned_pairs, turned_value = {}, None
-    if is_signed and any(s.group is not symmetry.Group.SIGN for s in inner):
-        turned_pairs, turned_value = pair(-1)
+    best = {
+        sign: _pair_fibres(found, spec, space, permute=permute, **options)
+        for sign, found in by_sign.items()
+    }
+    pairs, value = best[1]
+    turned_pairs, turned_value = best.get(-1, ({}, None))
     if value is not None and turned_value is not None:
         # The sign of a neuron turns its fibre: each pair takes the better of two.
         is_turned = turned_value - turned > value + turned
@@ -109,27 +161,15 @@ def best_monomials(
 
 
 def _pair_fibres(
-    params_a, moved_b, spec, space, units, sign, *, permute, **options
+    products, spec, space, *, permute, **options
 ) -> tuple[symmetry.GroupElement, Any]:
     """Return the best monomials of the fibres of every pair of neurons, and their gain.
 
     The neurons of `b` have all one sign. The gain is None if no fibre tells anything.
     """
-    inner = fibres(spec, space)
-    several = _paths_with(spec, [s.name for s in inner], at_least=2)
     pairs, total = {}, None
-    for fibre in inner:
-        a, b = (
-            _side_by_side(_rows(params, spec, fibre, units, several, turn), side)
-            for side, (params, turn) in enumerate(
-                ((params_a, {}), (moved_b, {space.name: sign}))
-            )
-        )
-        products = [
-            None if x is None else jnp.einsum("...ikm,...jlm->...ijkl", x, y)
-            for x, y in zip(a, b, strict=True)
-        ]
-        signed, unsigned = products
+    for fibre in fibres(spec, space):
+        signed, unsigned = products[fibre.name]
         if signed is None:
             signed, unsigned = unsigned, None
         if signed is None:
@@ -147,8 +187,25 @@ def _pair_fibres(
     return pairs, total
 
 
-def _rows(params, spec, fibre, units, without, turn):
-    """Return the rows of a fibre, turned and kept, in the unit of each network.
+def _products(spec, params_a, moved_b, fibre, units, without, turn):
+    """Return the inner products of a fibre of every pair of neurons, turned and kept.
+
+    Each `[*over, n, n, m, m]`, or None.
+    """
+    a, b = (
+        _side_by_side(_rows(params, spec, fibre, without, signs), unit)
+        for params, signs, unit in zip(
+            (params_a, moved_b), ({}, turn), units, strict=True
+        )
+    )
+    return [
+        None if x is None else jnp.einsum("...ikm,...jlm->...ijkl", x, y)
+        for x, y in zip(a, b, strict=True)
+    ]
+
+
+def _rows(params, spec, fibre, without, turn):
+    """Return the rows of a fibre, turned and kept, each with its weight in matching.
 
     Parameters that a neuron of another space turns are multiplied by its sign.
     """
@@ -160,8 +217,8 @@ def _rows(params, spec, fibre, units, without, turn):
     }
     found = []
     for roles in ((-1, 1), (0,)):
-        rows = _similarity.rows(params, spec, fibre.name, roles, without=without)
-        paths = [path for path, _, _ in spec.uses(fibre.name, *roles)]
+        rows = _similarity.rows(params, spec, fibre, roles, without=without)
+        paths = [path for path, _, _ in spec.uses(fibre, *roles)]
         paths = [p for p in paths if spec.match_weight(p) and p not in without]
         found.append(
             [
@@ -169,13 +226,11 @@ def _rows(params, spec, fibre, units, without, turn):
                 for path, (weight, x) in zip(paths, rows, strict=True)
             ]
         )
-    return found, units
+    return found
 
 
-def _side_by_side(found, side: int) -> list[Array | None]:
+def _side_by_side(kinds, unit: Array) -> list[Array | None]:
     """Return the weighted rows of each kind in one array, `[*over, n, m]`, or None."""
-    kinds, units = found
-    unit = 1 if units is None else units[side]
     together: list[Array | None] = []
     for uses in kinds:
         # Weights count in the product of both networks, so each gives their root.

@@ -9,14 +9,16 @@ by a norm in a stream, are fixed in the same way.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from symmerge_jax import symmetry
-from symmerge_jax.alignment import _base
-from symmerge_jax.typing import Params
+from symmerge_jax import programs, symmetry
+from symmerge_jax.alignment import _base, _similarity, _units
+from symmerge_jax.typing import Array, Params, Path
 
 
 def common_scale(
@@ -72,3 +74,170 @@ def carry_back(
     """Return `scales_a^-1 . element . scales_b`: what it is in the scales of before."""
     moved = symmetry.compose(element, scales_b, spec)
     return symmetry.compose(symmetry.inverse(scales_a, spec), moved, spec)
+
+
+@runtime_checkable
+class Pair(Protocol):
+    """Two networks in a common scale, as a search looks at them.
+
+    Attributes:
+      spec: symmetry of both.
+      shapes: of the parameters, and their type.
+      control: how the search runs.
+      is_stored: whether they are read again at each look.
+    """
+
+    spec: symmetry.SymmetrySpec
+    shapes: Params
+    control: programs.Control
+    is_stored: bool
+
+    def part(self, spec: symmetry.SymmetrySpec) -> tuple[Params, Params]:
+        """Return some parameters of both, to be handed to `pieces`."""
+        ...
+
+    def pieces(
+        self,
+        spec: symmetry.SymmetrySpec,
+        part: tuple[Params, Params],
+        element: symmetry.GroupElement,
+        *,
+        whole: Collection[str] = (),
+        without: frozenset[Path] = frozenset(),
+    ) -> Iterator[_similarity.Piece]:
+        """Yield parameters of `a`, and those of `b` that an element moved.
+
+        Spaces that are `whole` have all their neurons in each piece.
+        """
+        ...
+
+    def units(self, space: str, without: frozenset[Path] = frozenset()) -> _units.Pair:
+        """Return `_similarity.units_of` the networks."""
+        ...
+
+    def unit(self) -> Array:
+        """Return the unit in which distances can be squared, `[]`."""
+        ...
+
+
+class Loaded:
+    """A pair in memory, looked at in one piece."""
+
+    control, is_stored = programs.COMPILED, False
+
+    def __init__(self, problem: _base.AlignmentProblem):
+        self.spec, self.shapes = problem.spec, problem.params_a
+        self._pair = problem.params_a, problem.params_b
+
+    def part(self, spec):
+        a, b = (symmetry.take_part(params, spec) for params in self._pair)
+        return a, b
+
+    def pieces(self, spec, part, element, *, whole=(), without=frozenset()):
+        del whole, without  # a compiler computes what is needed
+        a, b = part
+        yield spec, a, symmetry.act(element, b, spec)
+
+    def units(self, space, without=frozenset()):
+        return _similarity.units_of(*self._pair, self.spec, space, without)
+
+    def unit(self):
+        return _units.of_networks(self.spec, *self._pair)
+
+
+class Stored:
+    """A pair on disk, read piece by piece at each look.
+
+    Scales are balanced, and signs fixed, by elements: no network is written.
+    """
+
+    control, is_stored = programs.EAGER, True
+
+    def __init__(
+        self, problem: _base.AlignmentProblem, max_bytes: int, *, rescale: bool
+    ):
+        self.spec = problem.spec.restrict(problem.params_a)
+        leaves = map(symmetry.flatten, (problem.params_a, problem.params_b))
+        leaves = [{p: x[p] for p in self.spec.paths} for x in leaves]
+        self._pair = [symmetry.unflatten(x) for x in leaves]
+        self._dtype = symmetry.computing_dtype(leaves)
+        self._max_bytes = max_bytes
+        self.shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, self._dtype), self._pair[0]
+        )
+        self.frames = [self._frame(x) if rescale else {} for x in leaves]
+        self._largest = self._measure(leaves)
+
+    def _frame(self, leaves) -> symmetry.GroupElement:
+        """Return the element that brings a network into the common scale."""
+        scales = symmetry.balance_stored(leaves, self.spec, self._max_bytes)
+        params = symmetry.unflatten(leaves)
+        signs = symmetry.follower_signs(params, self.spec, scales)
+        return symmetry.compose(signs, scales, self.spec)
+
+    def _measure(self, pair) -> dict[Path, tuple[float, float]]:
+        """Return the largest weight of each parameter of both; refuse NaN."""
+        largest: dict[Path, Any] = {}
+        for slab in self._slabs(pair, self.frames, self.spec):
+            sizes = [float(np.max(np.abs(x), initial=0)) for x in slab.arrays]
+            for name, size in zip("ab", sizes, strict=True):
+                if not np.isfinite(size):
+                    raise ValueError(
+                        f"WeightMatching: params_{name}: Parameter"
+                        f" '{symmetry.name(slab.path)}' is not finite. Repair or drop"
+                        " this network."
+                    )
+            before = largest.get(slab.path, sizes)
+            largest[slab.path] = tuple(map(max, before, sizes))
+        return largest
+
+    def _slabs(self, pair, elements, spec, whole=()):
+        """Yield the slabs of both networks, in the type that they are compared in."""
+        for slab in symmetry.slabs(
+            pair, elements, spec, whole=whole, max_bytes=self._max_bytes
+        ):
+            arrays = tuple(x.astype(self._dtype, copy=False) for x in slab.arrays)
+            yield slab._replace(arrays=arrays)
+
+    def part(self, spec):
+        a, b = (symmetry.take_part(one, spec) for one in self._pair)
+        return a, b
+
+    def pieces(self, spec, part, element, *, whole=(), without=frozenset()):
+        frame_a, frame_b = (_of_all_axes(frame, spec) for frame in self.frames)
+        moved = symmetry.compose(symmetry.within(element, spec), frame_b, spec)
+        read = {p for p in spec.paths if p not in without and spec.match_weight(p)}
+        near = symmetry.part_of(spec, frozenset(read))
+        leaves = [symmetry.flatten(params) for params in part]
+        for slab in self._slabs(leaves, (frame_a, moved), near, whole):
+            a, b = (symmetry.unflatten({slab.path: x}) for x in slab.arrays)
+            yield slab.spec, a, b
+
+    def units(self, space, without=frozenset()):
+        paths = {p for p, _, _ in self.spec.uses(space, -1, 0, 1)} - without
+        return _units.Pair(*(self._unit(paths, [side]) for side in (0, 1)))
+
+    def unit(self):
+        return self._unit(self.spec.paths, [0, 1])
+
+    def _unit(self, paths, sides) -> Array:
+        counted = [path for path in paths if self.spec.match_weight(path)]
+        sizes = [self._largest[path][side] for path in counted for side in sides]
+        return _units.unit(*(np.asarray(size, self._dtype) for size in sizes))
+
+
+def _of_all_axes(frame, spec: symmetry.SymmetrySpec) -> symmetry.GroupElement:
+    """Return an element on the spaces of a spec, also where one is beside itself."""
+    names = {s.name: s.name.removesuffix(_similarity.BESIDE) for s in spec.spaces}
+    return {name: frame[own] for name, own in names.items() if own in frame}
+
+
+def distance(
+    pair: Pair, element: symmetry.GroupElement, spec: symmetry.SymmetrySpec, unit: Array
+) -> Array:
+    """Return `||a - element.b||^2`, `[]`, of the parameters of a spec in this unit."""
+    total = jnp.zeros_like(unit)
+    pieces = pair.pieces(spec, pair.part(spec), symmetry.within(element, spec))
+    for part, a, b in pieces:
+        total += _base.squared_difference(a, b, part, unit)
+    return total

@@ -1,14 +1,22 @@
 """How alike the neurons of two networks are, read off their weights."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import _units
 from symmerge_jax.typing import Array, Params, Path
+
+Piece = tuple[symmetry.SymmetrySpec, Params, Params]
+"""Some parameters of two networks, or some rows of one: their spec, those of each."""
+
+BESIDE = " beside itself"
+"""Behind the name of a space where it stands on an array a second time, see `apart`."""
 
 
 def similarity(
@@ -48,16 +56,21 @@ def similarity(
 
 
 def units_of(
-    params_a: Params, params_b: Params, spec: symmetry.SymmetrySpec, space: str
+    params_a: Params,
+    params_b: Params,
+    spec: symmetry.SymmetrySpec,
+    space: str,
+    without: frozenset[Path] = frozenset(),
 ) -> _units.Pair:
     """Return units in which the rows of a space can be multiplied with each other.
 
     One for all uses of the space, so that these count as they should. They hold for
     moved networks, too, unless positive scales move them.
     """
+    roles = (-1, 0, 1)
     return _units.Pair(
         *(
-            _units.unit(*(x for _, x in rows(params, spec, space, (-1, 0, 1))))
+            _units.unit(*(x for _, x in rows(params, spec, space, roles, without)))
             for params in (params_a, params_b)
         )
     )
@@ -96,7 +109,7 @@ def apart(
     twice = {path: numbers for path, numbers in twice.items() if len(numbers) > 1}
     if not twice:
         return spec, None, networks
-    beside = f"{space} beside itself"
+    beside = space + BESIDE
     leaves = [symmetry.flatten(params) for params in networks]
     axes_of, statistics = {}, []
     for path, axes in spec.atomic_axes:
@@ -148,6 +161,30 @@ def compare(
     return turned, inner_products(*pair, (0,), units, without)
 
 
+def compare_all(
+    pieces: Iterable[Piece],
+    space: str,
+    units: _units.Pair | None = None,
+    without: frozenset[Path] = frozenset(),
+) -> tuple[Array | None, Array | None]:
+    """Return what `compare` does of all pieces of two networks; None for no piece."""
+    turned = kept = None
+    for spec, a, b in pieces:
+        products = compare(a, b, spec, space, units, without)
+        turned, kept = map(plus, (turned, kept), products)
+    return turned, kept
+
+
+def plus(x: Array | None, y: Array | None) -> Array | None:
+    """Return the sum of two arrays, of which None is zero; in place by numpy."""
+    if x is None or y is None:
+        return y if x is None else x
+    if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
+        x += y
+        return x
+    return x + y
+
+
 def rows(
     params: Params,
     spec: symmetry.SymmetrySpec,
@@ -178,7 +215,9 @@ def inner_products(
     sizes = spec.sizes(params_a)
     over = [sizes[name] for name in spec.space(space).over]
     shape = (*over, sizes[space], sizes[space])
-    products = jnp.zeros(shape, jnp.result_type(*jax.tree.leaves(params_a)))
+    leaves = jax.tree.leaves((params_a, params_b))
+    on_host = all(isinstance(leaf, np.ndarray) for leaf in leaves)
+    products = (np if on_host else jnp).zeros(shape, jnp.result_type(*leaves))
     pairs = zip(
         rows(params_a, spec, space, roles, without),
         rows(params_b, spec, space, roles, without),
@@ -188,6 +227,15 @@ def inner_products(
         # The network that moves first: of many that are compared with one, the rows
         # then lie below each other in one matrix product. And one use at a time: what
         # does not move is compared once, outside of a solver's loop.
+        if on_host:
+            a, b = (
+                x if unit == 1 else x * np.asarray(unit, x.dtype)
+                for x, unit in zip((a, b), units, strict=True)
+            )
+            product = np.matmul(b, a.swapaxes(-1, -2))
+            product *= weight
+            products += product.swapaxes(-1, -2)
+            continue
         a, b = a * units.a.astype(a.dtype), b * units.b.astype(b.dtype)
         product = jnp.matmul(b, a.swapaxes(-1, -2), precision="highest")
         product = product.swapaxes(-1, -2).astype(products.dtype)

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from symmerge_jax import symmetry
-from symmerge_jax.alignment import _fibres, _similarity
-from symmerge_jax.typing import Key, Params
+from symmerge_jax.alignment import _fibres, _frame, _similarity
+from symmerge_jax.typing import Key, Params, Path
 
 NAMES = ("outward", "identity")
 """Starts that need no random key."""
@@ -23,12 +23,7 @@ def identity(params: Params, spec: symmetry.SymmetrySpec) -> symmetry.GroupEleme
 
 
 def outward(
-    params_a: Params,
-    params_b: Params,
-    spec: symmetry.SymmetrySpec,
-    *,
-    permute: bool = True,
-    rescale: bool = True,
+    pair: _frame.Pair, *, permute: bool = True, rescale: bool = True
 ) -> symmetry.GroupElement:
     """Match space by space from the inputs on, by weights whose other ends are fixed.
 
@@ -39,7 +34,8 @@ def outward(
     of either network happen to be stored, and it finds every element exactly when the
     networks are twins (up to equal neurons).
     """
-    element = identity(params_a, spec)
+    spec = pair.spec
+    element = identity(pair.shapes, spec)
     fixed = {s.name for s in spec.spaces} - element.keys()
     for space in spec.matched_spaces:
         if space.name in fixed:
@@ -48,13 +44,20 @@ def outward(
         near = _similarity.around(spec, *together)
         others = symmetry.within(element, near)
         others = {name: g for name, g in others.items() if name not in together}
-        a, b = (symmetry.take_part(params, near) for params in (params_a, params_b))
-        moved = symmetry.act(others, b, near)
-        a, b = (_keep(params, near, fixed | together) for params in (a, moved))
-        element |= _fibres.best_monomials(
-            a, b, near, space, permute=permute, rescale=rescale
-        )
         fixed = fixed | together
+        without = _loose(near, fixed)
+        if len(without) == len(near.axes):
+            continue  # nothing tells its neurons apart yet
+        units = pair.units(space.name, without)
+        pieces = pair.pieces(
+            near, pair.part(near), others, whole=together, without=without
+        )
+        products = _fibres.compare(
+            pieces, near, space, units, rescale=rescale, without=without
+        )
+        element |= _fibres.choose(
+            products, near, space, permute=permute, rescale=rescale
+        )
     return element
 
 
@@ -81,12 +84,13 @@ def random(
     return element
 
 
-def _keep(params: Params, spec: symmetry.SymmetrySpec, spaces: set[str]) -> Params:
-    """Set to zero the parameters that touch any other space."""
-    leaves = symmetry.flatten(params)
+def _loose(spec: symmetry.SymmetrySpec, spaces: set[str]) -> frozenset[Path]:
+    """Return the parameters that touch any other space, or that do not count."""
+    found = set()
     for path, axes in spec.atomic_axes:
         names = [axis.space for axis in axes if axis is not None]
         own = [name for name in names if names.count(name) > 1]
-        if not set(names) <= spaces or own:  # what a space reads of itself comes later
-            leaves[path] = jnp.zeros_like(leaves[path])
-    return symmetry.rebuild(params, leaves)
+        # What a space reads of itself comes later.
+        if not set(names) <= spaces or own or not spec.match_weight(path):
+            found.add(path)
+    return frozenset(found)

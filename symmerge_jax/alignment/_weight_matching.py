@@ -8,6 +8,7 @@ problem, scales are balanced before, and the best of several starts wins.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,12 @@ from symmerge_jax.alignment import (
     _units,
 )
 from symmerge_jax.typing import Key
+
+COPIES = 16
+"""Copies of a piece of an array that are in memory where two networks are streamed."""
+
+MIN_MEMORY = 2**20
+"""Least memory for copies, in bytes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,14 +93,70 @@ class WeightMatching:
         problem = _checks.check_problem(problem, type(self).__name__)
         if self.rescale and self.scales == "matched":
             _scales.check_spec(problem.spec)
-        balance = self.rescale and self.scales == "balanced"
-        problem, carry_back = _frame.common_scale(problem, rescale=balance)
+        problem, carry_back = _frame.common_scale(problem, rescale=self._balances)
         start_key, order_key = jax.random.split(key)
-        starts = self._starts(start_key, problem)
-        unit = _base.unit_of(problem)
+        random_key, init_key = jax.random.split(start_key)
+        pair = _frame.Loaded(problem)
+        starts = self._starts(random_key, pair)
+        if self.init is not None:
+            given = self.init(init_key, problem).element
+            starts.append(symmetry.unit_scales(given, problem.spec))
+        return self._search(order_key, pair, starts, carry_back)
+
+    def stream(
+        self, key: Key, problem: _base.AlignmentProblem, *, memory: int
+    ) -> _base.AlignmentResult:
+        """Do the same search on networks that are larger than the memory.
+
+        Parameters are any arrays, for example mapped from files (`np.memmap`, mode
+        "r"). They are read array by array, in pieces, whenever a space is solved, and
+        no network is copied. Above the memory that is in use before, the peak is two
+        arrays of one name, the assignment problem of the space that is solved (in
+        single and double precision, about 24 bytes per pair of neurons), `memory`,
+        which holds the copies of pieces, and what JAX compiles.
+
+        The element is that of a call, up to rounding, and so is its objective. What
+        two networks share and no other space moves is not kept, so that a sweep reads
+        every array about twice. Runs eagerly, on the host.
+
+        Args:
+          key: random key, for random starts and orders.
+          problem: the networks, in the type that they are stored in; no data.
+          memory: bytes for copies; at least `MIN_MEMORY`.
+
+        Returns:
+          The result of a call.
+
+        Raises:
+          ValueError: too little memory, matched scales, `init`, networks of other
+            shapes, or with NaN (names the parameter).
+        """
+        name = type(self).__name__
+        _checks.check_integer(name, "memory", memory, MIN_MEMORY)
+        if self.init is not None or (self.rescale and self.scales == "matched"):
+            option = "init" if self.init is not None else "scales='matched'"
+            raise ValueError(
+                f"{name}: {option} needs both networks in memory: call it without"
+                " stream."
+            )
+        problem = _checks.check_stored(problem, name)
+        pair = _frame.Stored(problem, memory // COPIES, rescale=self._balances)
+        start_key, order_key = jax.random.split(key)
+        random_key, _ = jax.random.split(start_key)
+        starts = self._starts(random_key, pair)
+        carry_back = functools.partial(_frame.carry_back, *pair.frames, pair.spec)
+        return self._search(order_key, pair, starts, carry_back)
+
+    @property
+    def _balances(self) -> bool:
+        return self.rescale and self.scales == "balanced"
+
+    def _search(self, key, pair: _frame.Pair, starts, carry_back):
+        """Descend from all starts, and return the best that was reached."""
+        unit = pair.unit()
         names = _descent.Options._fields
         options = _descent.Options(**{name: getattr(self, name) for name in names})
-        final = _descent.descend(options, order_key, starts, problem, unit)
+        final = _descent.descend(options, key, starts, pair, unit)
         reached = final.objective[:, -1]
         best = symmetry.rows(final, jnp.argmin(reached))
         result = _base.AlignmentResult(
@@ -109,19 +172,15 @@ class WeightMatching:
             f"{type(self).__name__}: the distance of the networks is not finite.",
         )
 
-    def _starts(self, key, problem) -> list[symmetry.GroupElement]:
-        spec, options = problem.spec, dict(permute=self.permute, rescale=self.rescale)
+    def _starts(self, key, pair: _frame.Pair) -> list[symmetry.GroupElement]:
+        """Return all starts but that of another aligner."""
+        options = dict(permute=self.permute, rescale=self.rescale)
         starts = []
         if "outward" in self.starts:
-            pair = problem.params_a, problem.params_b
-            starts.append(_starts.outward(*pair, spec, **options))
+            starts.append(_starts.outward(pair, **options))
         if "identity" in self.starts:
-            starts.append(_starts.identity(problem.params_a, spec))
-        random_key, init_key = jax.random.split(key)
-        for start_key in jax.random.split(random_key, self.num_random_starts):
-            start = _starts.random(start_key, problem.params_a, spec, **options)
+            starts.append(_starts.identity(pair.shapes, pair.spec))
+        for start_key in jax.random.split(key, self.num_random_starts):
+            start = _starts.random(start_key, pair.shapes, pair.spec, **options)
             starts.append(start)
-        if self.init is not None:
-            given = self.init(init_key, problem).element
-            starts.append(symmetry.unit_scales(given, spec))
         return starts

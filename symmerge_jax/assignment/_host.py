@@ -73,9 +73,9 @@ def solve(cost, where, *, maximize: bool) -> np.ndarray:
 
     def solve_chunk(index):
         # Rows first: reductions over rows then run along all problems at once.
-        rows = cost[index].swapaxes(0, 1).astype(dtype, order="C")
+        rows = cost[index].swapaxes(0, 1).astype(dtype, order="C", copy=False)
         with np.errstate(over="ignore", invalid="ignore"):
-            perm[index] = _solve_chunk(np.negative(rows) if maximize else rows)
+            perm[index] = _solve_chunk(np.negative(rows, rows) if maximize else rows)
 
     if (num_threads := min(len(chunks), _num_cores())) > 1:
         # numpy and scipy let go of the interpreter while they compute.
@@ -101,6 +101,7 @@ def _solve_chunk(cost):
     row_sums, column_sums = np.einsum("inj->in", cost), cost.sum(axis=0)
     centered = cost - row_sums[:, :, None] / n
     columns = (column_sums / n + centered.min(axis=0)) / 2
+    del centered  # large problems fill the memory
     # Any potentials are valid, so theirs may be single precision; what follows not.
     reduced = np.subtract(cost, columns, dtype=np.float64)
     cheapest = reduced.argmin(axis=-1)
@@ -111,7 +112,7 @@ def _solve_chunk(cost):
             perm[index] = _solve_extreme(cost[:, index])
         hard &= usable
     if hard.any():
-        rest = reduced[:, hard]
+        rest = reduced if hard.all() else reduced[:, hard]
         rest -= np.take_along_axis(rest, cheapest[:, hard, None], axis=-1)
         rest -= rest.min(axis=0)
         perm[hard] = [

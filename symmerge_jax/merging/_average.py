@@ -1,6 +1,6 @@
 """Weighted means of networks in a common frame."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,68 @@ def average(params_batch: Params, weights: Array) -> Params:
         return total.astype(leaf.dtype)
 
     return jax.tree.map(mean, params_batch)
+
+
+def average_stored(
+    networks: Sequence[Params],
+    elements: Sequence[symmetry.GroupElement],
+    spec: symmetry.SymmetrySpec,
+    weights: Array,
+    *,
+    memory: int,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield name and mean of each array of some networks, each moved by an element.
+
+    Parameters are any arrays, for example mapped from files (`np.memmap`, mode "r").
+    In memory are one array of the mean and one of each network, and besides `memory`
+    for copies. What is no parameter is that of the first network, moved by its element.
+
+    Args:
+      networks: trees of one architecture; names are those of the first.
+      elements: one per network; an empty one moves nothing.
+      spec: symmetry of all.
+      weights: `[N]`, which sum to 1; sums are at least float32.
+      memory: bytes for copies.
+
+    Raises:
+      ValueError: an array that overflows in its type.
+    """
+    view = symmetry.atoms_of(spec, networks[0])
+    flat = [symmetry.flatten(params) for params in networks]
+    described = dict(spec.axes)
+    for path, leaf in flat[0].items():
+        count = len(flat) if symmetry.is_parameter(leaf) else 1
+        if not symmetry.is_array(leaf) or (count == 1 and not any(described[path])):
+            yield symmetry.name(path), leaf
+            continue
+        mean = np.empty(leaf.shape, leaf.dtype)
+        parts, *atoms = (
+            symmetry.flatten(view.view(symmetry.unflatten({path: x})))
+            for x in (mean, *(leaves[path] for leaves in flat[:count]))
+        )
+        near = symmetry.part_of(view.spec, frozenset(parts))
+        for slab in symmetry.slabs(
+            atoms, elements[:count], near, max_bytes=memory // 8
+        ):
+            parts[slab.path][slab.place] = _weighted_sum(slab.arrays, weights)
+            if count > 1 and not np.isfinite(parts[slab.path][slab.place]).all():
+                raise ValueError(
+                    f"Parameter '{symmetry.name(path)}' is not finite when it is moved:"
+                    f" its scales overflow in {leaf.dtype}. Cast the networks to"
+                    " float32 before."
+                )
+        yield symmetry.name(path), mean
+
+
+def _weighted_sum(arrays: Sequence[np.ndarray], weights: Array) -> np.ndarray:
+    """Return the weighted sum of parameters; what is none, as it is."""
+    if len(arrays) == 1:
+        return arrays[0]
+    dtype = np.promote_types(arrays[0].dtype, np.float32)
+    total = np.zeros(arrays[0].shape, dtype)
+    for weight, array in zip(weights, arrays, strict=True):
+        total += array.astype(dtype, copy=False) * dtype.type(weight)
+    return total.astype(arrays[0].dtype)
 
 
 def check_weights(weights: Sequence[float] | Array | None, num_networks: int) -> Array:

@@ -2,6 +2,7 @@
 
 from symmerge_jax.programs._batched import batched, call
 from symmerge_jax.programs._calls import called_program
+from symmerge_jax.programs._control import COMPILED, EAGER, Control
 from symmerge_jax.programs._remembered import (
     NOT_PURE,
     REFUSALS,
@@ -13,8 +14,11 @@ from symmerge_jax.programs._remembered import (
 from symmerge_jax.programs._scans import scan_counts
 
 __all__ = [
+    "COMPILED",
+    "EAGER",
     "NOT_PURE",
     "REFUSALS",
+    "Control",
     "batched",
     "call",
     "called_program",

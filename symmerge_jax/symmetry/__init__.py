@@ -10,11 +10,10 @@ from symmerge_jax.symmetry._axes import (
     axes_in,
     find_statistics,
 )
-from symmerge_jax.symmetry._balance import balance_scales
+from symmerge_jax.symmetry._balance import balance_scales, balance_stored
 from symmerge_jax.symmetry._canonical import (
     canonical_element,
     canonical_form,
-    follower_signs,
 )
 from symmerge_jax.symmetry._checks import (
     Networks,
@@ -36,9 +35,11 @@ from symmerge_jax.symmetry._element import (
     sample,
     unit_scales,
 )
+from symmerge_jax.symmetry._followers import follower_signs
 from symmerge_jax.symmetry._orbit import canonical_distance, distance, sample_orbit
 from symmerge_jax.symmetry._parts import part_of, take_part, within
 from symmerge_jax.symmetry._phases import fold_phases
+from symmerge_jax.symmetry._slabs import Slab, slabs
 from symmerge_jax.symmetry._spec import SymmetrySpec
 from symmerge_jax.symmetry._tree import (
     check_finite,
@@ -66,6 +67,7 @@ __all__ = [
     "GroupElement",
     "Monomial",
     "Networks",
+    "Slab",
     "Space",
     "SymmetrySpec",
     "act",
@@ -75,6 +77,7 @@ __all__ = [
     "atoms_of",
     "axes_in",
     "balance_scales",
+    "balance_stored",
     "canonical_distance",
     "canonical_element",
     "canonical_form",
@@ -105,6 +108,7 @@ __all__ = [
     "rows",
     "sample",
     "sample_orbit",
+    "slabs",
     "spec_of",
     "split",
     "take_part",

@@ -47,11 +47,31 @@ def act(
             )
     leaves = _tree.flatten(params)
     for path, axes in spec.atomic_axes:
-        for number, axis in _outer_first(axes, spec):
-            leaves[path] = _act_on_axis(
-                element, path, leaves[path], axes, (number, axis), spec
-            )
+        names = {n for a in axes if a for n in (a.space, *dict(a.also))}
+        if names & element.keys() and _tree.is_parameter(leaves[path]):
+            leaves[path] = jnp.asarray(leaves[path])
+        leaves[path] = act_on_atom(element, path, leaves[path], spec)
     return _tree.rebuild(params, leaves)
+
+
+def act_on_atom(
+    element: _element.GroupElement, path: Path, leaf: Array, spec: _spec.SymmetrySpec
+) -> Array:
+    """Return what `act` makes of one atom, without its checks.
+
+    With numpy where leaf and element are arrays of numpy: what has no monomial, or the
+    identity, is not copied.
+
+    Args:
+      element: monomials of these spaces, at least.
+      path: of the atom.
+      leaf: the atom.
+      spec: of it, and others.
+    """
+    axes = dict(spec.atomic_axes)[path]
+    for at in _outer_first(axes, spec):
+        leaf = _act_on_axis(element, path, leaf, axes, at, spec)
+    return leaf
 
 
 def act_each(
@@ -248,13 +268,16 @@ def _act_on_axis(
         )
     if axis.space in element:
         perm = element[axis.space].perm
-        if perm.ndim > 1 or (not is_parameter and not _tree.is_traced(perm)):
+        on_host = isinstance(leaf, np.ndarray) and isinstance(perm, np.ndarray)
+        if on_host and (perm == np.arange(perm.shape[-1])).all():
+            pass
+        elif perm.ndim > 1 or (not is_parameter and not _tree.is_traced(perm)):
             leaf = _permute(element, leaf, axes, at, spec)
         else:
             if axis.repeat > 1:
                 starts = len(perm) * np.arange(axis.repeat, dtype=perm.dtype)
                 perm = (starts[:, None] + perm[None]).ravel()
-            leaf = jnp.take(leaf, perm, axis=number)
+            leaf = (np if on_host else jnp).take(leaf, perm, axis=number)
     scales = {name: element[name].scale for name in powers}
     return _scale_axis(scales, powers, leaf, axes, at, spec)
 
@@ -272,8 +295,13 @@ def _scale_axis(
     for name, power in powers.items():
         # Below float32 only the product is rounded, not the factor before it.
         dtype = _tree.computing_dtype(leaf)
+        numbers: Any = jnp
+        if isinstance(leaf, np.ndarray):
+            numbers, dtype = np, np.promote_types(leaf.dtype, np.float32)
+            if (scales[name] == 1).all():
+                continue
         scale = _power(scales[name].astype(dtype), power)
-        scale = jnp.tile(scale, axis.repeat) if axis.repeat > 1 else scale
+        scale = numbers.tile(scale, axis.repeat) if axis.repeat > 1 else scale
         names = [*spec.space(name).over, axis.space]
         scale = _element.spread_over(scale, names, _places(axes), leaf.ndim, at=number)
         leaf = (leaf.astype(dtype) * scale).astype(leaf.dtype)

@@ -7,22 +7,30 @@ fixed point.
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.sparse.linalg import cg
 
+from symmerge_jax import programs
 from symmerge_jax.symmetry import (
     _action,
     _atoms,
     _axes,
     _element,
     _parts,
+    _slabs,
     _spec,
     _tree,
     _unfold,
 )
 from symmerge_jax.typing import Array, Params, Path
+
+MAX_SWEEPS = 200
+"""Bound on the sweeps over all spaces."""
 
 RELAXATION = 1.17
 """Share of the way to its best scale that a neuron goes where spaces wait for others.
@@ -38,7 +46,7 @@ def balance_scales(
     spec: _spec.SymmetrySpec,
     *,
     tolerance: float | None = None,
-    max_sweeps: int = 200,
+    max_sweeps: int = MAX_SWEEPS,
 ) -> _element.GroupElement:
     """Return the scales that balance every `Group.SCALE` space; nothing is permuted.
 
@@ -76,12 +84,84 @@ def balance_scales(
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3, 4))
 def _balanced(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
     """Return the scales of `balance_scales`; derivatives are those of the limit."""
+    leaves, kept = _tree.flatten(params), _kept_axes(spec)
+    norms = {path: norm(_rows(leaves[path], axes)) for path, axes in kept.items()}
+    return _fixed_point(
+        _tree.unflatten(norms),
+        *(spec, kept, spec.sizes(params)),
+        *(dtype, tolerance, max_sweeps),
+    )
+
+
+def balance_stored(
+    leaves: Mapping[Path, Array], spec: _spec.SymmetrySpec, max_bytes: int
+) -> _element.GroupElement:
+    """Return `balance_scales` of a network that is read piece by piece.
+
+    Norms over all axes that no scale changes are in memory. An array without such an
+    axis is read again in every sweep.
+
+    Args:
+      leaves: atoms by path, all of them parameters.
+      spec: symmetry of the atoms.
+      max_bytes: of a piece of an array.
+    """
+    kept, norms = _kept_axes(spec), {}
+    if not kept:
+        return {}
+    dtype, sizes = (
+        _tree.computing_dtype(dict(leaves)),
+        spec.sizes(_tree.unflatten(leaves)),
+    )
+    for path, axes in kept.items():
+        if len(axes) == leaves[path].ndim:
+            norms[path] = leaves[path]
+            continue
+        part = _parts.part_of(spec, frozenset([path]))
+        whole = {axis.space for axis in axes.values()}
+        squares: Any = 0.0
+        for slab in _slabs.slabs(
+            [leaves], [{}], part, whole=whole, max_bytes=max_bytes
+        ):
+            rows = _rows(slab.arrays[0], axes).astype(np.float64)
+            squares = squares + np.einsum("...i,...i->...", rows, rows)
+        norms[path] = np.sqrt(squares).astype(dtype)
+
+    def while_loop(unfinished, step, state):
+        def give_back_after(state):
+            state = step(state)
+            for leaf in leaves.values():
+                _slabs.give_back(leaf)
+            return state
+
+        return programs.EAGER.while_loop(unfinished, give_back_after, state)
+
+    options = dtype, 16 * float(jnp.finfo(dtype).eps), MAX_SWEEPS
+    scales = _fixed_point(
+        _tree.unflatten(norms), spec, kept, sizes, *options, while_loop
+    )
+    shapes = {name: scale.shape for name, scale in scales.items()}
+    start = _element.identity(shapes, dtype)
+    return {name: start[name]._replace(scale=scales[name]) for name in scales}
+
+
+def _fixed_point(
+    norms: Params,
+    spec: _spec.SymmetrySpec,
+    kept: Mapping[Path, Mapping[int, _axes.Axis]],
+    sizes: Mapping[str, int],
+    dtype: np.dtype,
+    tolerance: float,
+    max_sweeps: int,
+    while_loop: Callable[..., Any] = jax.lax.while_loop,
+) -> dict[str, Array]:
+    """Return the scales that balance a network, given norms of its parameters."""
     spaces = [space for space in spec.spaces if space.group is _axes.Group.SCALE]
-    shapes = _element.element_shapes(spec, spec.sizes(params))
+    shapes = _element.element_shapes(spec, sizes)
+    spec = _condensed(spec, kept)
     # A space is balanced by the parameters that it scales: no others are moved for it.
-    params, spec = _condensed(params, spec)
     parts = [
-        (space, part, _parts.take_part(params, part))
+        (space, part, _parts.take_part(norms, part))
         for space in spaces
         if (scaled := [path for path, _, _ in spec.uses(space.name, 1, -1)])
         for part in (_parts.part_of(spec, frozenset(scaled)),)
@@ -107,36 +187,44 @@ def _balanced(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
         space.name: jnp.ones(shapes[space.name], dtype) for space in spaces
     }
     state = (start, jnp.full((), jnp.inf, dtype), 0)
-    scales: dict[str, Array] = jax.lax.while_loop(unfinished, sweep, state)[0]
+    scales: dict[str, Array] = while_loop(unfinished, sweep, state)[0]
     return scales
 
 
-def _condensed(params, spec) -> tuple[Params, _spec.SymmetrySpec]:
-    """Return norms of the parameters over all axes that no scale changes; their spec.
+def _kept_axes(spec: _spec.SymmetrySpec) -> dict[Path, dict[int, _axes.Axis]]:
+    """Return the axes of parameters that scales change, or lie over, by number.
 
-    Scales change norms as they change weights, and norms are all that balance asks for.
+    Scales change norms over the others as they change weights, and norms are all that
+    balance asks for.
     """
     scaled = {s.name: s for s in spec.spaces if s.group is _axes.Group.SCALE}
     outer = {name for space in scaled.values() for name in space.over}
-    leaves: dict[Path, Array] = {}
-    axes_of: dict[Path, tuple[_axes.Axis, ...]] = {}
-    for path, axes in spec.atomic_axes:
-        kept = [
-            number
+    kept = {
+        path: {
+            number: axis
             for number, axis in enumerate(axes)
             if axis is not None
             and (axis.space in outer or any(axis.exponent(n) for n in scaled))
-        ]
-        if not kept:
-            continue
-        leaf = jnp.moveaxis(_tree.flatten(params)[path], kept, range(len(kept)))
-        leaves[path] = norm(leaf.reshape(*leaf.shape[: len(kept)], -1))
-        axes_of[path] = tuple(axes[number] for number in kept)
-    found = [axis for axes in axes_of.values() for axis in axes]
+        }
+        for path, axes in spec.atomic_axes
+    }
+    return {path: axes for path, axes in kept.items() if axes}
+
+
+def _rows(leaf: Array, axes: Mapping[int, _axes.Axis]) -> Array:
+    """Return an array with these axes first and all others in one behind them."""
+    numbers: Any = np if isinstance(leaf, np.ndarray) else jnp
+    leaf = numbers.moveaxis(leaf, list(axes), range(len(axes)))
+    return leaf.reshape(*leaf.shape[: len(axes)], -1)
+
+
+def _condensed(spec, kept) -> _spec.SymmetrySpec:
+    """Return the spec of the norms over all axes but those kept."""
+    found = [axis for axes in kept.values() for axis in axes.values()]
     names = {name for axis in found for name in (axis.space, *dict(axis.also))}
-    condensed = dataclasses.replace(
+    return dataclasses.replace(
         spec,
-        axes=tuple(axes_of.items()),
+        axes=tuple((path, tuple(axes.values())) for path, axes in kept.items()),
         spaces=tuple(
             dataclasses.replace(space, frequency=None)
             for space in spec.spaces
@@ -144,7 +232,6 @@ def _condensed(params, spec) -> tuple[Params, _spec.SymmetrySpec]:
         ),
         statistics=(),
     )
-    return _tree.unflatten(leaves), condensed
 
 
 def _balancing_factor(params, spec, space) -> Array:

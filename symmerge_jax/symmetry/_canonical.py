@@ -13,10 +13,8 @@ Steps 3 and 4 run space by space from the inputs on, so that the weights a neuro
 are already canonical when it is compared with others.
 """
 
-import functools
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -26,12 +24,13 @@ from symmerge_jax.symmetry import (
     _axes,
     _balance,
     _element,
+    _followers,
     _phases,
     _spec,
     _tree,
     _unfold,
 )
-from symmerge_jax.typing import Array, Params, Path
+from symmerge_jax.typing import Array, Params
 
 
 def canonical_form(params: Params, spec: _spec.SymmetrySpec) -> Params:
@@ -73,7 +72,7 @@ def canonical_element(
     def apply(step):
         return _action.act(step, params, spec), _element.compose(step, element, spec)
 
-    params, element = apply(follower_signs(params, spec))
+    params, element = apply(_followers.follower_signs(params, spec))
     # What is read from dead neurons, or from spaces that are not sorted yet (a residual
     # stream), says nothing about the neuron that reads it.
     movable = {s.name for s in spec.movable_spaces}
@@ -101,52 +100,6 @@ def canonical_element(
     return element
 
 
-def follower_signs(params: Params, spec: _spec.SymmetrySpec) -> _element.GroupElement:
-    """Return the signs that make further signed weights of neurons positive.
-
-    Of every space with signs that follows another: the largest weight of each neuron in
-    the use that the fewest signs turn which are not fixed yet, such as the scales of a
-    norm. Where no other sign turns it, what comes out is one for all twins.
-
-    Args:
-      params: parameters of one network.
-      spec: symmetry of the architecture.
-    """
-    view = _atoms.atoms_of(spec, params)
-    atoms, spec = view.view(params), view.spec
-    signs = [s for s in spec.movable_spaces if s.group is _axes.Group.SIGN]
-    left = {s.name: s for s in signs if s.follows is not None}
-    unknown = {s.name for s in signs}
-    widths = {
-        name: [
-            (path, number, rows.shape[-1])
-            for number, ((path, _, _), rows) in enumerate(
-                zip(
-                    spec.uses(name, 1, -1),
-                    _unfold.unfold_uses(atoms, spec, name, 1, -1),
-                    strict=True,
-                )
-            )
-        ]
-        for name in left
-    }
-    turning = {path: _signs(spec, path) for path in spec.paths} if left else {}
-    element = {}
-    while left:
-        _, _, name, number = min(
-            (len(turning[path] & unknown - {name}), width, name, number)
-            for name in left
-            for path, number, width in widths[name]
-        )
-        rows = _unfold.unfold_uses(atoms, spec, name, 1, -1)[number]
-        sign = _for_each(rows.ndim - 2, _leading_sign, left.pop(name))(rows)
-        unknown.remove(name)
-        still = _element.identity({name: sign.shape})[name]
-        element[name] = still._replace(scale=sign)
-        atoms = _action.act({name: element[name]}, atoms, spec)
-    return element
-
-
 def _inner_first(spec: _spec.SymmetrySpec) -> list[_axes.Space]:
     """Return the spaces to be sorted, in the order of computation.
 
@@ -165,25 +118,6 @@ def _inner_first(spec: _spec.SymmetrySpec) -> list[_axes.Space]:
     for space in spec.matched_spaces:
         visit(space)
     return order
-
-
-def _signs(spec: _spec.SymmetrySpec, path: Path) -> set[str]:
-    """Return the spaces that turn signs of a parameter."""
-    axes = _axes.axes_in(dict(spec.axes)[path])
-    return {
-        name
-        for axis in axes
-        for name, power in ((axis.space, axis.power), *axis.also)
-        if power and spec.space(name).group is _axes.Group.SIGN
-    }
-
-
-def _for_each(rank: int, function, *fixed):
-    """Return a function of rows `[n, m]` for arrays with `rank` more axes before."""
-    function = functools.partial(function, *fixed)
-    for _ in range(rank):
-        function = jax.vmap(function)
-    return function
 
 
 def _sort_by_incoming(params, spec, space, alive, turned):
@@ -216,7 +150,7 @@ def _sort_by_incoming(params, spec, space, alive, turned):
     first = incoming
     if space.group is _axes.Group.SIGN and any(with_others):
         first = _told_by_one_neuron(with_others)
-    order = _for_each(len(space.over), _order_by_incoming, space)
+    order = _followers.for_each(len(space.over), _order_by_incoming, space)
     monomial, is_alive = order(first, incoming, outgoing, kept)
     return {space.name: monomial}, is_alive
 
@@ -265,7 +199,7 @@ def _told_by_one_neuron(with_others) -> Array:
 
 def _order_by_incoming(space, telling, incoming, outgoing, kept):
     """Return monomial and liveness of neurons with these weights, `[n, m]` each."""
-    sign = _leading_sign(space, telling)
+    sign = _followers.leading_sign(space, telling)
     incoming = incoming * sign[:, None]
     outgoing = jnp.sort(jnp.abs(outgoing), axis=1)
     is_alive = jnp.any(incoming != 0, axis=1)
@@ -280,12 +214,12 @@ def _sort_dead(params, spec, space, alive):
     """Fix signs and order of the dead neurons (at the end) by outgoing weights."""
     outgoing = _unfold.unfold(params, spec, space.name, -1)
     kept = _unfold.unfold(params, spec, space.name, 0)
-    order = _for_each(len(space.over), _order_dead, space)
+    order = _followers.for_each(len(space.over), _order_dead, space)
     return {space.name: order(alive, outgoing, kept)}
 
 
 def _order_dead(space, alive, outgoing, kept) -> _element.Monomial:
-    sign = jnp.where(alive, 1, _leading_sign(space, outgoing))
+    sign = jnp.where(alive, 1, _followers.leading_sign(space, outgoing))
     outgoing = outgoing * sign[:, None]
     rank = jnp.where(alive, jnp.arange(alive.size), alive.size)
     kept = _kept_keys(kept, outgoing[:, :0])
@@ -307,15 +241,6 @@ def _kept_keys(kept: Array, outgoing: Array) -> tuple[Array, ...]:
     keys = jnp.stack([_generic(kept), _generic(outgoing).astype(kept.dtype)])
     largest = jnp.max(jnp.abs(keys), axis=1, keepdims=True)
     return tuple(_levels(keys / jnp.where(largest > 0, largest, 1)))
-
-
-def _leading_sign(space: _axes.Space, rows: Array) -> Array:
-    """Return the sign `[n]` of each row's largest entry; +1 for zero rows."""
-    if space.group is not _axes.Group.SIGN or rows.shape[1] == 0:
-        return jnp.ones(rows.shape[0], rows.dtype)
-    largest = jnp.argmax(jnp.abs(rows), axis=1)
-    value = jnp.take_along_axis(rows, largest[:, None], axis=1)[:, 0]
-    return jnp.where(value < 0, -1, 1).astype(rows.dtype)
 
 
 def _generic(rows: Array) -> Array:

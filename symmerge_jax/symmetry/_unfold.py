@@ -1,6 +1,7 @@
 """Matrices of all weights that belong to the neurons of one space."""
 
 import jax.numpy as jnp
+import numpy as np
 
 from symmerge_jax.symmetry import _atoms, _axes, _spec, _tree
 from symmerge_jax.typing import Array, Params
@@ -67,7 +68,9 @@ def blocks(
         places = [None if a is None else a.space for a in axes_of[path]]
         first = [*(places.index(name) for name in over), number]
         rest = [a for i, a in enumerate(axes_of[path]) if i not in first]
-        leaf = jnp.moveaxis(leaves[path], first, range(len(first)))
+        leaf = leaves[path]
+        numbers = np if isinstance(leaf, np.ndarray) else jnp
+        leaf = numbers.moveaxis(leaf, first, range(len(first)))
         if axis.repeat > 1:
             *lead, length = leaf.shape[: len(first)]
             shape = (*lead, axis.repeat, length // axis.repeat)
