@@ -100,7 +100,7 @@ ERRORS = [
     (["plot", "--workdir=a", "--experiment=predict"], "goes with --results"),
     (["plot", "--results={}/a.json"], "needs --experiment=NAME and --out=FOLDER"),
     (["canonicalize", "--weights=a.npz"], "--out is missing: give --out=..."),
-    (["merge", "--out={}/a.npz", "--config.help"], "flag 'config.help'"),
+    (["merge", "a", "--out={}/a.npz", "--config.help"], "arguments: --config.help"),
     (["make_zoo", "--config.help"], "no config: give --config=file.py"),
     (["canonicalize", "--weights=a.npz", "--out={}/b.npz"], "No such file: 'a.npz'"),
     (
@@ -165,7 +165,9 @@ def test_help_works_and_errors_are_one_line(tmp_path):
     keys = helps[len(SCRIPTS) :]
     for name, (code, stdout, stderr) in zip(SCRIPTS, helps, strict=False):
         assert (code, stderr) == (0, "")
-        assert f"launch/{name}.py" in stdout and "--[no]debug" in stdout
+        is_ours = name in ("canonicalize", "merge")
+        assert (f"symmerge-jax {name}" if is_ours else f"launch/{name}.py") in stdout
+        assert ("--debug" if is_ours else "--[no]debug") in stdout
         assert ("--config.help" in stdout) == (
             name not in ("canonicalize", "merge", "plot")
         )

@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 import symmerge_jax
-from symmerge_jax import alignment, symmetry, zoo
+from symmerge_jax import alignment, files, symmetry
 
 WEIGHTS = (0.0, 0.01, 0.1, 1.0)
 NUM_NETWORKS = 6
@@ -152,7 +152,7 @@ def _splice_sites():
         return None
     pair = []
     for seed in (10, 11):
-        tensors = zoo.load_torch_state_dict(folder / f"mane_400nt_rs{seed}.pt")
+        tensors = files.load_torch_state_dict(folder / f"mane_400nt_rs{seed}.pt")
         pair.append(
             {k: np.asarray(v) for k, v in tensors.items() if not k.endswith("tracked")}
         )

@@ -217,6 +217,7 @@ def inner_products(
     shape = (*over, sizes[space], sizes[space])
     leaves = jax.tree.leaves((params_a, params_b))
     on_host = all(isinstance(leaf, np.ndarray) for leaf in leaves)
+    on_host &= not symmetry.is_traced(units)
     products = (np if on_host else jnp).zeros(shape, jnp.result_type(*leaves))
     pairs = zip(
         rows(params_a, spec, space, roles, without),

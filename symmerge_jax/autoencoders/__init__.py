@@ -3,7 +3,6 @@
 from symmerge_jax.autoencoders._autoencoder import Autoencoder, build, make_autoencoder
 from symmerge_jax.autoencoders._canonicalizer import (
     Canonicalizer,
-    load_canonicalizer,
     save_canonicalizer,
 )
 from symmerge_jax.autoencoders._decoder import HEADS, MLPDecoder, moments_of
@@ -13,8 +12,14 @@ from symmerge_jax.autoencoders._losses import (
     psnr,
     weight_loss,
 )
+from symmerge_jax.autoencoders._pretrained import (
+    CARD,
+    load_canonicalizer,
+    pretrained,
+)
 
 __all__ = [
+    "CARD",
     "HEADS",
     "Autoencoder",
     "Canonicalizer",
@@ -25,6 +30,7 @@ __all__ = [
     "load_canonicalizer",
     "make_autoencoder",
     "moments_of",
+    "pretrained",
     "psnr",
     "save_canonicalizer",
     "weight_loss",

@@ -147,20 +147,8 @@ def save_canonicalizer(path: str | os.PathLike, canonicalizer: Canonicalizer) ->
     storage.save_model(path, FORMAT, canonicalizer)
 
 
-def load_canonicalizer(path: str | os.PathLike) -> Canonicalizer:
-    """Read a canonicaliser that `save_canonicalizer` or a training run wrote.
-
-    Args:
-      path: its folder, or the workdir of the training run.
-
-    Returns:
-      The canonicaliser.
-
-    Raises:
-      FileNotFoundError: if there is none; says where training puts it.
-      ValueError: if a file is damaged, of an unknown format, or does not fit the other,
-        or a parameter is not finite.
-    """
+def read(path: str | os.PathLike) -> Canonicalizer:
+    """Read a canonicaliser from its folder, or from the workdir of its training run."""
     return storage.load_model(
         path, FORMAT, Canonicalizer, lambda model: model.autoencoder.init
     )

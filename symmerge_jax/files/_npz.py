@@ -5,6 +5,7 @@ member, but none for its table of members: a flipped bit there can lose one. Our
 have a SHA-256 of name, type, shape and bytes of all members in the zip's comment.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -14,12 +15,12 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from symmerge_jax.files import _json
+from symmerge_jax.files import _json, _lazy
 
 _DIGEST = b"symmerge_jax.sha256="
 _CHUNK = 1 << 20
@@ -37,9 +38,7 @@ _DAMAGE = (
 """What zipfile and numpy raise for one damaged byte or another."""
 
 
-def write_npz(
-    file: Any, arrays: Mapping[str, np.ndarray], *, compress: bool = False
-) -> None:
+def write_npz(file: Any, arrays: Mapping[str, Any], *, compress: bool = False) -> None:
     """Write arrays as an `.npz`; equal arrays give equal bytes.
 
     Args:
@@ -60,6 +59,40 @@ def write_npz(
         archive.comment = _DIGEST + checksum.hexdigest().encode()
 
 
+def open_npz(
+    path: str | os.PathLike,
+) -> tuple[dict[str, np.ndarray | _lazy.LazyArray], bool]:
+    """Return the arrays of an `.npz` without holding them in memory.
+
+    What is stored plainly is mapped into memory, what is deflated is read when it is
+    asked for. The digest, or else the CRC of each plain member, is compared first.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The arrays by name, in the order of the file; and whether it has a digest.
+
+    Raises:
+      ValueError: an invalid `.npz`, or one that was changed; names it.
+      OSError: the file cannot be opened.
+    """
+    path = pathlib.Path(path)
+    with _opened(path) as (archive, members):
+        data = np.memmap(path, np.uint8, "r")
+        arrays = {
+            name: _open_array(path, archive, info, data)
+            for name, info in members.items()
+        }
+        comment = archive.comment
+        plain = (x for x in members.values() if x.compress_type == zipfile.ZIP_STORED)
+        for info in () if comment.startswith(_DIGEST) else plain:
+            with archive.open(info) as member:
+                while member.read(_CHUNK):
+                    pass
+    return arrays, _check_digest(path, arrays, comment)
+
+
 def read_npz(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], bool]:
     """Read all arrays of an `.npz`, and compare the digest if it has one.
 
@@ -77,24 +110,10 @@ def read_npz(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], bool]:
       OSError: the file cannot be opened.
     """
     path = pathlib.Path(path)
-    with path.open("rb") as file:
-        try:
-            arrays, comment = _read(file)
-        except _DAMAGE as error:
-            raise ValueError(
-                f"'{path}' is damaged or no npz file of arrays"
-                f" ({' '.join(str(error).split()) or type(error).__name__})."
-            ) from error
-    digest = comment.removeprefix(_DIGEST)
-    is_sealed = digest != comment
-    if is_sealed:
-        checksum = hashlib.sha256()
-        for name, array in arrays.items():
-            _update(checksum, name, array)
-        _json.compare_digests(
-            path, digest.decode("ascii", "replace"), checksum.hexdigest()
-        )
-    return arrays, is_sealed
+    with _opened(path) as (archive, members):
+        arrays = {name: _read_array(archive, info) for name, info in members.items()}
+        comment = archive.comment
+    return arrays, _check_digest(path, arrays, comment)
 
 
 def has_member(path: str | os.PathLike, name: str) -> bool:
@@ -114,31 +133,93 @@ def has_member(path: str | os.PathLike, name: str) -> bool:
         return False
 
 
-def _read(file: Any) -> tuple[dict[str, np.ndarray], bytes]:
+@contextlib.contextmanager
+def _opened(
+    path: pathlib.Path,
+) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+    """Open a zip, and name what is wrong with it in the block."""
+    with (
+        path.open("rb") as file,
+        _naming_damage(path),
+        zipfile.ZipFile(file) as archive,
+    ):
+        yield archive, _members(archive, file)
+
+
+@contextlib.contextmanager
+def _naming_damage(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise ValueError(
+            f"'{path}' is damaged or no npz file of arrays"
+            f" ({' '.join(str(error).split()) or type(error).__name__})."
+        ) from error
+
+
+def _check_digest(path: Any, arrays: Mapping[str, Any], comment: bytes) -> bool:
+    """Compare arrays with the digest in a comment; return whether there is one."""
+    digest = comment.removeprefix(_DIGEST)
+    if digest == comment:
+        return False
+    checksum = hashlib.sha256()
+    for name, array in arrays.items():
+        _update(checksum, name, np.asarray(array))
+    _json.compare_digests(path, digest.decode("ascii", "replace"), checksum.hexdigest())
+    return True
+
+
+def _members(archive: zipfile.ZipFile, file: Any) -> dict[str, zipfile.ZipInfo]:
+    """Return the members by the names of their arrays, with plausible sizes."""
     size = os.fstat(file.fileno()).st_size
-    arrays: dict[str, np.ndarray] = {}
-    with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
-        declared = sum(info.file_size for info in members)
-        if declared > max(_MAX_DECLARED, _MAX_RATIO * size):
-            raise ValueError(
-                f"{declared} bytes of arrays in a file of {size}, which is not read:"
-                " store them without compression"
-            )
-        _check_count(file, size, archive.comment, len(members))
-        for info in members:
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(f"unknown compression {info.compress_type}")
-            name = info.filename.removesuffix(".npy")
-            if name in arrays:
-                raise ValueError(f"{name!r} is there twice")
-            with archive.open(info) as member:
-                arrays[name] = _read_array(member, info.file_size)
-        return arrays, archive.comment
+    members = archive.infolist()
+    declared = sum(info.file_size for info in members)
+    if declared > max(_MAX_DECLARED, _MAX_RATIO * size):
+        raise ValueError(
+            f"{declared} bytes of arrays in a file of {size}, which is not read:"
+            " store them without compression"
+        )
+    _check_count(file, size, archive.comment, len(members))
+    found: dict[str, zipfile.ZipInfo] = {}
+    for info in members:
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"unknown compression {info.compress_type}")
+        name = info.filename.removesuffix(".npy")
+        if name in found:
+            raise ValueError(f"{name!r} is there twice")
+        found[name] = info
+    return found
 
 
-def _read_array(member: Any, size: int) -> np.ndarray:
-    """Read a `.npy` whose header fits the size of its member."""
+def _open_array(
+    path: pathlib.Path,
+    archive: zipfile.ZipFile,
+    info: zipfile.ZipInfo,
+    data: np.ndarray,
+) -> np.ndarray | _lazy.LazyArray:
+    """Return an array as a view of the file, or to be inflated later."""
+    with archive.open(info) as member:
+        shape, is_fortran, dtype = _read_header(member, info.file_size)
+        begin = member.tell()
+    if info.compress_type == zipfile.ZIP_STORED:
+        # Behind the member's own header, which may be longer than that in the table.
+        names = data[info.header_offset + 26 : info.header_offset + 30].tobytes()
+        begin += info.header_offset + 30 + sum(struct.unpack("<HH", names))
+        end = begin + math.prod(shape) * dtype.itemsize
+        if len(data) < end:
+            raise EOFError("a member ends too early")
+        order = "F" if is_fortran else "C"
+        return data[begin:end].view(dtype).reshape(shape, order=order)
+
+    def read() -> np.ndarray:
+        with _naming_damage(path), zipfile.ZipFile(path) as again:
+            return _read_array(again, info)
+
+    return _lazy.LazyArray(shape, dtype, read)
+
+
+def _read_header(member: Any, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read the header of a `.npy`, which has to fit the size of its member."""
     version = np.lib.format.read_magic(member)
     if version not in _READ_HEADER:
         raise ValueError(f"unknown version {version} of npy")
@@ -148,14 +229,21 @@ def _read_array(member: Any, size: int) -> np.ndarray:
     num_bytes = size - member.tell()
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != num_bytes:
         raise ValueError(f"an array of shape {shape} of {dtype} in {num_bytes} bytes")
-    array = np.empty(shape, dtype, order="F" if is_fortran else "C")
-    content = _bytes_of(array)
-    for begin in range(0, num_bytes, _CHUNK):
-        part = content[begin : begin + _CHUNK]
-        if member.readinto(part) != len(part):
-            raise EOFError("a member ends too early")
-    member.read(1)  # to its end, where zipfile compares the CRC
-    return array
+    return shape, is_fortran, dtype
+
+
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    member: Any
+    with archive.open(info) as member:
+        shape, is_fortran, dtype = _read_header(member, info.file_size)
+        array = np.empty(shape, dtype, order="F" if is_fortran else "C")
+        content = _bytes_of(array)
+        for begin in range(0, len(content), _CHUNK):
+            part = content[begin : begin + _CHUNK]
+            if member.readinto(part) != len(part):
+                raise EOFError("a member ends too early")
+        member.read(1)  # to its end, where zipfile compares the CRC
+        return array
 
 
 def _check_count(file: Any, size: int, comment: bytes, num_members: int) -> None:

@@ -19,7 +19,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
       path: the file.
 
     Yields:
-      The file under a temporary name, opened in binary mode.
+      The file under a temporary name, opened in binary mode, to be read as well.
 
     Raises:
       OSError: the file cannot be written; names it.
@@ -31,7 +31,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name[:40]}.{unique}.part")
     try:
         with naming(path):
-            with temporary.open("wb") as file:
+            with temporary.open("w+b") as file:
                 yield file
             temporary.replace(path)
     finally:

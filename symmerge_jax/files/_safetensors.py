@@ -2,8 +2,8 @@
 
 Such a file is the length of its header (8 bytes, little-endian), the header as JSON,
 and the raw little-endian arrays at the offsets that it names. The safetensors library
-orders metadata at random and reads a file twice; equal contents give equal bytes here,
-and the arrays are written and read once. Any safetensors reader opens the files.
+orders metadata at random; equal contents give equal bytes here. Any safetensors reader
+opens the files.
 
 The digest, in the metadata, is the SHA-256 of everything else: the other metadata, and
 name, type, shape and bytes of each tensor.
@@ -14,8 +14,8 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +28,7 @@ METADATA = "__metadata__"
 
 _MAX_HEADER = 100_000_000  # bytes; as the safetensors library
 _MAX_DIMS = 32
+_CHUNK = 1 << 20
 _DTYPES = {
     "BOOL": np.dtype(np.bool_),
     "U8": np.dtype(np.uint8),
@@ -42,6 +43,9 @@ _DTYPES = {
     "BF16": np.dtype(jnp.bfloat16),
     "F8_E4M3": np.dtype(jnp.float8_e4m3fn),
     "F8_E5M2": np.dtype(jnp.float8_e5m2),
+    "F8_E8M0": np.dtype(jnp.float8_e8m0fnu),
+    "F8_E4M3FNUZ": np.dtype(jnp.float8_e4m3fnuz),
+    "F8_E5M2FNUZ": np.dtype(jnp.float8_e5m2fnuz),
     "F32": np.dtype(np.float32),
     "F64": np.dtype(np.float64),
     "C64": np.dtype(np.complex64),
@@ -122,21 +126,67 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], He
       ValueError: an invalid safetensors file, or one that was changed; names it.
       OSError: the file cannot be read.
     """
+    mapped, header = map_safetensors(path)
+    return {
+        name: np.array(array.astype(array.dtype.newbyteorder("="), copy=False))
+        for name, array in mapped.items()
+    }, header
+
+
+def map_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], Header]:
+    """Map the arrays of a safetensors file into memory; they cannot be written to.
+
+    Args:
+      path: the file; its digest is compared if it has one, which reads all of it.
+
+    Returns:
+      Views of the file by name, in its order, and the header.
+
+    Raises:
+      ValueError, OSError: as `read_safetensors`.
+    """
     header = open_safetensors(path)
-    checksum = _checksum(_content_of(header))
-    arrays = {}
-    with open(path, "rb") as file:
-        file.seek(header.start)
-        for name, entry in header.entries.items():
-            array = np.empty(entry.shape, entry.dtype.newbyteorder("<"))
-            content = _bytes_of(array)
-            if file.readinto(content) != len(content):
-                raise ValueError(f"'{path}' is damaged: it ends too early.")
-            checksum.update(content)
-            arrays[name] = array.astype(entry.dtype, copy=False)
-    if header.digest is not None:
-        _json.compare_digests(path, header.digest, checksum.hexdigest())
+    check_digest(path, header)
+    data = np.memmap(path, np.uint8, "r")
+    arrays = {
+        name: data[entry.begin : entry.end]
+        .view(entry.dtype.newbyteorder("<"))
+        .reshape(entry.shape)
+        for name, entry in header.entries.items()
+    }
     return arrays, header
+
+
+def rewrite_safetensors(
+    parts: Sequence[tuple[str | os.PathLike, Header, BinaryIO]],
+    arrays: Iterable[tuple[str, Any]],
+) -> None:
+    """Write files again with other numbers; all else stays as it is, byte for byte.
+
+    Args:
+      parts: a file, its header, and what is to become its successor, opened to be
+        written and read; of a model in several files all of them.
+      arrays: names and arrays of the types and shapes that they had, in any order; one
+        is in memory at a time.
+
+    Raises:
+      OSError: a file cannot be read or written.
+    """
+    left = {}
+    for path, header, target in parts:
+        with open(path, "rb") as source:
+            target.write(source.read(header.start))
+        left |= {name: (target, entry) for name, entry in header.entries.items()}
+    for name, array in arrays:
+        target, entry = left.pop(name)
+        target.seek(entry.begin)
+        target.write(_bytes_of(_little_endian(array)))
+    for path, header, target in parts:
+        with open(path, "rb") as source:
+            for name in left.keys() & header.entries.keys():
+                _copy(source, target, header.entries[name])
+        if header.digest is not None:
+            _replace_digest(target, header, header.digest)
 
 
 def open_safetensors(path: str | os.PathLike) -> Header:
@@ -234,6 +284,25 @@ def _content_of(header: Header) -> dict[str, Any]:
 def _checksum(content: dict[str, Any]) -> Any:
     """Return the digest of a header, to be updated with the bytes of its tensors."""
     return hashlib.sha256(_json.canonical(content))
+
+
+def _copy(source: BinaryIO, target: BinaryIO, entry: Entry) -> None:
+    """Copy a tensor from a file to its successor."""
+    source.seek(entry.begin)
+    target.seek(entry.begin)
+    for begin in range(entry.begin, entry.end, _CHUNK):
+        target.write(source.read(min(_CHUNK, entry.end - begin)))
+
+
+def _replace_digest(file: BinaryIO, header: Header, old: str) -> None:
+    """Write the digest of what a file holds now over that of its predecessor."""
+    checksum = _checksum(_content_of(header))
+    file.seek(header.start)
+    new = hashlib.file_digest(file, lambda: checksum).hexdigest()  # pyright: ignore
+    file.seek(0)
+    place = file.read(header.start).index(old.encode())
+    file.seek(place)
+    file.write(new.encode())
 
 
 def _little_endian(array: Any) -> np.ndarray:

@@ -46,10 +46,10 @@ def unflatten(
             )
         node = tree
         for key in parents:
-            node = node.setdefault(_unescape(key) if is_escaped else key, {})
+            node = node.setdefault(unescape(key) if is_escaped else key, {})
             if not isinstance(node, dict):
                 raise ValueError(f"'{path}': tensor '{name}' lies within another one.")
-        last = _unescape(last) if is_escaped else last
+        last = unescape(last) if is_escaped else last
         if last in node:
             raise ValueError(f"'{path}': another tensor lies within '{name}'.")
         node[last] = array
@@ -76,7 +76,7 @@ def _leaves(
                 f"'{path}': key {key!r} of {where} is of type {type(key).__name__} and"
                 f" would come back as text: rename it to '{key}'."
             )
-        names = (*parents, _escape(key, path))
+        names = (*parents, escape(key, path))
         if isinstance(value, Mapping):
             yield from _leaves(value, path, names)
         else:
@@ -92,7 +92,7 @@ def _array(value: Any, path: Any, name: str) -> np.ndarray:
     return np.asarray(value, order="C")
 
 
-def _escape(key: str, path: Any) -> str:
+def escape(key: str, path: Any) -> str:
     try:
         encoded = key.encode()
     except UnicodeEncodeError:
@@ -102,5 +102,5 @@ def _escape(key: str, path: Any) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
-def _unescape(key: str) -> str:
+def unescape(key: str) -> str:
     return key.replace("~1", "/").replace("~0", "~")

@@ -4,16 +4,20 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from symmerge_jax import files
-from symmerge_jax.storage import _shards, _tensor_names
+from symmerge_jax.storage import (
+    _archives,
+    _checkpoint,
+    _formats,
+    _shards,
+    _tensor_names,
+)
 from symmerge_jax.typing import Params
 
-_ARCHITECTURE = "architecture"
-_FORMAT = {"format": "symmerge_jax.weights", "version": "1"}
 _SUFFIXES = (".safetensors", ".npz")
 
 
@@ -54,7 +58,7 @@ def save(
       >>> loaded["dense_0"]["kernel"].shape
       (4, 3)
     """
-    path = _path(path)
+    path = _checkpoint.expand(path)
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
         raise ValueError(
@@ -63,9 +67,9 @@ def save(
         )
     leaves = _tensor_names.flatten(params, path)
     _check_leaves(path, suffix, leaves)
-    note = {} if architecture is None else {_ARCHITECTURE: _text(architecture)}
+    note = {} if architecture is None else {_archives.NOTE: _text(architecture)}
     if suffix == ".safetensors":
-        files.write_safetensors(path, leaves, {**_FORMAT, **note})
+        files.write_safetensors(path, leaves, {**_shards.OURS, **note})
     else:
         texts = {name: np.array(text) for name, text in note.items()}
         with files.replacing(path) as file:
@@ -73,21 +77,21 @@ def save(
 
 
 def load(path: str | bytes | os.PathLike) -> dict[str, Any]:
-    """Read parameters from a file of weights.
+    """Read parameters from a checkpoint of any format (`storage.open_checkpoint`).
 
     The content tells the format, not the suffix. Files that `save` wrote are checked
     against their digest, others against the sizes that they declare.
 
     Args:
-      path: a safetensors or npz file whose tensors are named by their path; or the
-        `.safetensors.index.json` of a model in several files, or its folder.
+      path: a file whose tensors are named by their path, or the folder of a model in
+        several files.
 
     Returns:
-      Nested dict of numpy arrays.
+      Nested dict of numpy arrays; what is no tensor is left out.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      OSError: if it may not be read, or is a folder without an index.
+      OSError: if it may not be read, or is a folder without a checkpoint.
       ValueError: if the file is damaged, of another format or only a part of a model.
 
     Example:
@@ -97,8 +101,9 @@ def load(path: str | bytes | os.PathLike) -> dict[str, Any]:
       ...     symmerge_jax.load(folder + "/a.npz")
       {'dense_0': {'bias': array([0., 0., 0.])}}
     """
-    found = _read(path)
-    return _tensor_names.unflatten(found.arrays, path, is_escaped=found.is_ours)
+    found = _formats.open_checkpoint(path)
+    arrays = {name: np.array(tensor) for name, tensor in found.tensors.items()}
+    return _tensor_names.unflatten(arrays, path, is_escaped=found.is_escaped)
 
 
 def load_architecture(path: str | bytes | os.PathLike) -> dict[str, Any] | None:
@@ -106,81 +111,15 @@ def load_architecture(path: str | bytes | os.PathLike) -> dict[str, Any] | None:
 
     Raises what `load` raises.
     """
-    found = _read(path)
-    if found.note is None:
+    note = _formats.open_checkpoint(path).metadata.get(_archives.NOTE)
+    if not isinstance(note, str):
         return None
-    architecture = files.parse_json(found.note, _path(path))
+    architecture = files.parse_json(note, _checkpoint.expand(path))
     if not isinstance(architecture, dict):
         raise ValueError(
-            f"'{path}' is damaged: its architecture is {found.note[:60]}, no object."
+            f"'{path}' is damaged: its architecture is {note[:60]}, no object."
         )
     return architecture
-
-
-class _Found(NamedTuple):
-    arrays: dict[str, np.ndarray]
-    note: str | None
-    is_ours: bool
-
-
-def _read(path: str | bytes | os.PathLike) -> _Found:
-    path = _path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"No such file: '{path}'.")
-    try:
-        return _read_any(path)
-    except ValueError as error:
-        raise ValueError(f"{error} Copy or export it again.") from error
-
-
-def _read_any(path: pathlib.Path) -> _Found:
-    """Read a file that is what its first bytes say."""
-    if path.is_dir() and (index := _shards.find_index(path)) is not None:
-        return _Found(_shards.read(index), None, False)
-    with path.open("rb") as file:
-        magic = file.read(16)
-    if magic.startswith(b"PK"):
-        arrays, is_ours = _read_npz(path)
-        note = arrays.pop(_ARCHITECTURE, None)
-        if not arrays:
-            raise ValueError(f"'{path}' is damaged: it holds no tensors.")
-        return _Found(arrays, None if note is None else str(note), is_ours)
-    if magic[8:9] == b"{":
-        _shards.refuse_alone(path)
-        arrays, header = files.read_safetensors(path)
-        is_ours = header.metadata.get("format") == _FORMAT["format"]
-        if is_ours and header.digest is None:
-            raise ValueError(f"'{path}' is damaged: its checksum is missing.")
-        note = header.metadata.get(_ARCHITECTURE)
-        return _Found(arrays, note, is_ours)
-    if path.suffix.lower() == ".json":
-        return _Found(_shards.read(path), None, False)
-    raise ValueError(f"'{path}' is damaged, or not a file of weights: {_hint(magic)}.")
-
-
-def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], bool]:
-    if files.has_member(path, "data.pkl"):
-        raise ValueError(
-            f"'{path}' was written by torch.save, which `load` does not read:"
-            " launch/canonicalize.py and launch/merge.py do; or store its tensors with"
-            " safetensors.torch.save_file."
-        )
-    return files.read_npz(path)
-
-
-def _hint(magic: bytes) -> str:
-    """Return what a file is, by its first bytes, and what to do."""
-    if magic.startswith(b"\x93NUMPY"):
-        return "one array of numpy.save; store it with numpy.savez, by name"
-    if magic.startswith(b"\x89HDF"):
-        return "HDF5; store its tensors as safetensors or npz"
-    if magic.startswith(b"\x80"):
-        return "a Python pickle, which is never read"
-    return "neither safetensors nor npz"
-
-
-def _path(path: str | bytes | os.PathLike) -> pathlib.Path:
-    return pathlib.Path(os.fsdecode(path)).expanduser()
 
 
 def _text(architecture: Mapping[str, Any]) -> str:
@@ -196,13 +135,13 @@ def _check_leaves(
     """Refuse tensors that would come back from the file as something else."""
     is_npz = suffix == ".npz"
     for name, leaf in leaves.items():
-        is_known = leaf.dtype.kind in "biufc" and leaf.dtype.type.__module__ == "numpy"
-        if not (is_known if is_npz else files.is_storable(leaf.dtype)):
+        is_storable = _archives.is_storable if is_npz else files.is_storable
+        if not is_storable(leaf.dtype):
             hint = ": cast it, or use .safetensors" if is_npz else ": cast it"
             raise ValueError(
                 f"'{path}': {suffix} cannot hold '{name}' of type {leaf.dtype}{hint}."
             )
-    reserved = _ARCHITECTURE if is_npz else files.METADATA
+    reserved = _archives.NOTE if is_npz else files.METADATA
     if reserved in leaves:
         raise ValueError(
             f"'{path}': {suffix} cannot hold a tensor called {reserved!r}: rename it,"

@@ -23,7 +23,6 @@ import numpy as np
 from jaxtyping import PyTree
 
 from symmerge_jax import files
-from symmerge_jax.training import _orbax
 from symmerge_jax.training._state import TrainState
 
 _RECORD = "checkpoint.json"
@@ -175,7 +174,7 @@ def _write(path: pathlib.Path, items: dict[str, PyTree], content: dict) -> None:
         shutil.rmtree(leftover)
     temporary = path.with_name(f"{path.name}.tmp")
     try:
-        with files.naming(path), _orbax.plain_errors(path):
+        with files.naming(path), files.plain_orbax_errors(path):
             _fill(temporary, items, content)
             os.replace(temporary, path)
     finally:
@@ -187,7 +186,7 @@ def _fill(folder: pathlib.Path, items: dict[str, PyTree], content: dict) -> None
     import orbax.checkpoint as ocp
 
     folder.mkdir()
-    with _orbax.quiet() as checkpointer:
+    with files.quiet_orbax() as checkpointer:
         for name, tree in items.items():
             arguments = ocp.args.StandardSave(jax.device_get(tree))  # pyright: ignore
             checkpointer.save(folder / name, args=arguments)
@@ -251,7 +250,7 @@ def _read_item(
                 raise _damaged(path, f"its file {file} was cut off or changed")
     target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
     arguments = ocp.args.StandardRestore(target)  # pyright: ignore
-    with _orbax.quiet() as checkpointer:
+    with files.quiet_orbax() as checkpointer:
         return checkpointer.restore(path / name, args=arguments)
 
 

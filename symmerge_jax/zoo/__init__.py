@@ -37,11 +37,6 @@ from symmerge_jax.zoo._parts import (
     summary,
 )
 from symmerge_jax.zoo._siren_gradient import sin_cos_turns
-from symmerge_jax.zoo._torch_file import (
-    find_torch_state_dict,
-    is_torch_file,
-    load_torch_state_dict,
-)
 from symmerge_jax.zoo._train_classifiers import (
     ClassifierTraining,
     EpochOptions,
@@ -76,17 +71,14 @@ __all__ = [
     "concatenate",
     "create",
     "download_small_cnn_zoo",
-    "find_torch_state_dict",
     "generate_classifier_zoo",
     "generate_siren_zoo",
     "import_dws",
     "import_small_cnn",
-    "is_torch_file",
     "load",
     "load_images",
     "load_or_fit_sirens",
     "load_or_train_classifiers",
-    "load_torch_state_dict",
     "params_from_sequential",
     "require_architecture",
     "save",

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from symmerge_jax import symmetry
+from symmerge_jax import files, symmetry
 from symmerge_jax.typing import Path
-from symmerge_jax.zoo import _import_torch, _torch_file, _zoo
+from symmerge_jax.zoo import _import_torch, _zoo
 
 _NAME = re.compile(r".+?_(training|testing|train|test)_(\d+)_(\d+)(?:_.+)?")
 _SUBSETS = ("train", "test")
@@ -59,8 +59,8 @@ def import_dws(
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"No folder {folder}.")
-    files = sorted(folder.glob("*/checkpoints/model_final.pth"))
-    if not files:
+    paths = sorted(folder.glob("*/checkpoints/model_final.pth"))
+    if not paths:
         raise FileNotFoundError(
             f"No INRs in {folder}: expected files such as"
             " mnist_png_training_5_0/checkpoints/model_final.pth in it."
@@ -68,7 +68,7 @@ def import_dws(
     shapes: dict[Path, tuple[int, ...]] = {}
     rows: list[tuple[_Name, list[np.ndarray]]] = []
     skipped = []
-    for done, file in enumerate(files, start=1):
+    for done, file in enumerate(paths, start=1):
         try:
             name, leaves = _parse_name(file), _read_params(file)
             these = {path: leaf.shape for path, leaf in leaves.items()}
@@ -84,9 +84,9 @@ def import_dws(
                 raise
             skipped.append(str(error))
         if on_file is not None:
-            on_file(done, len(files))
+            on_file(done, len(paths))
     if not rows:
-        raise ValueError(f"None of the {len(files)} files in {folder} is sound.")
+        raise ValueError(f"None of the {len(paths)} files in {folder} is sound.")
     rows.sort(key=lambda row: row[0])
     subset, index, _, label = zip(*(name for name, _ in rows), strict=True)
     stacks = [np.stack(leaves) for leaves in zip(*(r for _, r in rows), strict=True)]
@@ -126,7 +126,7 @@ def _parse_name(file: pathlib.Path) -> _Name:
 
 def _read_params(file: pathlib.Path) -> dict[Path, np.ndarray]:
     """Return the leaves of one file, float32, checked."""
-    state_dict = _torch_file.load_torch_state_dict(file)
+    state_dict = files.load_torch_state_dict(file)
     try:
         leaves = symmetry.flatten(_import_torch.params_from_sequential(state_dict))
     except ValueError as error:

@@ -63,7 +63,7 @@ def params_from_sequential(state_dict: Mapping[str, np.ndarray]) -> Params:
     A state dict does not tell activations, strides, padding or pooling.
 
     Args:
-      state_dict: arrays by name, as `load_torch_state_dict` returns them.
+      state_dict: arrays by name, as `files.load_torch_state_dict` returns them.
 
     Returns:
       `{"dense_0": {"kernel": [I, O], "bias": [O]}, ...}`, or `{"conv_0": ..., "dense":

@@ -15,7 +15,7 @@ from experiments.populations import (
     splice_sites,
 )
 from experiments.real import _bring, _lab, merge_networks
-from symmerge_jax import trace, zoo
+from symmerge_jax import files, trace
 from tests.experiments import configs
 
 FILES = {
@@ -215,7 +215,9 @@ def splice(tmp_path, monkeypatch):
         counter = {"residual_units.0.batchnorm1.num_batches_tracked": np.array(7)}
         checkpoints[f"{name}.pt"] = {**tensors, **counter}
     monkeypatch.setattr(
-        zoo, "load_torch_state_dict", lambda file: checkpoints[file.rpartition("/")[2]]
+        files,
+        "load_torch_state_dict",
+        lambda file: checkpoints[file.rpartition("/")[2]],
     )
     classes = random.integers(0, 3, (2, 50))
     windows = random.integers(0, 5, (5, 450))

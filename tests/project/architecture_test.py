@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from symmerge_jax import plots, zoo
+from symmerge_jax import plots, storage, zoo
 
 ROOT = pathlib.Path(__file__).parents[2]
 PACKAGE = ROOT / "symmerge_jax"
@@ -42,11 +42,12 @@ ALLOWED = {
     ),
 }
 TOP = {"root", "testing"}  # import anything above
+ABOVE = "cli"  # imports all of the library
 GROUPS = (
     *("harness", "populations", "train", "latents", "compare", "real"),
     *("registry", "paper"),
 )
-"""Groups of experiments: each may import those before it. Commands import the first."""
+"""Groups of experiments: each may import those before it."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAUNCH = sorted((ROOT / "launch").rglob("*.py"))
@@ -98,14 +99,18 @@ def may_import(unit, other):
     if other == unit or (other in BASE and unit not in BASE):
         return True
     if unit in TOP:
-        return other not in TOP
+        return other not in TOP and other != ABOVE
+    if unit == ABOVE:
+        return True
     return other in ALLOWED[unit].split()
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_imports_follow_the_layers(path):
     unit = unit_of(path)
-    assert unit in ALLOWED or unit in TOP, f"{unit}: unknown package, add its edges"
+    assert unit in ALLOWED or unit in {*TOP, ABOVE}, (
+        f"{unit}: unknown package, add its edges"
+    )
     for module, name in our_imports(path.read_text()):
         other = imported_unit(module, name)
         assert may_import(unit, other), f"{unit} may not import {other}"
@@ -126,6 +131,8 @@ def test_imports_follow_the_layers(path):
         ("plots", "from symmerge_jax.typing import Array", True),
         ("plots", "from symmerge_jax import files", True),
         ("files", "from symmerge_jax import typing", False),
+        ("cli", "from symmerge_jax import align", True),
+        ("root", "from symmerge_jax import cli", False),
     ],
 )
 def test_the_layer_rule_is_not_blind(unit, source, allowed):
@@ -146,8 +153,7 @@ def group_imports(source):
 def test_experiments_follow_their_floors(path):
     group = path.relative_to(EXPERIMENTS).parts[0].removesuffix(".py")
     for other in group_imports(path.read_text()):
-        if group != "commands" or other not in ("harness", "commands"):
-            assert GROUPS.index(other) <= GROUPS.index(group), f"imports {other}"
+        assert GROUPS.index(other) <= GROUPS.index(group), f"imports {other}"
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.rglob("*.py")), ids=name_of)
@@ -245,8 +251,11 @@ def test_public_functions_document_arguments_and_result(function):
         assert says_what_returns or "Yields:" in doc
 
 
-EXTRAS = ("ml_collections", "matplotlib", "sklearn", "tabulate", "jinja2", "umap")
-"""What only the extras `experiments`, `plots` and `umap` install."""
+EXTRAS = (
+    *("ml_collections", "matplotlib", "sklearn", "tabulate", "jinja2", "umap"),
+    *("h5py", "onnx"),
+)
+"""What only the extras install: `experiments`, `plots`, `umap`, `keras`, `onnx`."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -273,6 +282,8 @@ def test_the_library_needs_no_extra(path):
             roots.discard("matplotlib")
         if node in lazy and unit_of(path) == "zoo":
             roots.discard("sklearn")
+        if node in lazy and unit_of(path) == "storage":
+            roots -= {"h5py", "onnx"}
         assert roots.isdisjoint(EXTRAS), f"imports {roots}"
 
 
@@ -281,12 +292,18 @@ def test_the_library_needs_no_extra(path):
     [
         ("sklearn", "zoo.load_images('digits')", "experiments"),
         ("matplotlib", "plots.mean_curves({}, 'step')", "plots"),
+        ("h5py", "storage.open_checkpoint(hdf5)", "keras"),
+        ("onnx", "storage.open_checkpoint(onnx)", "onnx"),
     ],
 )
-def test_what_is_missing_names_its_extra(module, call, extra, monkeypatch):
+def test_what_is_missing_names_its_extra(module, call, extra, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, module, None)
+    names = {"zoo": zoo, "plots": plots, "storage": storage}
+    for name, content in (("hdf5", b"\x89HDF\r\n"), ("onnx", b"\x08\x09")):
+        names[name] = tmp_path / f"a.{name}"
+        names[name].write_bytes(content)
     with pytest.raises(ModuleNotFoundError, match=rf"symmerge_jax\[{extra}\]"):
-        eval(call, {"zoo": zoo, "plots": plots})
+        eval(call, names)
 
 
 def test_import_is_light():
@@ -317,6 +334,15 @@ def test_packages_are_attributes_without_an_import():
 def test_tests_mirror_the_package():
     """Each test file sits in the folder of a package and there are no test packages."""
     assert not list((ROOT / "tests").rglob("__init__.py"))
-    units = {*ALLOWED, *TOP, "experiments", "project", "launch", "colab", "golden"}
+    units = {
+        *ALLOWED,
+        *TOP,
+        ABOVE,
+        "experiments",
+        "project",
+        "launch",
+        "colab",
+        "golden",
+    }
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
     assert folders - {"__pycache__"} <= units

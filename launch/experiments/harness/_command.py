@@ -1,27 +1,21 @@
 """Scripts: flags in, progress, and one clear line out when something is wrong."""
 
 import contextlib
-import errno
 import functools
-import io
-import os
 import pathlib
 import re
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import app, flags, logging
 
-import symmerge_jax
 from experiments.harness import _config
-from symmerge_jax import files, training
+from symmerge_jax import cli, training
 
 flags.disclaim_key_flags()  # `--help` of a script shows those defined here too
 
-_OURS = {pathlib.Path(__file__).parents[1], *map(pathlib.Path, symmerge_jax.__path__)}
+_OURS = {pathlib.Path(__file__).parents[1]}
 
 
 class ConfigFlag:
@@ -76,13 +70,10 @@ def run_main(
 ) -> None:
     """Parse the flags, run `main(argv)` and end the process.
 
-    The exit code is what `main` returns (0 for None). An error in what the user gave
-    (`ValueError`, `TypeError` and `FloatingPointError` raised by our code, any
-    `OSError`, a wrong flag) ends with code 2 and one line on standard error,
-    `error: ...`; with `--debug` the full traceback is shown. Errors raised elsewhere
-    are bugs and keep their traceback. A run ended by a signal exits with 128 + its
-    number; so does one whose reader has gone (`| head`), without a word. Messages of
-    libraries below warnings are shown with `--debug` or `--verbosity=0` only.
+    The exit code is what `main` returns (0 for None), or what `cli.guard` says: an
+    error in what the user gave, a wrong flag too, ends with code 2 and one line on
+    standard error; with `--debug` the full traceback is shown. Messages of libraries
+    below warnings are shown with `--debug` or `--verbosity=0` only.
 
     Args:
       main: what to run; gets the arguments that are not flags.
@@ -124,40 +115,14 @@ def _guarded(main: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
     # Not `using_default_value`, which absl has changed by the time main is called.
     if not flags.FLAGS["verbosity"].present and not flags.FLAGS.debug:
         logging.set_verbosity(logging.WARNING)  # JAX and orbax report much as info
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # characters that it does not know
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
+
+    def call() -> Any:
         if _wants_help() and flags.FLAGS.config:  # whatever else is missing
             _write_keys(_config.load_config_file(flags.FLAGS.config))
-            code = 0
-        else:
-            code = main(argv)
-        with files.naming("standard output"):
-            sys.stdout.flush()  # here, where an error can be told
-        return code
-    except BrokenPipeError:
-        _drop_output()
-        return 128 + signal.SIGPIPE
-    except training.Interrupted as stop:
-        sys.stderr.write(f"{stop}\n")
-        return 128 + stop.signal_number
-    except KeyboardInterrupt as stop:
-        number = signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT
-        sys.stderr.write(
-            f"stopped by {number.name}: nothing is half-written; run the same command"
-            " again to resume\n"
-        )
-        return 128 + number
-    except flags.Error as error:
-        return _fail(error)
-    except (ValueError, TypeError, FloatingPointError, OSError) as error:
-        if flags.FLAGS.debug or not (isinstance(error, OSError) or _is_ours(error)):
-            raise
-        if isinstance(error, OSError):
-            _drop_output()
-        return _fail(error)
+            return 0
+        return main(argv)
+
+    return cli.guard(call, debug=flags.FLAGS.debug, ours=_OURS, usage=(flags.Error,))
 
 
 def _wants_help() -> bool:
@@ -170,22 +135,6 @@ def _write_keys(config: _config.ConfigDict) -> None:
         sys.stdout.write(f"--config.{key}={value}\n")
 
 
-def _drop_output() -> None:
-    """Drop what standard output refuses, or Python tries again when it ends."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, outside of a training loop."""
-
-
-def _terminate(number: int, frame: Any) -> None:
-    raise _Terminated
-
-
 def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
     argv = [_long_form(argument) for argument in argv]
     try:
@@ -195,7 +144,8 @@ def _parse_flags(argv: Sequence[str]) -> Sequence[str]:
             return argv[:1]  # the keys of a config need no other flag
         missing = r"flag --(\w+)=None: Flag --\1 must have a value other than None\."
         text = re.sub(missing, r"--\1 is missing: give --\1=...", str(error))
-        sys.exit(_fail(flags.Error(text)))
+        sys.stderr.write(f"error: {' '.join(text.split())}\n")
+        sys.exit(2)
     except SystemExit:  # of --help, which absl calls a failure
         sys.exit(0)
 
@@ -205,21 +155,3 @@ def _long_form(argument: str) -> str:
         if argument.startswith(prefix) and "config_override" in flags.FLAGS:
             return f"--config_override={argument.removeprefix(prefix)}"
     return argument
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Whether the innermost frame of the error is one of this package."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return False
-    return not _OURS.isdisjoint(pathlib.Path(trace.tb_frame.f_code.co_filename).parents)
-
-
-def _fail(error: BaseException) -> int:
-    text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG):
-        text += ": make room there, then run the same command again to resume"
-    sys.stderr.write(f"error: {text}\n")
-    return 2

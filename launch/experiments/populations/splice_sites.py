@@ -17,7 +17,7 @@ from jax import lax
 
 from experiments import harness
 from experiments.populations import _population, real_networks
-from symmerge_jax import zoo
+from symmerge_jax import files
 from symmerge_jax.typing import Array, Params
 
 DEFAULT_FILES = ("mane_400nt_rs10.pt", "mane_400nt_rs11.pt")
@@ -106,7 +106,7 @@ def load(file: str | pathlib.Path) -> Params:
         raise FileNotFoundError(f"config.files: there is no checkpoint '{file}'.")
     found = {
         name: np.asarray(value)
-        for name, value in zoo.load_torch_state_dict(file).items()
+        for name, value in files.load_torch_state_dict(file).items()
         if not name.endswith(".num_batches_tracked")
     }
     wanted = shapes()

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import symmerge_jax
-from experiments.commands import canonicalize
 from symmerge_jax import autoencoders, networks, symmetry, testing
+from symmerge_jax.cli import _canonicalize as canonicalize
 from tests.zoo import checkpoints
 
 DECIDED = {"w0": 30.0, "first_w0": None, "output_offset": 0.5}

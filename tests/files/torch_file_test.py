@@ -9,8 +9,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from symmerge_jax import zoo
-from symmerge_jax.zoo import _torch_pickle
+from symmerge_jax import files
+from symmerge_jax.files import _torch_pickle
 from tests.zoo.checkpoints import Tensor, global_of, nested, pickle_of, text, write
 
 
@@ -24,7 +24,7 @@ def array():
 def test_tensors_are_read(tmp_path, array, dtype, byteorder):
     values = (array * 7).astype(dtype)
     tensors = {"a": Tensor("0", values), "b": Tensor("1", values[0])}
-    found = zoo.load_torch_state_dict(
+    found = files.load_torch_state_dict(
         write(tmp_path / "a.pth", tensors, byteorder=byteorder)
     )
     assert list(found) == ["a", "b"] and found["a"].dtype == dtype
@@ -34,7 +34,7 @@ def test_tensors_are_read(tmp_path, array, dtype, byteorder):
 
 def test_offset_and_stride_are_followed(tmp_path, array):
     view = Tensor("0", array, offset=1, shape=(2, 3), stride=(1, 4))
-    found = zoo.load_torch_state_dict(write(tmp_path / "a.pth", {"a": view}))
+    found = files.load_torch_state_dict(write(tmp_path / "a.pth", {"a": view}))
     np.testing.assert_array_equal(found["a"], array[:, 1:3].T)
 
 
@@ -43,7 +43,7 @@ def test_empty_and_scalar_tensors_are_read(tmp_path, array):
         "none": Tensor("0", array, shape=(0, 4), stride=(4, 1)),
         "one": Tensor("1", array, offset=5, shape=(), stride=()),
     }
-    found = zoo.load_torch_state_dict(write(tmp_path / "a.pth", tensors))
+    found = files.load_torch_state_dict(write(tmp_path / "a.pth", tensors))
     assert found["none"].shape == (0, 4) and found["one"] == array.flat[5]
 
 
@@ -64,7 +64,7 @@ def test_a_state_dict_in_a_checkpoint_is_found(tmp_path, array, names, key, foun
         entries[outer] = {inner: tensor, "step": 1} if inner else tensor
     stored = {name: tensor["w"] for name, tensor in tensors.items()}
     path = write(tmp_path / "a.ckpt", stored, nested(**entries))
-    where, state_dict = zoo.find_torch_state_dict(path, key=key)
+    where, state_dict = files.find_torch_state_dict(path, key=key)
     assert where == found
     np.testing.assert_array_equal(state_dict["w"], array + names.index(found))
 
@@ -81,7 +81,7 @@ def test_what_is_ambiguous_or_missing_is_listed(tmp_path, array):
         ("epoch", "holds a int, expected a dict of tensors"),
     ]:
         with pytest.raises(ValueError, match=message):
-            zoo.load_torch_state_dict(path, key=key)
+            files.load_torch_state_dict(path, key=key)
 
 
 @pytest.mark.parametrize(
@@ -102,20 +102,20 @@ def test_code_is_refused_and_not_run(tmp_path, module, name, monkeypatch):
     call = global_of(module, name) + b"(" + text("touch ran") + b"tR0"
     path = write(tmp_path / "a.pth", {}, pickle_of({}, prefix=call))
     with pytest.raises(ValueError, match=rf"a\.pth: refused.*{module}\.{name}"):
-        zoo.load_torch_state_dict(path)
+        files.load_torch_state_dict(path)
     assert not os.path.exists("ran")
 
 
 @pytest.mark.parametrize("content", [b"\x80\x09.", b"I12x\n."])
 def test_pickles_that_cannot_be_read_are_named(tmp_path, content):
     with pytest.raises(ValueError, match=r"a\.pth: "):
-        zoo.load_torch_state_dict(write(tmp_path / "a.pth", {}, content))
+        files.load_torch_state_dict(write(tmp_path / "a.pth", {}, content))
 
 
 def test_pickle_of_an_object_is_refused(tmp_path):
     content = pickle.dumps({"w": types.SimpleNamespace(a=1)})
     with pytest.raises(ValueError, match="SimpleNamespace"):
-        zoo.load_torch_state_dict(write(tmp_path / "a.pth", {}, content))
+        files.load_torch_state_dict(write(tmp_path / "a.pth", {}, content))
 
 
 def test_pickle_cannot_change_what_it_may_name(tmp_path):
@@ -127,7 +127,7 @@ def test_pickle_cannot_change_what_it_may_name(tmp_path):
         # BUILD sets attributes of the object below it.
         content = b"\x80\x02" + target + b"N}(" + text("evil") + b"I1\nu\x86b0}."
         with pytest.raises(ValueError):
-            zoo.load_torch_state_dict(write(tmp_path / "a.pth", {}, content))
+            files.load_torch_state_dict(write(tmp_path / "a.pth", {}, content))
     assert not hasattr(collections.OrderedDict, "evil")
 
 
@@ -150,7 +150,7 @@ def test_pickle_cannot_change_what_it_may_name(tmp_path):
 )
 def test_other_content_is_refused(tmp_path, message, content):
     with pytest.raises(ValueError, match=message):
-        zoo.load_torch_state_dict(write(tmp_path / "a.pth", {}, content))
+        files.load_torch_state_dict(write(tmp_path / "a.pth", {}, content))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_other_content_is_refused(tmp_path, message, content):
 def test_impossible_layouts_are_refused(tmp_path, array, message, layout):
     path = write(tmp_path / "a.pth", {"a": Tensor("0", array, **layout)})
     with pytest.raises(ValueError, match=rf"a\.pth.*{message}"):
-        zoo.load_torch_state_dict(path)
+        files.load_torch_state_dict(path)
 
 
 @pytest.mark.parametrize(
@@ -191,19 +191,19 @@ def test_damaged_files_are_named(tmp_path, array, change, message):
     assert changed != path.read_bytes()
     path.write_bytes(changed)
     with pytest.raises(ValueError, match=rf"a\.pth.*{message}"):
-        zoo.load_torch_state_dict(path)
+        files.load_torch_state_dict(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"b\.pth"):
-        zoo.load_torch_state_dict(tmp_path / "b.pth")
+        files.load_torch_state_dict(tmp_path / "b.pth")
 
 
 def test_no_damage_raises_another_error(tmp_path, array):
     """Single flipped bytes and cut ends; zip checks the numbers by their CRC."""
     tensors = {"a.weight": Tensor("0", array), "a.bias": Tensor("1", array[0])}
     path = write(tmp_path / "a.pth", tensors, byteorder="little")
-    raw, expected = path.read_bytes(), zoo.load_torch_state_dict(path)
+    raw, expected = path.read_bytes(), files.load_torch_state_dict(path)
     generator = np.random.default_rng(0)
     variants = [raw[: generator.integers(len(raw))] for _ in range(100)]
     for _ in range(200):
@@ -213,9 +213,9 @@ def test_no_damage_raises_another_error(tmp_path, array):
     num_equal = 0
     for variant in variants:
         path.write_bytes(variant)
-        zoo.is_torch_file(path)
+        files.is_torch_file(path)
         try:
-            found = zoo.load_torch_state_dict(path)
+            found = files.load_torch_state_dict(path)
         except ValueError as error:
             assert str(path) in str(error)
             continue
@@ -264,7 +264,7 @@ def test_a_small_file_takes_little_memory(tmp_path, array, name):
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match=rf"a\.pth.*{message}"):
-            zoo.load_torch_state_dict(path)
+            files.load_torch_state_dict(path)
         assert tracemalloc.get_traced_memory()[1] < 2**23
     finally:
         tracemalloc.stop()
@@ -273,11 +273,11 @@ def test_a_small_file_takes_little_memory(tmp_path, array, name):
 def test_missing_storage_and_foreign_zip_are_refused(tmp_path, array):
     content = pickle_of({"a": Tensor("7", array)})
     with pytest.raises(ValueError, match="data/7"):
-        zoo.load_torch_state_dict(write(tmp_path / "a.pth", {}, content))
+        files.load_torch_state_dict(write(tmp_path / "a.pth", {}, content))
     with zipfile.ZipFile(tmp_path / "b.pth", "w") as archive:
         archive.writestr("hello", "world")
     with pytest.raises(ValueError, match="no checkpoint"):
-        zoo.load_torch_state_dict(tmp_path / "b.pth")
+        files.load_torch_state_dict(tmp_path / "b.pth")
 
 
 def test_all_storage_types_have_names_of_torch():

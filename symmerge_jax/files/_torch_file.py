@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax.zoo import _torch_pickle
+from symmerge_jax.files import _torch_pickle
 
 _OLD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the first pickle
 _MAX_PICKLE = 2**24  # bytes; some 200 for a tensor

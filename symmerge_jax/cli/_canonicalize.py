@@ -1,17 +1,15 @@
-"""Canonicalise the networks of a file: the work behind `launch/canonicalize.py`."""
+"""Canonicalise the networks of a file."""
 
-import json
 import math
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 import symmerge_jax
-from experiments.commands import _weight_file
-from symmerge_jax import networks, zoo
+from symmerge_jax import networks, symmetry, zoo
+from symmerge_jax.cli import _networks, _report
 from symmerge_jax.typing import Params
 
 FORMS = ("closed", "decoded", "template")
@@ -27,22 +25,23 @@ def run(
     *,
     canonicalizer: str | os.PathLike | None = None,
     form: str | None = None,
-    architecture: Mapping[str, Any] | str | None = None,
-    key: str | None = None,
     seed: int = 0,
-) -> dict[str, Any]:
+    dry_run: bool = False,
+    **known: Any,
+) -> _report.Report:
     """Canonicalise networks and report what it did to their function.
 
     Args:
-      weights: the file (`_weight_file.read`).
-      out: `.safetensors` or `.npz` to write.
+      weights: the file.
+      out: the file to write; with a model or a spec it is like `weights`, else
+        `.safetensors` or `.npz`.
       canonicalizer: folder of a trained autoencoder; None for the closed form.
       form: see `symmerge_jax.canonicalize`; None for "decoded" with a canonicaliser,
         "closed" without.
-      architecture: see `_weight_file.describe`; None for what `weights` says, or else
-        for what the canonicaliser was trained on.
-      key: part of `weights` that holds the parameters, "a.b"; None for all.
       seed: of the random inputs of the report.
+      dry_run: check everything, and report sizes and memory instead of working.
+      **known: what is known of the networks (`_networks.Known`); the last resort is
+        what the canonicaliser was trained on.
 
     Returns:
       `networks`, `form`, the complete `architecture` as JSON (`architecture_of` says
@@ -57,39 +56,45 @@ def run(
       ValueError: damaged file, unknown form or architecture, one that does not fit or
         that leaves open what the function is.
     """
-    target = _weight_file.check_writable(out)
     if form not in (None, *FORMS):
         raise ValueError(f"form is {form!r}, known are {', '.join(FORMS)}.")
-    file = _weight_file.read(weights, key)
+    what = _networks.Known(**known)
     loaded = None
     if canonicalizer is not None:
+        if what.names_tensors:
+            raise ValueError("A canonicalizer reads networks of an --architecture.")
         loaded = symmerge_jax.load_canonicalizer(canonicalizer)
     trained = None if loaded is None else loaded.architecture
-    description = _weight_file.describe(file, architecture, trained)
+    opened = _networks.open_networks([weights], what, trained)
+    opened.check_target(out)
     source = {}
-    if architecture is None and file.architecture is None:
-        source = {"architecture_of": "the canonicaliser"}
-    network = networks.build(description)
-    _weight_file.check(file, network, description)
     if loaded is not None:
-        _check_same(description, loaded.architecture)
+        _check_same(opened.stored, loaded.architecture)
+        if what.architecture is None and not opened.is_described:
+            source = {"architecture_of": "the canonicaliser"}
     form = form or ("closed" if loaded is None else "decoded")
-    result = symmerge_jax.canonicalize(
-        file.params,
-        network,
-        form=form,  # pyright: ignore[reportArgumentType]: one of FORMS
-        canonicalizer=loaded,
-    ).params
-    report = {
-        "networks": int(np.prod(network.spec.batch_shape(file.params), dtype=int)),
-        "form": form,
-        "architecture": json.dumps(description),
-        **source,
-        **({"read_as": file.read_as} if file.read_as else {}),
-        **_difference(network, file.params, result, seed),
-    }
-    symmerge_jax.save(target, result, architecture=description)
-    return {**report, "out": str(target)}
+    if dry_run:
+        return _networks.plan("Canonical form, not yet made", opened, [out])
+    network, [params] = opened.network, opened.load()
+    with opened.precision():
+        result = symmerge_jax.canonicalize(
+            params,
+            network,
+            form=form,  # pyright: ignore[reportArgumentType]: one of FORMS
+            canonicalizer=loaded,
+        )
+        spec = symmetry.spec_of(network)
+        report = {
+            "networks": int(np.prod(spec.batch_shape(params), dtype=int)),
+            "form": form,
+            **opened.report,
+            **source,
+            **_networks.proven(result.certificate),
+        }
+        if isinstance(network, networks.Network) and opened.stored is not None:
+            report |= _difference(network, params, result.params, seed)
+        opened.save(out, result.params, 0)
+    return _report.Report("Canonical form", {**report, "out": str(out)})
 
 
 def _check_same(description, trained) -> None:

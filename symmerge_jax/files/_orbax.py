@@ -10,26 +10,44 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[Any]:
-    """Open an orbax checkpointer without its log lines, and close it."""
+def quiet_orbax(handler: Any = None) -> Iterator[Any]:
+    """Open an orbax checkpointer without its log lines, and close it.
+
+    Args:
+      handler: of orbax; None for that of whole trees, `StandardCheckpointHandler`.
+
+    Yields:
+      The checkpointer.
+    """
     import orbax.checkpoint as ocp
 
     logger = logging.getLogger("absl")  # where orbax writes; its errors are raised
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        with ocp.Checkpointer(
+            handler or ocp.StandardCheckpointHandler()
+        ) as checkpointer:
             yield checkpointer
     finally:
         logger.setLevel(level)
 
 
 @contextlib.contextmanager
-def plain_errors(path: pathlib.Path) -> Iterator[None]:
+def plain_orbax_errors(path: pathlib.Path) -> Iterator[None]:
     """Turn what orbax makes of an error of the operating system back into that one.
 
     It writes in threads and event loops of its own: the error that comes out may be
     one of closing them, and the cause is only in a text, in a chain of others.
+
+    Args:
+      path: what is written.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      OSError: the cause, where there is one, with the path.
     """
     try:
         yield

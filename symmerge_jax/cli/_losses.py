@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import symmerge_jax
-from symmerge_jax import learning, networks, zoo
+from symmerge_jax import learning, networks, symmetry, zoo
+from symmerge_jax.typing import Params
 
 _BATCH_SIZE = 4  # networks at once
 
@@ -42,7 +43,10 @@ class Losses(NamedTuple):
 
 
 def load(
-    source: str, network: networks.Network, data_dir: str | os.PathLike | None
+    source: str,
+    network: networks.Network,
+    params: Params,
+    data_dir: str | os.PathLike | None,
 ) -> Losses:
     """Return data and losses for a network.
 
@@ -54,6 +58,7 @@ def load(
         reads their pixels in [0, 1], a CNN the images in [-1, 1], as those of
         `launch/make_zoo.py` do.
       network: reads inputs of `input_shape` and writes `O` outputs.
+      params: parameters of one network, of which shapes are looked at.
       data_dir: where the images are; None for `$SYMMERGE_DATA_DIR`, or to download.
 
     Raises:
@@ -79,7 +84,7 @@ def load(
         y = images.labels
     x, is_classes = np.asarray(x, np.float32), y.dtype.kind in "iu"
     y = y.astype(np.int32 if is_classes else np.float32)
-    _check(source, network, x, y, is_classes)
+    _check(source, network, params, x, y, is_classes)
 
     def fn(params, data):
         found = learning.task_losses(network, params, data)
@@ -131,15 +136,29 @@ def _pixels(images: np.ndarray, network: networks.Network) -> np.ndarray:
     return networks.to_unit_range(images).reshape(len(images), -1)
 
 
-def _check(source, network, x, y, is_classes: bool) -> None:
+def _check(source, network, params, x, y, is_classes: bool) -> None:
     """Refuse data whose shapes or classes are not those of the network."""
-    sizes = network.spec.sizes(jax.eval_shape(network.init, jax.random.key(0)))
-    num_outputs = sizes[network.spec.spaces[-1].name]
     if x.shape[1:] != network.input_shape or not len(x):
         shape = ", ".join(map(str, ("S", *network.input_shape)))
         raise ValueError(
             f"Data '{source}': x has shape {x.shape}, the network reads [{shape}]."
         )
+    shapes = {
+        path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+        for path, leaf in symmetry.flatten(params).items()
+        if symmetry.is_array(leaf)
+    }
+
+    def outputs(leaves, inputs):
+        return network.apply(symmetry.rebuild(params, leaves), inputs)
+
+    try:
+        num_outputs = jax.eval_shape(outputs, shapes, x).shape[-1]
+    except (TypeError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"Data '{source}': the network does not write one array [S, O] for inputs"
+            f" {x.shape}, so no loss is known."
+        ) from error
     expected = (len(x),) if is_classes else (len(x), num_outputs)
     if y.shape != expected:
         raise ValueError(

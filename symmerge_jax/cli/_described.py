@@ -1,21 +1,19 @@
-"""Weight files that a user hands in: read, and checked against an architecture."""
+"""Weights with a description of their architecture, which is checked against them."""
 
 import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-import symmerge_jax
-from symmerge_jax import networks, symmetry, zoo
+from symmerge_jax import files, networks, storage, symmetry, zoo
 from symmerge_jax.typing import Params
 
 _WRITABLE = (".npz", ".safetensors")
-_TORCH = (".bin", ".ckpt", ".pt", ".pth")
 LAYOUT = "dense_0/kernel is [in, out], the transpose of torch's weight"
 
 
@@ -36,10 +34,10 @@ class WeightFile(NamedTuple):
 
 
 def read(path: str | os.PathLike, key: str | None = None) -> WeightFile:
-    """Return the content of a safetensors, npz or torch file.
+    """Return the content of a checkpoint of any format.
 
-    The content decides, and not the suffix. Tensors with the names of torch,
-    `fc1.weight` and `fc1.bias`, are transposed and renamed, whatever the format.
+    Tensors with the names of torch, `fc1.weight` and `fc1.bias`, are transposed and
+    renamed, whatever the format.
 
     Args:
       path: the file.
@@ -51,12 +49,12 @@ def read(path: str | os.PathLike, key: str | None = None) -> WeightFile:
       ValueError: a damaged file, one of another format, or no such part.
     """
     path = pathlib.Path(path)
-    if zoo.is_torch_file(path) or (path.is_file() and _is_torch_by_name(path)):
-        found, params = zoo.find_torch_state_dict(path, key=key)
+    if files.is_torch_file(path):
+        found, params = files.find_torch_state_dict(path, key=key)
         architecture = None
     else:
-        found, params = key or "", _part(symmerge_jax.load(path), path, key)
-        architecture = symmerge_jax.load_architecture(path)
+        found, params = key or "", _part(storage.load(path), path, key)
+        architecture = storage.load_architecture(path)
         if not _has_torch_names(params):
             return WeightFile(str(path), params, architecture)
     with _naming(path):
@@ -108,6 +106,36 @@ def describe(
         return zoo.complete_architecture(found)
 
 
+def describe_all(
+    found: Sequence[WeightFile],
+    given: Mapping[str, Any] | str | None,
+    trained: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the one complete architecture of all files.
+
+    Args:
+      found: the files.
+      given: see `describe`.
+      trained: see `describe`.
+
+    Raises:
+      FileNotFoundError, ValueError: as `describe`, or files that differ.
+    """
+    described = found[:1]
+    if given is None:
+        described = [x for x in found if x.architecture is not None] or found[:1]
+    first, *others = described
+    expected = describe(first, given, trained)
+    for file in others:
+        other = describe(file, given)
+        if other != expected:
+            raise ValueError(
+                f"'{file.path}' holds the architecture {other}, but '{first.path}'"
+                f" holds {expected}: networks of one architecture can be merged."
+            )
+    return expected
+
+
 def check(file: WeightFile, network: networks.Network, architecture: Any) -> None:
     """Refuse weights that are not of an architecture, or not finite; name the file."""
     shapes = jax.eval_shape(network.init, jax.random.key(0))
@@ -142,15 +170,14 @@ def check(file: WeightFile, network: networks.Network, architecture: Any) -> Non
         symmetry.check_finite(file.params)
 
 
-def check_writable(path: str | os.PathLike) -> pathlib.Path:
-    """Return a path that weights can be written to; refuse another suffix."""
+def check_writable(path: str | os.PathLike) -> None:
+    """Refuse a file whose suffix is none of those that weights are written to."""
     path = pathlib.Path(path)
     if path.suffix not in _WRITABLE:
         raise ValueError(
             f"'{path}': weights are written as {' or '.join(_WRITABLE)}, got suffix"
             f" {path.suffix!r}."
         )
-    return path
 
 
 def read_architecture(text: str) -> dict[str, Any]:
@@ -177,14 +204,6 @@ def read_architecture(text: str) -> dict[str, Any]:
             f" {_example({}, {})}."
         )
     return found
-
-
-def _is_torch_by_name(path: pathlib.Path) -> bool:
-    """Whether only the suffix tells what a file is meant to be."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    known = start.startswith(b"PK") or start[8:] == b"{"  # npz, safetensors
-    return path.suffix.lower() in _TORCH and not known
 
 
 def _has_torch_names(params: Params) -> bool:

@@ -6,8 +6,12 @@ import pytest
 import safetensors.numpy
 
 import symmerge_jax
-from experiments.commands import _weight_file, canonicalize, merge
 from symmerge_jax import networks, symmetry, testing
+from symmerge_jax.cli import (
+    _canonicalize as canonicalize,
+    _described as _weight_file,
+    _merge as merge,
+)
 from tests.zoo import checkpoints
 
 MLP = {"kind": "mlp", "layer_sizes": [4, 6, 5, 3], "activation": "tanh"}

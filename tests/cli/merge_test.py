@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import symmerge_jax
-from experiments.commands import merge
 from symmerge_jax import deep_align, networks, symmetry, testing
+from symmerge_jax.cli import _merge as merge
 
 MLP = {"kind": "mlp", "layer_sizes": [4, 6, 3], "activation": "tanh"}
 NETWORK = networks.build(MLP)

@@ -1,1 +1,0 @@
-"""What the commands on weight files do."""
