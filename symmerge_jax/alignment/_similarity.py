@@ -230,8 +230,8 @@ def inner_products(
         # does not move is compared once, outside of a solver's loop.
         if on_host:
             a, b = (
-                x if unit == 1 else x * np.asarray(unit, x.dtype)
-                for x, unit in zip((a, b), units, strict=True)
+                x if unit == 1 else x * unit.astype(x.dtype)
+                for x, unit in zip((a, b), map(np.asarray, units), strict=True)
             )
             product = np.matmul(b, a.swapaxes(-1, -2))
             product *= weight

@@ -196,6 +196,7 @@ def _add_mean(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--aligned-dir", help="folder for the aligned networks")
     add("--weights", type=_words, help="of the mean, as 0.3,0.7")
+    add("--memory", help="read piece by piece, with so much for copies, as 512MiB")
     add("--matcher", help="folder of a trained matcher, to start from")
     add(
         "--repair",

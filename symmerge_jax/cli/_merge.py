@@ -11,7 +11,7 @@ import numpy as np
 
 import symmerge_jax
 from symmerge_jax import alignment, deep_align, merging, networks, symmetry
-from symmerge_jax.cli import _losses, _networks, _report
+from symmerge_jax.cli import _losses, _networks, _report, _stored
 
 ALIGNERS: dict[str, Callable[[], alignment.Aligner]] = {
     "activation_matching": alignment.ActivationMatching,
@@ -45,6 +45,7 @@ def run(
     weights: Sequence[float | str] | None = None,
     data: str | None = None,
     data_dir: str | os.PathLike | None = None,
+    memory: str | None = None,
     seed: int = 0,
     dry_run: bool = False,
     **known: Any,
@@ -71,6 +72,8 @@ def run(
       data: `.npz` with `x` and `y`, or a source of images (`_losses.load`); None to
         measure no losses.
       data_dir: where the images are; None for `$SYMMERGE_DATA_DIR`, or to download.
+      memory: for networks that are larger than it: bytes for copies, "512MiB"; they
+        are then read piece by piece (`symmerge_jax.merge_stored`), and none is run.
       seed: of the solver.
       dry_run: check everything, and report sizes and memory instead of working.
       **known: what is known of the networks (`_networks.Known`).
@@ -112,8 +115,18 @@ def run(
     losses = losses_of(opened, data, data_dir)
     if aligner in USE_DATA and losses is None:
         raise ValueError(f"aligner {aligner!r} looks at data: name some with --data.")
+    if memory is not None:
+        used = dict(repair=repair, data=data, matcher=matcher, aligned_dir=aligned_dir)
+        if without := [name for name, value in used.items() if value]:
+            name = without[0].replace("_", "-")
+            raise ValueError(f"--{name} needs whole networks: omit it, or --memory.")
+        num_bytes = _stored.num_bytes(memory)
     if dry_run:
         return _networks.plan("Merge, not yet run", opened, list(outputs))
+    if memory is not None:
+        found = _stored.merge(opened, out, solver, num_bytes, _numbers(weights), seed)
+        found = {"networks": len(paths), **opened.report, "memory": memory, **found}
+        return _report.Report("Merge", {**found, "out": str(out)})
     params_list = opened.load()
     with opened.precision():
         merged = symmerge_jax.merge(

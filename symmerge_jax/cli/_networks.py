@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -70,6 +70,8 @@ class Opened(NamedTuple):
       check_target: `check_target(path, number)` refuses a file that cannot be written
         like that of this number, before any work.
       save: `save(path, params, number)` writes a network like the file of this number.
+      write: `write(path, pairs, number)` does so from names and tensors as they come;
+        None where the tensors have no names of their own.
       is_double: whether to compute in double precision, as tensors are kept.
       stored: complete description of the architecture, where there is one.
       is_described: whether a file says itself what it holds.
@@ -81,6 +83,7 @@ class Opened(NamedTuple):
     check_target: Callable[..., None]
     save: Callable[[Any, Params, int], None]
     is_double: bool = False
+    write: Callable[[Any, Iterable[tuple[str, Any]], int], None] | None = None
     stored: Mapping[str, Any] | None = None
     is_described: bool = True
 
@@ -167,24 +170,32 @@ def _open_bound(paths: Sequence[Any], known: Known) -> Opened:
     if bound[0].extra:
         report["carried_along"] = len(bound[0].extra)
 
-    def save(path: Any, params: Params, number: int) -> None:
+    def write(path: Any, pairs: Iterable[tuple[str, Any]], number: int) -> None:
         one = bound[number]
-        leaves = symmetry.flatten(params)
-        with training.Progress(len(one.names), "write", "tensor") as progress:
+        names = {symmetry.name(place): name for place, name in one.names.items()}
+        with training.Progress(len(names), "write", "tensor") as progress:
 
             def arrays():
-                for place, name in one.names.items():
-                    yield name, leaves[place]
+                for name, leaf in pairs:
+                    yield names[name], leaf
                     progress.update()
 
             storage.write_checkpoint(path, one.checkpoint, arrays())
+
+    def save(path: Any, params: Params, number: int) -> None:
+        leaves, places = symmetry.flatten(params), bound[number].names
+        pairs = ((symmetry.name(place), leaves[place]) for place in places)
+        write(path, pairs, number)
 
     def check_target(path: Any, number: int = 0) -> None:
         storage.check_target(path, bound[number].checkpoint)
 
     is_double = any(x.dtype == np.float64 for x in bound[0].arrays())
     params = [one.params for one in bound]
-    return Opened(model.network, params, report, check_target, save, is_double)
+    return Opened(
+        *(model.network, params, report, check_target, save, is_double),
+        write=write,
+    )
 
 
 def _check_alike(bound: Sequence[_model.Bound]) -> None:

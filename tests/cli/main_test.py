@@ -286,3 +286,30 @@ def test_each_mistake_is_one_line(folder, capsys):
     assert {path.name for path in folder.iterdir()} - before <= {"__pycache__"}
     code, out = run(capsys, "merge", "--help")
     assert code == 0 and "--extra-keys" in out.out
+
+
+@pytest.mark.slow
+def test_networks_larger_than_memory_are_merged_piece_by_piece(folder, capsys):
+    x = jnp.ones((4, 3))
+    variables = Net().init(jax.random.key(3), x)
+    spec = symmerge_jax.trace(Net().apply, variables, x).spec
+    turned = symmetry.sample_orbit(jax.random.key(4), variables, spec, 2)
+    for name, row in (("a", 0), ("b", 1)):
+        twin = jax.tree.map(lambda x, row=row: np.asarray(x[row]), turned)
+        flat = {symmetry.name(p): x for p, x in symmetry.flatten(twin).items()}
+        symmerge_jax.save(folder / f"{name}.safetensors", flat)
+    options = ["a.safetensors", "b.safetensors", "--model=net:model"]
+    code, shown = run(capsys, "merge", *options, "--memory=2MiB", "--out=m.safetensors")
+    assert code == 0, shown.err
+    assert values_of(shown.out)["certificate"].startswith("elements of the group")
+    merged, first = map(symmerge_jax.load, ("m.safetensors", "a.safetensors"))
+    for a, b in zip(*map(jax.tree.leaves, (merged, first)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    for wrong, message in (
+        ("--memory=2MB", "is no number of bytes, as 512MiB"),
+        ("--memory=1KiB", "is too little: give 1 MiB"),
+        ("--memory=2MiB --repair=rescale", "--repair needs whole networks"),
+        ("--memory=2MiB --aligner=frank_wolfe", "takes aligner weight_matching"),
+    ):
+        code, shown = run(capsys, "merge", *options, *wrong.split(), "--out=n.npz")
+        assert code == 2 and message in shown.err, shown.err

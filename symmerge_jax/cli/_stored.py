@@ -1,0 +1,66 @@
+"""Merge files that are larger than the memory."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+import symmerge_jax
+from symmerge_jax import alignment, symmetry
+from symmerge_jax.cli import _networks, _report
+
+_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def num_bytes(text: str) -> int:
+    """Return the bytes that a text names, such as "512MiB".
+
+    Raises:
+      ValueError: another text, or too few.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]iB|B|)", text.strip())
+    if found is None:
+        raise ValueError(f"--memory={text} is no number of bytes, as 512MiB or 2GiB.")
+    number = int(float(found[1]) * _UNITS[found[2]])
+    if number < alignment.MIN_MEMORY:
+        least = _report.size(alignment.MIN_MEMORY)
+        raise ValueError(f"--memory={text} is too little: give {least} or more.")
+    return number
+
+
+def merge(
+    opened: _networks.Opened,
+    out: Any,
+    aligner: alignment.Aligner,
+    memory: int,
+    weights: Sequence[float] | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Write the mean of networks tensor by tensor, and report what was found.
+
+    Raises:
+      ValueError: files whose tensors have no names of their own, or what
+        `symmerge_jax.merge_stored` refuses.
+    """
+    if opened.write is None:
+        raise ValueError("--memory is for the tensors of a --model or a --spec.")
+    if not isinstance(aligner, alignment.WeightMatching):
+        raise ValueError("--memory takes aligner weight_matching, which reads weights.")
+    found = symmerge_jax.merge_stored(
+        opened.params,
+        symmetry.spec_of(opened.network),
+        memory=memory,
+        aligner=aligner,
+        weights=weights,
+        key=jax.random.key(seed),
+    )
+    opened.write(out, found.arrays, 0)
+    results = found.results
+    return {
+        "sweeps": max(int(result.num_iters) for result in results),
+        "converged": all(bool(result.converged) for result in results),
+        "distance_before": [float(result.objective[0]) for result in results],
+        "distance_after": [float(result.objective[-1]) for result in results],
+        "certificate": "elements of the group; no network was run, as it may not fit",
+    }
