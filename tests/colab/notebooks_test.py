@@ -24,7 +24,7 @@ SMOKE = {
     ),
     "learn_to_align": (
         {
-            "NUM_NETWORKS": 12,
+            "NUM_NETWORKS": 30,
             "NUM_PAIRS": 2,
             "NUM_EPOCHS": 1,
             "NUM_STEPS": 2,
