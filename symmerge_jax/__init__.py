@@ -15,7 +15,7 @@ from symmerge_jax.merging import Barrier, interpolate, loss_barrier
 from symmerge_jax.storage import load, load_architecture, save
 from symmerge_jax.typing import Task
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Alignment",

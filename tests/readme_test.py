@@ -1,14 +1,17 @@
 """What the pages of the project say: code that runs, files that exist."""
 
 import ast
-import pathlib
 import re
+import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+from tests import pages
+
+ROOT = pages.ROOT
 PAGES = [
     "README.md",
+    ".github/CONTRIBUTING.md",
     "symmerge_jax/README.md",
     "symmerge_jax/tracing/README.md",
     "launch/README.md",
@@ -16,14 +19,9 @@ PAGES = [
 RESULTS = ["launch/results/README.md", "launch/results/DETAILS.md"]
 
 
-def code_of(page):
-    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
-
-
 @pytest.mark.slow
 def test_the_first_example_runs_as_it_stands():
-    names = {}
-    exec(code_of("README.md")[0], names)
+    names = pages.run(pages.section(ROOT / "README.md", "Twelve lines"))
     assert names["found"].certificate.passed
     assert names["canonical"]["dense_0"]["kernel"].shape == (16, 784, 128)
 
@@ -31,7 +29,7 @@ def test_the_first_example_runs_as_it_stands():
 def test_the_other_examples_use_names_that_exist():
     names = {}
     exec("import symmerge_jax", names)
-    for code in code_of("README.md")[1:]:
+    for code in pages.blocks((ROOT / "README.md").read_text())[1:]:
         for node in ast.walk(ast.parse(code)):
             if isinstance(node, ast.ImportFrom):
                 exec(ast.unparse(node), names)
@@ -39,6 +37,15 @@ def test_the_other_examples_use_names_that_exist():
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 owner = names.get(node.value.id)
                 assert owner is None or hasattr(owner, node.attr), ast.unparse(node)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", pages.SITE, ids=lambda page: page.stem)
+def test_pages_of_the_site_run_as_they_stand(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "net", raising=False)
+    pages.run(page.read_text())
 
 
 @pytest.mark.parametrize("page", PAGES + RESULTS)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 SEAL = "sha256"
+"""Key of the digest in a sealed description."""
+
 _LONGEST = 1000
 
 

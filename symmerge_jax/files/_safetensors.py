@@ -24,6 +24,8 @@ from symmerge_jax.files import _json, _replace
 
 DIGEST = "symmerge_jax.sha256"
 METADATA = "__metadata__"
+"""Key of what a header says beside the tensors."""
+
 _MAX_HEADER = 100_000_000  # bytes; as the safetensors library
 _MAX_DIMS = 32
 _CHUNK = 1 << 20

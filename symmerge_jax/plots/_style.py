@@ -35,6 +35,7 @@ COLORS = (
     "#7F7F7F",  # grey, ours
     "#7A1FA2",  # violet, ours
 )
+"""Colours of lines, told apart without colour vision too: those of Okabe and Ito."""
 MARKERS = "os^Dv<>Pp*"
 DASHES: Any = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 COLUMN_WIDTH = 3.3

@@ -44,4 +44,7 @@ def _scan(step, carry, inputs):
 
 
 COMPILED = Control(jax.lax.while_loop, jax.lax.cond, jax.lax.switch, jax.lax.scan)
+"""JAX's own, for compiled programs."""
+
 EAGER = Control(_while_loop, _cond, _switch, _scan)
+"""Python's, for arrays that are read when they are needed."""

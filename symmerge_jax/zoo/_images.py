@@ -37,6 +37,7 @@ SPLIT_SOURCES = ("cifar10", *_MIRRORS)
 _NUM_WAVES = 10_000
 
 SOURCES = ("cifar10", "digits", "fashion_mnist", "folder", "mnist", "waves")
+"""What `load_images` knows."""
 
 
 class ImageSet(NamedTuple):

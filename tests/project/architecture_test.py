@@ -242,7 +242,7 @@ def test_public_functions_document_arguments_and_result(function):
     summary = doc.splitlines()[0]
     assert summary.endswith(".") or doc.splitlines()[1].endswith("."), summary
     signature = inspect.signature(function)
-    says_what_returns = summary.startswith("Return") or "Returns:" in doc
+    says_what_returns = summary.startswith(("Return", "Yield")) or "Returns:" in doc
     if len(signature.parameters) > 1 or "Args:" in doc:
         assert "Args:" in doc
         for parameter in signature.parameters:

@@ -2,7 +2,6 @@
 
 import importlib
 import pathlib
-import re
 import warnings
 
 import flax.linen as nn
@@ -17,6 +16,7 @@ from flax import nnx, traverse_util
 
 import symmerge_jax
 import symmerge_jax.tracing
+from tests import pages
 
 PAGE = pathlib.Path(symmerge_jax.tracing.__file__).with_name("README.md")
 X = jax.random.normal(jax.random.key(0), (4, 6))
@@ -30,11 +30,8 @@ def as_users_have_it():
         yield
 
 
-def blocks(title=None):
-    """Return the code of a section; of the top of the page without a title."""
-    sections = re.split(r"^## (.*)\n", PAGE.read_text(), flags=re.M)
-    text = dict(zip(["", *sections[1::2]], sections[::2], strict=True))[title or ""]
-    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+def blocks(title=""):
+    return pages.blocks(pages.section(PAGE, title))
 
 
 def run(code, **names):
@@ -56,18 +53,16 @@ def normal(seed, **shapes):
 
 
 @pytest.mark.slow
-def test_plain_functions(capsys):
+def test_plain_functions():
     shapes = {"image": (5, 8), "time": (2, 8), "head": (8, 3)}
     image, time = normal(2, image=(20, 5), time=(20, 2)).values()
-    names = run(
-        "\n".join(blocks()),
+    names = pages.run(
+        pages.section(PAGE),
         params_a=normal(0, **shapes),
         params_b=normal(1, **shapes),
         image=image,
         time=time,
     )
-    [shown] = re.findall(r"^```text\n(.*?)^```", PAGE.read_text(), re.M | re.S)
-    assert capsys.readouterr().out == shown
     assert names["values"].shape == (20, 8)
     assert names["found"].certificate.passed.all()
 
