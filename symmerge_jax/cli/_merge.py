@@ -115,6 +115,7 @@ def run(
     losses = losses_of(opened, data, data_dir)
     if aligner in USE_DATA and losses is None:
         raise ValueError(f"aligner {aligner!r} looks at data: name some with --data.")
+    num_bytes = None
     if memory is not None:
         used = dict(repair=repair, data=data, matcher=matcher, aligned_dir=aligned_dir)
         if without := [name for name, value in used.items() if value]:
@@ -123,7 +124,7 @@ def run(
         num_bytes = _stored.num_bytes(memory)
     if dry_run:
         return _networks.plan("Merge, not yet run", opened, list(outputs))
-    if memory is not None:
+    if num_bytes is not None:
         found = _stored.merge(opened, out, solver, num_bytes, _numbers(weights), seed)
         found = {"networks": len(paths), **opened.report, "memory": memory, **found}
         return _report.Report("Merge", {**found, "out": str(out)})

@@ -32,7 +32,7 @@ def num_bytes(text: str) -> int:
 def merge(
     opened: _networks.Opened,
     out: Any,
-    aligner: alignment.Aligner,
+    aligner: alignment.Aligner | alignment.ManyAligner,
     memory: int,
     weights: Sequence[float] | None,
     seed: int,

@@ -219,8 +219,10 @@ class _Lab:
             inputs = None if column.is_free else self._seen
             rows = [
                 merging.repair(
-                    *(symmetry.rows(tree, row) for tree in (merged, crowds)),
-                    *(self._plan.data.network, column.methods),
+                    symmetry.rows(merged, row),
+                    symmetry.rows(crowds, row),
+                    self._plan.data.network,
+                    column.methods,
                     inputs=inputs,
                 ).params
                 for row in range(symmetry.num_rows(merged))
