@@ -8,17 +8,26 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+
 
 @contextlib.contextmanager
 def quiet() -> Iterator[Any]:
-    """Open an orbax checkpointer without its log lines, and close it."""
+    """Open an orbax checkpointer without its log lines, and close it.
+
+    It works in this process alone, and waits for no other one.
+    """
     import orbax.checkpoint as ocp
 
     logger = logging.getLogger("absl")  # where orbax writes; its errors are raised
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        options = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(), active_processes={jax.process_index()}
+        )
+        handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
+        with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
             yield checkpointer
     finally:
         logger.setLevel(level)
