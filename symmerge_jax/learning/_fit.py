@@ -223,6 +223,7 @@ def _train(
     assert options.batch_size is not None
     latest, log = folder / "checkpoints/latest", folder / "metrics.jsonl"
     record = _record.of_training(job, options)
+    training.on_first(lambda: _record.check_folder(folder, record))
     init_key, train_key = jax.random.split(jax.random.key(options.seed))
     state = training.init_state(
         train_key,
@@ -231,7 +232,7 @@ def _train(
         ema=options.ema_decay is not None,
     )
     own = training.own_copy(state)
-    own = training.on_first(lambda: _resume(own, folder, record)) or own
+    own = training.on_first(lambda: _resume(own, latest, log)) or own
     state = training.replicate(training.from_first(own), training.make_mesh())
     if int(state.step) == options.num_steps:
         return
@@ -264,14 +265,12 @@ def _train(
 
 
 def _resume(
-    state: training.TrainState, folder: pathlib.Path, record: Mapping[str, Any]
+    state: training.TrainState, latest: pathlib.Path, log: pathlib.Path
 ) -> training.TrainState:
-    """Return the latest state in a folder, or this one, and cut its log there."""
-    latest = folder / "checkpoints/latest"
+    """Return the latest state in a folder, or this one, and cut the log there."""
     if training.checkpoint_steps(latest):
-        _record.check_same(folder, training.load_metadata(latest), record)
         state, _ = training.restore_checkpoint(latest, state)
-    training.truncate_metrics(folder / "metrics.jsonl", int(state.step))
+    training.truncate_metrics(log, int(state.step))
     return state
 
 

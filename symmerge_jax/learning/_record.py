@@ -42,9 +42,12 @@ def check_processes(job: Any, options: Any) -> None:
                 )
 
 
-def check_same(folder: pathlib.Path, old: Mapping[str, Any], new: Any) -> None:
+def check_folder(folder: pathlib.Path, record: Mapping[str, Any]) -> None:
     """Refuse a folder of another training; one that recorded nothing is trusted."""
-    now = new["training"]
+    latest = folder / "checkpoints/latest"
+    if not training.checkpoint_steps(latest):
+        return
+    now, old = record["training"], training.load_metadata(latest)
     for key, before in old.get("training", {}).items():
         if not _equal(before, now.get(key)):
             values = f" was {before!r} and is now {now.get(key)!r}"
