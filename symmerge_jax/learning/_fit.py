@@ -237,10 +237,11 @@ def _train(
     if int(state.step) == options.num_steps:
         return
     keep_best = training.keep_best(folder / "checkpoints/best", job.best, mode=job.mode)
+    evaluator = training.on_first(job.evaluator)
     hooks = [
         training.log_hook(log, options.log_every),
         training.evaluation_hook(
-            {"val": training.on_first(job.evaluator)},
+            {} if evaluator is None else {"val": evaluator},
             options.evaluate_every,
             results=(training.write_results(log), keep_best),
         ),

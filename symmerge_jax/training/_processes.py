@@ -107,7 +107,7 @@ def stop_signal(step: int) -> int:
     JAX tells all of them if one got the signal, and finds a step none of them has
     passed.
     """
-    if not jax.config.jax_enable_preemption_service:
+    if not jax.config.jax_enable_preemption_service:  # pyright: ignore
         return 0
     stop = multihost_utils.reached_preemption_sync_point(step)
     return int(signal.SIGTERM) if stop else 0

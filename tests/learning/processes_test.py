@@ -26,7 +26,7 @@ import json, os, sys, time
 import jax, numpy as np
 index, port, at, number = map(int, sys.argv[1:5])
 jax.distributed.initialize(
-    f"127.0.0.1:{port}", 2, index, heartbeat_timeout_seconds=10,
+    f"127.0.0.1:{port}", 2, index, heartbeat_timeout_seconds=30,
     shutdown_timeout_seconds=10,
 )
 from symmerge_jax import learning, training, zoo
@@ -40,7 +40,7 @@ def batch_indices(seed, step, *rest):
     return draw(seed, step, *rest)
 zoo.batch_indices = batch_indices
 if at == processes_test.REFUSE:
-    for changes in ({"batch_size": 6}, {"seed": index}):
+    for changes in ({"batch_size": 6}, {"parallel": "pmap"}, {"seed": index}):
         try:
             processes_test.fit(sys.argv[5], **changes)
         except ValueError as error:
@@ -108,6 +108,7 @@ def test_two_processes_train_as_one_and_resume(tmp_path, two_devices):
     assert f"after step {stopped} of 16" in stops[0] and stopped < 16
     for _, out, _ in first:
         assert "refused: A batch of 6 does not split over 4 device(s)" in out
+        assert "refused: parallel='pmap' works in one process" in out
     assert "refused: Process 1 of 2 failed" in first[0][1]
     assert "another training than process 0, where seed is 0, and here 1" in first[1][1]
 

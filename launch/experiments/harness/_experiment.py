@@ -89,14 +89,15 @@ def run(
       FileNotFoundError: missing data.
       FloatingPointError: a loss that is not finite; names the step.
     """
-    config = experiment.completed(config)
-    plan = experiment.plan(config)
-    may_change = {*_workdir.MAY_CHANGE, *experiment.may_change}
     if jax.process_count() > 1 and not experiment.many_processes:
         raise ValueError(
             f"{experiment.name!r} does not run in {jax.process_count()} processes:"
             " start one."
         )
+    with training.together():
+        config = experiment.completed(config)
+        plan = experiment.plan(config)
+    may_change = {*_workdir.MAY_CHANGE, *experiment.may_change}
     with contextlib.ExitStack() as stack:
 
         def open_folder() -> None:
