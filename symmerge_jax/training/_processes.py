@@ -41,15 +41,13 @@ def together() -> Iterator[None]:
     if jax.process_count() == 1:
         yield
         return
-    error: BaseException | None = None
+    fails = True
     try:
         yield
-    except BaseException as caught:
-        error = caught
-    _wait()
-    failed = multihost_utils.process_allgather(np.array(error is not None))
-    if error is not None:
-        raise error
+        fails = False
+    finally:  # also after an error, which goes on from here
+        _wait()
+        failed = multihost_utils.process_allgather(np.array(fails))
     if failed.any():
         raise ValueError(
             f"Process {int(np.argmax(failed))} of {jax.process_count()} failed, and"
