@@ -8,13 +8,17 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+
 
 @contextlib.contextmanager
-def quiet_orbax(handler: Any = None) -> Iterator[Any]:
+def quiet_orbax(handler_type: Any = None) -> Iterator[Any]:
     """Open an orbax checkpointer without its log lines, and close it.
 
+    It works in this process alone, and waits for no other one.
+
     Args:
-      handler: of orbax; None for that of whole trees, `StandardCheckpointHandler`.
+      handler_type: of orbax; None for that of whole trees, `StandardCheckpointHandler`.
 
     Yields:
       The checkpointer.
@@ -25,9 +29,12 @@ def quiet_orbax(handler: Any = None) -> Iterator[Any]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with ocp.Checkpointer(
-            handler or ocp.StandardCheckpointHandler()
-        ) as checkpointer:
+        options = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(), active_processes={jax.process_index()}
+        )
+        make = handler_type or ocp.StandardCheckpointHandler
+        handler = make(multiprocessing_options=options)
+        with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
             yield checkpointer
     finally:
         logger.setLevel(level)

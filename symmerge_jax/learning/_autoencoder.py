@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from symmerge_jax import autoencoders, symmetry, zoo
+from symmerge_jax import autoencoders, symmetry, training, zoo
 from symmerge_jax.learning import _twins
 from symmerge_jax.typing import Key, Params
 
@@ -50,11 +50,11 @@ def decode(
 
 
 def rows_of(examples: Any, seed: int, batch_size: int):
-    """Return `batch_fn(step)`: the rows of examples `[N, ...]` of each step."""
+    """Return `batch_fn(step)`: the own rows of examples `[N, ...]` of each step."""
     num_examples = symmetry.num_rows(examples)
 
     def batch_fn(step: int):
         rows = zoo.batch_indices(seed, step, batch_size, num_examples)
-        return symmetry.rows(examples, rows)
+        return symmetry.rows(examples, training.own_rows(rows))
 
     return batch_fn

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from symmerge_jax import autoencoders, networks, zoo
+from symmerge_jax import autoencoders, networks, training, zoo
 from symmerge_jax.learning import _distillation, _fit, _rendering
 
 ENCODER: Mapping[str, Any] = {
@@ -112,9 +112,8 @@ def fit_canonicalizer(
             augment=augment,
         )
     canonicalizer = _fit.fit(job, folder, options)
-    autoencoders.save_canonicalizer(
-        pathlib.Path(folder).expanduser() / "canonicalizer", canonicalizer
-    )
+    path = pathlib.Path(folder).expanduser() / "canonicalizer"
+    training.on_first(lambda: autoencoders.save_canonicalizer(path, canonicalizer))
     return canonicalizer
 
 

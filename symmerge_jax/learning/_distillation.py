@@ -78,7 +78,8 @@ def distillation_job(
         size = images_per_step or len(images)
 
         def batch_fn(step: int):
-            rows = zoo.batch_indices(seed, step, batch_size, len(train))
+            drawn = zoo.batch_indices(seed, step, batch_size, len(train))
+            rows = training.own_rows(drawn)
             generator = np.random.Generator(np.random.PCG64((seed, step)))
             seen = generator.choice(len(images), size, replace=False)
             return {

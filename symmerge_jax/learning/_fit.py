@@ -5,10 +5,14 @@ runs it in a folder:
 
     metrics.jsonl                losses and validation measures by step
     checkpoints/{latest,best}    to resume from; best by a validation measure
+
+After `jax.distributed.initialize()`, processes that make the same call share the work:
+each reads and feeds its part of a batch, the first alone evaluates and uses the folder.
 """
 
+import contextlib
 import dataclasses
-import math
+import io
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
@@ -18,12 +22,14 @@ import jax
 import numpy as np
 
 from symmerge_jax import files, training, zoo
+from symmerge_jax.learning import _record
 
 Variables = Any
 """Parameters of a model."""
 
 BatchFn = Callable[[int], Any]
-"""From the number of a step to its batch, a tree of arrays `[N, ...]`."""
+"""From the number of a step to its batch, a tree of arrays `[N, ...]`; of many
+processes, to the `training.own_rows` of this one."""
 
 Evaluator = Callable[[training.TrainState], Iterator[tuple[str, Any]]]
 """From a state to named validation measures; `training.eval_params` are its
@@ -74,7 +80,7 @@ class FitOptions:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("num_steps", "batch_size", *_SCHEDULING):
+        for name in ("num_steps", "batch_size", *_record.SCHEDULING):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be >= 1, got {value}.")
@@ -90,10 +96,6 @@ class FitOptions:
         return dataclasses.replace(
             self, batch_size=batch_size, warmup_steps=warmup_steps
         )
-
-
-_SCHEDULING = ("log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints")
-"""Options that change what is written and when, never the training."""
 
 
 class Job(NamedTuple):
@@ -161,18 +163,27 @@ def fit(
 
     Raises:
       ValueError: as `check`; a folder of another training, or one that another process
-        works in; a damaged checkpoint.
+        works in; a damaged checkpoint; processes that do not call it with the same
+        arguments.
       FloatingPointError: a loss that is not finite; names the step.
     """
     options = FitOptions() if options is None else options
     options = options.resolve(job.num_examples)
-    prepared = _prepare(job, options)
+    with training.together():
+        prepared = _prepare(job, options)
+    _record.check_processes(job, options)
     folder = pathlib.Path(folder).expanduser().absolute()
     checkpoints = folder / "checkpoints"
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    with files.lock(checkpoints / ".lock", folder):
+    with contextlib.ExitStack() as stack:
+        with training.together():
+            if training.is_first():
+                checkpoints.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(files.lock(checkpoints / ".lock", folder))
         _train(job, folder, options, *prepared)
-        variables, metadata = _load_best(job, folder, options)
+        found = training.on_first(lambda: _load_best(job, folder, options))
+    variables, metadata = found or (_zeros(job.model), None)
+    variables = training.from_first(variables)
+    metadata = training.value_from_first(metadata)
     return dataclasses.replace(job.untrained, variables=variables, metadata=metadata)
 
 
@@ -211,9 +222,8 @@ def _train(
 ) -> None:
     assert options.batch_size is not None
     latest, log = folder / "checkpoints/latest", folder / "metrics.jsonl"
-    record = _record(job, options)
-    if training.checkpoint_steps(latest):
-        _check_same(folder, training.load_metadata(latest), record)
+    record = _record.of_training(job, options)
+    training.on_first(lambda: _record.check_folder(folder, record))
     init_key, train_key = jax.random.split(jax.random.key(options.seed))
     state = training.init_state(
         train_key,
@@ -221,16 +231,17 @@ def _train(
         optimizer,
         ema=options.ema_decay is not None,
     )
-    if training.checkpoint_steps(latest):
-        state, _ = training.restore_checkpoint(latest, state)
-    training.truncate_metrics(log, int(state.step))
+    own = training.own_copy(state)
+    own = training.on_first(lambda: _resume(own, latest, log)) or own
+    state = training.replicate(training.from_first(own), training.make_mesh())
     if int(state.step) == options.num_steps:
         return
     keep_best = training.keep_best(folder / "checkpoints/best", job.best, mode=job.mode)
+    evaluator = training.on_first(job.evaluator)
     hooks = [
         training.log_hook(log, options.log_every),
         training.evaluation_hook(
-            {"val": job.evaluator()},
+            {} if evaluator is None else {"val": evaluator},
             options.evaluate_every,
             results=(training.write_results(log), keep_best),
         ),
@@ -241,8 +252,9 @@ def _train(
             metadata=record,
         ),
     ]
+    stream = None if training.is_first() else io.StringIO()
     with training.Progress(
-        options.num_steps, "train", initial=int(state.step)
+        options.num_steps, "train", initial=int(state.step), stream=stream
     ) as progress:
         training.train(
             state,
@@ -251,6 +263,21 @@ def _train(
             num_steps=options.num_steps,
             hooks=[training.progress_hook(progress), *hooks],
         )
+
+
+def _resume(
+    state: training.TrainState, latest: pathlib.Path, log: pathlib.Path
+) -> training.TrainState:
+    """Return the latest state in a folder, or this one, and cut the log there."""
+    if training.checkpoint_steps(latest):
+        state, _ = training.restore_checkpoint(latest, state)
+    training.truncate_metrics(log, int(state.step))
+    return state
+
+
+def _zeros(model: Any) -> Variables:
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
 
 
 def _load_best(
@@ -269,45 +296,3 @@ def _load_best(
         job.best.replace("/", "_"): metadata["best"]["value"],
         **seconds,
     }
-
-
-def _record(job: Job, options: FitOptions) -> dict[str, Any]:
-    """Return what decides a training, as JSON gives it back."""
-    given = dataclasses.asdict(options)
-    decided = {key: given[key] for key in given if key not in _SCHEDULING}
-    decided |= {**job.settings, "num_train": job.num_examples}
-    for field in dataclasses.fields(job.untrained):
-        if field.name not in ("variables", "metadata"):
-            decided[field.name] = getattr(job.untrained, field.name)
-    return {"training": _plain(decided)}
-
-
-def _check_same(folder: pathlib.Path, old: Mapping[str, Any], new: Any) -> None:
-    """Refuse a folder of another training; one that recorded nothing is trusted."""
-    now = new["training"]
-    for key, before in old.get("training", {}).items():
-        if not _equal(before, now.get(key)):
-            values = f" was {before!r} and is now {now.get(key)!r}"
-            raise ValueError(
-                f"'{folder}' belongs to another training:"
-                f" {key}{values if len(values) < 300 else ' differs'}. Choose another"
-                " folder, or give the earlier value to resume."
-            )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        paths = ("/".join(k) if isinstance(k, tuple) else str(k) for k in value)
-        return dict(zip(paths, map(_plain, value.values()), strict=True))
-    return [*map(_plain, value)] if isinstance(value, list | tuple) else value
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Whether two JSON values are equal, floats up to rounding."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_equal(a[k], b[k]) for k in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(_equal, a, b))
-    if isinstance(a, float) and isinstance(b, float):
-        return math.isclose(a, b, rel_tol=1e-6)
-    return a == b

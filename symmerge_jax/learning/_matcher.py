@@ -90,15 +90,16 @@ def matcher_job(
             first = rows[zoo.batch_indices(seed, step, batch_size, len(rows))]
             random = np.random.default_rng([seed, step])
             second = np.array([data.partner(random, row) for row in first])
+            examples = data.examples(first, inputs_per_pair, random)
             return {
-                "a": symmetry.rows(data.params, first),
-                "b": symmetry.rows(data.params, second),
-                "data": data.examples(first, inputs_per_pair, random),
+                "a": symmetry.rows(data.params, training.own_rows(first)),
+                "b": symmetry.rows(data.params, training.own_rows(second)),
+                "data": jax.tree.map(training.own_rows, examples),
             }
 
         return batch_fn
 
-    batch = batches(0, 1)(0)
+    batch = batches(0, jax.process_count())(0)
     variables = jax.eval_shape(matcher.init, jax.random.key(0))
     jax.eval_shape(loss_fn, variables, batch, jax.random.key(0))
 
@@ -205,7 +206,8 @@ def fit_matcher(
         )
     job = matcher_job(data, untrained, weights=weights, copies=copies)
     matcher = _fit.fit(job, folder, options)
-    deep_align.save_matcher(pathlib.Path(folder).expanduser() / "matcher", matcher)
+    path = pathlib.Path(folder).expanduser() / "matcher"
+    training.on_first(lambda: deep_align.save_matcher(path, matcher))
     return matcher
 
 

@@ -276,7 +276,8 @@ def fit_predictor(
         augment=augment,
     )
     predictor = _fit.fit(job, folder, options)
-    save_predictor(pathlib.Path(folder).expanduser() / "predictor", predictor)
+    path = pathlib.Path(folder).expanduser() / "predictor"
+    training.on_first(lambda: save_predictor(path, predictor))
     return predictor
 
 

@@ -74,15 +74,15 @@ def synthesize(
             f"synthesize: num_samples must be at least {2 * len(each)}, two for each"
             f" network, and num_steps at least 1, got {num_samples} and {num_steps}."
         )
-    start_key, key = jax.random.split(jax.random.key(0) if key is None else key)
-    start = _start(network, num_samples, start, start_key)
+    keys = jax.random.split(jax.random.key(0) if key is None else key)
+    start = _start(network, num_samples, start, keys[0])
     make = _recalled if network.spec.statistics else _sought
     parts, bounds = [], np.linspace(0, num_samples, len(each) + 1).astype(int)
     for row, params in enumerate(each):
         rows = slice(*bounds[row : row + 2])
         part = jax.tree.map(lambda x, rows=rows: x[rows], start)
         parts.append(
-            make(network, params, part, jax.random.fold_in(key, row), num_steps)
+            make(network, params, part, jax.random.fold_in(keys[1], row), num_steps)
         )
     return jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
 

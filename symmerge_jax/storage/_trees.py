@@ -45,7 +45,7 @@ def _create_msgpack(target: pathlib.Path, content: Checkpoint) -> None:
 def _read_orbax(path: pathlib.Path, key: str | None) -> Checkpoint:
     import orbax.checkpoint as ocp
 
-    with files.quiet_orbax(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with files.quiet_orbax(ocp.PyTreeCheckpointHandler) as checkpointer:
         try:
             found = checkpointer.metadata(path.absolute()).item_metadata.tree
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
@@ -76,7 +76,7 @@ def _restore(path: pathlib.Path, tree: Any, place: _Path) -> Any:
         wanted,
     )
     arguments = ocp.args.PyTreeRestore(item=wanted, restore_args=options)  # pyright: ignore
-    with files.quiet_orbax(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with files.quiet_orbax(ocp.PyTreeCheckpointHandler) as checkpointer:
         found = checkpointer.restore(path.absolute(), args=arguments)
     return next(leaf for p, leaf in _leaves(found) if p == place)
 
@@ -93,7 +93,7 @@ def _write_orbax(target: pathlib.Path, tree: Any) -> None:
     import orbax.checkpoint as ocp
 
     target.rmdir()  # orbax makes it
-    handler = ocp.PyTreeCheckpointHandler()
+    handler = ocp.PyTreeCheckpointHandler
     with files.plain_orbax_errors(target), files.quiet_orbax(handler) as checkpointer:
         checkpointer.save(target.absolute(), args=ocp.args.PyTreeSave(tree))  # pyright: ignore
 

@@ -23,10 +23,19 @@ from symmerge_jax.training._metrics import (
     truncate_metrics,
 )
 from symmerge_jax.training._optimizer import make_optimizer
+from symmerge_jax.training._processes import (
+    from_first,
+    is_first,
+    on_first,
+    own_copy,
+    together,
+    value_from_first,
+)
 from symmerge_jax.training._progress import Progress
 from symmerge_jax.training._sharding import (
     check_batch,
     make_mesh,
+    own_rows,
     replicate,
     shard_batch,
 )
@@ -45,7 +54,9 @@ __all__ = [
     "checkpoint_steps",
     "eval_params",
     "evaluation_hook",
+    "from_first",
     "init_state",
+    "is_first",
     "keep_best",
     "load_metadata",
     "load_params",
@@ -53,13 +64,18 @@ __all__ = [
     "make_mesh",
     "make_optimizer",
     "make_train_step",
+    "on_first",
+    "own_copy",
+    "own_rows",
     "progress_hook",
     "read_metrics",
     "replicate",
     "restore_checkpoint",
     "save_checkpoint",
     "shard_batch",
+    "together",
     "train",
     "truncate_metrics",
+    "value_from_first",
     "write_results",
 ]

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
+from symmerge_jax.training import _processes
 from symmerge_jax.training._state import TrainState
 
 HookFn = Callable[[int, Any, Mapping[str, float]], Any]
@@ -83,6 +84,10 @@ def train(
     and raise `Interrupted`; a second signal aborts at once. The handlers are installed
     only in the main thread, and restored at the end.
 
+    If devices of many processes share the state, only the first process calls hooks,
+    with its own copy of the state, and the others wait. SIGTERM to one of them then
+    ends all after the same step, as JAX arranges it, and SIGINT aborts at once.
+
     Args:
       state: where to start; donated to the first step.
       step_fn: `step_fn(state, batch) -> (state, metrics)`, metrics with `loss`.
@@ -109,14 +114,17 @@ def train(
         if hook.every < 1:
             raise ValueError(f"A hook must fire every >= 1 steps, got {hook.every}.")
 
+    shared = _processes.is_shared(state.step)
+    if shared and not _processes.is_first():
+        hooks = [hook._replace(fn=_do_nothing) for hook in hooks]
     meter = _Meter(hooks, num_steps)
     stop = 0
-    with _Signals() as signals:
+    with _Signals(not shared) as signals:
         while step < num_steps:
             state, metrics = step_fn(state, batch_fn(step))
             step += 1
             meter.push(step, metrics)
-            stop = signals.received
+            stop = _processes.stop_signal(step) if shared else signals.received
             due = [
                 index
                 for index, hook in enumerate(hooks)
@@ -125,9 +133,9 @@ def train(
             ]
             wait = due or stop or step == num_steps
             meter.drain(0 if wait else max_in_flight)
-            with meter.paused():
+            with meter.paused(), _sharing(state, shared and due) as seen:
                 for index in due:
-                    hooks[index].fn(step, state, meter.means(index))
+                    hooks[index].fn(step, seen, meter.means(index))
             if stop:
                 break
     if stop := stop or signals.received:
@@ -138,6 +146,21 @@ def train(
 
 def _is_due(hook: Hook, step: int, num_steps: int) -> bool:
     return step % hook.every == 0 or step == num_steps
+
+
+def _do_nothing(*_: Any) -> None:
+    """Take the place of a hook that another process calls."""
+
+
+@contextlib.contextmanager
+def _sharing(state: TrainState, shared: Any) -> Iterator[TrainState]:
+    """Give hooks the state, or of one that processes share the own copy."""
+    if not shared:
+        yield state
+        return
+    own = _processes.own_copy(state)
+    with _processes.together():
+        yield own
 
 
 class _Meter:
@@ -201,12 +224,14 @@ def _check_finite(step: int, metrics: Mapping[str, float]) -> None:
 class _Signals:
     """Notes the first SIGINT or SIGTERM; a second one aborts at once."""
 
-    def __init__(self):
+    def __init__(self, watch: bool):
+        self._watch = watch
         self.received: int = 0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "_Signals":
-        if threading.current_thread() is threading.main_thread():
+        is_main = threading.current_thread() is threading.main_thread()
+        if self._watch and is_main:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._note)
         return self

@@ -1,6 +1,7 @@
 """One mesh with one axis: parameters replicated, batch sharded.
 
-A single device is a mesh of size one and takes the same path as many.
+A single device is a mesh of size one and takes the same path as many; the devices of
+many processes of `jax.distributed` are one mesh, too.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from symmerge_jax.training import _processes
+
 AXIS = "data"
 
 
@@ -18,7 +21,8 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """Return the mesh with the one axis `data`.
 
     Args:
-      devices: JAX devices to use; all devices of the default backend if None.
+      devices: JAX devices to use; all devices of the default backend if None, those
+        of a process side by side.
 
     Returns:
       A mesh of shape `(len(devices),)`.
@@ -26,10 +30,11 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     Raises:
       ValueError: `devices` is empty.
     """
-    devices = jax.devices() if devices is None else list(devices)
+    if devices is None:
+        devices = sorted(jax.devices(), key=lambda d: d.process_index)
     if not devices:
         raise ValueError("A mesh needs at least one device, got none.")
-    return Mesh(np.array(devices), (AXIS,))
+    return Mesh(np.array(list(devices)), (AXIS,))
 
 
 def replicated_sharding(mesh: Mesh) -> NamedSharding:
@@ -46,10 +51,11 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     """Return the tree with a whole copy of every leaf on each device.
 
     Args:
-      tree: arrays.
+      tree: arrays; every process of the mesh has the same.
       mesh: the devices.
     """
-    return jax.device_put(tree, replicated_sharding(mesh))
+    sharding = replicated_sharding(mesh)
+    return _processes.map_arrays(lambda x: jax.device_put(x, sharding), tree)
 
 
 def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
@@ -65,6 +71,34 @@ def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
     """
     check_batch(batch, mesh.size)
     return jax.device_put(batch, batch_sharding(mesh))
+
+
+def own_rows(rows: np.ndarray) -> np.ndarray:
+    """Return the part of the rows of a batch that this process feeds to its devices.
+
+    Args:
+      rows: `[N, ...]`, one for each example of the whole batch.
+    """
+    processes = [device.process_index for device in make_mesh().devices.flat]
+    start = processes.index(jax.process_index())
+    stop = start + processes.count(jax.process_index())
+    size = len(rows)
+    return rows[size * start // len(processes) : size * stop // len(processes)]
+
+
+def join_batch(batch: PyTree, mesh: Mesh) -> PyTree:
+    """Return the whole batch, whose rows the processes of a mesh have between them.
+
+    Args:
+      batch: tree of arrays: the `own_rows` of this process.
+      mesh: the devices of all processes.
+    """
+    if not mesh.is_multi_process:
+        return batch
+    sharding = batch_sharding(mesh)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, x), batch
+    )
 
 
 def check_batch(batch: PyTree, num_devices: int, num_microbatches: int = 1) -> int:

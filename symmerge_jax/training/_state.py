@@ -8,7 +8,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, PyTree
 
-from symmerge_jax.training import _sharding
+from symmerge_jax.training import _processes, _sharding
 
 
 class TrainState(NamedTuple):
@@ -65,16 +65,9 @@ def init_state(
         ema_params=params if ema else None,
         key=key,
     )
-    return _sharding.replicate(jax.tree.map(_copy, state), mesh)
+    return _sharding.replicate(_processes.map_arrays(jnp.copy, state), mesh)
 
 
 def eval_params(state: TrainState) -> PyTree:
     """Return the parameters to evaluate: the moving average if there is one."""
     return state.params if state.ema_params is None else state.ema_params
-
-
-def _copy(leaf: Array) -> Array:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        data = jnp.copy(jax.random.key_data(leaf))
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-    return jnp.copy(leaf)

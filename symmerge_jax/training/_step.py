@@ -53,7 +53,8 @@ def make_train_step(
 
     Returns:
       `step(state, batch) -> (state, metrics)`. The batch is a tree of arrays
-      `[N, ...]`, of numpy or on devices. The **old state is donated** and must not be
+      `[N, ...]`, of numpy or on devices; of many processes, each gives its `own_rows`.
+      The **old state is donated** and must not be
       used again. Metrics are `loss`, `grad_norm` (global norm before clipping), `lr`
       and those of `loss_fn`.
 
@@ -71,6 +72,9 @@ def make_train_step(
         raise ValueError(f"ema_decay must be None or in [0, 1), got {ema_decay}.")
     if parallel not in ("jit", "pmap"):
         raise ValueError(f"parallel must be 'jit' or 'pmap', got {parallel!r}.")
+
+    if parallel == "pmap" and mesh.is_multi_process:
+        raise ValueError("parallel='pmap' works in one process: choose 'jit'.")
 
     def update(
         state: TrainState, gradients: PyTree, loss: Array, metrics: Metrics
@@ -122,6 +126,7 @@ def make_train_step(
         )
 
     def step(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
+        batch = _sharding.join_batch(batch, mesh)
         _sharding.check_batch(batch, mesh.size, num_microbatches)
         if (state.ema_params is None) != (ema_decay is None):
             raise ValueError(

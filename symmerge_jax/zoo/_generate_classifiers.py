@@ -57,7 +57,7 @@ def generate_classifier_zoo(
       chunk_size: runs per call of the compiled program, rounded up to what the devices
         share evenly.
       parts_dir: folder for the parts of an unfinished zoo, or None to keep none.
-      devices: devices to use, all of them if None.
+      devices: devices to use, all of this process if None.
       on_chunk: called as `on_chunk(done, total, {"accuracy": mean})` after each chunk,
         and once before the first, with no mean and the runs that parts hold already.
 
@@ -77,7 +77,7 @@ def generate_classifier_zoo(
         architecture=architecture,
         options=options,
     )
-    devices = jax.devices() if devices is None else list(devices)
+    devices = jax.local_devices() if devices is None else list(devices)
     chunk_size = -(-min(chunk_size, num_networks) // len(devices)) * len(devices)
     shape = networks.build(recipe["architecture"]).input_shape
     pairs = [

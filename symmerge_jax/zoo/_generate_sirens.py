@@ -47,7 +47,7 @@ def generate_siren_zoo(
       chunk_size: networks per call of the compiled program, rounded up to what the
         devices share evenly.
       parts_dir: folder for the parts of an unfinished zoo, or None to keep none.
-      devices: devices to use, all of them if None.
+      devices: devices to use, all of this process if None.
       on_chunk: called as `on_chunk(done, total, {"psnr": mean})` after each chunk, and
         once before the first, with no mean and the networks that parts hold already.
 
@@ -60,7 +60,7 @@ def generate_siren_zoo(
     """
     options = _fit_siren.SirenOptions() if options is None else options
     recipe = _recipe(image_set, seed, architecture, options, fits_per_image)
-    devices = jax.devices() if devices is None else list(devices)
+    devices = jax.local_devices() if devices is None else list(devices)
     images = image_set.images
     num_networks = fits_per_image * len(images)
     image_row = np.arange(num_networks) // fits_per_image

@@ -100,7 +100,7 @@ def train_classifiers(
         weight_decay=options.weight_decay,
     )
     mesh = training.make_mesh(
-        jax.devices()[: math.gcd(num_networks, jax.device_count())]
+        jax.local_devices()[: math.gcd(num_networks, jax.local_device_count())]
     )
 
     def population_loss(params: Params, x: Array, y: Array) -> Any:

@@ -3,6 +3,7 @@
 The slow half, on finished runs, is in `reproduce_smoke_test.py`.
 """
 
+import jax
 import pytest
 from ml_collections import ConfigDict
 
@@ -49,6 +50,14 @@ def test_a_wrong_value_is_refused_before_anything_is_written(name, tmp_path):
     [(key, value)] = WRONG[name].items()
     with pytest.raises(ValueError, match=rf"{key}.*'x'"):
         harness.run(experiment, ConfigDict({key: value}), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_many_processes_cannot_share_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    experiment = registry.find_experiment("map_latents")
+    with pytest.raises(ValueError, match="'map_latents' does not run in 2 processes"):
+        harness.run(experiment, ConfigDict(), tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
 

@@ -44,6 +44,16 @@ def test_same_config_resumes(config, tmp_path):
     assert len(json.loads((path / "versions.json").read_text())) == 2
 
 
+def test_a_process_with_another_folder_or_config_is_refused(config, tmp_path):
+    with pytest.raises(ValueError, match=r"process 0 does not see config\.json"):
+        harness.check_shared(tmp_path, config)
+    harness.open_workdir(tmp_path, config)
+    harness.check_shared(tmp_path, config)
+    config.log_every = 20
+    with pytest.raises(ValueError, match=r"10 and is now 20\. Start all processes"):
+        harness.check_shared(tmp_path, config)
+
+
 def test_intervals_may_change(config, tmp_path):
     harness.open_workdir(tmp_path, config)
     config.log_every = 20

@@ -45,6 +45,7 @@ from experiments.harness._tables import (
 )
 from experiments.harness._workdir import (
     MAY_CHANGE,
+    check_shared,
     locked,
     merge_config,
     open_workdir,
@@ -66,6 +67,7 @@ __all__ = [
     "at_least",
     "check_config",
     "check_midpoint",
+    "check_shared",
     "complete_arrays",
     "config_hash",
     "draw",

@@ -4,14 +4,17 @@ A config is taken apart once, by `plan`, before any work. From there on values g
 `run` sees the plan and a folder, and no config.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
+
 from experiments.harness import _config, _files, _tables, _workdir
-from symmerge_jax import files, plots
+from symmerge_jax import files, plots, training
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,6 +43,7 @@ class Experiment:
         resumed: they say what is compared, not what is trained.
       check_output: raises an error if what a finished run exports for others is missing
         or damaged; None if it exports nothing.
+      many_processes: whether the processes of `jax.distributed` may share a run.
       draw: the figures, by the names of their files, from the results and the arrays
         of `results.npz` (empty if a run writes none); None if there are no figures, or
         `run` draws them.
@@ -54,6 +58,7 @@ class Experiment:
     evaluate: Callable[[Any, pathlib.Path], Results] | None = None
     may_change: tuple[str, ...] = ()
     check_output: Callable[[pathlib.Path], Any] | None = None
+    many_processes: bool = False
     draw: Callable[[Results, _files.Arrays], Mapping[str, "Figure"]] | None = None
 
     def completed(self, config: _config.Config) -> _config.Config:
@@ -68,6 +73,9 @@ def run(
 ) -> Results:
     """Run an experiment, or resume it; `results.json` in its folder holds the results.
 
+    After `jax.distributed.initialize()` all processes make the same call, and the first
+    writes the folder, which they share.
+
     Args:
       experiment: what to run.
       config: keys and values; those that are missing have their defaults.
@@ -75,17 +83,35 @@ def run(
 
     Raises:
       ValueError: unknown or unused keys, values or data that do not fit, a workdir of
-        another config, or one that another process works in.
+        another config, or one that another process works in; many processes whose
+        folder or config is not the same, or an experiment that they cannot share.
       TypeError: a value of another type.
       FileNotFoundError: missing data.
       FloatingPointError: a loss that is not finite; names the step.
     """
-    config = experiment.completed(config)
-    plan = experiment.plan(config)
+    if jax.process_count() > 1 and not experiment.many_processes:
+        raise ValueError(
+            f"{experiment.name!r} does not run in {jax.process_count()} processes:"
+            " start one."
+        )
+    with training.together():
+        config = experiment.completed(config)
+        plan = experiment.plan(config)
     may_change = {*_workdir.MAY_CHANGE, *experiment.may_change}
-    with _workdir.locked(workdir):
-        folder = _workdir.open_workdir(workdir, config, may_change=may_change)
-        return _write(experiment, folder, experiment.run(plan, folder))
+    with contextlib.ExitStack() as stack:
+
+        def open_folder() -> None:
+            stack.enter_context(_workdir.locked(workdir))
+            _workdir.open_workdir(workdir, config, may_change=may_change)
+
+        training.on_first(open_folder)
+        folder = pathlib.Path(workdir).expanduser().absolute()
+        with training.together():
+            if not training.is_first():
+                _workdir.check_shared(folder, config)
+        results = experiment.run(plan, folder)
+        written = training.on_first(lambda: _write(experiment, folder, results))
+        return _files.read_json(folder / "results.json") if written is None else written
 
 
 def evaluate(

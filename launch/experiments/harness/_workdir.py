@@ -74,6 +74,27 @@ def open_workdir(
     return path
 
 
+def check_shared(folder: pathlib.Path, config: _config.ConfigDict) -> None:
+    """Check in one of many processes that it shares folder and config with the first.
+
+    Args:
+      folder: what the first process has opened.
+      config: the complete config of this process.
+
+    Raises:
+      ValueError: the folder is another one here, or the config differs.
+    """
+    file = folder / "config.json"
+    if not file.exists():
+        raise ValueError(
+            f"workdir {folder}: process {jax.process_index()} does not see"
+            f" {file.name}, which process 0 has written there: choose a folder that all"
+            " processes share"
+        )
+    remedy = "Start all processes with the same config"
+    _check_same(folder, _config.load_config(file), config, (), remedy)
+
+
 def merge_config(
     workdir: PathLike,
     config: _config.ConfigDict,

@@ -76,11 +76,22 @@ def autoencoder_plan(
 
 
 def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
-    """Make the zoo, train, export the model, and measure it."""
-    population = plan.source.load(folder)
-    job = plan.make_job(population, folder)
-    plan.save(folder / plan.model, learning.fit(job, folder, plan.options))
-    return _measured(plan, plan.load(folder), population, folder)
+    """Make the zoo, train, export the model, and measure it.
+
+    Of many processes only the training is shared; the others return nothing.
+    """
+    population = training.on_first(lambda: plan.source.load(folder))
+    with training.together():
+        if population is None:
+            population = plan.source.load(folder)  # what the first process has made
+        job = plan.make_job(population, folder)
+    model = learning.fit(job, folder, plan.options)
+
+    def finish() -> harness.Results:
+        plan.save(folder / plan.model, model)
+        return _measured(plan, plan.load(folder), population, folder)
+
+    return training.on_first(finish) or {}
 
 
 def evaluate(plan: Plan, folder: pathlib.Path) -> harness.Results:

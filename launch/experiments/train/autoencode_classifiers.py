@@ -167,6 +167,7 @@ EXPERIMENT = harness.Experiment(
     plan=plan,
     run=_training.run,
     evaluate=_training.evaluate,
+    many_processes=True,
     tables=lambda results: [harness.measures(_CAPTION, results)],
     draw=draw,
     check_output=autoencoders.load_canonicalizer,

@@ -247,6 +247,7 @@ EXPERIMENT = harness.Experiment(
     plan=plan,
     run=_training.run,
     evaluate=_training.evaluate,
+    many_processes=True,
     tables=tables,
     draw=draw,
     check_output=learning.load_predictor,

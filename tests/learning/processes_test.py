@@ -1,0 +1,134 @@
+"""A training over two processes, two devices each, is that of one; stops, and resumes.
+
+Three starts: SIGTERM ends the first, after the same step in both processes; in the
+second one process is killed; the third ends.
+"""
+
+import json
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from symmerge_jax import learning, training
+from tests.learning import small
+
+ROOT = pathlib.Path(__file__).parents[2]
+LIMIT = 300  # seconds for a start; what has not ended then is killed
+
+WORKER = """
+import json, os, sys, time
+import jax, numpy as np
+index, port, at, number = map(int, sys.argv[1:5])
+jax.distributed.initialize(
+    f"127.0.0.1:{port}", 2, index, heartbeat_timeout_seconds=30,
+    shutdown_timeout_seconds=10,
+)
+from symmerge_jax import learning, training, zoo
+from tests.learning import processes_test
+draw = zoo.batch_indices
+def batch_indices(seed, step, *rest):
+    if at and step > at:
+        time.sleep(0.4)  # the other process hears of the signal meanwhile
+    if at and step == at and index == 1:
+        os.kill(os.getpid(), number)
+    return draw(seed, step, *rest)
+zoo.batch_indices = batch_indices
+if at == processes_test.REFUSE:
+    for changes in ({"batch_size": 6}, {"parallel": "pmap"}, {"seed": index}):
+        try:
+            processes_test.fit(sys.argv[5], **changes)
+        except ValueError as error:
+            print(f"refused: {error}", flush=True)
+try:
+    trained = processes_test.fit(sys.argv[5])
+except training.Interrupted as stop:
+    print(stop, flush=True)
+    sys.exit(3)
+total = sum(float(np.abs(x).sum()) for x in jax.tree.leaves(trained.variables))
+print(json.dumps([trained.metadata, total]))
+"""
+
+REFUSE = TERM_AT = 2
+KILL_AT = 13
+
+
+def fit(folder, **changes):
+    every = {"evaluate_every": 4, "checkpoint_every": 4, "learning_rate": 1e-4}
+    return learning.fit_canonicalizer(
+        small.make_zoo(small.SIREN),
+        folder,
+        encoder=small.PROBE,
+        decoder={"hidden_multipliers": (1,)},
+        options=small.options(**{"num_steps": 16, **every, **changes}),
+    )
+
+
+def start(folder, environment, at=0, number=0):
+    """Return the exit codes and the outputs of two processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = map(str, (port, at, number))
+    command = [sys.executable, "-c", WORKER]
+    options = {"cwd": ROOT, "env": environment, "text": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    arguments = [*arguments, str(folder)]
+    running = [
+        subprocess.Popen([*command, str(index), *arguments], **options, **pipes)
+        for index in range(2)
+    ]
+    try:
+        done = [process.communicate(timeout=LIMIT) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    return [
+        (process.returncode, out, err)
+        for process, (out, err) in zip(running, done, strict=True)
+    ]
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_and_resume(tmp_path, two_devices):
+    environment = {**two_devices, "PYTHONPATH": f"{ROOT}:{ROOT / 'launch'}"}
+    whole = fit(tmp_path / "whole")
+    folder = tmp_path / "run"
+
+    first = start(folder, environment, TERM_AT, signal.SIGTERM)
+    assert [code for code, *_ in first] == [3, 3], first
+    stops = [out.splitlines()[-1] for _, out, _ in first]
+    assert stops[0] == stops[1] and "Stopped by SIGTERM after step" in stops[0]
+    (stopped,) = training.checkpoint_steps(folder / "checkpoints/latest")[-1:]
+    assert f"after step {stopped} of 16" in stops[0] and stopped < 16
+    for _, out, _ in first:
+        assert "refused: A batch of 6 does not split over 4 device(s)" in out
+        assert "refused: parallel='pmap' works in one process" in out
+    assert "refused: Process 1 of 2 failed" in first[0][1]
+    assert "another training than process 0, where seed is 0, and here 1" in first[1][1]
+
+    (code, *_), (killed, *_) = start(folder, environment, KILL_AT, signal.SIGKILL)
+    assert code != 0 and killed == -signal.SIGKILL
+
+    last = start(folder, environment)
+    assert [code for code, *_ in last] == [0, 0], last
+    results = [json.loads(out.splitlines()[-1]) for _, out, _ in last]
+    assert results[0] == results[1]
+    metadata, total = results[0]
+    assert metadata["best_step"] == whole.metadata["best_step"]
+    sizes = [float(np.abs(x).sum()) for x in jax.tree.leaves(whole.variables)]
+    assert total == pytest.approx(sum(sizes), rel=1e-5)
+    curves = [
+        training.read_metrics(at / "metrics.jsonl")
+        for at in (tmp_path / "whole", folder)
+    ]
+    for name in ("loss", "val/mse"):
+        np.testing.assert_array_equal(curves[0][name].steps, curves[1][name].steps)
+        np.testing.assert_allclose(
+            curves[0][name].values, curves[1][name].values, rtol=1e-5
+        )
