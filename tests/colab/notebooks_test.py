@@ -26,6 +26,7 @@ SMOKE = {
         {
             "NUM_NETWORKS": 30,
             "NUM_PAIRS": 2,
+            "HIDDEN_SIZES": (8,),
             "NUM_EPOCHS": 1,
             "NUM_STEPS": 2,
             "WORKDIR": "../runs/matcher",
