@@ -36,7 +36,9 @@ from experiments import harness
     "probe",
 )
 def get_config(variant: str):
-    config = mnist_inr_cpu.get_config("probe" if variant == "probe" else "no_probes")
+    config = mnist_inr_cpu.get_config("probe" if variant == "probe" else "default")
+    if variant != "probe":
+        config.encoder.num_probes = 0
     config.num_steps = 3000
     config.batch_size = 32
     config.num_microbatches = 4
