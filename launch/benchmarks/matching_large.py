@@ -7,9 +7,6 @@ python -m benchmarks.matching_large NAME     (in `launch`)
 """
 
 import json
-import pathlib
-import resource
-import subprocess
 import sys
 import time
 from typing import Any
@@ -18,7 +15,7 @@ import jax
 import numpy as np
 
 import symmerge_jax
-from benchmarks import trace_cases
+from benchmarks import timing, trace_cases
 from symmerge_jax import alignment, symmetry
 
 NETWORKS = {
@@ -30,13 +27,7 @@ NETWORKS = {
 def run() -> dict[str, Any]:
     """Return what `measure` returns of every network, each in a fresh process."""
     return {
-        name: json.loads(
-            subprocess.check_output(
-                [sys.executable, "-m", "benchmarks.matching_large", name],
-                cwd=pathlib.Path(__file__).parents[1],
-                text=True,
-            ).splitlines()[-1]
-        )
+        name: timing.in_own_process("benchmarks.matching_large", name)
         for name in NETWORKS
     }
 
@@ -54,7 +45,7 @@ def measure(name: str) -> dict[str, Any]:
     """
     case = NETWORKS[name]()
     spec = symmerge_jax.trace(case.apply, case.params, *case.inputs).spec
-    before = _peak_memory()
+    before = timing.peak_memory()
     generator = np.random.default_rng(0)
     params = jax.tree.map(
         lambda x: generator.standard_normal(x.shape, np.float32), case.params
@@ -65,7 +56,7 @@ def measure(name: str) -> dict[str, Any]:
     )
     twin = jax.jit(lambda g, x: symmetry.act(g, x, spec))(element, params)
     twin = jax.tree.map(np.asarray, twin)
-    made = _peak_memory()
+    made = timing.peak_memory()
     aligner = alignment.WeightMatching(starts=("outward",))
 
     def timed():
@@ -86,14 +77,8 @@ def measure(name: str) -> dict[str, Any]:
         "num_sweeps": num_sweeps,
         "share_of_arrays_recovered": float(np.mean(same)),
         "memory_of_both": (made - before) / size,
-        "peak_memory": (_peak_memory() - before) / size,
+        "peak_memory": (timing.peak_memory() - before) / size,
     }
-
-
-def _peak_memory() -> int:
-    """Return the largest resident memory of this process so far, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ python -m benchmarks.streamed MEBIBYTES     (in `launch`)
 
 import json
 import pathlib
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks import timing
 from symmerge_jax import alignment, merging, symmetry
 from symmerge_jax.symmetry import Axis, Group, Space
 
@@ -34,13 +33,7 @@ NOISE = 0.1
 def run() -> dict[str, Any]:
     """Return what `measure` returns of every size, each in a fresh process."""
     return {
-        f"{size} MiB": json.loads(
-            subprocess.check_output(
-                [sys.executable, "-m", "benchmarks.streamed", str(size)],
-                cwd=pathlib.Path(__file__).parents[1],
-                text=True,
-            ).splitlines()[-1]
-        )
+        f"{size} MiB": timing.in_own_process("benchmarks.streamed", str(size))
         for size in SIZES
     }
 
@@ -61,12 +54,12 @@ def measure(mebibytes: int) -> dict[str, Any]:
         element = _write_pair(root, spec, shapes)
         a, b = (_read(root / name, shapes) for name in "ab")
         size = sum(x.nbytes for x in a.values())
-        before = _peak_memory()
+        before = timing.peak_memory()
         start, cpu_start = time.perf_counter(), time.process_time()
         aligner = alignment.WeightMatching(starts=("outward",))
         problem = alignment.AlignmentProblem(params_a=a, params_b=b, spec=spec)
         found = aligner.stream(jax.random.key(0), problem, memory=MEMORY)
-        matched, matched_peak = time.perf_counter(), _peak_memory()
+        matched, matched_peak = time.perf_counter(), timing.peak_memory()
         cpu_seconds = time.process_time() - cpu_start
         (root / "mean").mkdir()
         for name, array in merging.average_stored(
@@ -92,7 +85,7 @@ def measure(mebibytes: int) -> dict[str, Any]:
         "seconds_per_sweep": (matched - start) / max(1, int(found.num_iters)),
         "mean_seconds": averaged - matched,
         "peak_of_matching": matched_peak - before,
-        "peak": _peak_memory() - before,
+        "peak": timing.peak_memory() - before,
     }
 
 
@@ -150,12 +143,6 @@ def _write_pair(root, spec, shapes) -> symmetry.GroupElement:
 def _read(folder, shapes) -> dict[str, np.ndarray]:
     """Map the arrays of a network from their files."""
     return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
-
-
-def _peak_memory() -> int:
-    """Return the largest resident memory of this process so far, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 if __name__ == "__main__":

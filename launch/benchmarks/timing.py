@@ -1,6 +1,14 @@
-"""Seconds of calls, after one that compiles: the one way in which benchmarks time."""
+"""Seconds of calls, after one that compiles: the one way in which benchmarks time.
 
+Also peaks of memory, which need a process of their own.
+"""
+
+import json
+import pathlib
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -45,3 +53,17 @@ def side_by_side(
             total += times[name][-1]
         count += 1
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def in_own_process(module: str, argument: str) -> dict[str, Any]:
+    """Return the JSON object that `python -m module argument` prints last."""
+    command = [sys.executable, "-m", module, argument]
+    folder = pathlib.Path(__file__).parents[1]  # from where `benchmarks` is imported
+    text = subprocess.check_output(command, cwd=folder, text=True)
+    return json.loads(text.splitlines()[-1])
+
+
+def peak_memory() -> int:
+    """Return the largest resident memory of this process so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -76,14 +76,15 @@ def synthesize(
         )
     keys = jax.random.split(jax.random.key(0) if key is None else key)
     start = _start(network, num_samples, start, keys[0])
-    make = _recalled if network.spec.statistics else _sought
     parts, bounds = [], np.linspace(0, num_samples, len(each) + 1).astype(int)
     for row, params in enumerate(each):
         rows = slice(*bounds[row : row + 2])
         part = jax.tree.map(lambda x, rows=rows: x[rows], start)
-        parts.append(
-            make(network, params, part, jax.random.fold_in(keys[1], row), num_steps)
-        )
+        if network.spec.statistics:
+            parts.append(_recalled(network, params, part, num_steps))
+        else:
+            own = jax.random.fold_in(keys[1], row)
+            parts.append(_sought(network, params, part, own))
     return jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
 
 
@@ -117,9 +118,8 @@ def _check_real(leaves: Sequence[Any]) -> None:
             )
 
 
-def _recalled(network, params, start, key, num_steps: int):
+def _recalled(network, params, start, num_steps: int):
     """Return inputs that have the running statistics of a network."""
-    del key
     tape = _tape.record(network.apply, params, start)
     found = _sites.find(tape, network.spec.statistics).statistics
     if not found:
@@ -172,9 +172,8 @@ def _wanted(statistic: _sites.Statistic, run: _tape.Run) -> Array:
     return jnp.asarray(run.leaf(statistic.path))[statistic.row]
 
 
-def _sought(network, params, start, key, num_steps: int):
+def _sought(network, params, start, key: Key):
     """Return gradients of single neurons, of the size of the start."""
-    del num_steps
     one = jax.tree.map(lambda x: x[:1], start)
     tape = _tape.record(network.apply, params, one)
     layers = _sites.find(tape, ()).layers.values()

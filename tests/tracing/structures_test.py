@@ -314,19 +314,6 @@ def test_what_the_outputs_do_not_depend_on_stays(check):
     assert all(s.pinned and not s.scales and not s.signs for s in idle)
 
 
-def test_rows_that_are_cut_off_stay(check):
-    traced = check(
-        lambda p, x: jax.nn.relu(x @ p["a"] + p["table"][:3]) @ p["b"],
-        {"a": (5, 4), "b": (4, 2), "table": (9, 4)},
-        (3, 5),
-    )
-    (number,) = traced.free()
-    assert traced.spaces[number].size == 4
-    rest = [s for s in traced.spaces.values() if s.size == 6]
-    assert len(rest) == 1 and rest[0].pinned.text == "the outputs do not depend on it"
-    assert not rest[0].scales and not rest[0].signs
-
-
 def test_statistics_do_not_scale(check):
     def apply(p, x):
         mean, var = p["norm"]["running_mean"], p["norm"]["running_var"]
