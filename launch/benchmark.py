@@ -15,6 +15,7 @@ encoders    steps of the autoencoder with ScaleGMN, Neural Graphs and the others
 assignment  solvers of assignment problems, against scipy and optax
 alignment   what weight matching finds and how fast, against loops in numpy and scipy
 apart       the part of it on MLPs trained apart, against the published algorithm
+costs       what, of two aligned networks, foretells the loss of their mean
 streamed    seconds and peak memory of weight matching and mean of networks on disk
 large       seconds and memory of weight matching at the size of ResNet-50 and GPT-2
 certificates whether wrong specs pass a certificate, or right ones are refused
@@ -41,6 +42,7 @@ from benchmarks import (
     imports,
     machine,
     matching_apart,
+    matching_costs,
     matching_large,
     metanets,
     statistics,
@@ -62,6 +64,7 @@ BENCHMARKS = {
     "assignment": assignment.run,
     "alignment": alignment.run,
     "apart": matching_apart.run,
+    "costs": matching_costs.run,
     "large": matching_large.run,
     "streamed": streamed.run,
     "certificates": certificates.run,

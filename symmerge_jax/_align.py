@@ -110,7 +110,9 @@ def align(
     key = jax.random.key(0) if key is None else key
     keys = jax.random.split(key, batch_shape) if batch_shape else key
     program = _verbs.program_of(_build, opened, task, aligner, len(batch_shape))
-    result = programs.call(program, opened.params[1], keys, *opened.params, task.data)
+    arguments = keys, *opened.params, task.data
+    on_host = _verbs.on_host(aligner, opened)
+    result = programs.call(program, opened.params[1], *arguments, on_host=on_host)
     finished = not symmetry.is_traced((opened.params, result))
     if finished:
         _verbs.check_found(aligner, result.element, opened, proof)

@@ -1,6 +1,6 @@
 """The verb that makes one network of several."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -50,6 +50,7 @@ def merge(
     aligner: alignment.Aligner | alignment.ManyAligner = _MERGE_MANY,
     repair: Sequence[str] = (),
     weights: Sequence[float] | Array | None = None,
+    layer_weights: Mapping[str, Sequence[float | int]] | None = None,
     key: Key | None = None,
     apply: Callable[[Params, Any], Any] | None = None,
     inputs: Any = None,
@@ -81,6 +82,9 @@ def merge(
         "statistics" (of BatchNorm) or "least_squares". They look at the inputs in the
         data of the task; without, closed forms are used where there are any.
       weights: one per network, above zero, sum 1; None for equal ones.
+      layer_weights: other weights of the mean for some layers, zero or above, by the
+        start of the names of their parameters: {"layers/0": (1, 0)} keeps the first
+        one of the first network. Solvers and repairs go by `weights`.
       key: random key of the solver; None for `jax.random.key(0)`.
       apply: see `align`.
       inputs: see `align`.
@@ -136,6 +140,7 @@ def merge(
         opened.params,
         weights.astype(np.float64 if double else np.float32),
         task.data,
+        on_host=_verbs.on_host(aligner, opened),
     )
     finished = not symmetry.is_traced((opened.params, merged))
     if finished:
@@ -149,6 +154,8 @@ def merge(
         _verbs.check_representable("The merged network", merged)
         _verbs.check_representable("A network, when aligned,", aligned)
     certificate = proof.certify("A network, when aligned,", stacked, aligned)
+    if layer_weights:
+        merged = merging.average_layers(merged, aligned, layer_weights)
     mended = None
     if repair:
         mended = _mend(repair, merged, aligned, network, task, weights)
@@ -226,9 +233,11 @@ def _build(spec, aligner, make_task: Callable[[Any], Task]):
     """Return the compiled way from a tuple of networks to (merged, aligned, result)."""
 
     def solve(key, networks, weights, data):
-        params_batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks)
-        folded = jax.vmap(lambda params: symmetry.fold_phases(params, spec))(
-            _verbs.widen(params_batch)
+        stack = programs.namespace(networks).stack
+        params_batch = jax.tree.map(lambda *leaves: stack(leaves), *networks)
+        folded = programs.each(
+            lambda params: symmetry.fold_phases(params, spec),
+            _verbs.widen(params_batch),
         )
         problem = alignment.ManyProblem(
             params_batch=folded, weights=weights, task=make_task(data), spec=spec

@@ -244,6 +244,12 @@ def program_of(
     )
 
 
+def on_host(aligner: Any, opened: symmetry.Networks) -> bool:
+    """Return whether numpy solves a problem sooner than JAX would compile it."""
+    able = getattr(aligner, "runs_on_host", lambda num_networks: False)
+    return not opened.batch_shape and able(len(opened.params))
+
+
 def widen(params: Params) -> Params:
     """Return parameters in one type: float32, or float64 where any has that."""
     dtype = symmetry.computing_dtype(params)
@@ -299,7 +305,9 @@ def moved(
     tree = symmetry.unflatten(floats)
     static = spec.restrict(tree), num_batch_axes
     program = programs.remembered(functools.partial(_build_move, *static), *static)
-    result = symmetry.flatten(programs.call(program, tree, element, tree))
+    single = num_batch_axes == 0
+    result = programs.call(program, tree, element, tree, on_host=single)
+    result = symmetry.flatten(result)
     whole = symmetry.rebuild(params, result)
     return symmetry.move_carried(element, whole, spec, num_batch_axes)
 

@@ -52,6 +52,25 @@ def outputs(network, params):
         return np.asarray(network.apply(double, x))
 
 
+def test_layers_can_have_weights_of_their_own():
+    a, b = make_twins("relu", 2)
+    b = jax.tree.map(lambda x: x + 0.1, b)
+    own = {"dense_0": (1, 0), "dense_0/bias": (0.25, 0.75), "dense_2/ker": (0, 1)}
+    with pytest.raises(ValueError, match="starts with 'dense_2/ker'"):
+        symmerge_jax.merge([a, b], RELU, layer_weights=own)
+    own["dense_2/kernel"] = own.pop("dense_2/ker")
+    found = symmerge_jax.merge([a, b], RELU, layer_weights=own)
+    first, second = (symmetry.rows(found.aligned, number) for number in (0, 1))
+    expected = jax.tree.map(lambda x, y: (x + y) / 2, first, second)
+    expected["dense_0"]["kernel"] = first["dense_0"]["kernel"]
+    biases = (x["dense_0"]["bias"] for x in (first, second))
+    expected["dense_0"]["bias"] = sum(
+        w * x for w, x in zip((0.25, 0.75), biases, strict=True)
+    )
+    expected["dense_2"]["kernel"] = second["dense_2"]["kernel"]
+    chex.assert_trees_all_close(found.params, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "name", ["relu", pytest.param("siren", marks=pytest.mark.slow)]
 )
@@ -216,6 +235,12 @@ def test_networks_that_do_not_fit_are_named(change, message):
         ({"num": 0}, ValueError, "at least two networks, got 0"),
         ({"num": 1}, ValueError, "two networks, got 1"),
         ({"weights": [0.5, 0.6]}, ValueError, "must sum to 1"),
+        ({"layer_weights": {"dense_7": (1, 0)}}, ValueError, "starts with 'dense_7'"),
+        (
+            {"layer_weights": {"dense_0": (2, -1)}},
+            ValueError,
+            "'dense_0' must be finite",
+        ),
         ({"weights": [1.0]}, ValueError, "1 weights .* for 2 networks"),
         ({"weights": [1.0, 0.0]}, ValueError, "above zero"),
         ({"aligner": alignment.MergeMany}, TypeError, "must be a solver"),

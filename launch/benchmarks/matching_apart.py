@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -53,7 +54,7 @@ def run(
       networks, seconds of a call, of the first call in a fresh process, and of that
       process.
     """
-    train, test = _examples("train"), _examples("test")
+    train, test = examples("train"), examples("test")
     options = num_epochs, repeats, num_processes
     return {"pairs": [_measure(sizes, train, test, *options) for sizes in SIZES]}
 
@@ -76,12 +77,25 @@ def read_pair(file: str) -> tuple[networks.Network, Params, Params]:
     return networks.mlp(sizes), pair["a"], pair["b"]
 
 
-def _measure(sizes, train, test, num_epochs, repeats, num_processes):
+def train_pair(
+    sizes: Sequence[int], train: tuple[np.ndarray, np.ndarray], num_epochs: int
+) -> tuple[networks.Network, list[Params]]:
+    """Return an MLP, and two of its trainings from different seeds.
+
+    Args:
+      sizes: of its layers.
+      train: inputs and classes.
+      num_epochs: passes over them, by Adam.
+    """
     network = networks.mlp(sizes)
     options = zoo.EpochOptions(num_epochs=num_epochs)
     state, step_fn, batch_fn = zoo.train_classifiers(network, *train, options=options)
     state = training.train(state, step_fn, batch_fn, num_steps=num_epochs)
-    pair = [jax.tree.map(lambda x, i=i: x[i], state.params) for i in range(2)]
+    return network, [symmetry.rows(state.params, number) for number in range(2)]
+
+
+def _measure(sizes, train, test, num_epochs, repeats, num_processes):
+    network, pair = train_pair(sizes, train, num_epochs)
     evaluate = jax.jit(functools.partial(networks.evaluate_classifier, network.apply))
 
     def accuracy(params):
@@ -141,7 +155,7 @@ def _fresh(method: str, file: str) -> list[float]:
     return [float(out), time.perf_counter() - start]
 
 
-def _examples(split: str) -> tuple[np.ndarray, np.ndarray]:
+def examples(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Return pixels `[S, 784]` in [0, 1] and classes."""
     if not (folder := os.environ.get("SYMMERGE_DATA_DIR")):
         raise FileNotFoundError(

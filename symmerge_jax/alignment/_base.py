@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax import symmetry
+from symmerge_jax import programs, symmetry
 from symmerge_jax.alignment import _units
 from symmerge_jax.typing import Array, Key, Params, Task
 
@@ -100,15 +100,15 @@ def weighted_sum(
     Every parameter counts with its `spec.match_weight`.
     """
     leaves_a, leaves_b = symmetry.flatten(params_a), symmetry.flatten(params_b)
-    total = jnp.zeros_like(unit)
+    numbers = programs.namespace(params_a, params_b, unit)
+    total = numbers.zeros_like(unit)
     for path, _ in spec.axes:
         weight = spec.match_weight(path)
         if not symmetry.is_parameter(leaves_a.get(path)) or not weight:
             continue
-        a, b = (
-            jnp.asarray(leaf) * unit.astype(leaf.dtype)
-            for leaf in (leaves_a[path], leaves_b[path])
-        )
-        part = jnp.sum(function(a, b)).astype(total.dtype)
-        total += part if weight == 1 else weight * part
-    return total
+        a, b = leaves_a[path], leaves_b[path]
+        if numbers is jnp or unit != 1:
+            a, b = (numbers.asarray(x) * unit.astype(x.dtype) for x in (a, b))
+        part = numbers.sum(function(a, b)).astype(total.dtype)
+        total = total + (part if weight == 1 else weight * part)
+    return numbers.asarray(total)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symmerge_jax import symmetry
+from symmerge_jax import programs, symmetry
 from symmerge_jax.alignment import _base
 from symmerge_jax.typing import Array, Params
 
@@ -179,12 +179,17 @@ def check_data(data: Any, where: str = "data") -> None:
 
 
 def check_problem(
-    problem: _base.AlignmentProblem, solver: str, *, relaxed: bool = False
+    problem: _base.AlignmentProblem,
+    solver: str,
+    *,
+    relaxed: bool = False,
+    on_host: bool = False,
 ) -> _base.AlignmentProblem:
     """Return the problem of the atoms of two networks.
 
     Refuses many networks, NaN or infinite weights where values are known, and spaces
-    over others where a solver relaxes elements to matrices.
+    over others where a solver relaxes elements to matrices. Arrays are those of numpy
+    where a solver computes on the host, and of JAX elsewhere.
     """
     if not isinstance(problem, _base.AlignmentProblem):
         raise TypeError(
@@ -200,7 +205,10 @@ def check_problem(
             f"{solver} does not support spaces over others, as '{inner[0].name}' lies"
             f" over {list(inner[0].over)}: use WeightMatching or ActivationMatching."
         )
-    view = symmetry.atoms_of(problem.spec, whole := problem.params_a)
+    pair = problem.params_a, problem.params_b
+    a, b = programs.placed(pair, on_host=on_host)
+    problem = dataclasses.replace(problem, params_a=a, params_b=b)
+    view = symmetry.atoms_of(problem.spec, whole := a)
     if view.spec is problem.spec:
         return problem
 
@@ -251,16 +259,19 @@ def finish(
     `valid` says whether it means something, `[]` for all spaces or for each.
     """
     by_space = isinstance(valid, Mapping)
-    every = jnp.asarray(list(valid.values()) if by_space else valid, bool).all()
+    numbers = programs.namespace(valid)
+    every = numbers.asarray(list(valid.values()) if by_space else valid, bool).all()
     if not symmetry.is_traced(every) and not every:
         raise ValueError(message)
     element = {}
     for name, (perm, scale) in result.element.items():
         keep = valid.get(name, every) if by_space else every
         element[name] = symmetry.Monomial(
-            jnp.where(keep, perm, -1), jnp.where(keep, scale, jnp.nan)
+            numbers.where(keep, perm, -1),
+            numbers.where(keep, scale, np.nan).astype(scale.dtype),
         )
-    return result._replace(element=element, converged=result.converged & every)
+    converged = numbers.asarray(result.converged & every)
+    return result._replace(element=element, converged=converged)
 
 
 def check_element(

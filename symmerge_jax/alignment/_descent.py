@@ -5,13 +5,15 @@ has moved since. What no other space moves is compared once.
 """
 
 import functools
+import operator
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from symmerge_jax import symmetry
+from symmerge_jax import programs, symmetry
 from symmerge_jax.alignment import (
     _fibres,
     _frame,
@@ -78,24 +80,25 @@ def descend(options: Options, key, starts, pair: _frame.Pair, unit) -> State:
     much work that it pays to solve only what is stale, which takes one start at a
     time; and to give one up that will hardly reach what another has reached.
     """
+    numbers = pair.numbers
     each = (
         jax.random.split(key, len(starts)),
-        jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts),
+        jax.tree.map(lambda *leaves: numbers.stack(leaves), *starts),
     )
     one = functools.partial(_descend, options, pair, unit, _still(options, pair))
     sizes = pair.spec.sizes(pair.shapes)
     widest = max((sizes[s.name] for s in pair.spec.matched_spaces), default=0)
-    bound = jnp.full((), jnp.inf, unit.dtype)
-    if widest <= MAX_SIDE_BY_SIDE and not pair.is_stored:
+    bound = numbers.full((), np.inf, unit.dtype)
+    if widest <= MAX_SIDE_BY_SIDE and numbers is jnp:
         return jax.vmap(one, (None, 0))(bound, each)
 
     def one_more(bound, start):
         final = one(bound, start)
         if widest <= MAX_SIDE_BY_SIDE:
             return bound, final
-        return jnp.minimum(bound, final.objective[-1]), final
+        return numbers.minimum(bound, final.objective[-1]), final
 
-    return pair.control.scan(one_more, bound, each)[1]
+    return programs.control(numbers).scan(one_more, bound, each)[1]
 
 
 def _still(options, pair) -> dict[str, _Still]:
@@ -125,7 +128,8 @@ def _descend(options, pair, unit, still, bound, each) -> State:
     the last would not get there: mostly each improves less than the one before.
     """
     key, start = each
-    spaces, control = pair.spec.matched_spaces, pair.control
+    spaces, numbers = pair.spec.matched_spaces, pair.numbers
+    control = programs.control(numbers)
     units = {space.name: pair.units(space.name) for space in spaces}
 
     def distance(spec, element):
@@ -148,16 +152,17 @@ def _descend(options, pair, unit, still, bound, each) -> State:
                 ]
                 state = control.switch(chosen, branches, state)
         num_sweeps = state.num_sweeps + 1
-        later = jnp.arange(options.max_sweeps + 1) >= num_sweeps
+        later = numbers.arange(options.max_sweeps + 1) >= num_sweeps
         reached = distance(pair.spec, state.element)
-        objective = jnp.where(later, reached, state.objective)
+        objective = numbers.where(later, reached, state.objective)
         before = state.objective[num_sweeps - 1]
         hopeless = reached - bound > PATIENCE * (before - reached)
         return State(state.element, objective, state.stale, num_sweeps, hopeless)
 
-    objective = jnp.full(options.max_sweeps + 1, distance(pair.spec, start))
-    stale = {space.name: jnp.ones((), bool) for space in spaces}
-    state = State(start, objective, stale, jnp.zeros((), int), jnp.zeros((), bool))
+    objective = numbers.full(options.max_sweeps + 1, distance(pair.spec, start))
+    stale = {space.name: numbers.ones((), bool) for space in spaces}
+    count, hopeless = numbers.zeros((), int), numbers.zeros((), bool)
+    state = State(start, objective, stale, count, hopeless)
     return control.while_loop(
         lambda state: (
             is_unsettled(state)
@@ -177,7 +182,8 @@ def _step(options, pair, units, still, distance, space, due, state) -> State:
     names = [
         space.name, *(s.name for s in _fibres.fibres(pair.spec, space))
     ]  # fmt: skip
-    where = state.stale[space.name] & due
+    numbers = pair.numbers
+    where = numbers.asarray(state.stale[space.name] & due)
 
     def solve(element):
         return _improve(
@@ -185,10 +191,10 @@ def _step(options, pair, units, still, distance, space, due, state) -> State:
         )
 
     def keep(element):
-        return {name: element[name] for name in names}, jnp.zeros((), bool)
+        return {n: element[n] for n in names}, numbers.zeros((), bool)
 
     # Lifted by `vmap`, both are computed: `where` spares the assignment problem.
-    found, moved = pair.control.cond(where, solve, keep, state.element)
+    found, moved = programs.control(numbers).cond(where, solve, keep, state.element)
     stale = {**state.stale, space.name: state.stale[space.name] & ~where}
     for changed in found:
         neighbours = _neighbours(pair.spec, changed)
@@ -219,7 +225,7 @@ def _improve(options, pair, units, still, distance, space, names, element, where
         )
         new, old = (distance(near, x) for x in (element | found, element))
         # Rounding must not pass for an improvement: equal neurons would cycle.
-        better = where & (new < old * (1 - 8 * jnp.finfo(new.dtype).eps))
+        better = where & (new < old * (1 - 8 * float(jnp.finfo(new.dtype).eps)))
         moved = better
     else:
         found, present, better, moved = _solve(
@@ -227,7 +233,7 @@ def _improve(options, pair, units, still, distance, space, names, element, where
         )
     chosen = {
         name: jax.tree.map(
-            lambda new, old: jnp.where(better[..., None], new, old),
+            lambda new, old: pair.numbers.where(better[..., None], new, old),
             found[name],
             present[name],
         )
@@ -250,7 +256,7 @@ def _solve(options, pieces, space, units, still, present, where):
         current = _scales.rescale(compared, before)
         found = _scales.project(compared, permute=options.permute, where=where)
         gain = functools.partial(_scales.gain, compared)
-        size = jnp.sum(compared.written_norm + compared.read_norm)
+        size = (compared.written_norm + compared.read_norm).sum()
     else:
         known = still.get(name, _Still())
         products = _similarity.compare_all(pieces, name, units[name], known.paths)
@@ -265,12 +271,12 @@ def _solve(options, pieces, space, units, still, present, where):
             where=where,
         )
         gain = functools.partial(_projection.gain, compared, unsigned=kept)
-        size = jnp.sum(jnp.abs(compared).max(-1), -1)
-        size += 0 if kept is None else jnp.sum(jnp.abs(kept).max(-1), -1)
-    eps = jnp.finfo(size.dtype).eps
+        size = abs(compared).max(-1).sum(-1)
+        size = size + (0 if kept is None else abs(kept).max(-1).sum(-1))
+    eps = float(jnp.finfo(size.dtype).eps)
     better = where & (gain(found) > gain(current) + 8 * eps * size)
-    change = jnp.abs(current.scale - before.scale) > 64 * eps * before.scale
-    moved = jnp.any(better) | (scale_group & jnp.any(change))
+    change = abs(current.scale - before.scale) > 64 * eps * before.scale
+    moved = better.any() | (scale_group & change.any())
     return {name: found}, {name: current}, better, moved
 
 
@@ -303,4 +309,6 @@ def _neighbours(spec, space: str) -> set[str]:
 
 def is_unsettled(state) -> Array:
     """Return whether any space may still improve, `[]`."""
-    return functools.reduce(jnp.logical_or, state.stale.values(), jnp.zeros((), bool))
+    numbers = programs.namespace(state)
+    stale = [numbers.zeros((), bool), *state.stale.values()]
+    return numbers.asarray(functools.reduce(operator.or_, stale))

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from symmerge_jax import symmetry
+from symmerge_jax import programs, symmetry
 from symmerge_jax.alignment import _projection, _similarity, _units
 from symmerge_jax.typing import Array, Params, Path
 
@@ -115,6 +114,7 @@ def choose(
     """Return the best monomials of a space and of its fibres, see `best_monomials`."""
     turned, kept, by_sign = products
     assert turned is not None
+    numbers = programs.namespace(turned)
     options: dict[str, Any] = dict(rescale=rescale, where=where)
     own = permute and space.is_permuted
     best = {
@@ -126,7 +126,7 @@ def choose(
     if value is not None and turned_value is not None:
         # The sign of a neuron turns its fibre: each pair takes the better of two.
         is_turned = turned_value - turned > value + turned
-        gains = jnp.where(is_turned, turned_value - turned, value + turned)
+        gains = numbers.where(is_turned, turned_value - turned, value + turned)
         gains = gains if kept is None else gains + kept
         outer = _projection.project(
             gains.astype(turned.dtype),
@@ -135,11 +135,11 @@ def choose(
             **options,
         )
         index = outer.perm[..., None]
-        chosen = jnp.take_along_axis(is_turned, index, axis=-1)[..., 0]
-        scale = jnp.where(chosen, -outer.scale, outer.scale)
+        chosen = numbers.take_along_axis(is_turned, index, axis=-1)[..., 0]
+        scale = numbers.where(chosen, -outer.scale, outer.scale)
         outer = outer._replace(scale=scale)
         pairs = jax.tree.map(
-            lambda minus, plus: jnp.where(is_turned[..., None], minus, plus),
+            lambda minus, plus: numbers.where(is_turned[..., None], minus, plus),
             turned_pairs,
             pairs,
         )
@@ -154,7 +154,9 @@ def choose(
     for name, best in pairs.items():
         index = outer.perm[..., None, None]
         element[name] = jax.tree.map(
-            lambda x, index=index: jnp.take_along_axis(x, index, axis=-2)[..., 0, :],
+            lambda x, index=index: numbers.take_along_axis(x, index, axis=-2)[
+                ..., 0, :
+            ],
             best,
         )
     return element
@@ -199,9 +201,16 @@ def _products(spec, params_a, moved_b, fibre, units, without, turn):
         )
     )
     return [
-        None if x is None else jnp.einsum("...ikm,...jlm->...ijkl", x, y)
+        None if x is None or y is None else _all_pairs(x, y)
         for x, y in zip(a, b, strict=True)
     ]
+
+
+def _all_pairs(x: Array, y: Array) -> Array:
+    """Return `[..., i, j, k, l]` inner products of rows `[i, k, m]` and `[j, l, m]`."""
+    (*over, i, k, m), (j, ell) = x.shape, y.shape[-3:-1]
+    product = x.reshape(*over, i * k, m) @ y.reshape(*over, j * ell, m).swapaxes(-1, -2)
+    return product.reshape(*over, i, k, j, ell).swapaxes(-3, -2)
 
 
 def _rows(params, spec, fibre, without, turn):
@@ -235,7 +244,8 @@ def _side_by_side(kinds, unit: Array) -> list[Array | None]:
     for uses in kinds:
         # Weights count in the product of both networks, so each gives their root.
         scaled = [x * (weight**0.5 * unit) for weight, x in uses]
-        together.append(jnp.concatenate(scaled, -1) if scaled else None)
+        concatenate = programs.namespace(scaled).concatenate
+        together.append(concatenate(scaled, -1) if scaled else None)
     return together
 
 

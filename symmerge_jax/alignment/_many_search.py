@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from symmerge_jax import merging, symmetry
+from symmerge_jax import merging, programs, symmetry
 from symmerge_jax.alignment import _base, _frame, _many, _starts, _units
 from symmerge_jax.typing import Array, Key, Params
 
@@ -54,10 +55,13 @@ def solve(
     best = symmetry.rows(final, jnp.argmin(reached))
     elements = best.moved.elements
     to_first = symmetry.inverse(symmetry.rows(elements, 0), spec)
-    elements = _compose_each(to_first, elements, spec, (None, 0))
+    if elements:
+        elements = programs.each(
+            lambda element: symmetry.compose(to_first, element, spec), elements
+        )
     unit = _unit(balanced)
     return _many.ManyResult(
-        elements=_compose_each(elements, scales, problem.spec, (0, 0)),
+        elements=_compose_each(elements, scales, problem.spec),
         objective=_units.restore(best.objective, unit),
         converged=~best.improved & jnp.all(jnp.isfinite(reached)),
         num_iters=best.num_sweeps,
@@ -73,17 +77,18 @@ def solve_pair(
     params, spec = balanced.params_batch, balanced.spec
     first, second = (symmetry.rows(params, number) for number in (0, 1))
     found = aligner(key, _pair(first, second, balanced))
-    stay = _starts.identity(first, spec)
+    numbers = programs.namespace(params)
+    stay = _starts.identity(first, spec, numbers)
     elements = _stack(stay, {**stay, **found.element})
     after = _stack(first, symmetry.act(found.element, second, spec))
     unit = _unit(balanced)
-    spreads = jnp.stack([spread(x, balanced, unit) for x in (params, after)])
+    spreads = numbers.stack([spread(x, balanced, unit) for x in (params, after)])
     objective = _units.restore(spreads, unit)
     return _many.ManyResult(
-        elements=_compose_each(elements, scales, problem.spec, (0, 0)),
+        elements=_compose_each(elements, scales, problem.spec),
         objective=objective,
         converged=found.converged,
-        num_iters=jnp.ones((), int),
+        num_iters=numbers.ones((), np.int32),
         start_objectives=objective[1:],
     )
 
@@ -95,10 +100,12 @@ def spread(params_batch: Params, problem: _many.ManyProblem, unit: Array) -> Arr
     """
     weights, spec = problem.weights, problem.spec
     mean = merging.average(params_batch, weights)
-    distances = jax.vmap(
-        lambda params: _base.squared_difference(mean, params, spec, unit)
-    )(params_batch)
-    return jnp.sum(weights.astype(distances.dtype) * distances)
+    distances = programs.each(
+        lambda params: _base.squared_difference(mean, params, spec, unit),
+        params_batch,
+    )
+    total = (weights.astype(distances.dtype) * distances).sum()
+    return programs.namespace(total).asarray(total)
 
 
 def mean_of_others(params_batch: Params, weights: Array, number: Array) -> Params:
@@ -198,8 +205,8 @@ def _balance(
             "A common frame takes at least two networks on one leading axis, got"
             f" leading axes {batch_shape}."
         )
-    scales, params_batch = jax.vmap(lambda params: _frame.fix_scales(params, spec))(
-        problem.params_batch
+    scales, params_batch = programs.each(
+        lambda params: _frame.fix_scales(params, spec), problem.params_batch
     )
     balanced = dataclasses.replace(
         problem, params_batch=params_batch, spec=spec.without_scales()
@@ -219,12 +226,11 @@ def _compose_each(
     second: symmetry.GroupElement,
     first: symmetry.GroupElement,
     spec: symmetry.SymmetrySpec,
-    in_axes,
 ) -> symmetry.GroupElement:
     """Compose along the networks, also where there is nothing that could move."""
     if not second and not first:
         return {}
-    return jax.vmap(lambda g, h: symmetry.compose(g, h, spec), in_axes)(second, first)
+    return programs.each(lambda g, h: symmetry.compose(g, h, spec), second, first)
 
 
 def _unit(problem: _many.ManyProblem) -> Array:
@@ -236,4 +242,5 @@ def _where(condition: Array, tree: Any, other: Any) -> Any:
 
 
 def _stack(*trees: Any) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    stack = programs.namespace(trees).stack
+    return jax.tree.map(lambda *leaves: stack(leaves), *trees)

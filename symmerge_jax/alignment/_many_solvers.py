@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax import symmetry
+from symmerge_jax import programs, symmetry
 from symmerge_jax.alignment import _base, _checks, _many, _many_search, _weight_matching
 from symmerge_jax.typing import Array, Key
 
@@ -50,7 +50,10 @@ class ManyAligner:
                 f"{type(self).__name__} brings many networks together, as merge does;"
                 " to align two, take a solver for pairs, such as WeightMatching()."
             )
-        return self._solve(key, problem)
+        able = getattr(self, "runs_on_host", lambda num_networks: False)
+        on_host = able(len(problem.weights)) and programs.on_host(key, problem)
+        placed = programs.placed(problem, on_host=on_host)
+        return self._solve(key, placed)
 
     def _solve(self, key: Key, problem: _many.ManyProblem) -> _many.ManyResult:
         raise NotImplementedError
@@ -86,6 +89,11 @@ class MergeMany(ManyAligner):
             init=self.init,
             init_key=jax.random.fold_in(key, self.num_starts),
         )
+
+    def runs_on_host(self, num_networks: int) -> bool:
+        """See `WeightMatching.runs_on_host`."""
+        able = getattr(self.aligner, "runs_on_host", lambda num_networks: False)
+        return self.init is None and able(num_networks)
 
     def _sweep(
         self,

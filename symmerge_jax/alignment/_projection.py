@@ -6,9 +6,10 @@ absolute values are dominated by one.
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
-from symmerge_jax import assignment, symmetry
+from symmerge_jax import assignment, programs, symmetry
 from symmerge_jax.typing import Array
 
 
@@ -51,19 +52,19 @@ def project(
     if group is symmetry.Group.TRIVIAL:
         raise ValueError("A space with the trivial group cannot be moved.")
     signed = rescale and group is symmetry.Group.SIGN
-    shape = similarity.shape[:-1]
+    shape, numbers = similarity.shape[:-1], programs.namespace(similarity, unsigned)
     if permute:
-        gains = jnp.abs(similarity) if signed else similarity
+        gains = abs(similarity) if signed else similarity
         gains = gains if unsigned is None else gains + unsigned
-        where = jnp.broadcast_to(jnp.asarray(where), shape[:-1])
-        perm = assignment.solve_lap(gains, maximize=True, where=where)
+        due = numbers.broadcast_to(numbers.asarray(where), shape[:-1])
+        perm = assignment.solve_lap(gains, maximize=True, where=due)
     else:
-        perm = jnp.broadcast_to(jnp.arange(shape[-1], dtype=jnp.int32), shape)
-    scale = jnp.ones(shape, similarity.dtype)
+        perm = numbers.broadcast_to(numbers.arange(shape[-1], dtype=np.int32), shape)
+    scale = numbers.ones(shape, similarity.dtype)
     if permute:  # costs that are not finite have no permutation
-        scale = jnp.where(perm < 0, jnp.nan, scale)
+        scale = numbers.where(perm < 0, scale.dtype.type(np.nan), scale)
     if signed:
-        scale = jnp.where(_chosen(similarity, perm) < 0, -scale, scale)
+        scale = numbers.where(_chosen(similarity, perm) < 0, -scale, scale)
     return symmetry.Monomial(perm, scale)
 
 
@@ -74,8 +75,10 @@ def gain(
 ) -> Float[Array, "*N"]:
     """Return what `project` maximises, `[*N]`, for a monomial."""
     perm, scale = monomial
-    signed = jnp.sum(scale * _chosen(similarity, perm), -1)
-    return signed if unsigned is None else signed + jnp.sum(_chosen(unsigned, perm), -1)
+    total = (scale * _chosen(similarity, perm)).sum(-1)
+    if unsigned is not None:
+        total = total + _chosen(unsigned, perm).sum(-1)
+    return programs.namespace(total).asarray(total)
 
 
 def relax(
@@ -138,4 +141,5 @@ def relax(
 
 
 def _chosen(similarity: Array, perm: Array) -> Array:
-    return jnp.take_along_axis(similarity, perm[..., None], axis=-1)[..., 0]
+    numbers = programs.namespace(similarity, perm)
+    return numbers.take_along_axis(similarity, perm[..., None], axis=-1)[..., 0]

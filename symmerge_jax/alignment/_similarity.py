@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from symmerge_jax import symmetry
+from symmerge_jax import programs, symmetry
 from symmerge_jax.alignment import _units
 from symmerge_jax.typing import Array, Params, Path
 
@@ -216,9 +216,8 @@ def inner_products(
     over = [sizes[name] for name in spec.space(space).over]
     shape = (*over, sizes[space], sizes[space])
     leaves = jax.tree.leaves((params_a, params_b))
-    on_host = all(isinstance(leaf, np.ndarray) for leaf in leaves)
-    on_host &= not symmetry.is_traced(units)
-    products = (np if on_host else jnp).zeros(shape, jnp.result_type(*leaves))
+    numbers = programs.namespace(leaves, units)
+    products = numbers.zeros(shape, numbers.result_type(*leaves))
     pairs = zip(
         rows(params_a, spec, space, roles, without),
         rows(params_b, spec, space, roles, without),
@@ -228,14 +227,14 @@ def inner_products(
         # The network that moves first: of many that are compared with one, the rows
         # then lie below each other in one matrix product. And one use at a time: what
         # does not move is compared once, outside of a solver's loop.
-        if on_host:
+        if numbers is np:
             a, b = (
                 x if unit == 1 else x * unit.astype(x.dtype)
-                for x, unit in zip((a, b), map(np.asarray, units), strict=True)
+                for x, unit in zip((a, b), units, strict=True)
             )
-            product = np.matmul(b, a.swapaxes(-1, -2))
+            product = np.matmul(a, b.swapaxes(-1, -2))
             product *= weight
-            products += product.swapaxes(-1, -2)
+            products += product
             continue
         a, b = a * units.a.astype(a.dtype), b * units.b.astype(b.dtype)
         product = jnp.matmul(b, a.swapaxes(-1, -2), precision="highest")

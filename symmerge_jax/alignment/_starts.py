@@ -1,7 +1,10 @@
 """Elements from which a local search starts."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import _fibres, _frame, _similarity
@@ -11,13 +14,16 @@ NAMES = ("outward", "identity")
 """Starts that need no random key."""
 
 
-def identity(params: Params, spec: symmetry.SymmetrySpec) -> symmetry.GroupElement:
+def identity(
+    params: Params, spec: symmetry.SymmetrySpec, numbers: Any = jnp
+) -> symmetry.GroupElement:
     """Return the element that moves nothing, on every movable space."""
     dtype = jnp.result_type(*jax.tree.leaves(params))
     shapes = symmetry.element_shapes(spec, spec.sizes(params))
-    still = symmetry.identity({s.name: shapes[s.name] for s in spec.matched_spaces})
+    shapes = {s.name: shapes[s.name] for s in spec.matched_spaces}
+    still = symmetry.identity(shapes, dtype, numbers)
     return {
-        name: symmetry.Monomial(perm.astype(jnp.int32), scale.astype(dtype))
+        name: symmetry.Monomial(perm.astype(np.int32), scale)
         for name, (perm, scale) in still.items()
     }
 
@@ -35,7 +41,7 @@ def outward(
     networks are twins (up to equal neurons).
     """
     spec = pair.spec
-    element = identity(pair.shapes, spec)
+    element = identity(pair.shapes, spec, pair.numbers)
     fixed = {s.name for s in spec.spaces} - element.keys()
     for space in spec.matched_spaces:
         if space.name in fixed:
@@ -63,23 +69,23 @@ def outward(
 
 def random(
     key: Key,
-    params: Params,
-    spec: symmetry.SymmetrySpec,
+    pair: _frame.Pair,
     *,
     permute: bool = True,
     rescale: bool = True,
 ) -> symmetry.GroupElement:
     """Return uniformly random permutations and signs; positive scales stay one."""
-    element = identity(params, spec)
+    spec = pair.spec
+    element = identity(pair.shapes, spec, pair.numbers)
     drawn = symmetry.sample(
-        key, spec, spec.sizes(params), permute=permute, rescale=rescale
+        key, spec, spec.sizes(pair.shapes), permute=permute, rescale=rescale
     )
     for name in element:
-        perm, scale = drawn[name]
         ones = element[name].scale
+        perm, scale = map(pair.numbers.asarray, drawn[name])
         signed = spec.space(name).group is symmetry.Group.SIGN
         element[name] = symmetry.Monomial(
-            perm.astype(jnp.int32), scale.astype(ones.dtype) if signed else ones
+            perm.astype(np.int32), scale.astype(ones.dtype) if signed else ones
         )
     return element
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from symmerge_jax import symmetry
+from symmerge_jax import programs, symmetry
 from symmerge_jax.typing import Array, Params
 
 _ORDINARY = 2.0**-8, 2.0**8
@@ -32,16 +33,21 @@ def unit(*arrays: Array) -> Array:
     """
     if not arrays:
         return jnp.ones(())
-    dtype = jnp.result_type(*arrays)
-    sizes = [jnp.max(jnp.abs(x), initial=0).astype(dtype) for x in arrays]
-    largest = jax.lax.stop_gradient(jnp.max(jnp.stack(sizes)))
+    numbers = programs.namespace(arrays)
+    dtype = numbers.result_type(*arrays)
+    sizes = [numbers.max(abs(x), initial=0).astype(dtype) for x in arrays]
+    largest = numbers.max(numbers.stack(sizes))
+    if numbers is jnp:
+        largest = jax.lax.stop_gradient(largest)
     low, high = _ORDINARY
-    extreme = (largest > 0) & jnp.isfinite(largest)
-    extreme &= (largest < low) | (largest > high)
+    extreme = (largest > 0) & numbers.isfinite(largest)
+    extreme = extreme & ((largest < low) | (largest > high))
     info = jnp.finfo(dtype)
     # Within powers of two that have an inverse.
     small, large = 2.0 ** (info.minexp + 2), 2.0 ** (info.maxexp - 3)
-    bounded = jnp.clip(jnp.where(extreme, largest, 1), small, large)
+    bounded = numbers.clip(numbers.where(extreme, largest, 1), small, large)
+    if numbers is np:
+        return np.asarray(np.ldexp(np.ones((), dtype), 1 - np.frexp(bounded)[1]))
     power = jax.lax.reduce_precision(bounded, exponent_bits=info.nexp, mantissa_bits=0)
     return 1 / power
 
@@ -62,7 +68,8 @@ def divide(x: Array, *units: Array) -> Array:
     """Return `x` divided by each unit in turn: their product may be out of range."""
     for factor in units:
         # Otherwise the compiler divides by the product.
-        x = jax.lax.optimization_barrier(x / factor.astype(x.dtype))
+        x = x / factor.astype(x.dtype)
+        x = jax.lax.optimization_barrier(x) if symmetry.is_traced(x) else x
     return x
 
 
@@ -73,5 +80,7 @@ def restore(squares: Array, unit: Array) -> Array:
     positive number stands for them: zero stays what only equal networks have.
     """
     info = jnp.finfo(squares.dtype)
-    size = divide(jnp.abs(squares), unit, unit)
-    return jnp.sign(squares) * jnp.clip(size, float(info.tiny), float(info.max))
+    numbers = programs.namespace(squares, unit)
+    size = divide(abs(squares), unit, unit)
+    bounded = numbers.clip(size, float(info.tiny), float(info.max))
+    return numbers.asarray(numbers.sign(squares) * bounded)

@@ -11,9 +11,9 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
-from symmerge_jax import symmetry
+from symmerge_jax import programs, symmetry
 from symmerge_jax.alignment import (
     _base,
     _checks,
@@ -40,6 +40,9 @@ class WeightMatching:
     by matched scales, which follow the norms of `a`); the search ends after a sweep
     that improves nothing. The objective of the result is the squared distance, in units
     of the squared weights; in balanced scales if these are balanced.
+
+    On a CPU, for one pair outside of a compiled program, numpy does the whole search:
+    nothing is compiled, and the arrays of the result are those of numpy.
 
     Networks with a space of more than 64 neurons are matched from one start after the
     other, and a start is given up when four sweeps like its last one would not bring it
@@ -87,10 +90,12 @@ class WeightMatching:
         _checks.check_name(name, "order", self.order, ("forward", "random"))
         _checks.check_name(name, "scales", self.scales, _checks.SCALES)
 
+    @np.errstate(all="ignore")  # as JAX
     def __call__(
         self, key: Key, problem: _base.AlignmentProblem
     ) -> _base.AlignmentResult:
-        problem = _checks.check_problem(problem, type(self).__name__)
+        on_host = self.runs_on_host() and programs.on_host(key, problem)
+        problem = _checks.check_problem(problem, type(self).__name__, on_host=on_host)
         if self.rescale and self.scales == "matched":
             _scales.check_spec(problem.spec)
         problem, carry_back = _frame.common_scale(problem, rescale=self._balances)
@@ -147,6 +152,17 @@ class WeightMatching:
         carry_back = functools.partial(_frame.carry_back, *pair.frames, pair.spec)
         return self._search(order_key, pair, starts, carry_back)
 
+    def runs_on_host(self, num_networks: int = 2) -> bool:
+        """Return whether numpy computes what this does, where all values are known.
+
+        It does on CPUs: a search from a few starts is over before it would be
+        compiled.
+
+        Args:
+          num_networks: brought together at once.
+        """
+        return self.init is None and num_networks == 2
+
     @property
     def _balances(self) -> bool:
         return self.rescale and self.scales == "balanced"
@@ -158,17 +174,19 @@ class WeightMatching:
         options = _descent.Options(**{name: getattr(self, name) for name in names})
         final = _descent.descend(options, key, starts, pair, unit)
         reached = final.objective[:, -1]
-        best = symmetry.rows(final, jnp.argmin(reached))
+        numbers = programs.namespace(final)
+        best = symmetry.rows(final, reached.argmin())
+        best = jax.tree.map(numbers.asarray, best)
         result = _base.AlignmentResult(
             element=carry_back(best.element),
             objective=_units.restore(best.objective, unit),
-            converged=~_descent.is_unsettled(best),
+            converged=numbers.logical_not(_descent.is_unsettled(best)),
             num_iters=best.num_sweeps,
             start_objectives=_units.restore(reached, unit),
         )
         return _checks.finish(
             result,
-            jnp.all(jnp.isfinite(reached)),
+            numbers.asarray(numbers.isfinite(reached).all()),
             f"{type(self).__name__}: the distance of the networks is not finite.",
         )
 
@@ -179,8 +197,7 @@ class WeightMatching:
         if "outward" in self.starts:
             starts.append(_starts.outward(pair, **options))
         if "identity" in self.starts:
-            starts.append(_starts.identity(pair.shapes, pair.spec))
+            starts.append(_starts.identity(pair.shapes, pair.spec, pair.numbers))
         for start_key in jax.random.split(key, self.num_random_starts):
-            start = _starts.random(start_key, pair.shapes, pair.spec, **options)
-            starts.append(start)
+            starts.append(_starts.random(start_key, pair, **options))
         return starts

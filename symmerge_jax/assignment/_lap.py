@@ -10,6 +10,7 @@ import numpy as np
 from jax import core
 from jaxtyping import Int32
 
+from symmerge_jax import programs
 from symmerge_jax.assignment import _device, _host, _matrices
 from symmerge_jax.typing import Array
 
@@ -49,9 +50,10 @@ def solve_lap(
         whatever their costs, and get the identity.
 
     Returns:
-      `[*N, n]` int32, each row a permutation. A *traced* problem that has a cost that
-      is not finite gets -1 everywhere, which is not a permutation: errors cannot leave
-      a compiled program. `optimality_gap` of it is NaN.
+      `[*N, n]` int32, each row a permutation; an array of numpy where the costs are.
+      A *traced* problem that has a cost that is not finite gets -1 everywhere, which is
+      not a permutation: errors cannot leave a compiled program. `optimality_gap` of it
+      is NaN.
 
     Raises:
       TypeError: complex costs, or `where` that is not boolean.
@@ -91,7 +93,7 @@ def solve_lap(
         raise ValueError(
             f"Matrix cost{index} of shape ({n}, {n}) has an entry that is not finite."
         )
-    return jnp.asarray(perm)
+    return programs.namespace(cost).asarray(perm)
 
 
 def _traced(cost, where, maximize, method):

@@ -1,6 +1,11 @@
 """Means, paths and barriers of aligned networks, and what comes after the mean."""
 
-from symmerge_jax.merging._average import average, average_stored, check_weights
+from symmerge_jax.merging._average import (
+    average,
+    average_layers,
+    average_stored,
+    check_weights,
+)
 from symmerge_jax.merging._barrier import Barrier, loss_barrier
 from symmerge_jax.merging._interpolate import METHODS, interpolate
 from symmerge_jax.merging._layers import Fit
@@ -20,6 +25,7 @@ __all__ = [
     "Fit",
     "Repair",
     "average",
+    "average_layers",
     "average_stored",
     "check_repairs",
     "check_weights",

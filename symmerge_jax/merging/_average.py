@@ -1,13 +1,14 @@
 """Weighted means of networks in a common frame."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import core
 
-from symmerge_jax import symmetry
+from symmerge_jax import programs, symmetry
 from symmerge_jax.typing import Array, Params
 
 
@@ -20,13 +21,53 @@ def average(params_batch: Params, weights: Array) -> Params:
     """
 
     def mean(leaf: Array) -> Array:
-        dtype = symmetry.computing_dtype(leaf)
-        total = jnp.tensordot(
-            jnp.asarray(weights, dtype), leaf.astype(dtype), 1, precision="highest"
-        )
+        if programs.namespace(leaf, weights) is np:
+            dtype = np.promote_types(leaf.dtype, np.float32)
+            total = np.tensordot(weights.astype(dtype), leaf.astype(dtype), 1)
+        else:
+            dtype = symmetry.computing_dtype(leaf)
+            total = jnp.tensordot(
+                jnp.asarray(weights, dtype), leaf.astype(dtype), 1, precision="highest"
+            )
         return total.astype(leaf.dtype)
 
     return jax.tree.map(mean, params_batch)
+
+
+def average_layers(
+    mean: Params, params_batch: Params, weights: Mapping[str, Sequence[float | int]]
+) -> Params:
+    """Return a mean of networks in which some layers have weights of their own.
+
+    Args:
+      mean: of the networks, which has what is not named.
+      params_batch: parameters with a leading axis `[N]`, in a common frame.
+      weights: one number per network, zero or above, sum 1, by the name of a parameter
+        ("layers/3/kernel") or the start of it ("layers/3"); the longest counts.
+
+    Raises:
+      ValueError: a name that no parameter has, or weights that are none (names it).
+    """
+    found, count = symmetry.flatten(params_batch), symmetry.num_rows(params_batch)
+    unused, changed = set(weights), {}
+    checked = {
+        name: _check_numbers(own, count, f"Weights of '{name}'")
+        for name, own in weights.items()
+    }
+    for path, leaf in found.items():
+        starts = ["/".join(path[:n]) for n in range(len(path), 0, -1)]
+        named = [name for name in starts if name in weights]
+        if not named or not symmetry.is_parameter(leaf):
+            continue
+        unused -= set(named)
+        changed[path] = average(leaf, checked[named[0]])
+    if unused:
+        names = ", ".join(symmetry.name(path) for path in list(found)[:6])
+        raise ValueError(
+            f"No parameter's name starts with '{min(unused)}'; there are {names}"
+            f"{', ...' if len(found) > 6 else ''}."
+        )
+    return symmetry.rebuild(mean, changed)
 
 
 def average_stored(
@@ -100,28 +141,38 @@ def check_weights(weights: Sequence[float] | Array | None, num_networks: int) ->
     """
     if weights is None:
         return np.full(num_networks, 1 / num_networks)
-    traced = isinstance(weights, core.Tracer)  # values are not known: shapes only
-    try:
-        array = weights if traced else np.asarray(weights, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"Weights must be one number per network, got {weights!r}."
-        ) from error
-    if array.shape != (num_networks,):
-        raise ValueError(
-            f"Got {array.size} weights of shape {array.shape} for {num_networks}"
-            " networks: give one number per network."
-        )
-    if traced:
-        return array
-    if not np.isfinite(array).all() or (array <= 0).any():
+    array = _check_numbers(weights, num_networks, "Weights")
+    if not isinstance(array, core.Tracer) and (array <= 0).any():
         raise ValueError(
             f"Weights must be finite and above zero, got {array.tolist()}: omit a"
             " network that is not to count."
         )
+    return array
+
+
+def _check_numbers(weights: Any, num_networks: int, what: str) -> Array:
+    """Return weights of a mean, zero or above; of traced ones, check shapes only."""
+    traced = isinstance(weights, core.Tracer)
+    try:
+        array = weights if traced else np.asarray(weights, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{what} must be one number per network, got {weights!r}."
+        ) from error
+    if array.shape != (num_networks,):
+        raise ValueError(
+            f"{what}: got {array.size} weights of shape {array.shape} for"
+            f" {num_networks} networks: give one number per network."
+        )
+    if traced:
+        return array
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise ValueError(
+            f"{what} must be finite and not below zero, got {array.tolist()}."
+        )
     if abs(array.sum() - 1) > 1e-6:
         raise ValueError(
-            f"Weights must sum to 1, got {array.tolist()} with sum {array.sum():.8g}:"
+            f"{what} must sum to 1, got {array.tolist()} with sum {array.sum():.8g}:"
             " divide them by their sum."
         )
     return array

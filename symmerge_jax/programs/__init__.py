@@ -2,7 +2,8 @@
 
 from symmerge_jax.programs._batched import batched, call
 from symmerge_jax.programs._calls import called_program
-from symmerge_jax.programs._control import COMPILED, EAGER, Control
+from symmerge_jax.programs._control import Control, control
+from symmerge_jax.programs._namespace import each, namespace, on_host, placed
 from symmerge_jax.programs._remembered import (
     NOT_PURE,
     REFUSALS,
@@ -14,16 +15,19 @@ from symmerge_jax.programs._remembered import (
 from symmerge_jax.programs._scans import scan_counts
 
 __all__ = [
-    "COMPILED",
-    "EAGER",
     "NOT_PURE",
     "REFUSALS",
     "Control",
     "batched",
     "call",
     "called_program",
+    "control",
+    "each",
     "first_line",
+    "namespace",
     "not_pure",
+    "on_host",
+    "placed",
     "refuse_leaks",
     "remembered",
     "scan_counts",

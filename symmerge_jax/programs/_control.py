@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
+
+from symmerge_jax.programs._namespace import namespace
 
 
 class Control(NamedTuple):
@@ -40,11 +42,18 @@ def _scan(step, carry, inputs):
         one = jax.tree.map(lambda x, number=number: x[number], inputs)
         carry, output = step(carry, one)
         outputs.append(output)
-    return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
+    numbers = namespace(outputs)
+    return carry, jax.tree.map(lambda *leaves: numbers.stack(leaves), *outputs)
 
 
-COMPILED = Control(jax.lax.while_loop, jax.lax.cond, jax.lax.switch, jax.lax.scan)
-"""JAX's own, for compiled programs."""
+_COMPILED = Control(jax.lax.while_loop, jax.lax.cond, jax.lax.switch, jax.lax.scan)
+_EAGER = Control(_while_loop, _cond, _switch, _scan)
 
-EAGER = Control(_while_loop, _cond, _switch, _scan)
-"""Python's, for arrays that are read when they are needed."""
+
+def control(numbers: Any) -> Control:
+    """Return JAX's own control flow for compiled programs, Python's for numpy.
+
+    Args:
+      numbers: `numpy` or `jax.numpy`.
+    """
+    return _EAGER if numbers is np else _COMPILED

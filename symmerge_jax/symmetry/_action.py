@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from symmerge_jax import programs
 from symmerge_jax.symmetry import _atoms, _axes, _element, _spec, _tree
 from symmerge_jax.typing import Array, Params, Path
 
@@ -46,10 +46,11 @@ def act(
                 " neurons in the parameters; lift batches with jax.vmap."
             )
     leaves = _tree.flatten(params)
+    numbers = programs.namespace(element, params)
     for path, axes in spec.atomic_axes:
         names = {n for a in axes if a for n in (a.space, *dict(a.also))}
         if names & element.keys() and _tree.is_parameter(leaves[path]):
-            leaves[path] = jnp.asarray(leaves[path])
+            leaves[path] = numbers.asarray(leaves[path])
         leaves[path] = act_on_atom(element, path, leaves[path], spec)
     return _tree.rebuild(params, leaves)
 
@@ -84,8 +85,8 @@ def act_each(
       params_batch: networks with the same leading axis.
       spec: names the axes.
     """
-    return jax.vmap(lambda element, params: act(element, params, spec))(
-        elements, params_batch
+    return programs.each(
+        lambda element, params: act(element, params, spec), elements, params_batch
     )
 
 

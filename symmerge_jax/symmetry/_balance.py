@@ -73,17 +73,23 @@ def balance_scales(
     view = _atoms.atoms_of(spec, params)
     params, spec = view.view(params), view.spec
     params, spec = _tree.split(params)[0], spec.restrict(params)  # what has derivatives
-    scales = _balanced(params, spec, dtype, tolerance, max_sweeps)
-    start = _element.identity({name: shapes[name] for name in scales}, dtype)
-    return {
-        name: _element.Monomial(start[name].perm, scale)
-        for name, scale in scales.items()
-    }
+    numbers: Any = programs.namespace(params)
+    solve = _by_sweeps if numbers is np else _balanced
+    with np.errstate(all="ignore"):  # as JAX
+        scales = solve(params, spec, dtype, tolerance, max_sweeps)
+    shapes = {name: shapes[name] for name in scales}
+    start = _element.identity(shapes, dtype, numbers)
+    return {name: start[name]._replace(scale=scales[name]) for name in scales}
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3, 4))
 def _balanced(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
     """Return the scales of `balance_scales`; derivatives are those of the limit."""
+    return _by_sweeps(params, spec, dtype, tolerance, max_sweeps)
+
+
+def _by_sweeps(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
+    """Return the scales of `balance_scales`."""
     leaves, kept = _tree.flatten(params), _kept_axes(spec)
     norms = {path: norm(_rows(leaves[path], axes)) for path, axes in kept.items()}
     return _fixed_point(
@@ -106,13 +112,10 @@ def balance_stored(
       spec: symmetry of the atoms.
       max_bytes: of a piece of an array.
     """
-    kept, norms = _kept_axes(spec), {}
+    kept, norms, params = _kept_axes(spec), {}, _tree.unflatten(leaves)
     if not kept:
         return {}
-    dtype, sizes = (
-        _tree.computing_dtype(dict(leaves)),
-        spec.sizes(_tree.unflatten(leaves)),
-    )
+    dtype = _tree.computing_dtype(dict(leaves))
     for path, axes in kept.items():
         if len(axes) == leaves[path].ndim:
             norms[path] = leaves[path]
@@ -134,14 +137,13 @@ def balance_stored(
                 _slabs.give_back(leaf)
             return state
 
-        return programs.EAGER.while_loop(unfinished, give_back_after, state)
+        return programs.control(np).while_loop(unfinished, give_back_after, state)
 
     options = dtype, 16 * float(jnp.finfo(dtype).eps), MAX_SWEEPS
     scales = _fixed_point(
-        _tree.unflatten(norms), spec, kept, sizes, *options, while_loop
+        _tree.unflatten(norms), spec, kept, spec.sizes(params), *options, while_loop
     )
-    shapes = {name: scale.shape for name, scale in scales.items()}
-    start = _element.identity(shapes, dtype)
+    start = _element.identity({n: x.shape for n, x in scales.items()}, dtype, np)
     return {name: start[name]._replace(scale=scales[name]) for name in scales}
 
 
@@ -153,12 +155,13 @@ def _fixed_point(
     dtype: np.dtype,
     tolerance: float,
     max_sweeps: int,
-    while_loop: Callable[..., Any] = jax.lax.while_loop,
+    while_loop: Callable[..., Any] | None = None,
 ) -> dict[str, Array]:
     """Return the scales that balance a network, given norms of its parameters."""
     spaces = [space for space in spec.spaces if space.group is _axes.Group.SCALE]
     shapes = _element.element_shapes(spec, sizes)
-    spec = _condensed(spec, kept)
+    spec, numbers = _condensed(spec, kept), programs.namespace(norms)
+    while_loop = while_loop or programs.control(numbers).while_loop
     # A space is balanced by the parameters that it scales: no others are moved for it.
     parts = [
         (space, part, _parts.take_part(norms, part))
@@ -169,13 +172,13 @@ def _fixed_point(
 
     def sweep(state):
         scales, _, count = state
-        change = jnp.zeros((), dtype)
+        change = numbers.zeros((), dtype)
         for space, part, own in parts:
             near = {s.name: scales[s.name] for s in part.spaces if s.name in scales}
             moved = _action.rescale(near, own, part)
             factor = _balancing_factor(moved, part, space)
             factor = factor ** _pace(part, space, alone=len(parts) == 1)
-            change = jnp.maximum(change, jnp.max(jnp.abs(jnp.log(factor))))
+            change = numbers.maximum(change, abs(numbers.log(factor)).max())
             scales = {**scales, space.name: scales[space.name] * factor}
         return scales, change, count + 1
 
@@ -184,9 +187,9 @@ def _fixed_point(
         return (change > tolerance) & (count < max_sweeps)
 
     start: dict[str, Array] = {
-        space.name: jnp.ones(shapes[space.name], dtype) for space in spaces
+        space.name: numbers.ones(shapes[space.name], dtype) for space in spaces
     }
-    state = (start, jnp.full((), jnp.inf, dtype), 0)
+    state = (start, numbers.full((), np.inf, dtype), 0)
     scales: dict[str, Array] = while_loop(unfinished, sweep, state)[0]
     return scales
 
@@ -213,8 +216,7 @@ def _kept_axes(spec: _spec.SymmetrySpec) -> dict[Path, dict[int, _axes.Axis]]:
 
 def _rows(leaf: Array, axes: Mapping[int, _axes.Axis]) -> Array:
     """Return an array with these axes first and all others in one behind them."""
-    numbers: Any = np if isinstance(leaf, np.ndarray) else jnp
-    leaf = numbers.moveaxis(leaf, list(axes), range(len(axes)))
+    leaf = programs.namespace(leaf).moveaxis(leaf, list(axes), range(len(axes)))
     return leaf.reshape(*leaf.shape[: len(axes)], -1)
 
 
@@ -238,17 +240,16 @@ def _balancing_factor(params, spec, space) -> Array:
     """Return the factor of each neuron that gives its weights the least norm."""
     incoming = _norms(params, spec, space, +1)
     outgoing = _norms(params, spec, space, -1)
-    one_sided = jnp.where(incoming > 0, 1 / incoming, outgoing)
+    numbers = programs.namespace(incoming, outgoing)
+    one_sided = numbers.where(incoming > 0, 1 / incoming, outgoing)
     powers = {a.exponent(space.name) for _, _, a in spec.uses(space.name, 1, -1)}
     if powers <= {1, -1}:
-        both = jnp.sqrt(outgoing) / jnp.sqrt(incoming)
+        both = numbers.sqrt(outgoing) / numbers.sqrt(incoming)
     else:
         both = _least_norm_factor(params, spec, space)
-    return jnp.select(
-        [(incoming > 0) & (outgoing > 0), (incoming > 0) | (outgoing > 0)],
-        [both, one_sided],
-        1,
-    )
+    either = (incoming > 0) | (outgoing > 0)
+    one_sided = numbers.where(either, one_sided, 1).astype(incoming.dtype)
+    return numbers.where((incoming > 0) & (outgoing > 0), both, one_sided)
 
 
 def _pace(spec, space, *, alone: bool) -> float:
@@ -266,9 +267,8 @@ def _pace(spec, space, *, alone: bool) -> float:
 
 def _least_norm_factor(params, spec, space) -> Array:
     """Return the factor for any exponents: Newton steps on a convex function."""
-    squares: dict[float, Array] = {}
-    for _, _, axis in spec.uses(space.name, 1, -1):
-        squares.setdefault(float(axis.exponent(space.name)), jnp.zeros(()))
+    squares: dict[float, Any] = {}
+    numbers = programs.namespace(params)
     uses = zip(
         (a for _, _, a in spec.uses(space.name, 1, -1)),
         _unfold.unfold_uses(params, spec, space.name, 1, -1),
@@ -276,17 +276,21 @@ def _least_norm_factor(params, spec, space) -> Array:
     )
     for axis, rows in uses:
         power = float(axis.exponent(space.name))
-        squares[power] = squares[power] + jnp.sum(rows**2, axis=-1)
+        squares[power] = squares.get(power, 0) + (rows**2).sum(axis=-1)
 
-    def newton(_, log):
-        terms = {p: q * jnp.exp(2 * p * log) for p, q in squares.items()}
+    def newton(log):
+        terms = {p: q * numbers.exp(2 * p * log) for p, q in squares.items()}
         slope = sum(p * term for p, term in terms.items())
         curve = sum(2 * p**2 * term for p, term in terms.items())
-        step = slope / jnp.where(curve > 0, curve, 1)
-        return log - jnp.clip(step, -1, 1)
+        step = slope / numbers.where(curve > 0, curve, 1)
+        return log - numbers.clip(step, -1, 1)
 
-    start = jnp.zeros_like(sum(squares.values()))
-    return jnp.exp(jax.lax.fori_loop(0, 8, newton, start))
+    log, _ = programs.control(numbers).while_loop(
+        lambda state: state[1] < 8,
+        lambda state: (newton(state[0]), state[1] + 1),
+        (numbers.zeros_like(sum(squares.values())), 0),
+    )
+    return numbers.exp(log)
 
 
 @_balanced.defjvp
@@ -340,6 +344,7 @@ def _norms(params, spec, space, power) -> Array:
 
 def norm(rows: Array) -> Array:
     """Return the norm `[..., n]` of each row, safe from overflow and underflow."""
-    largest = jnp.max(jnp.abs(rows), axis=-1, initial=0)
-    safe = jnp.where(largest > 0, largest, 1)
-    return largest * jnp.sqrt(jnp.sum((rows / safe[..., None]) ** 2, axis=-1))
+    numbers = programs.namespace(rows)
+    largest = abs(rows).max(axis=-1, initial=0)
+    safe = numbers.where(largest > 0, largest, 1)
+    return largest * numbers.sqrt(((rows / safe[..., None]) ** 2).sum(axis=-1))

@@ -7,13 +7,14 @@ x[perm_over[a], perm[a, i]]`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
+from symmerge_jax import programs
 from symmerge_jax.symmetry import _axes, _spec
 from symmerge_jax.typing import Array, Key
 
@@ -38,7 +39,9 @@ GroupElement = dict[str, Monomial]
 
 
 def identity(
-    sizes: Mapping[str, int | tuple[int, ...]], dtype=jnp.float32
+    sizes: Mapping[str, int | tuple[int, ...]],
+    dtype: Any = jnp.float32,
+    numbers: Any = jnp,
 ) -> GroupElement:
     """Return the element that moves nothing, on spaces of these sizes.
 
@@ -46,13 +49,14 @@ def identity(
       sizes: number of neurons per space that is to be part of the element; shapes, as
         `element_shapes` returns them, where spaces lie over others.
       dtype: data type of the scales.
+      numbers: `jax.numpy`, or `numpy` for its arrays, with permutations in int32.
     """
     element = {}
     for name, size in sizes.items():
         shape = (size,) if isinstance(size, int) else tuple(size)
-        perm = jnp.arange(shape[-1])
-        perm = jnp.broadcast_to(perm, shape) if len(shape) > 1 else perm
-        element[name] = Monomial(perm, jnp.ones(shape, dtype))
+        perm = numbers.arange(shape[-1], dtype=np.int32 if numbers is np else None)
+        perm = numbers.broadcast_to(perm, shape) if len(shape) > 1 else perm
+        element[name] = Monomial(perm, numbers.ones(shape, dtype))
     return element
 
 
@@ -125,7 +129,7 @@ def inverse(
         perm, scale = element[name]
         space = None if spec is None else spec.space(name)
         if space is None or space.follows is None:
-            back = jnp.argsort(perm)
+            back = programs.namespace(perm).argsort(perm)
             monomial = Monomial(back, 1 / _take(scale, back))
         else:
             monomial = Monomial(perm, 1 / scale)
@@ -154,13 +158,14 @@ def carry(
         return monomial
     names = [*space.over, space.follows or name]
     perm, scale = monomial
+    numbers = programs.namespace(monomial, element)
     for number, other in enumerate(names):
         if other in element and other != name:
             places = [*spec.space(other).over, other]
             index = spread_over(element[other].perm, places, names, perm.ndim)
-            scale = jnp.take_along_axis(scale, index, number)
+            scale = numbers.take_along_axis(scale, index, number)
             if other != space.follows:
-                perm = jnp.take_along_axis(perm, index, number)
+                perm = numbers.take_along_axis(perm, index, number)
     return Monomial(perm, scale)
 
 
@@ -192,7 +197,8 @@ def spread_over(
 def _take(values: Array, perm: Array) -> Array:
     if perm.ndim == 1:
         return values[perm]
-    return jnp.take_along_axis(values, perm, axis=-1)
+    numbers = programs.namespace(values, perm)
+    return numbers.take_along_axis(values, perm, axis=-1)
 
 
 def unit_scales(element: GroupElement, spec: _spec.SymmetrySpec) -> GroupElement:
@@ -204,13 +210,18 @@ def unit_scales(element: GroupElement, spec: _spec.SymmetrySpec) -> GroupElement
     """
     return {
         name: Monomial(
-            perm.astype(jnp.int32),
-            jnp.where(jnp.isfinite(scale), 1, scale)
+            perm.astype(np.int32),
+            _finite_ones(scale)
             if spec.space(name).group is _axes.Group.SCALE
             else scale,
         )
         for name, (perm, scale) in element.items()
     }
+
+
+def _finite_ones(scale: Array) -> Array:
+    numbers = programs.namespace(scale)
+    return numbers.where(numbers.isfinite(scale), 1, scale).astype(scale.dtype)
 
 
 def as_matrix(monomial: Monomial) -> Shaped[Array, "n n"]:

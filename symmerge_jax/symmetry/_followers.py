@@ -4,8 +4,8 @@ import functools
 import math
 
 import jax
-import jax.numpy as jnp
 
+from symmerge_jax import programs
 from symmerge_jax.symmetry import (
     _action,
     _atoms,
@@ -64,21 +64,23 @@ def follower_signs(
         moved = _action.act(own, _tree.unflatten({path: leaves[path]}), part)
         uses_before = sum(use[0] == path for use in uses[name][:number])
         rows = _unfold.unfold_uses(moved, part, name, 1, -1)[uses_before]
-        sign = for_each(rows.ndim - 2, leading_sign, spec.space(name))(rows)
+        sign = leading_sign(spec.space(name), rows)
         left.remove(name)
         unknown.remove(name)
-        still = _element.identity({name: sign.shape})[name]
+        numbers = programs.namespace(sign)
+        still = _element.identity({name: sign.shape}, sign.dtype, numbers)[name]
         found[name] = still._replace(scale=sign)
     return found
 
 
 def leading_sign(space: _axes.Space, rows: Array) -> Array:
-    """Return the sign `[n]` of each row's largest entry; +1 for zero rows."""
-    if space.group is not _axes.Group.SIGN or rows.shape[1] == 0:
-        return jnp.ones(rows.shape[0], rows.dtype)
-    largest = jnp.argmax(jnp.abs(rows), axis=1)
-    value = jnp.take_along_axis(rows, largest[:, None], axis=1)[:, 0]
-    return jnp.where(value < 0, -1, 1).astype(rows.dtype)
+    """Return the sign `[..., n]` of each row's largest entry; +1 for zero rows."""
+    numbers = programs.namespace(rows)
+    if space.group is not _axes.Group.SIGN or rows.shape[-1] == 0:
+        return numbers.ones(rows.shape[:-1], rows.dtype)
+    largest = abs(rows).argmax(axis=-1)
+    value = numbers.take_along_axis(rows, largest[..., None], axis=-1)[..., 0]
+    return numbers.where(value < 0, -1, 1).astype(rows.dtype)
 
 
 def for_each(rank: int, function, *fixed):

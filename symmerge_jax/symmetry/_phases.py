@@ -4,6 +4,7 @@ import math
 
 import jax.numpy as jnp
 
+from symmerge_jax import programs
 from symmerge_jax.symmetry import _atoms, _axes, _spec, _tree
 from symmerge_jax.typing import Array, Params
 
@@ -34,7 +35,7 @@ def fold_phases(params: Params, spec: _spec.SymmetrySpec) -> Params:
             else:
                 shape = [1] * leaves[path].ndim
                 shape[number] = -1
-                factor = jnp.tile(flip, axis.repeat).reshape(shape)
+                factor = programs.namespace(flip).tile(flip, axis.repeat).reshape(shape)
                 leaves[path] = leaves[path] * factor
     return _tree.rebuild(params, leaves)
 
@@ -47,10 +48,13 @@ def _fold(bias: Array, frequency: float) -> tuple[Array, Array]:
     mantissa, exponent = math.frexp(period)
     high = math.ldexp(round(mantissa * 2**12), exponent - 12)
     low = period - high
-    turns = jnp.round(bias / period)
+    numbers = programs.namespace(bias)
+    turns = numbers.round(bias / period)
     reduced = (bias - turns * high) - turns * low
-    bias = jnp.where(turns == 0, bias, reduced)
+    bias = numbers.where(turns == 0, bias, reduced)
     quarter = period / 4
-    flipped = jnp.sign(bias) * (high / 2) - bias + jnp.sign(bias) * (low / 2)
-    beyond = jnp.abs(bias) > quarter * (1 + 4 * float(jnp.finfo(bias.dtype).eps))
-    return jnp.where(beyond, flipped, bias), jnp.where(beyond, -1, 1).astype(bias.dtype)
+    sign = numbers.sign(bias)
+    flipped = sign * (high / 2) - bias + sign * (low / 2)
+    beyond = abs(bias) > quarter * (1 + 4 * float(jnp.finfo(bias.dtype).eps))
+    sign = numbers.where(beyond, -1, 1).astype(bias.dtype)
+    return numbers.where(beyond, flipped, bias), sign

@@ -184,6 +184,13 @@ def check_finite(params: Params, prefix: str = "") -> None:
 def _items(
     tree: Any, is_leaf: Callable[[Any], bool] | None, prefix: Path = ()
 ) -> Iterator[tuple[Path, Any]]:
+    if is_leaf is None and type(tree) is dict:  # the usual case, which is quick
+        for key, child in tree.items():
+            if isinstance(child, np.ndarray | jax.Array):
+                yield (*prefix, str(key)), _native(child)
+            else:
+                yield from _items(child, None, (*prefix, str(key)))
+        return
     children = None if is_leaf is not None and is_leaf(tree) else _children(tree)
     if children is None:
         yield prefix, _native(tree)

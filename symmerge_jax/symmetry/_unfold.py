@@ -1,8 +1,8 @@
 """Matrices of all weights that belong to the neurons of one space."""
 
-import jax.numpy as jnp
 import numpy as np
 
+from symmerge_jax import programs
 from symmerge_jax.symmetry import _atoms, _axes, _spec, _tree
 from symmerge_jax.typing import Array, Params
 
@@ -25,8 +25,9 @@ def unfold(params: Params, spec: _spec.SymmetrySpec, space: str, *roles: int) ->
     if not matrices:
         sizes = spec.sizes(params)
         over = [sizes[name] for name in spec.space(space).over]
-        return jnp.zeros((*over, sizes[space], 0))
-    return jnp.concatenate(matrices, axis=-1)
+        zeros = programs.namespace(params).zeros
+        return zeros((*over, sizes[space], 0), np.float32)
+    return programs.namespace(matrices).concatenate(matrices, axis=-1)
 
 
 def unfold_uses(
@@ -69,8 +70,7 @@ def blocks(
         first = [*(places.index(name) for name in over), number]
         rest = [a for i, a in enumerate(axes_of[path]) if i not in first]
         leaf = leaves[path]
-        numbers = np if isinstance(leaf, np.ndarray) else jnp
-        leaf = numbers.moveaxis(leaf, first, range(len(first)))
+        leaf = programs.namespace(leaf).moveaxis(leaf, first, range(len(first)))
         if axis.repeat > 1:
             *lead, length = leaf.shape[: len(first)]
             shape = (*lead, axis.repeat, length // axis.repeat)
