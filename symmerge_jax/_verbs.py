@@ -253,7 +253,7 @@ def on_host(aligner: Any, opened: symmetry.Networks) -> bool:
 def widen(params: Params) -> Params:
     """Return parameters in one type: float32, or float64 where any has that."""
     dtype = symmetry.computing_dtype(params)
-    return jax.tree.map(lambda x: x.astype(dtype), params)
+    return jax.tree.map(lambda x: x if x.dtype == dtype else x.astype(dtype), params)
 
 
 def narrow(params: Params, like: Params) -> Params:

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import alignment_cases, reference_matching, timing
+from benchmarks import reference_matching, timing
 from symmerge_jax import alignment, networks, symmetry, training, zoo
 from symmerge_jax.typing import Params
 
@@ -64,8 +64,10 @@ def call(method: str, network: networks.Network, params_a, params_b) -> Any:
     if method == "published":
         generator = np.random.default_rng(0)
         return _published(network.spec, generator, params_a, params_b)
-    program = alignment_cases.single(network.spec, SOLVERS[method])
-    return program(jax.random.key(0), params_a, params_b)[1]
+    problem = alignment.AlignmentProblem(
+        params_a=params_a, params_b=params_b, spec=network.spec
+    )
+    return SOLVERS[method](jax.random.key(0), problem).element
 
 
 def read_pair(file: str) -> tuple[networks.Network, Params, Params]:

@@ -39,7 +39,8 @@ def run(*, num_starts: int = 60, num_epochs: int = 4) -> dict[str, Any]:
     for sizes in SIZES:
         network, pair = matching_apart.train_pair(sizes, train, num_epochs)
         rows = _optima(network, pair, train[0][:NUM_SAMPLES], test, num_starts)
-        loss, accuracy = (np.array([row.pop(k) for row in rows]) for k in _MEASURES)
+        loss = np.array([row.pop("loss") for row in rows])
+        accuracy = np.array([row.pop("accuracy") for row in rows])
         midpoints.append(
             {
                 "layer_sizes": sizes,
@@ -57,14 +58,11 @@ def run(*, num_starts: int = 60, num_epochs: int = 4) -> dict[str, Any]:
                 {
                     "hidden": "-".join(map(str, sizes[1:-1])),
                     "criterion": name,
-                    "spearman": float(stats.spearmanr(values, loss)[0]),
+                    "spearman": np.corrcoef(*map(stats.rankdata, (values, loss)))[0, 1],
                     "accuracy_chosen": accuracy[values.argmin()],
                 }
             )
     return {"num_starts": num_starts, "midpoints": midpoints, "table": table}
-
-
-_MEASURES = ("cross_entropy", "accuracy")
 
 
 def _optima(network, pair, inputs, test, num_starts) -> list[dict[str, float]]:
@@ -93,7 +91,7 @@ def _optima(network, pair, inputs, test, num_starts) -> list[dict[str, float]]:
         found = solver(jax.random.key(number), problem)
         moved = symmetry.act(jax.tree.map(jnp.asarray, found.element), b, spec)
         mean = jax.tree.map(lambda x, y: (x + y) / 2, a, moved)
-        row = {name: float(score(mean, *test)[name]) for name in _MEASURES}
+        row = {name: float(x) for name, x in score(mean, *test).items()}
         squares = jax.tree.map(lambda x, y: (x - y) ** 2, a, moved)
         row["distance"] = float(sum(x.sum() for x in jax.tree.leaves(squares)))
         for name, weights in influence.items():
