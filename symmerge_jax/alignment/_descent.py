@@ -115,8 +115,8 @@ def _still(options, pair) -> dict[str, _Still]:
             continue
         units = pair.units(space.name)
         part = symmetry.part_of(spec, paths)
-        a, b = pair.part(part)
-        compared = _similarity.compare(a, b, part, space.name, units)
+        pieces = pair.pieces(part, pair.part(part), {}, whole=[space.name])
+        compared = _similarity.compare_all(pieces, space.name, units)
         found[space.name] = _Still(paths, *compared)
     return found
 

@@ -9,6 +9,7 @@ by a norm in a stream, are fixed in the same way.
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -35,16 +36,14 @@ def common_scale(
     if not rescale:
         return problem, lambda element: element
     spec = problem.spec
-    pair = problem.params_a, problem.params_b
-    if programs.namespace(pair) is np:
-        balanced = [symmetry.balance_scales(params, spec) for params in pair]
-    else:  # in one loop, which is compiled once
-        both = jax.tree.map(lambda a, b: jnp.stack([a, b]), *pair)
-        both = jax.vmap(lambda params: symmetry.balance_scales(params, spec))(both)
-        balanced = [symmetry.rows(both, number) for number in (0, 1)]
+    # Both in one loop, which is compiled once.
+    both = jax.tree.map(
+        lambda a, b: jnp.stack([a, b]), problem.params_a, problem.params_b
+    )
+    balanced = jax.vmap(lambda params: symmetry.balance_scales(params, spec))(both)
     (scales_a, params_a), (scales_b, params_b) = (
-        _fix(element, params, spec)
-        for element, params in zip(balanced, pair, strict=True)
+        _fix(symmetry.rows(balanced, i), params, spec)
+        for i, params in enumerate((problem.params_a, problem.params_b))
     )
     problem = dataclasses.replace(problem, params_a=params_a, params_b=params_b)
     return problem, functools.partial(carry_back, scales_a, scales_b, spec)
@@ -123,26 +122,21 @@ class Pair(Protocol):
 
 
 class Loaded:
-    """A pair in memory, looked at in one piece."""
+    """A pair in memory, which is in a common scale, looked at in one piece."""
 
-    is_stored = False
+    numbers, is_stored = jnp, False
 
     def __init__(self, problem: _base.AlignmentProblem):
         self.spec, self.shapes = problem.spec, problem.params_a
         self._pair = problem.params_a, problem.params_b
-        self.numbers = programs.namespace(self._pair)
 
     def part(self, spec):
         a, b = (symmetry.take_part(params, spec) for params in self._pair)
         return a, b
 
     def pieces(self, spec, part, element, *, whole=(), without=frozenset()):
-        del whole
+        del whole, without  # a compiler computes what is needed
         a, b = part
-        if self.numbers is np and without:  # a compiler computes what is needed
-            spec = symmetry.part_of(spec, frozenset(spec.paths) - without)
-            a, b = (symmetry.take_part(params, spec) for params in part)
-            element = symmetry.within(element, spec)
         yield spec, a, symmetry.act(element, b, spec)
 
     def units(self, space, without=frozenset()):
@@ -152,28 +146,38 @@ class Loaded:
         return _units.of_networks(self.spec, *self._pair)
 
 
-class Stored:
-    """A pair on disk, read piece by piece at each look.
+class Framed:
+    """A pair of arrays of numpy, moved piece by piece at each look.
 
-    Scales are balanced, and signs fixed, by elements: no network is written.
+    Scales are balanced, and signs fixed, by elements: no network is copied.
     """
 
-    numbers, is_stored = np, True
+    numbers = np
 
     def __init__(
-        self, problem: _base.AlignmentProblem, max_bytes: int, *, rescale: bool
+        self,
+        problem: _base.AlignmentProblem,
+        max_bytes: int | None = None,
+        *,
+        rescale: bool,
     ):
+        self.is_stored = max_bytes is not None
         self.spec = problem.spec.restrict(problem.params_a)
         leaves = map(symmetry.flatten, (problem.params_a, problem.params_b))
         leaves = [{p: x[p] for p in self.spec.paths} for x in leaves]
         self._pair = [symmetry.unflatten(x) for x in leaves]
         self._dtype = symmetry.computing_dtype(leaves)
-        self._max_bytes = max_bytes
+        self._max_bytes = sys.maxsize if max_bytes is None else max_bytes
         self.shapes = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, self._dtype), self._pair[0]
         )
         self.frames = [self._frame(x) if rescale else {} for x in leaves]
         self._largest = self._measure(leaves)
+
+    def carry_back(self, element: symmetry.GroupElement) -> symmetry.GroupElement:
+        """Return an element of balanced networks as one of those given."""
+        frame_a, frame_b = self.frames
+        return carry_back(frame_a, frame_b, self.spec, element)
 
     def _frame(self, leaves) -> symmetry.GroupElement:
         """Return the element that brings a network into the common scale."""

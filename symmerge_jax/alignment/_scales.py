@@ -8,9 +8,9 @@ one assignment problem chooses pairs and scales at once.
 
 from typing import NamedTuple
 
-import numpy as np
+import jax.numpy as jnp
 
-from symmerge_jax import assignment, programs, symmetry
+from symmerge_jax import assignment, symmetry
 from symmerge_jax.alignment import _similarity, _units
 from symmerge_jax.typing import Array, Params
 
@@ -37,8 +37,7 @@ def scaled_similarity(
     """Compare the neurons of one space, whose own monomial is not applied to `b`."""
 
     # One unit for both: the scale of a pair says how they differ.
-    numbers = programs.namespace(params_a, moved_b)
-    unit = numbers.minimum(*_similarity.units_of(params_a, moved_b, spec, space))
+    unit = jnp.minimum(*_similarity.units_of(params_a, moved_b, spec, space))
     units = _units.Pair(unit, unit)
 
     def norms(params, power):
@@ -46,8 +45,8 @@ def scaled_similarity(
             (x if weight == 1 else weight**0.5 * x) * unit.astype(x.dtype)
             for weight, x in _similarity.rows(params, spec, space, (power,))
         ]
-        empty = numbers.zeros((spec.sizes(params)[space], 0), unit.dtype)
-        return (numbers.concatenate(rows or [empty], axis=1) ** 2).sum(axis=1)
+        empty = jnp.zeros((spec.sizes(params)[space], 0), unit.dtype)
+        return jnp.sum(jnp.concatenate(rows or [empty], axis=1) ** 2, axis=1)
 
     def products(power):
         return _similarity.inner_products(
@@ -86,32 +85,30 @@ def project(
     similarity: ScaledSimilarity, *, permute: bool, where: Array
 ) -> symmetry.Monomial:
     """Return the permutation that leaves the least distance, with its pair scales."""
-    numbers = programs.namespace(similarity)
-    perm = numbers.arange(len(similarity.written), dtype=np.int32)
+    perm = jnp.arange(len(similarity.written), dtype=jnp.int32)
     if permute:
         gains = _gains(similarity, similarity.pair_scale, perm[None])
         perm = assignment.solve_lap(gains, maximize=True, where=where)
-    return rescale(similarity, symmetry.Monomial(perm, numbers.ones(perm.shape)))
+    return rescale(similarity, symmetry.Monomial(perm, jnp.ones(perm.shape)))
 
 
 def rescale(
     similarity: ScaledSimilarity, monomial: symmetry.Monomial
 ) -> symmetry.Monomial:
     """Return the same permutation with its pair scales."""
-    rows = np.arange(len(monomial.perm))
+    rows = jnp.arange(len(monomial.perm))
     return symmetry.Monomial(monomial.perm, similarity.pair_scale[rows, monomial.perm])
 
 
 def gain(similarity: ScaledSimilarity, monomial: symmetry.Monomial) -> Array:
     """Return `-||a - g.b||^2 / 2` over the space, `[]`, up to a term without `g`."""
     perm, scale = monomial
-    gains = _gains(similarity, scale[:, None], perm[:, None])
-    return programs.namespace(gains).asarray(gains.sum())
+    return jnp.sum(_gains(similarity, scale[:, None], perm[:, None]))
 
 
 def _gains(similarity: ScaledSimilarity, scale: Array, columns: Array) -> Array:
     """Return the gain of pairing each row with these columns at these scales."""
-    rows = np.arange(len(similarity.written))[:, None]
+    rows = jnp.arange(len(similarity.written))[:, None]
     return (
         scale * similarity.written[rows, columns]
         + similarity.read[rows, columns] / scale
@@ -124,5 +121,4 @@ def _gains(similarity: ScaledSimilarity, scale: Array, columns: Array) -> Array:
 def _ratio(written: Array, read: Array) -> Array:
     """Return the ratio of two squared norms, one where either is zero."""
     both = (written > 0) & (read > 0)
-    where = programs.namespace(written, read).where
-    return where(both, written, 1) / where(both, read, 1)
+    return jnp.where(both, written, 1) / jnp.where(both, read, 1)

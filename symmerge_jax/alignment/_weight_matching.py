@@ -8,7 +8,6 @@ problem, scales are balanced before, and the best of several starts wins.
 """
 
 import dataclasses
-import functools
 
 import jax
 import numpy as np
@@ -96,11 +95,15 @@ class WeightMatching:
     ) -> _base.AlignmentResult:
         on_host = self.runs_on_host() and programs.on_host(key, problem)
         problem = _checks.check_problem(problem, type(self).__name__, on_host=on_host)
-        if self.rescale and self.scales == "matched":
+        if self._matches_scales:
             _scales.check_spec(problem.spec)
-        problem, carry_back = _frame.common_scale(problem, rescale=self._balances)
         start_key, order_key = jax.random.split(key)
         random_key, init_key = jax.random.split(start_key)
+        if on_host:
+            pair = _frame.Framed(problem, rescale=self._balances)
+            starts = self._starts(random_key, pair)
+            return self._search(order_key, pair, starts, pair.carry_back)
+        problem, carry_back = _frame.common_scale(problem, rescale=self._balances)
         pair = _frame.Loaded(problem)
         starts = self._starts(random_key, pair)
         if self.init is not None:
@@ -138,19 +141,18 @@ class WeightMatching:
         """
         name = type(self).__name__
         _checks.check_integer(name, "memory", memory, MIN_MEMORY)
-        if self.init is not None or (self.rescale and self.scales == "matched"):
+        if self.init is not None or self._matches_scales:
             option = "init" if self.init is not None else "scales='matched'"
             raise ValueError(
                 f"{name}: {option} needs both networks in memory: call it without"
                 " stream."
             )
         problem = _checks.check_stored(problem, name)
-        pair = _frame.Stored(problem, memory // COPIES, rescale=self._balances)
+        pair = _frame.Framed(problem, memory // COPIES, rescale=self._balances)
         start_key, order_key = jax.random.split(key)
         random_key, _ = jax.random.split(start_key)
         starts = self._starts(random_key, pair)
-        carry_back = functools.partial(_frame.carry_back, *pair.frames, pair.spec)
-        return self._search(order_key, pair, starts, carry_back)
+        return self._search(order_key, pair, starts, pair.carry_back)
 
     def runs_on_host(self, num_networks: int = 2) -> bool:
         """Return whether numpy computes what this does, where all values are known.
@@ -161,7 +163,11 @@ class WeightMatching:
         Args:
           num_networks: brought together at once.
         """
-        return self.init is None and num_networks == 2
+        return num_networks == 2 and self.init is None and not self._matches_scales
+
+    @property
+    def _matches_scales(self) -> bool:
+        return self.rescale and self.scales == "matched"
 
     @property
     def _balances(self) -> bool:
