@@ -36,14 +36,16 @@ def common_scale(
     if not rescale:
         return problem, lambda element: element
     spec = problem.spec
-    # Both in one loop, which is compiled once.
-    both = jax.tree.map(
-        lambda a, b: jnp.stack([a, b]), problem.params_a, problem.params_b
-    )
-    balanced = jax.vmap(lambda params: symmetry.balance_scales(params, spec))(both)
+    pair = problem.params_a, problem.params_b
+    if programs.namespace(pair) is np:
+        balanced = [symmetry.balance_scales(params, spec) for params in pair]
+    else:  # in one loop, which is compiled once
+        both = jax.tree.map(lambda a, b: jnp.stack([a, b]), *pair)
+        both = jax.vmap(lambda params: symmetry.balance_scales(params, spec))(both)
+        balanced = [symmetry.rows(both, number) for number in (0, 1)]
     (scales_a, params_a), (scales_b, params_b) = (
-        _fix(symmetry.rows(balanced, i), params, spec)
-        for i, params in enumerate((problem.params_a, problem.params_b))
+        _fix(element, params, spec)
+        for element, params in zip(balanced, pair, strict=True)
     )
     problem = dataclasses.replace(problem, params_a=params_a, params_b=params_b)
     return problem, functools.partial(carry_back, scales_a, scales_b, spec)
@@ -124,19 +126,24 @@ class Pair(Protocol):
 class Loaded:
     """A pair in memory, which is in a common scale, looked at in one piece."""
 
-    numbers, is_stored = jnp, False
+    is_stored = False
 
     def __init__(self, problem: _base.AlignmentProblem):
         self.spec, self.shapes = problem.spec, problem.params_a
         self._pair = problem.params_a, problem.params_b
+        self.numbers = programs.namespace(self._pair)
 
     def part(self, spec):
         a, b = (symmetry.take_part(params, spec) for params in self._pair)
         return a, b
 
     def pieces(self, spec, part, element, *, whole=(), without=frozenset()):
-        del whole, without  # a compiler computes what is needed
+        del whole
         a, b = part
+        if self.numbers is np and without:  # a compiler computes what is needed
+            spec = symmetry.part_of(spec, frozenset(spec.paths) - without)
+            a, b = (symmetry.take_part(params, spec) for params in part)
+            element = symmetry.within(element, spec)
         yield spec, a, symmetry.act(element, b, spec)
 
     def units(self, space, without=frozenset()):

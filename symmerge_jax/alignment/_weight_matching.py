@@ -27,6 +27,10 @@ from symmerge_jax.typing import Key
 COPIES = 16
 """Copies of a piece of an array that are in memory where two networks are streamed."""
 
+MAX_COPIED = 2**26
+"""Bytes of networks that are copied into balanced scales, which is quicker than to move
+their parts at each look."""
+
 MIN_MEMORY = 2**20
 """Least memory for copies, in bytes."""
 
@@ -99,7 +103,8 @@ class WeightMatching:
             _scales.check_spec(problem.spec)
         start_key, order_key = jax.random.split(key)
         random_key, init_key = jax.random.split(start_key)
-        if on_host:
+        leaves = jax.tree.leaves(problem.params_a)
+        if on_host and sum(leaf.nbytes for leaf in leaves) > MAX_COPIED:
             pair = _frame.Framed(problem, rescale=self._balances)
             starts = self._starts(random_key, pair)
             return self._search(order_key, pair, starts, pair.carry_back)
