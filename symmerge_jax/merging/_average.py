@@ -51,7 +51,7 @@ def average_layers(
     found, count = symmetry.flatten(params_batch), symmetry.num_rows(params_batch)
     unused, changed = set(weights), {}
     checked = {
-        name: _check_numbers(own, count, f"Weights of '{name}'")
+        name: _check_numbers(own, count, f"Weights of '{name}'", may_be_zero=True)
         for name, own in weights.items()
     }
     for path, leaf in found.items():
@@ -141,17 +141,13 @@ def check_weights(weights: Sequence[float] | Array | None, num_networks: int) ->
     """
     if weights is None:
         return np.full(num_networks, 1 / num_networks)
-    array = _check_numbers(weights, num_networks, "Weights")
-    if not isinstance(array, core.Tracer) and (array <= 0).any():
-        raise ValueError(
-            f"Weights must be finite and above zero, got {array.tolist()}: omit a"
-            " network that is not to count."
-        )
-    return array
+    return _check_numbers(weights, num_networks, "Weights", may_be_zero=False)
 
 
-def _check_numbers(weights: Any, num_networks: int, what: str) -> Array:
-    """Return weights of a mean, zero or above; of traced ones, check shapes only."""
+def _check_numbers(
+    weights: Any, num_networks: int, what: str, *, may_be_zero: bool
+) -> Array:
+    """Return weights of a mean, or refuse them; of traced ones, check shapes only."""
     traced = isinstance(weights, core.Tracer)
     try:
         array = weights if traced else np.asarray(weights, np.float64)
@@ -166,9 +162,12 @@ def _check_numbers(weights: Any, num_networks: int, what: str) -> Array:
         )
     if traced:
         return array
-    if not np.isfinite(array).all() or (array < 0).any():
+    too_small = array < 0 if may_be_zero else array <= 0
+    if not np.isfinite(array).all() or too_small.any():
+        bound = "not below zero" if may_be_zero else "above zero"
         raise ValueError(
-            f"{what} must be finite and not below zero, got {array.tolist()}."
+            f"{what} must be finite and {bound}, got {array.tolist()}: omit a network"
+            " that is not to count."
         )
     if abs(array.sum() - 1) > 1e-6:
         raise ValueError(
