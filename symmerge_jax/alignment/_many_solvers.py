@@ -50,10 +50,14 @@ class ManyAligner:
                 f"{type(self).__name__} brings many networks together, as merge does;"
                 " to align two, take a solver for pairs, such as WeightMatching()."
             )
-        able = getattr(self, "runs_on_host", lambda num_networks: False)
-        on_host = able(len(problem.weights)) and programs.on_host(key, problem)
-        placed = programs.placed(problem, on_host=on_host)
-        return self._solve(key, placed)
+        able = self.runs_on_host(len(problem.weights))
+        on_host = able and programs.on_host(key, problem)
+        return self._solve(key, programs.placed(problem, on_host=on_host))
+
+    def runs_on_host(self, num_networks: int) -> bool:
+        """See `WeightMatching.runs_on_host`."""
+        del num_networks
+        return False
 
     def _solve(self, key: Key, problem: _many.ManyProblem) -> _many.ManyResult:
         raise NotImplementedError

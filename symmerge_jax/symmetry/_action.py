@@ -269,8 +269,8 @@ def _act_on_axis(
         )
     if axis.space in element:
         perm = element[axis.space].perm
-        on_host = isinstance(leaf, np.ndarray) and isinstance(perm, np.ndarray)
-        if on_host and (perm == np.arange(perm.shape[-1])).all():
+        numbers = programs.namespace(leaf, perm)
+        if numbers is np and (perm == np.arange(perm.shape[-1])).all():
             pass
         elif perm.ndim > 1 or (not is_parameter and not _tree.is_traced(perm)):
             leaf = _permute(element, leaf, axes, at, spec)
@@ -278,7 +278,7 @@ def _act_on_axis(
             if axis.repeat > 1:
                 starts = len(perm) * np.arange(axis.repeat, dtype=perm.dtype)
                 perm = (starts[:, None] + perm[None]).ravel()
-            leaf = (np if on_host else jnp).take(leaf, perm, axis=number)
+            leaf = numbers.take(leaf, perm, axis=number)
     scales = {name: element[name].scale for name in powers}
     return _scale_axis(scales, powers, leaf, axes, at, spec)
 

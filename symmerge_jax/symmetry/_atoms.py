@@ -10,9 +10,9 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 
-import jax.numpy as jnp
 import numpy as np
 
+from symmerge_jax import programs
 from symmerge_jax.symmetry import _axes, _spec, _tree
 from symmerge_jax.typing import Array, Params, Path
 
@@ -176,8 +176,8 @@ def _put_together(
         piece_shape = (*shape[:number], length, *shape[number + 1 :])
         layout = (*before, piece, *behind)
         parts.append(_put_together(pieces, layout, piece_shape, sizes, num_batch_axes))
-    plain = all(isinstance(part, np.ndarray) for part in parts)
-    return (np if plain else jnp).concatenate(parts, axis=num_batch_axes + number)
+    concatenate = programs.namespace(parts).concatenate
+    return concatenate(parts, axis=num_batch_axes + number)
 
 
 def _first_blocks(axes: _spec.LeafAxes) -> tuple[int, _axes.Blocks | None]:
