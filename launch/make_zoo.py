@@ -35,7 +35,8 @@ def main(argv):
         raise flags.Error(f"Unknown argument {argv[1]!r}; all arguments are flags.")
     out = OUT.value or ""  # the validator below has seen that it is there
     for name in ("out", "inspect"):
-        if (path := flags.FLAGS[name].value) and os.path.isdir(path):
+        path = flags.FLAGS[name].value
+        if path and os.path.isdir(path) and not zoo.is_sharded(path):
             raise flags.Error(f"--{name}={path} is a folder: name a file, as in a.zoo.")
     if IMPORT_DWS.value is not None:
         make_zoo.run_import(IMPORT_DWS.value, out, skip_damaged=SKIP_DAMAGED.value)

@@ -126,7 +126,7 @@ def _evaluator(model, params, images, labels, temperature) -> _fit.Evaluator:
     def evaluator(state):
         run = functools.partial(measure, training.eval_params(state))
         batch = {"params": params, "logits": logits}
-        losses, agreement, classes = networks.map_batches(run, batch, 32)
+        losses, agreement, classes = _fit.map_rows(run, batch, 32)
         yield "kl", np.mean(losses)
         yield "agreement", np.mean(agreement)
         if labels is not None:
@@ -142,4 +142,4 @@ def _logits(network, params_batch, images: np.ndarray) -> np.ndarray:
     """Return the logits `[N, S, C]` of many networks on the same images."""
     points = jnp.asarray(images)
     run = jax.jit(lambda params: networks.population_logits(network, params, points))
-    return networks.map_batches(run, params_batch, 32)
+    return _fit.map_rows(run, params_batch, 32)

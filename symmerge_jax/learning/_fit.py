@@ -7,7 +7,8 @@ runs it in a folder:
     checkpoints/{latest,best}    to resume from; best by a validation measure
 
 After `jax.distributed.initialize()`, processes that make the same call share the work:
-each reads and feeds its part of a batch, the first alone evaluates and uses the folder.
+each reads and feeds its part of a batch and evaluates its part of the validation, and
+the first alone uses the folder.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from symmerge_jax import files, training, zoo
+from symmerge_jax import files, networks, training, zoo
 from symmerge_jax.learning import _record
 
 Variables = Any
@@ -33,7 +34,7 @@ processes, to the `training.own_rows` of this one."""
 
 Evaluator = Callable[[training.TrainState], Iterator[tuple[str, Any]]]
 """From a state to named validation measures; `training.eval_params` are its
-parameters."""
+parameters. All processes call it; `training.over_processes` divides it among them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -187,6 +188,13 @@ def fit(
     return dataclasses.replace(job.untrained, variables=variables, metadata=metadata)
 
 
+def map_rows(function: Callable[[Any], Any], rows: Any, batch_size: int) -> Any:
+    """Return `function(rows)` as `networks.map_batches`, computed by all processes."""
+    return training.over_processes(
+        lambda part: networks.map_batches(function, part, batch_size), rows
+    )
+
+
 def _prepare(job: Job, options: FitOptions):
     """Return the optimizer and the training step, after all checks."""
     assert options.batch_size is not None and options.warmup_steps is not None
@@ -237,11 +245,12 @@ def _train(
     if int(state.step) == options.num_steps:
         return
     keep_best = training.keep_best(folder / "checkpoints/best", job.best, mode=job.mode)
-    evaluator = training.on_first(job.evaluator)
+    with training.together():
+        evaluator = job.evaluator()
     hooks = [
         training.log_hook(log, options.log_every),
         training.evaluation_hook(
-            {} if evaluator is None else {"val": evaluator},
+            {"val": evaluator},
             options.evaluate_every,
             results=(training.write_results(log), keep_best),
         ),

@@ -277,7 +277,7 @@ def _evaluator(
 
     def evaluator(state):
         run = functools.partial(losses, training.eval_params(state))
-        for name, values in networks.map_batches(run, rows, 32).items():
+        for name, values in _fit.map_rows(run, rows, 32).items():
             yield name, float(np.mean(values))
 
     return evaluator

@@ -178,7 +178,7 @@ def predictor_job(
 
         def evaluate(state):
             run = functools.partial(predict, training.eval_params(state))
-            outputs = networks.map_batches(run, val.params, 64)
+            outputs = _fit.map_rows(run, val.params, 64)
             yield from goal.measures(outputs, wanted).items()
 
         return evaluate

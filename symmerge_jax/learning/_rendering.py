@@ -98,18 +98,13 @@ def rendering_job(
             chosen = jax.random.choice(
                 point_key, len(grid), (num_points,), replace=False
             )
-        if warp:
-            targets = networks.render(model.network, params, grid[chosen])
-        else:
-            targets = batch["targets"][:, chosen]
-        outputs = networks.render(model.network, decoded, grid[chosen])
+        targets, outputs = (
+            networks.render(model.network, x, grid[chosen]) for x in (params, decoded)
+        )
         return jnp.mean(autoencoders.functional_loss(outputs, targets)), {}
 
     def batches(seed: int, batch_size: int):
-        examples: dict[str, Any] = {"params": train.params}
-        if loss == "function" and not warp:
-            examples["targets"] = _render(model, train.params, points)
-        return _autoencoder.rows_of(examples, seed, batch_size)
+        return _autoencoder.rows_of({"params": train.params}, seed, batch_size)
 
     where = points if val_points is None else val_points
     return _fit.Job(
@@ -147,14 +142,14 @@ def _evaluator(model, val: zoo.Zoo, points, on_renderings) -> _fit.Evaluator:
 
     def evaluator(state):
         run = functools.partial(decode, training.eval_params(state))
-        results = networks.map_batches(run, batch, 64)
+        results = _fit.map_rows(run, batch, 64)
         error = results["error"][: len(val)]
         yield "mse", np.mean(error)
         yield "psnr", np.mean(autoencoders.psnr(error))
         latents = results["latents"][len(val) :]
         orbits = latents.reshape(-1, _NUM_TWINS, latents.shape[-1])
         yield "orbit_spread", np.max(_twins.orbit_spread(orbits))
-        if on_renderings is not None:
+        if on_renderings is not None and training.is_first():
             pairs = (batch["targets"], results["outputs"])
             on_renderings(int(state.step), *(x[: len(val)] for x in pairs))
 
@@ -164,4 +159,4 @@ def _evaluator(model, val: zoo.Zoo, points, on_renderings) -> _fit.Evaluator:
 def _render(model, params_batch, points) -> np.ndarray:
     """Return the outputs `[N, S, O]` of many networks."""
     render = jax.jit(lambda params: networks.render(model.network, params, points))
-    return networks.map_batches(render, params_batch, 256)
+    return _fit.map_rows(render, params_batch, 256)

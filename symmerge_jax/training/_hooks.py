@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from symmerge_jax.training import _checkpoint, _metrics, _progress
+from symmerge_jax.training import _checkpoint, _metrics, _processes, _progress
 from symmerge_jax.training._loop import Hook
 from symmerge_jax.training._state import TrainState
 
@@ -54,6 +54,9 @@ def evaluation_hook(
 ) -> Hook:
     """Return a hook that evaluates the state and passes the results on.
 
+    Processes that share a state all evaluate it, so that `over_processes` can divide
+    that among them; only the first passes results on.
+
     Args:
       evaluators: `evaluator(state)` yields `(name, value)`; its results are called
         `<key>/<name>`. Use `eval_params(state)` for the parameters.
@@ -68,10 +71,10 @@ def evaluation_hook(
             for key, evaluator in evaluators.items()
             for name, value in evaluator(state)
         }
-        for fn in results:
+        for fn in results if _processes.is_first() else ():
             fn(step, state, values)
 
-    return Hook(every, evaluate)
+    return Hook(every, evaluate, in_all=True)
 
 
 def write_results(path: str | os.PathLike) -> ResultFn:

@@ -35,12 +35,14 @@ class Hook(NamedTuple):
       needs_state: whether the hook needs the state. If not it gets None, and the loop
         need not wait for the step to finish.
       on_stop: whether to fire when a signal ends the run, too.
+      in_all: whether all processes fire it that share a state, not the first alone.
     """
 
     every: int
     fn: HookFn
     needs_state: bool = True
     on_stop: bool = False
+    in_all: bool = False
 
 
 class Interrupted(KeyboardInterrupt):
@@ -84,9 +86,9 @@ def train(
     and raise `Interrupted`; a second signal aborts at once. The handlers are installed
     only in the main thread, and restored at the end.
 
-    If devices of many processes share the state, only the first process calls hooks,
-    with its own copy of the state, and the others wait. SIGTERM to one of them then
-    ends all after the same step, as JAX arranges it, and SIGINT aborts at once.
+    If devices of many processes share the state, hooks get the own copy of a process,
+    and only the first one calls those that are not `in_all`. SIGTERM to one of them
+    then ends all after the same step, as JAX arranges it, and SIGINT aborts at once.
 
     Args:
       state: where to start; donated to the first step.
@@ -116,7 +118,7 @@ def train(
 
     shared = _processes.is_shared(state.step)
     if shared and not _processes.is_first():
-        hooks = [hook._replace(fn=_do_nothing) for hook in hooks]
+        hooks = [h if h.in_all else h._replace(fn=_do_nothing) for h in hooks]
     meter = _Meter(hooks, num_steps)
     stop = 0
     with _Signals(not shared) as signals:

@@ -89,6 +89,36 @@ def value_from_first(value: Any) -> Any:
     return json.loads(bytes(from_first(np.resize(text, size))))
 
 
+def over_processes(function: Callable[[PyTree], PyTree], rows: PyTree) -> PyTree:
+    """Return `function(rows)`, of which each process computes an equal part.
+
+    For alignments of many pairs, and for evaluations: all processes call it with the
+    same rows, and get the same results.
+
+    Args:
+      function: from arrays `[n, ...]` to a tree of arrays `[n, ...]`, each row computed
+        from the same row of the input, on devices of this process alone.
+      rows: arrays `[N, ...]` of numpy, or of this process.
+
+    Returns:
+      Arrays `[N, ...]`; what comes from other processes is float32 unless JAX has
+      float64 switched on.
+
+    Raises:
+      ValueError: the function failed in another process; names it.
+    """
+    if jax.process_count() == 1:
+        return function(rows)
+    num_rows = len(jax.tree.leaves(rows)[0])
+    size = -(-num_rows // jax.process_count())
+    start = size * jax.process_index()
+    own = np.minimum(np.arange(start, start + size), num_rows - 1)
+    with together():
+        part = jax.tree.map(np.asarray, function(jax.tree.map(lambda x: x[own], rows)))
+    whole = multihost_utils.process_allgather(part)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num_rows], whole)
+
+
 def is_shared(array: Any) -> bool:
     """Return whether other processes hold parts of an array, too."""
     return isinstance(array, jax.Array) and not array.is_fully_addressable

@@ -2,7 +2,8 @@
 
 Make one with `load_or_fit_sirens` or `load_or_train_classifiers`, which resume, or of
 any networks with `create`. Import published ones with `import_dws` and
-`import_small_cnn`. Keep one in a file with `save` and `load`. Take parts with `split`,
+`import_small_cnn`. Keep one in a file with `save` and `load`; one that is larger than
+the memory in many, with `save_shards`. Take parts with `split`,
 by image, and `select`; join zoos with `concatenate`. `load_images` has data to fit to.
 """
 
@@ -36,6 +37,8 @@ from symmerge_jax.zoo._parts import (
     statistics,
     summary,
 )
+from symmerge_jax.zoo._rows import Rows
+from symmerge_jax.zoo._shards import is_sharded, load, save_shards
 from symmerge_jax.zoo._siren_gradient import sin_cos_turns
 from symmerge_jax.zoo._train_classifiers import (
     ClassifierTraining,
@@ -50,7 +53,7 @@ from symmerge_jax.zoo._zoo import (
     create,
     require_architecture,
 )
-from symmerge_jax.zoo._zoo_file import load, save
+from symmerge_jax.zoo._zoo_file import save
 
 __all__ = [
     "SIREN",
@@ -60,6 +63,7 @@ __all__ = [
     "ClassifierTraining",
     "EpochOptions",
     "ImageSet",
+    "Rows",
     "SirenOptions",
     "Zoo",
     "ZooOptions",
@@ -75,6 +79,7 @@ __all__ = [
     "generate_siren_zoo",
     "import_dws",
     "import_small_cnn",
+    "is_sharded",
     "load",
     "load_images",
     "load_or_fit_sirens",
@@ -82,6 +87,7 @@ __all__ = [
     "params_from_sequential",
     "require_architecture",
     "save",
+    "save_shards",
     "select",
     "sin_cos_turns",
     "split",

@@ -3,9 +3,13 @@
 A chunk of networks is one call of one compiled program. The seed of a network follows
 from the seed of its zoo and its number, so an interrupted zoo that is resumed from the
 chunks in `parts_dir` is, bit for bit, the uninterrupted one.
+
+Devices of many processes of `jax.distributed` share each chunk; the first process keeps
+the files.
 """
 
 import concurrent.futures
+import contextlib
 import json
 import logging
 import os
@@ -15,6 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import PartitionSpec
 
 from symmerge_jax import files, symmetry, training
@@ -29,7 +34,7 @@ OnChunk = Callable[[int, int, Mapping[str, float]], None]
 
 def gather(
     fit_chunk: Callable[[np.ndarray], tuple[Params, Metrics]],
-    num_networks: int,
+    numbers: range,
     chunk_size: int,
     *,
     recipe: Mapping[str, Any],
@@ -38,41 +43,66 @@ def gather(
     stats: Callable[[Metrics], Mapping[str, float]],
     on_chunk: OnChunk | None,
 ) -> tuple[Params, dict[str, np.ndarray]]:
-    """Return weights and metrics of all networks, stacked.
+    """Return weights and metrics of networks of these numbers, stacked.
 
     `fit_chunk` gets the numbers of the networks of a chunk, `[chunk_size]` int32; the
     last chunk repeats its last network. Finished chunks are kept in `parts_dir`, beside
     the `recipe` that decides the weights, and found there. `stats` says what to tell
     `on_chunk` of the metrics of a chunk.
     """
-    parts = _Parts(parts_dir, {**recipe, "chunk_size": chunk_size})
+    is_alone = len({device.process_index for device in devices}) == 1
+    together = contextlib.nullcontext if is_alone else training.together
+    starts = numbers[::chunk_size]
+    with together():
+        keeps = is_alone or training.is_first()
+        recipe = {**recipe, "chunk_size": chunk_size}
+        parts = _Parts(parts_dir if keeps else None, recipe)
+        chunks = {start: x for start in starts if (x := parts.load(start))}
+    if not is_alone:
+        chunks = _from_first(chunks)
 
     def make(start: int) -> dict[str, np.ndarray]:
-        numbers = np.arange(start, start + chunk_size, dtype=np.int32)
-        params, metrics = fit_chunk(np.minimum(numbers, num_networks - 1))
+        chosen = np.arange(start, start + chunk_size, dtype=np.int32)
+        params, metrics = fit_chunk(np.minimum(chosen, numbers[-1]))
         leaves = symmetry.flatten(jax.device_get(params)).items()
         arrays = {"/".join(path): leaf for path, leaf in leaves}
         arrays |= {f"{_METRICS}{n}": v for n, v in jax.device_get(metrics).items()}
-        return {name: values[: num_networks - start] for name, values in arrays.items()}
+        return {name: values[: numbers.stop - start] for name, values in arrays.items()}
 
-    starts = range(0, num_networks, chunk_size)
-    chunks = {start: chunk for start in starts if (chunk := parts.load(start))}
-    missing = [start for start in starts if start not in chunks]
-    done = num_networks - sum(min(chunk_size, num_networks - s) for s in missing)
+    def size(start: int) -> int:
+        return min(chunk_size, numbers.stop - start)
+
+    done = sum(map(size, chunks))
     if on_chunk is not None:
-        on_chunk(done, num_networks, {})
+        on_chunk(done, len(numbers), {})
+    missing = [start for start in starts if start not in chunks]
     for start, chunk in _run(make, missing, num_workers(devices)):
-        parts.save(start, chunk)
+        with together():
+            parts.save(start, chunk)
         chunks[start] = chunk
-        done += min(chunk_size, num_networks - start)
+        done += size(start)
         if on_chunk is not None:
-            on_chunk(done, num_networks, stats(_split(chunk)[1]))
+            on_chunk(done, len(numbers), stats(_split(chunk)[1]))
     return _split(
         {
             name: np.concatenate([chunks[start][name] for start in starts])
-            for name in chunks[0]
+            for name in chunks[numbers.start]
         }
     )
+
+
+def _from_first(
+    chunks: dict[int, dict[str, np.ndarray]],
+) -> dict[int, dict[str, np.ndarray]]:
+    """Return the chunks that the first process has read, in all of them."""
+    arrays = [array for chunk in chunks.values() for array in chunk.values()]
+    found = [(start, [*chunk]) for start, chunk in chunks.items()]
+    kinds = [(array.shape, array.dtype.str) for array in arrays]
+    found, kinds = training.value_from_first([found, kinds])
+    if not arrays:
+        arrays = [np.zeros(shape, dtype) for shape, dtype in kinds]
+    left = iter(training.from_first(arrays))
+    return {start: {name: next(left) for name in names} for start, names in found}
 
 
 def spread(
@@ -81,18 +111,27 @@ def spread(
     """Return a compiled function whose rows of results the devices share.
 
     `is_data` says for every argument whether they share its rows, too; the others are
-    given to all of them.
+    given to all of them. Each process has all results.
     """
-    rows = PartitionSpec("data")
-    return jax.jit(
+    mesh, rows = training.make_mesh(devices), PartitionSpec("data")
+    program = jax.jit(
         jax.shard_map(
             function,
-            mesh=training.make_mesh(devices),
+            mesh=mesh,
             in_specs=tuple(rows if shared else PartitionSpec() for shared in is_data),
             out_specs=rows,
             check_vma=False,
         )
     )
+    if not mesh.is_multi_process:
+        return program
+    put = [training.shard_batch if shared else training.replicate for shared in is_data]
+
+    def call(*arguments: Any) -> Any:
+        placed = (p(x, mesh) for p, x in zip(put, arguments, strict=True))
+        return multihost_utils.process_allgather(program(*placed), tiled=True)
+
+    return call
 
 
 def _split(
@@ -124,7 +163,15 @@ def num_workers(devices: Sequence[Any]) -> int:
 def _run(
     make: Callable[[int], Any], starts: Sequence[int], num_workers: int
 ) -> Iterator[tuple[int, Any]]:
-    """Yield each chunk with its start, as they come, several at a time."""
+    """Yield each chunk with its start, as they come, several at a time.
+
+    One at a time is no thread of its own: what many processes do together has to have
+    the same order in all of them.
+    """
+    if num_workers == 1:
+        for start in starts:
+            yield start, make(start)
+        return
     with concurrent.futures.ThreadPoolExecutor(num_workers) as pool:
         futures = {pool.submit(make, start): start for start in starts}
         try:

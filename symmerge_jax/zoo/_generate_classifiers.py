@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from symmerge_jax import networks
+from symmerge_jax import networks, training
 from symmerge_jax.typing import Array, Key
 from symmerge_jax.zoo import (
     _chunks,
@@ -57,7 +57,8 @@ def generate_classifier_zoo(
       chunk_size: runs per call of the compiled program, rounded up to what the devices
         share evenly.
       parts_dir: folder for the parts of an unfinished zoo, or None to keep none.
-      devices: devices to use, all of this process if None.
+      devices: devices to use, all if None, also those of other processes that make the
+        same call.
       on_chunk: called as `on_chunk(done, total, {"accuracy": mean})` after each chunk,
         and once before the first, with no mean and the runs that parts hold already.
 
@@ -77,7 +78,7 @@ def generate_classifier_zoo(
         architecture=architecture,
         options=options,
     )
-    devices = jax.local_devices() if devices is None else list(devices)
+    devices = list(training.make_mesh(devices).devices.flat)
     chunk_size = -(-min(chunk_size, num_networks) // len(devices)) * len(devices)
     shape = networks.build(recipe["architecture"]).input_shape
     pairs = [
@@ -90,7 +91,7 @@ def generate_classifier_zoo(
     key = jax.random.key(seed)
     params, metrics = _chunks.gather(
         lambda indices: fit(key, indices, data),
-        num_networks,
+        range(num_networks),
         chunk_size,
         recipe=recipe,
         parts_dir=parts_dir,

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import os
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,9 @@ import jax
 import numpy as np
 from jax import lax
 
-from symmerge_jax import networks
+from symmerge_jax import networks, training
 from symmerge_jax.typing import Array, Key, Params
-from symmerge_jax.zoo import _chunks, _fit_siren, _images, _zoo, _zoo_file
+from symmerge_jax.zoo import _chunks, _fit_siren, _images, _shards, _zoo, _zoo_file
 
 SIREN = {"kind": "siren", "layer_sizes": [2, 32, 32, 1], "w0": 30.0}
 """The architecture of the MNIST-INRs of Navon et al. 2023, arXiv 2301.12780."""
@@ -30,6 +31,7 @@ def generate_siren_zoo(
     chunk_size: int = 256,
     parts_dir: str | os.PathLike | None = None,
     devices: Sequence[Any] | None = None,
+    numbers: range | None = None,
     on_chunk: _chunks.OnChunk | None = None,
 ) -> _zoo.Zoo:
     """Fit SIRENs to images and return them as a zoo.
@@ -47,7 +49,10 @@ def generate_siren_zoo(
       chunk_size: networks per call of the compiled program, rounded up to what the
         devices share evenly.
       parts_dir: folder for the parts of an unfinished zoo, or None to keep none.
-      devices: devices to use, all of this process if None.
+      devices: devices to use, all if None, also those of other processes that make the
+        same call.
+      numbers: of the networks to fit; all if None. A zoo in parts, each with its own
+        images, holds the same networks as a whole one.
       on_chunk: called as `on_chunk(done, total, {"psnr": mean})` after each chunk, and
         once before the first, with no mean and the networks that parts hold already.
 
@@ -60,14 +65,19 @@ def generate_siren_zoo(
     """
     options = _fit_siren.SirenOptions() if options is None else options
     recipe = _recipe(image_set, seed, architecture, options, fits_per_image)
-    devices = jax.local_devices() if devices is None else list(devices)
+    devices = list(training.make_mesh(devices).devices.flat)
     images = image_set.images
-    num_networks = fits_per_image * len(images)
-    image_row = np.arange(num_networks) // fits_per_image
+    every = range(fits_per_image * len(images))
+    if numbers is None:
+        numbers = every
+    elif not numbers or every[numbers.start : numbers.stop] != numbers:
+        raise ValueError(f"numbers must be a range within {every}, got {numbers}.")
+    else:
+        recipe["numbers"] = [numbers.start, numbers.stop]
 
     on_cpu = devices[0].platform == "cpu"
     smallest = (options.group_size or (4 if on_cpu else 1)) * len(devices)
-    chunk_size = -(-min(chunk_size, num_networks) // smallest) * smallest
+    chunk_size = -(-min(chunk_size, len(numbers)) // smallest) * smallest
     group_size = options.group_size or (4 if on_cpu else chunk_size // len(devices))
     fit = _compile(
         json.dumps(recipe["architecture"]), options, tuple(devices), group_size
@@ -75,7 +85,7 @@ def generate_siren_zoo(
     key = jax.random.key(seed)
 
     def fit_chunk(indices: np.ndarray) -> tuple[Params, Mapping[str, np.ndarray]]:
-        pixels = networks.to_unit_range(images[image_row[indices]])
+        pixels = networks.to_unit_range(images[indices // fits_per_image])
         params, metrics = jax.device_get(fit(key, indices, pixels))
         bad = np.unique(indices[~np.isfinite(metrics["psnr"])])
         if bad.size:
@@ -87,7 +97,7 @@ def generate_siren_zoo(
 
     params, metrics = _chunks.gather(
         fit_chunk,
-        num_networks,
+        numbers,
         chunk_size,
         recipe=recipe,
         parts_dir=parts_dir,
@@ -95,32 +105,39 @@ def generate_siren_zoo(
         stats=lambda metrics: {"psnr": float(np.mean(metrics["psnr"]))},
         on_chunk=on_chunk,
     )
+    image = np.asarray(numbers) // fits_per_image
     return _zoo.create(
         recipe["architecture"],
         params,
-        labels=image_set.labels[image_row],
-        **image_set.origin(image_row),
-        images=images,
-        image_row=image_row,
+        labels=image_set.labels[image],
+        **image_set.origin(image),
+        images=images[image[0] : image[-1] + 1],
+        image_row=image - image[0],
         metrics=metrics,
         provenance=recipe,
     )
 
 
 def load_or_fit_sirens(
-    path: str | os.PathLike, image_set: _images.ImageSet, **arguments: Any
+    path: str | os.PathLike,
+    image_set: _images.ImageSet,
+    *,
+    shard_size: int | None = None,
+    **arguments: Any,
 ) -> _zoo.Zoo:
     """Return the zoo in a file, after `generate_siren_zoo` if it is missing.
 
     An interrupted call leaves `PATH.parts`, from which the next call resumes.
 
     Args:
-      path: the zoo file.
+      path: the zoo file; with shards, their folder.
       image_set: the images.
-      **arguments: those of `generate_siren_zoo`, but not `parts_dir`.
+      shard_size: networks per file of a folder, of which only one is in memory at a
+        time; None for one file.
+      **arguments: those of `generate_siren_zoo`, but not `parts_dir` and `numbers`.
 
     Returns:
-      The zoo, as views of the file.
+      The zoo, as views of the file, or of the shards.
 
     Raises:
       ValueError: the file holds a zoo made from other images or with other arguments.
@@ -132,10 +149,17 @@ def load_or_fit_sirens(
         arguments.get("options") or _fit_siren.SirenOptions(),
         arguments.get("fits_per_image", 1),
     )
-    return _zoo_file.load_or_make(
-        path,
-        recipe,
-        lambda parts: generate_siren_zoo(image_set, parts_dir=parts, **arguments),
+
+    def make(parts_dir: pathlib.Path, **chosen: Any) -> _zoo.Zoo:
+        return generate_siren_zoo(
+            image_set, parts_dir=parts_dir, **{**arguments, **chosen}
+        )
+
+    if shard_size is None:
+        return _zoo_file.load_or_make(path, recipe, make)
+    total = recipe["fits_per_image"] * len(image_set.images)
+    return _shards.load_or_make(
+        path, recipe, total, shard_size, make, arguments.get("on_chunk")
     )
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 
 from symmerge_jax import symmetry
 from symmerge_jax.typing import Path
-from symmerge_jax.zoo import _zoo
+from symmerge_jax.zoo import _rows, _zoo
 
 
 def select(zoo: _zoo.Zoo, indices: np.ndarray) -> _zoo.Zoo:
@@ -22,7 +22,7 @@ def select(zoo: _zoo.Zoo, indices: np.ndarray) -> _zoo.Zoo:
       indices: integers, or a boolean mask `[N]`. Images stay as they are.
 
     Returns:
-      Another zoo, in memory.
+      Another zoo, in memory; of shards, whose weights stay on disk, another view.
 
     Raises:
       ValueError: nothing is selected.
@@ -35,7 +35,7 @@ def select(zoo: _zoo.Zoo, indices: np.ndarray) -> _zoo.Zoo:
         raise ValueError("select would leave a zoo of zero networks.")
     parts = ("labels", "image_index", "subset_index", "image_row", "params", "metrics")
     picked = jax.tree.map(
-        lambda values: np.asarray(values)[indices],
+        lambda values: _rows.select(values, indices),
         {name: getattr(zoo, name) for name in parts},
     )
     return dataclasses.replace(zoo, **picked)
@@ -56,6 +56,11 @@ def concatenate(zoos: Sequence[_zoo.Zoo]) -> _zoo.Zoo:
     Raises:
       ValueError: no zoos, or different architectures.
     """
+    return join(zoos, np.concatenate)
+
+
+def join(zoos: Sequence[_zoo.Zoo], stack: Callable[[Sequence[Any]], Any]) -> _zoo.Zoo:
+    """Return what `concatenate` does, with any stack of weights and of images."""
     if not zoos:
         raise ValueError("concatenate needs at least one zoo.")
     for zoo in zoos[1:]:
@@ -67,29 +72,26 @@ def concatenate(zoos: Sequence[_zoo.Zoo]) -> _zoo.Zoo:
     ]
     images = image_row = None
     stacks = [zoo.images for zoo in zoos if zoo.images is not None]
-    alike = {(stack.shape[1:], stack.dtype) for stack in stacks}
+    alike = {(x.shape[1:], x.dtype) for x in stacks}
     if len(stacks) == len(zoos) and len(alike) == 1:
-        starts = np.cumsum([0, *(len(stack) for stack in stacks[:-1])])
-        images = np.concatenate(stacks)
+        starts = np.cumsum([0, *map(len, stacks[:-1])])
+        images = stack(stacks)
         image_row = np.concatenate(
             [zoo.image_row + start for zoo, start in zip(zoos, starts, strict=True)]
         )
     names = set.intersection(*(set(zoo.metrics) for zoo in zoos))
-    joined = jax.tree.map(
-        lambda *values: np.concatenate(values),
-        *(
-            {
-                "params": zoo.params,
-                "labels": zoo.labels,
-                "image_index": zoo.image_index,
-                "metrics": {name: zoo.metrics[name] for name in names},
-            }
-            for zoo in zoos
-        ),
-    )
+    columns = [
+        {
+            "labels": zoo.labels,
+            "image_index": zoo.image_index,
+            "metrics": {name: zoo.metrics[name] for name in names},
+        }
+        for zoo in zoos
+    ]
     return _zoo.create(
         zoos[0].architecture,
-        **joined,
+        jax.tree.map(lambda *leaves: stack(leaves), *(zoo.params for zoo in zoos)),
+        **jax.tree.map(lambda *values: np.concatenate(values), *columns),
         subset_index=np.concatenate(renumbered),
         subsets=subsets,
         images=images,
@@ -194,10 +196,17 @@ def batch_indices(
 
 def statistics(zoo: _zoo.Zoo) -> dict[Path, tuple[float, float]]:
     """Return mean and standard deviation of each tensor, over networks and entries."""
-    return {
-        path: (float(np.mean(leaf, dtype=float)), float(np.std(leaf, dtype=float)))
-        for path, leaf in symmetry.flatten(zoo.params).items()
-    }
+
+    def mean_of(leaf: Any, function: Callable[[np.ndarray], Any]) -> float:
+        sums = [np.sum(function(x), dtype=float) for x in _rows.chunks(leaf)]
+        return float(np.sum(sums) / leaf.size)
+
+    found = {}
+    for path, leaf in symmetry.flatten(zoo.params).items():
+        mean = mean_of(leaf, lambda x: x)
+        variance = mean_of(leaf, lambda x, m=mean: (x - np.float64(m)) ** 2)
+        found[path] = mean, variance**0.5
+    return found
 
 
 def summary(zoo: _zoo.Zoo) -> str:

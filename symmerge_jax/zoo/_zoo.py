@@ -13,6 +13,7 @@ import numpy as np
 
 from symmerge_jax import networks, symmetry
 from symmerge_jax.typing import Params
+from symmerge_jax.zoo import _rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,8 @@ class Zoo:
       subset_index: `[N]` int32 position in `subsets`.
       subsets: names of the data sets that the images come from, as "train".
       images: `[M, H, W]` the images, uint8 in 0..255 or float32 in [0, 1], or None;
-        signals are images of one row.
+        signals are images of one row. Weights and images are `Rows` where they lie in
+        several files.
       image_row: `[N]` int32 row of each network's image in `images`, or None.
       metrics: `[N]` float32 arrays by name, as `psnr` in dB.
       provenance: where the zoo comes from; anything that JSON can hold.
@@ -39,7 +41,7 @@ class Zoo:
     image_index: np.ndarray
     subset_index: np.ndarray
     subsets: tuple[str, ...]
-    images: np.ndarray | None
+    images: np.ndarray | _rows.Rows | None
     image_row: np.ndarray | None
     metrics: Mapping[str, np.ndarray]
     provenance: Mapping[str, Any]
@@ -62,7 +64,7 @@ def create(
     image_index: np.ndarray | None = None,
     subset_index: np.ndarray | None = None,
     subsets: Sequence[str] = ("train",),
-    images: np.ndarray | None = None,
+    images: np.ndarray | _rows.Rows | None = None,
     image_row: np.ndarray | None = None,
     metrics: Mapping[str, np.ndarray] | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -158,8 +160,10 @@ def check_finite(zoo: Zoo) -> None:
       ValueError: names the first bad network and the tensor.
     """
     for path, leaf in symmetry.flatten(zoo.params).items():
-        rows = np.asarray(leaf).reshape(len(zoo), -1)
-        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        finite = [
+            np.isfinite(x).all(axis=tuple(range(1, x.ndim))) for x in _rows.chunks(leaf)
+        ]
+        bad = np.flatnonzero(~np.concatenate(finite))
         if bad.size:
             raise ValueError(
                 f"Network {bad[0]} of the zoo has NaN or infinite weights in"

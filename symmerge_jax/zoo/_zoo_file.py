@@ -13,6 +13,7 @@ of header and data. Version 1, which can be read, had a `sha256` of the data alo
 none in early files. Any safetensors reader opens it.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from symmerge_jax import files, symmetry
+from symmerge_jax import files, symmetry, training
 from symmerge_jax.zoo import _zoo
 
 FORMAT = "symmerge_jax.zoo"
@@ -120,21 +121,28 @@ def load_or_make(
     path: str | os.PathLike,
     recipe: Mapping[str, Any],
     make: Callable[[pathlib.Path], _zoo.Zoo],
+    *,
+    validate: bool = True,
 ) -> _zoo.Zoo:
     """Return the zoo in a file, after `make(parts_dir)` has made it if it is missing.
 
     The recipe is all that decides the weights, as the zoo's provenance tells it. Parts
     are kept in `PATH.parts` until the zoo is complete. A zoo of another recipe is
-    refused, and so is one that another process is making.
+    refused, and so is one that another process is making. Processes of one program make
+    it together; the first writes the file, which all open.
     """
     path = pathlib.Path(path)
-    if not path.exists():
-        with files.making(path):
-            if not path.exists():  # else another process has made it meanwhile
+    if not training.value_from_first(path.exists()):
+        with contextlib.ExitStack() as stack:
+            training.on_first(lambda: stack.enter_context(files.making(path)))
+            # Or else another program has made it meanwhile.
+            if not training.value_from_first(path.exists()):
                 parts_dir = path.with_name(path.name + ".parts")
-                save(path, make(parts_dir))
-                shutil.rmtree(parts_dir)
-    zoo = load(path)
+                made = make(parts_dir)
+                training.on_first(lambda: save(path, made))
+                training.on_first(lambda: shutil.rmtree(parts_dir))
+    with training.together():
+        zoo = load(path, validate=validate)
     for name, value in recipe.items():
         if zoo.provenance.get(name) != value:
             raise ValueError(

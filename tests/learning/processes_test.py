@@ -1,7 +1,7 @@
-"""A training over two processes, two devices each, is that of one; stops, and resumes.
+"""What two processes do, of two devices each, is what one does; it stops, and resumes.
 
 Three starts: SIGTERM ends the first, after the same step in both processes; in the
-second one process is killed; the third ends.
+second one process is killed; the third ends, makes a zoo, and aligns pairs.
 """
 
 import json
@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from symmerge_jax import learning, training
+from symmerge_jax import alignment, learning, networks, symmetry, training, zoo
 from tests.learning import small
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -51,7 +51,17 @@ except training.Interrupted as stop:
     print(stop, flush=True)
     sys.exit(3)
 total = sum(float(np.abs(x).sum()) for x in jax.tree.leaves(trained.variables))
-print(json.dumps([trained.metadata, total]))
+def fails_in_one(rows):
+    if index:
+        raise OSError("a disk is full")
+    return rows
+try:
+    training.over_processes(fails_in_one, np.zeros((3, 2)))
+except (OSError, ValueError) as error:
+    print(f"over processes: {error}", flush=True)
+aligned = processes_test.align().tolist()
+sums = processes_test.sums(processes_test.make_zoo(sys.argv[5]).params)
+print(json.dumps([trained.metadata, total, aligned, sums]))
 """
 
 REFUSE = TERM_AT = 2
@@ -67,6 +77,42 @@ def fit(folder, **changes):
         decoder={"hidden_multipliers": (1,)},
         options=small.options(**{"num_steps": 16, **every, **changes}),
     )
+
+
+def align():
+    """Return how far three pairs are apart once they are aligned, `[3]`."""
+    inrs = small.make_zoo(small.SIREN)
+    network = networks.build(inrs.architecture)
+
+    @jax.jit
+    @jax.vmap
+    def distances(a, b):
+        problem = alignment.AlignmentProblem(params_a=a, params_b=b, spec=network.spec)
+        found = alignment.WeightMatching()(jax.random.key(0), problem)
+        return found.objective[-1]
+
+    numbers = np.array([0, 4, 8])
+    rows = tuple(symmetry.rows(inrs.params, numbers + k) for k in (0, 1))
+    return training.over_processes(
+        lambda some: networks.map_batches(lambda x: distances(*x), some, 2), rows
+    )
+
+
+def make_zoo(folder, num_images=5):
+    """Return SIRENs of digits, in two shards."""
+    return zoo.load_or_fit_sirens(
+        pathlib.Path(folder, "made.zoo"),
+        zoo.load_images("digits", "all", num_images=num_images),
+        architecture={"kind": "siren", "layer_sizes": [2, 6, 1]},
+        options=zoo.SirenOptions(num_steps=6, stride=2, group_size=1),
+        fits_per_image=2,
+        chunk_size=4,
+        shard_size=6,
+    )
+
+
+def sums(params):
+    return [float(np.abs(np.asarray(x)).sum()) for x in jax.tree.leaves(params)]
 
 
 def start(folder, environment, at=0, number=0):
@@ -115,11 +161,30 @@ def test_two_processes_train_as_one_and_resume(tmp_path, two_devices):
     (code, *_), (killed, *_) = start(folder, environment, KILL_AT, signal.SIGKILL)
     assert code != 0 and killed == -signal.SIGKILL
 
+    made = make_zoo(tmp_path)
+    # Of the first shard, one chunk is there.
+    (folder / "made.zoo").mkdir()
+    parts = {"parts_dir": folder / "made.zoo/00000.zoo.parts", "numbers": range(6)}
+    options = zoo.SirenOptions(num_steps=6, stride=2, group_size=1)
+    zoo.generate_siren_zoo(
+        zoo.load_images("digits", "all", num_images=5),
+        architecture=dict(made.architecture),
+        options=options,
+        fits_per_image=2,
+        chunk_size=4,
+        **parts,
+    )
+    (parts["parts_dir"] / "00000004.safetensors").unlink()
+
     last = start(folder, environment)
     assert [code for code, *_ in last] == [0, 0], last
     results = [json.loads(out.splitlines()[-1]) for _, out, _ in last]
     assert results[0] == results[1]
-    metadata, total = results[0]
+    metadata, total, aligned, weights = results[0]
+    np.testing.assert_allclose(aligned, align(), rtol=1e-5)
+    np.testing.assert_allclose(weights, sums(made.params), rtol=1e-5)
+    assert "over processes: Process 1 of 2 failed" in last[0][1]
+    assert "over processes: a disk is full" in last[1][1]
     assert metadata["best_step"] == whole.metadata["best_step"]
     sizes = [float(np.abs(x).sum()) for x in jax.tree.leaves(whole.variables)]
     assert total == pytest.approx(sum(sizes), rel=1e-5)

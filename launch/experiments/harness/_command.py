@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import io
 import pathlib
 import re
 import sys
@@ -102,7 +103,10 @@ def network_progress(description: str) -> Iterator[Callable[..., None]]:
         def show(done: int, total: int, stats: Mapping[str, Any] | None = None) -> None:
             nonlocal progress, last
             if progress is None:
-                new = training.Progress(total, description, "network", initial=done)
+                stream = None if training.is_first() else io.StringIO()
+                new = training.Progress(
+                    total, description, "network", initial=done, stream=stream
+                )
                 progress = stack.enter_context(new)
             else:
                 progress.update(done - last, **(stats or {}))

@@ -14,7 +14,7 @@ from experiments.populations import (
     make_classifier_zoo,
     make_zoo,
 )
-from symmerge_jax import networks, zoo
+from symmerge_jax import networks, training, zoo
 
 
 class Source(NamedTuple):
@@ -70,7 +70,8 @@ def inr_source(config: harness.Config) -> Source:
     if config.zoo is None:
         return made_source(make_zoo, own, "inrs.zoo", divided)
     path = pathlib.Path(config.zoo)
-    inrs = None if path.is_dir() else zoo.load(path)
+    is_imported = path.is_dir() and not zoo.is_sharded(path)
+    inrs = None if is_imported else zoo.load(path)
     described = {} if inrs is None else make_zoo.describes(inrs)
     harness.refuse_unused(
         own,
@@ -136,4 +137,6 @@ def parts_of(networks_zoo: zoo.Zoo, config: harness.Config) -> dict[str, np.ndar
 
 
 def _imported(folder: pathlib.Path, file: pathlib.Path) -> zoo.Zoo:
-    return zoo.load(file) if file.exists() else make_zoo.run_import(folder, file)
+    training.on_first(lambda: file.exists() or make_zoo.run_import(folder, file))
+    with training.together():
+        return zoo.load(file)

@@ -18,13 +18,14 @@ def default_config() -> harness.Config:
     The keys are arguments of `zoo.load_images` (`data`), `networks.siren`
     (`architecture`, where `hidden_sizes` are `layer_sizes` without the inputs, 2 for
     images and 1 for signals, and the output), `zoo.SirenOptions` (`fit`) and
-    `zoo.generate_siren_zoo` (the others).
+    `zoo.load_or_fit_sirens` (the others).
     """
     return ConfigDict(
         {
             "seed": 0,
             "fits_per_image": 1,
             "chunk_size": 256,
+            "shard_size": config_dict.placeholder(int),
             "data": {
                 "source": "digits",
                 "split": "all",
@@ -62,15 +63,18 @@ def run(config: ConfigDict, out: str | os.PathLike) -> zoo.Zoo:
 
     Args:
       config: keys of `default_config`.
-      out: the zoo file.
+      out: the zoo file; the folder of its files, if there is a `shard_size`.
 
     Raises:
       ValueError: an unknown key, a value that does not fit, or a file with another zoo.
       FileNotFoundError: missing images.
     """
     image_set, arguments = _arguments(config)
+    shard_size: Any = config.get("shard_size")
     with harness.network_progress("make zoo") as show:
-        return zoo.load_or_fit_sirens(out, image_set, on_chunk=show, **arguments)
+        return zoo.load_or_fit_sirens(
+            out, image_set, shard_size=shard_size, on_chunk=show, **arguments
+        )
 
 
 def plan(config: harness.Config) -> zoo.Zoo:

@@ -78,12 +78,10 @@ def autoencoder_plan(
 def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     """Make the zoo, train, export the model, and measure it.
 
-    Of many processes only the training is shared; the others return nothing.
+    Of many processes only the first one measures; the others return nothing.
     """
-    population = training.on_first(lambda: plan.source.load(folder))
+    population = plan.source.load(folder)
     with training.together():
-        if population is None:
-            population = plan.source.load(folder)  # what the first process has made
         job = plan.make_job(population, folder)
     model = learning.fit(job, folder, plan.options)
 
