@@ -17,6 +17,7 @@ alignment   what weight matching finds and how fast, against loops in numpy and 
 apart       the part of it on MLPs trained apart, against the published algorithm
 costs       what, of two aligned networks, foretells the loss of their mean
 streamed    seconds and peak memory of weight matching and mean of networks on disk
+shards      seconds and memory of reading batches of a million networks on disk
 large       seconds and memory of weight matching at the size of ResNet-50 and GPT-2
 certificates whether wrong specs pass a certificate, or right ones are refused
 deep_align  pairs per second of learned aligners, against weight matching
@@ -45,6 +46,7 @@ from benchmarks import (
     matching_costs,
     matching_large,
     metanets,
+    shards,
     statistics,
     streamed,
     trace,
@@ -67,6 +69,7 @@ BENCHMARKS = {
     "costs": matching_costs.run,
     "large": matching_large.run,
     "streamed": streamed.run,
+    "shards": shards.run,
     "certificates": certificates.run,
     "deep_align": deep_align.run,
     "damage": damage.run,

@@ -1,7 +1,7 @@
 """The verb that merges networks on disk, in memory that the caller bounds."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -33,6 +33,7 @@ def merge_stored(
     aligner: alignment.WeightMatching = _WEIGHT_MATCHING,
     weights: Sequence[float] | Array | None = None,
     key: Key | None = None,
+    on_space: Callable[[str], Any] | None = None,
 ) -> StoredMerge:
     """Return the weighted mean of networks that are larger than the memory.
 
@@ -57,6 +58,7 @@ def merge_stored(
       aligner: weight matching, from any of its own starts, in balanced scales.
       weights: one per network, above zero, sum 1; None for equal ones.
       key: random key of the solver; None for `jax.random.key(0)`.
+      on_space: see `WeightMatching.stream`.
 
     Returns:
       The arrays of the mean, to be written one by one, and what was found.
@@ -91,7 +93,7 @@ def merge_stored(
     for number, params in enumerate(others, start=1):
         problem = alignment.AlignmentProblem(params_a=first, params_b=params, spec=spec)
         own_key = jax.random.fold_in(key, number) if len(others) > 1 else key
-        result = aligner.stream(own_key, problem, memory=memory)
+        result = aligner.stream(own_key, problem, memory=memory, on_space=on_space)
         sizes, name = spec.sizes(first), f"WeightMatching of network {number}"
         alignment.check_element(result.element, spec, sizes, name)
         results.append(result)

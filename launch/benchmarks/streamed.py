@@ -1,13 +1,17 @@
 """Merging of networks on disk: seconds and peak memory, in processes of their own.
 
 A stack of attention and MLP blocks is permuted, with noise, and brought back from its
-files in two parts: the search of weight matching, and the mean, array by array.
+files in two parts: the search of weight matching, and the mean, array by array. The
+largest pair is merged from the shell, too, as shards of safetensors; that of a smaller
+pair is killed now and then, and has to leave nothing with the name of the output.
 
 python -m benchmarks.streamed MEBIBYTES     (in `launch`)
 """
 
 import json
 import pathlib
+import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,9 +19,10 @@ from typing import Any
 
 import jax
 import numpy as np
+import safetensors.numpy
 
 from benchmarks import timing
-from symmerge_jax import alignment, merging, symmetry
+from symmerge_jax import alignment, merging, storage, symmetry
 from symmerge_jax.symmetry import Axis, Group, Space
 
 SIZES = 256, 1024
@@ -29,13 +34,16 @@ MEMORY = 64 * 2**20
 WIDTH, HEADS = 1024, 16
 NOISE = 0.1
 
+NUM_KILLS = 4
+
 
 def run() -> dict[str, Any]:
     """Return what `measure` returns of every size, each in a fresh process."""
-    return {
+    found = {
         f"{size} MiB": timing.in_own_process("benchmarks.streamed", str(size))
         for size in SIZES
     }
+    return {**found, "command": command(SIZES[-1]), "kills": kills(SIZES[0])}
 
 
 def measure(mebibytes: int) -> dict[str, Any]:
@@ -47,8 +55,7 @@ def measure(mebibytes: int) -> dict[str, Any]:
     Returns:
       Sizes in bytes, seconds, and the peak of resident memory above that before.
     """
-    num_layers = max(1, round(mebibytes * 2**20 / (4 * 12 * WIDTH**2)))
-    spec, shapes = gpt(num_layers)
+    spec, shapes = gpt(_num_layers(mebibytes))
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
         element = _write_pair(root, spec, shapes)
@@ -87,6 +94,110 @@ def measure(mebibytes: int) -> dict[str, Any]:
         "peak_of_matching": matched_peak - before,
         "peak": timing.peak_memory() - before,
     }
+
+
+def command(mebibytes: int) -> dict[str, Any]:
+    """Merge a network and its noisy twin by `symmerge-jax merge`.
+
+    Args:
+      mebibytes: size of one network, about.
+
+    Returns:
+      Bytes and seconds, the peak of resident memory of the whole command, pages of
+      mapped files included, and what of the first network stands in the mean.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        size = _write_sharded_pair(root, mebibytes)
+        start = time.perf_counter()
+        subprocess.check_output(_merge(root, "mean"))
+        seconds = time.perf_counter() - start
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+        a, mean = (storage.open_checkpoint(root / name) for name in ("a.st", "mean"))
+        away = {n: _difference(x, mean.tensors[n]) for n, x in a.tensors.items()}
+    return {
+        "bytes_of_both_networks": size,
+        "bytes_for_copies": MEMORY,
+        "seconds": seconds,
+        "peak": peak,
+        "names_are_kept": [*a.tensors] == [*mean.tensors],
+        "step_is_kept": away.pop("step") == 0,
+        "largest_difference_from_the_first": max(away.values()),
+    }
+
+
+def kills(mebibytes: int) -> dict[str, Any]:
+    """Kill the command after several times, and look for what it has written.
+
+    Args:
+      mebibytes: size of one network, about.
+
+    Returns:
+      How often it was killed, and how often nothing had the name of the output.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        _write_sharded_pair(root, mebibytes)
+        start = time.perf_counter()
+        subprocess.check_output(_merge(root, "mean"))
+        seconds = time.perf_counter() - start
+        killed = nothing = 0
+        for number in range(NUM_KILLS):
+            running = subprocess.Popen(
+                _merge(root, "killed"),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                running.wait(seconds * (number + 1) / (NUM_KILLS + 1))
+            except subprocess.TimeoutExpired:
+                running.kill()
+                killed += 1
+                nothing += running.wait() != 0 and not (root / "killed").exists()
+    return {"seconds": seconds, "killed": killed, "nothing_written": nothing}
+
+
+def _difference(x: Any, y: Any) -> float:
+    return float(np.max(np.abs(np.asarray(x) - np.asarray(y))))
+
+
+def _write_sharded_pair(root, mebibytes: int) -> int:
+    """Write spec and shards of a network and its noisy twin; return their bytes."""
+    spec, shapes = gpt(_num_layers(mebibytes))
+    _write_pair(root, spec, shapes)
+    storage.save_spec(root / "spec.json", spec)
+    return sum(_write_shards(root, name, shapes) for name in "ab")
+
+
+def _merge(root, out: str) -> list[str]:
+    """Return the command that merges the shards of two networks."""
+    program = "import sys; from symmerge_jax import cli; sys.exit(cli.main())"
+    memory = f"--memory={MEMORY // 2**20}MiB"
+    names = ("a.st", "b.st", f"--spec={root / 'spec.json'}", f"--out={root / out}")
+    paths = [str(root / name) if "=" not in name else name for name in names]
+    return [sys.executable, "-c", program, "merge", *paths, memory]
+
+
+def _write_shards(root, name: str, shapes) -> int:
+    """Write a network again as shards, with a counter of steps; return its bytes."""
+    folder, places, size = root / f"{name}.st", {}, 0
+    folder.mkdir()
+    arrays = {**_read(root / name, shapes), "step": np.array([7])}
+    for number, names in enumerate(np.array_split([*arrays], 4)):
+        file = f"model-{number + 1:05d}-of-00004.safetensors"
+        part = {str(n): np.asarray(arrays[n]) for n in names}
+        safetensors.numpy.save_file(part, folder / file)
+        places |= dict.fromkeys(part, file)
+        size += sum(array.nbytes for array in part.values())
+    index = {"metadata": {"total_size": size}, "weight_map": places}
+    text = json.dumps(index)
+    (folder / "model.safetensors.index.json").write_text(text)
+    return size
+
+
+def _num_layers(mebibytes: int) -> int:
+    return max(1, round(mebibytes * 2**20 / (4 * 12 * WIDTH**2)))
 
 
 def gpt(num_layers: int) -> tuple[symmetry.SymmetrySpec, dict[str, tuple[int, ...]]]:

@@ -141,6 +141,7 @@ def _descend(options, pair, unit, still, bound, each) -> State:
         if options.order == "forward":
             for space in spaces:
                 state = step(space, True, state)
+                pair.report(space.name)
         else:
             order_key = jax.random.fold_in(key, state.num_sweeps)
             order = jax.random.permutation(order_key, len(spaces))

@@ -122,6 +122,10 @@ class Pair(Protocol):
         """Return the unit in which distances can be squared, `[]`."""
         ...
 
+    def report(self, space: str) -> None:
+        """Tell who waits that a search is through with a space."""
+        ...
+
 
 class Loaded:
     """A pair in memory, which is in a common scale, looked at in one piece."""
@@ -152,6 +156,9 @@ class Loaded:
     def unit(self):
         return _units.of_networks(self.spec, *self._pair)
 
+    def report(self, space):
+        """Tell nobody: what takes long runs as one program."""
+
 
 class Framed:
     """A pair of arrays of numpy, moved piece by piece at each look.
@@ -167,8 +174,9 @@ class Framed:
         max_bytes: int | None = None,
         *,
         rescale: bool,
+        on_space: Callable[[str], Any] | None = None,
     ):
-        self.is_stored = max_bytes is not None
+        self.is_stored, self._on_space = max_bytes is not None, on_space
         self.spec = problem.spec.restrict(problem.params_a)
         leaves = map(symmetry.flatten, (problem.params_a, problem.params_b))
         leaves = [{p: x[p] for p in self.spec.paths} for x in leaves]
@@ -237,6 +245,10 @@ class Framed:
 
     def unit(self):
         return self._unit(self.spec.paths, [0, 1])
+
+    def report(self, space):
+        if self._on_space is not None:
+            self._on_space(space)
 
     def _unit(self, paths, sides) -> Array:
         counted = [path for path in paths if self.spec.match_weight(path)]

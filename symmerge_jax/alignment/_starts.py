@@ -44,6 +44,7 @@ def outward(
     element = identity(pair.shapes, spec, pair.numbers)
     fixed = {s.name for s in spec.spaces} - element.keys()
     for space in spec.matched_spaces:
+        pair.report(space.name)
         if space.name in fixed:
             continue
         together = {space.name, *(s.name for s in _fibres.fibres(spec, space))}

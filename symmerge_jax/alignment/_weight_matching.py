@@ -8,6 +8,8 @@ problem, scales are balanced before, and the best of several starts wins.
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -117,7 +119,12 @@ class WeightMatching:
         return self._search(order_key, pair, starts, carry_back)
 
     def stream(
-        self, key: Key, problem: _base.AlignmentProblem, *, memory: int
+        self,
+        key: Key,
+        problem: _base.AlignmentProblem,
+        *,
+        memory: int,
+        on_space: Callable[[str], Any] | None = None,
     ) -> _base.AlignmentResult:
         """Do the same search on networks that are larger than the memory.
 
@@ -136,6 +143,8 @@ class WeightMatching:
           key: random key, for random starts and orders.
           problem: the networks, in the type that they are stored in; no data.
           memory: bytes for copies; at least `MIN_MEMORY`.
+          on_space: called with the name of each space that is solved, as a sweep of a
+            large network takes minutes; not with `order="random"`.
 
         Returns:
           The result of a call.
@@ -153,7 +162,9 @@ class WeightMatching:
                 " stream."
             )
         problem = _checks.check_stored(problem, name)
-        pair = _frame.Framed(problem, memory // COPIES, rescale=self._balances)
+        pair = _frame.Framed(
+            problem, memory // COPIES, rescale=self._balances, on_space=on_space
+        )
         start_key, order_key = jax.random.split(key)
         random_key, _ = jax.random.split(start_key)
         starts = self._starts(random_key, pair)

@@ -1,5 +1,6 @@
 """Merge files that are larger than the memory."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import jax
 
 import symmerge_jax
-from symmerge_jax import alignment, symmetry
+from symmerge_jax import alignment, symmetry, training
 from symmerge_jax.cli import _networks, _report
 
 _UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -47,14 +48,17 @@ def merge(
         raise ValueError("--memory is for the tensors of a --model or a --spec.")
     if not isinstance(aligner, alignment.WeightMatching):
         raise ValueError("--memory takes aligner weight_matching, which reads weights.")
-    found = symmerge_jax.merge_stored(
-        opened.params,
-        symmetry.spec_of(opened.network),
-        memory=memory,
-        aligner=aligner,
-        weights=weights,
-        key=jax.random.key(seed),
-    )
+    spec = symmetry.spec_of(opened.network)
+    with _Sweeps(len(spec.matched_spaces)) as sweeps:
+        found = symmerge_jax.merge_stored(
+            opened.params,
+            spec,
+            memory=memory,
+            aligner=aligner,
+            weights=weights,
+            key=jax.random.key(seed),
+            on_space=sweeps.advance,
+        )
     opened.write(out, found.arrays, 0)
     results = found.results
     return {
@@ -64,3 +68,28 @@ def merge(
         "distance_after": [float(result.objective[-1]) for result in results],
         "certificate": "elements of the group; no network was run, as it may not fit",
     }
+
+
+class _Sweeps:
+    """Shows each sweep over the spaces; how many there will be nobody knows."""
+
+    def __init__(self, num_spaces: int):
+        self._num_spaces, self._done = num_spaces, 0
+        self._stack = contextlib.ExitStack()
+        self._progress: training.Progress | None = None
+
+    def __enter__(self) -> "_Sweeps":
+        return self
+
+    def advance(self, _: str) -> None:
+        if self._done % self._num_spaces == 0:
+            self._stack.close()
+            text = f"match, sweep {self._done // self._num_spaces + 1}"
+            progress = training.Progress(self._num_spaces, text, "space")
+            self._progress = self._stack.enter_context(progress)
+        assert self._progress is not None
+        self._progress.update()
+        self._done += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
