@@ -132,7 +132,7 @@ class WeightMatching:
         "r"). They are read array by array, in pieces, whenever a space is solved, and
         no network is copied. Above the memory that is in use before, the peak is two
         arrays of one name, the assignment problem of the space that is solved (in
-        single and double precision, about 24 bytes per pair of neurons), `memory`,
+        single and double precision, 12 bytes per pair of neurons), `memory`,
         which holds the copies of pieces, and what JAX compiles.
 
         The element is that of a call, up to rounding, and so is its objective. What

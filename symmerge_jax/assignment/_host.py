@@ -72,10 +72,12 @@ def solve(cost, where, *, maximize: bool) -> np.ndarray:
     chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
 
     def solve_chunk(index):
-        # Rows first: reductions over rows then run along all problems at once.
-        rows = cost[index].swapaxes(0, 1).astype(dtype, order="C", copy=False)
+        # Rows first: reductions over rows then run along all problems at once. One
+        # problem, which may fill the memory, is not copied.
+        some = cost[index[0] : index[0] + 1] if len(index) == 1 else cost[index]
+        rows = some.swapaxes(0, 1).astype(dtype, order="C", copy=False)
         with np.errstate(over="ignore", invalid="ignore"):
-            perm[index] = _solve_chunk(np.negative(rows, rows) if maximize else rows)
+            perm[index] = _solve_chunk(rows, maximize)
 
     if (num_threads := min(len(chunks), _num_cores())) > 1:
         # numpy and scipy let go of the interpreter while they compute.
@@ -94,22 +96,28 @@ def _num_cores():
     return os.cpu_count() or 1
 
 
-def _solve_chunk(cost):
+def _solve_chunk(cost, maximize):
     """Return `[N, n]` permutations of `[n, N, n]` costs in single or double."""
-    n = len(cost)
+    n, best = len(cost), np.maximum if maximize else np.minimum
     # Not by `@` or `mean`: threads of BLAS would wait for each other, `mean` is slow.
     row_sums, column_sums = np.einsum("inj->in", cost), cost.sum(axis=0)
-    centered = cost - row_sums[:, :, None] / n
-    columns = (column_sums / n + centered.min(axis=0)) / 2
-    del centered  # large problems fill the memory
+    size = max(1, CHUNK // cost[0].size)
+    centered = (
+        cost[start : start + size] - row_sums[start : start + size, :, None] / n
+        for start in range(0, n, size)
+    )
+    extreme = functools.reduce(best, (best.reduce(x, axis=0) for x in centered))
+    columns = (column_sums / n + extreme) / 2
     # Any potentials are valid, so theirs may be single precision; what follows not.
     reduced = np.subtract(cost, columns, dtype=np.float64)
+    if maximize:
+        np.negative(reduced, out=reduced)
     cheapest = reduced.argmin(axis=-1)
     perm = np.ascontiguousarray(cheapest.T)
     hard = ~_is_permutation(perm)
     if not (usable := np.isfinite(columns).all(axis=-1)).all():
         for index in np.flatnonzero(~usable):
-            perm[index] = _solve_extreme(cost[:, index])
+            perm[index] = _solve_extreme(cost[:, index], maximize)
         hard &= usable
     if hard.any():
         rest = reduced if hard.all() else reduced[:, hard]
@@ -129,9 +137,9 @@ def _is_permutation(perm):
     return (counts.reshape(perm.shape) == 1).all(axis=-1)
 
 
-def _solve_extreme(cost):
+def _solve_extreme(cost, maximize):
     """Solve a matrix whose sums overflow, or that has entries that are not finite."""
     if not np.isfinite(cost).all():
         return -1
     scaled = cost.astype(np.float64) / (4 * len(cost))
-    return optimize.linear_sum_assignment(scaled)[1]
+    return optimize.linear_sum_assignment(scaled, maximize)[1]
