@@ -47,7 +47,7 @@ def get_config(variant: str):
         config.data.num_images = 20_000
         config.distort.update(rotation=3.0, scale=0.03, shift=0.03)
         # More and smaller steps: weights alone are learned more slowly.
-        config.num_steps, config.num_points = 16_000, 196
+        config.num_steps, config.num_points = 22_000, 196
         config.batch_size = 32
         config.num_microbatches = 1
         config.log_every = 100

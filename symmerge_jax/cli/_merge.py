@@ -123,7 +123,11 @@ def run(
             raise ValueError(f"--{name} needs whole networks: omit it, or --memory.")
         num_bytes = _stored.num_bytes(memory)
     if dry_run:
-        return _networks.plan("Merge, not yet run", opened, list(outputs))
+        return _networks.plan(
+            *("Merge, not yet run", opened, list(outputs)),
+            searches=aligner == "weight_matching" and matcher is None,
+            pieces=num_bytes,
+        )
     if num_bytes is not None:
         found = _stored.merge(opened, out, solver, num_bytes, _numbers(weights), seed)
         found = {"networks": len(paths), **opened.report, "memory": memory, **found}

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from symmerge_jax import certificates, networks, storage, symmetry, training
-from symmerge_jax.cli import _described, _model, _report
+from symmerge_jax.cli import _described, _expected, _model, _report
 from symmerge_jax.typing import Params
 
 EXTRA_KEYS = ("carry", "refuse")
@@ -250,8 +250,19 @@ def moves(network: Any, element: symmetry.GroupElement) -> _report.Table:
     return _report.Table("Neurons", columns, rows)
 
 
-def plan(title: str, opened: Opened, outputs: Sequence[Any]) -> _report.Report:
-    """Return what would be done: sizes, expected memory, and files to be written."""
+def plan(
+    title: str,
+    opened: Opened,
+    outputs: Sequence[Any],
+    *,
+    searches: bool = False,
+    pieces: int | None = None,
+) -> _report.Report:
+    """Return what would be done: sizes, what it takes, and files to be written.
+
+    The time is that of weight matching, if it `searches`; of networks that are read in
+    pieces, there are so many bytes of these.
+    """
     floats = [
         leaf
         for params in opened.params
@@ -264,12 +275,17 @@ def plan(title: str, opened: Opened, outputs: Sequence[Any]) -> _report.Report:
     # The networks as read, widened, stacked and moved, and both sides of the proof.
     proof = 0 if isinstance(opened.network, symmetry.SymmetrySpec) else 2 * 8 * count
     memory = stored + 3 * width * count + proof
+    spec = symmetry.spec_of(opened.network)
+    if pieces is not None:
+        memory = _expected.memory_in_pieces(spec, opened.params[0], pieces)
+    seconds = _expected.search_seconds(spec, opened.params) if searches else None
     values = {
         "networks": len(opened.params),
         **opened.report,
         "parameters_each": count // len(opened.params),
         "size_each": _report.size(stored / len(opened.params)),
         "expected_memory": _report.size(memory),
+        **({} if seconds is None else {"expected_search": f"about {seconds:.1g} s"}),
         **{f"would_write_{k}": str(path) for k, path in enumerate(outputs)},
     }
     return _report.Report(title, values)

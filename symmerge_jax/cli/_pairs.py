@@ -56,7 +56,10 @@ def align(
     _networks.check_outputs(paths, [out])
     losses = _merge.losses_of(opened, data, data_dir)
     if dry_run:
-        return _networks.plan("Alignment, not yet made", opened, [out])
+        searches = aligner == "weight_matching"
+        return _networks.plan(
+            "Alignment, not yet made", opened, [out], searches=searches
+        )
     first, second = opened.load()
     with opened.precision():
         found = symmerge_jax.align(

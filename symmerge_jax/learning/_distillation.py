@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import autoencoders, networks, symmetry, training, zoo
-from symmerge_jax.learning import _autoencoder, _fit, _twins
+from symmerge_jax.learning import _autoencoder, _fit
 
 
 def distillation_job(
@@ -24,7 +24,6 @@ def distillation_job(
     images_per_step: int = 128,
     temperature: float = 0.6,
     augment: bool = False,
-    noise: float = 0.0,
 ) -> _fit.Job:
     """Return the training of an autoencoder of classifiers.
 
@@ -43,10 +42,6 @@ def distillation_job(
       images_per_step: random ones in each step; 0 for all.
       temperature: of the classes, > 0.
       augment: as for `rendering_job`.
-      noise: largest normal noise on weights, in standard deviations of their tensor,
-        drawn anew for every network in each step: other networks, whose own logits are
-        the targets. An encoder of weights alone otherwise knows its few networks by
-        heart.
 
     Returns:
       The job, whose result is a `Canonicalizer`; validation measures are `kl` in nats,
@@ -58,8 +53,6 @@ def distillation_job(
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}.")
-    if not noise >= 0:
-        raise ValueError(f"noise must be >= 0, got {noise}.")
     if not 0 <= images_per_step <= len(images):
         raise ValueError(
             f"images_per_step must lie in 1..{len(images)}, the images that are"
@@ -71,20 +64,17 @@ def distillation_job(
     network = model.network
 
     def loss_fn(variables, batch, key):
-        params, wanted = batch["params"], batch.get("logits")
-        seen = points[batch["rows"][0]]
-        if noise:
-            params = _twins.noisy(jax.random.fold_in(key, 3), params, noise)
-            wanted = networks.population_logits(network, params, seen)
         decoded = _autoencoder.decode(
-            model, variables, params, key, key, augment=augment
+            model, variables, batch["params"], key, key, augment=augment
         )
-        logits = networks.population_logits(network, decoded, seen)
-        losses = autoencoders.distillation_loss(logits, wanted, temperature=temperature)
+        logits = networks.population_logits(network, decoded, points[batch["rows"][0]])
+        losses = autoencoders.distillation_loss(
+            logits, batch["logits"], temperature=temperature
+        )
         return jnp.mean(losses), {}
 
     def batches(seed: int, batch_size: int):
-        logits = None if noise else _logits(network, train.params, images)
+        logits = _logits(network, train.params, images)
         size = images_per_step or len(images)
 
         def batch_fn(step: int):
@@ -92,13 +82,11 @@ def distillation_job(
             rows = training.own_rows(drawn)
             generator = np.random.Generator(np.random.PCG64((seed, step)))
             seen = generator.choice(len(images), size, replace=False)
-            batch = {
+            return {
                 "params": symmetry.rows(train.params, rows),
                 "rows": np.broadcast_to(seen.astype(np.int32), (len(rows), size)),
+                "logits": logits[rows[:, None], seen[None]],
             }
-            if logits is not None:
-                batch["logits"] = logits[rows[:, None], seen[None]]
-            return batch
 
         return batch_fn
 
@@ -117,7 +105,6 @@ def distillation_job(
             "images_per_step": images_per_step,
             "temperature": temperature,
             "augment": augment,
-            "noise": noise,
         },
     )
 

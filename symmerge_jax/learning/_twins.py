@@ -98,30 +98,6 @@ def random_twins(key: Key, params_batch: Params, spec: symmetry.SymmetrySpec) ->
     return jax.tree.map(lambda x: x[:, 0], orbits)
 
 
-def noisy(key: Key, params_batch: Params, noise: float) -> Params:
-    """Return `[N]` networks with normal noise, each as much as is drawn for it.
-
-    Args:
-      key: random key.
-      params_batch: `[N]` networks.
-      noise: the largest standard deviation, in units of that of the tensor.
-    """
-
-    def one(key: Key, params: Params) -> Params:
-        size_key, draw_key = jax.random.split(key)
-        size = noise * jax.random.uniform(size_key)
-        leaves, tree = jax.tree.flatten(params)
-        keys = jax.random.split(draw_key, len(leaves))
-        drawn = [
-            x + size * jnp.std(x) * jax.random.normal(k, x.shape, x.dtype)
-            for k, x in zip(keys, leaves, strict=True)
-        ]
-        return jax.tree.unflatten(tree, drawn)
-
-    keys = jax.random.split(key, symmetry.num_rows(params_batch))
-    return jax.vmap(one)(keys, params_batch)
-
-
 def random_orbits(
     key: Key, params_batch: Params, spec: symmetry.SymmetrySpec, num_twins: int
 ) -> Params:

@@ -299,7 +299,17 @@ def test_networks_larger_than_memory_are_merged_piece_by_piece(folder, capsys):
         flat = {symmetry.name(p): x for p, x in symmetry.flatten(twin).items()}
         symmerge_jax.save(folder / f"{name}.safetensors", flat)
     options = ["a.safetensors", "b.safetensors", "--model=net:model"]
-    code, shown = run(capsys, "merge", *options, "--memory=2MiB", "--out=m.safetensors")
+    options_out = [*options, "--memory=2MiB", "--out=m.safetensors"]
+    _, shown = run(capsys, "merge", *options_out, "--dry-run")
+    expected = values_of(shown.out)
+    # Two arrays of one name, 12 bytes for each pair of neurons, and what is given.
+    size = max(x.size for x in jax.tree.leaves(variables))
+    width = max(spec.sizes(variables).values())
+    number, unit = expected["expected_memory"].split()
+    wanted = 8 * size + 12 * width**2 + 2 * 2**20
+    assert unit == "MiB" and abs(float(number) - wanted / 2**20) < 0.01
+    assert expected["expected_search"].startswith("about ")
+    code, shown = run(capsys, "merge", *options_out)
     assert code == 0, shown.err
     assert values_of(shown.out)["certificate"].startswith("elements of the group")
     merged, first = map(symmerge_jax.load, ("m.safetensors", "a.safetensors"))

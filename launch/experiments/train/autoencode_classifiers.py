@@ -38,8 +38,7 @@ def default_config() -> harness.Config:
     The keys of `make_classifier_zoo.default_config` describe the zoo that is made if
     `zoo` names none, and the images in both cases. `distill_on` are "train" images, or
     "test" images as published; the first `num_images` of them, all if None;
-    `images_per_step` random ones in each step, all if 0. `noise` makes other networks
-    of those of the zoo, see `learning.distillation_job`. The best state is chosen on
+    `images_per_step` random ones in each step, all if 0. The best state is chosen on
     `num_val_images` test images. `encoder` and `decoder` are arguments of
     `autoencoders.build`.
     """
@@ -52,7 +51,6 @@ def default_config() -> harness.Config:
             "num_images": config_dict.placeholder(int),
             "images_per_step": 128,
             "temperature": 0.6,
-            "noise": 0.0,
             "num_val_images": 2000,
         }
     )
@@ -84,7 +82,6 @@ def plan(config: harness.Config) -> _training.Plan:
         num_val_images=config.num_val_images,
         images_per_step=config.images_per_step,
         temperature=config.temperature,
-        noise=config.noise,
     )
     measure = functools.partial(_measure, temperature=config.temperature)
     return _training.autoencoder_plan(config, source, make_job, measure)
