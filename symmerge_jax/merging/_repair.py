@@ -20,6 +20,7 @@ from symmerge_jax.merging import (
     _layers,
     _networks,
     _orders,
+    _preparation,
     _sites,
     _tape,
 )
@@ -85,8 +86,9 @@ def repair(
     - "temperature": one factor on the last layer.
 
     Law: a network whose parents are equal, and in one frame, stays as it is; so does a
-    parent with weight 1. What a parameter of no layer does (see `kept`) stays. A
-    warning names parents whose outputs agree in another order.
+    parent with weight 1. What a parameter of no layer does (see `kept`) stays. Warnings
+    name parents whose outputs agree in another order, and those that have seen inputs of
+    another preparation.
 
     Without inputs there are closed forms of two. "rescale" gives the weights that write
     a neuron the norm that they have in the parents; "statistics" gives a variance the
@@ -149,6 +151,7 @@ def repair(
             "repair: 'temperature' is a factor on the layer that writes the outputs,"
             " but no layer does: let the network return its logits."
         )
+    _preparation.warn_of_other_inputs(tape, sites, each, arrays)
     merged = _tape.Run(tape, params, arrays)
     fits = _walk(tape, sites, merged, each, shares, names, arrays, num_samples)
     whole = symmetry.rebuild(params, merged.leaves())
