@@ -87,8 +87,8 @@ def repair(
 
     Law: a network whose parents are equal, and in one frame, stays as it is; so does a
     parent with weight 1. What a parameter of no layer does (see `kept`) stays. Warnings
-    name parents whose outputs agree in another order, and those that have seen inputs of
-    another preparation.
+    name parents whose outputs agree in another order, and those whose running
+    statistics are not those of the inputs.
 
     Without inputs there are closed forms of two. "rescale" gives the weights that write
     a neuron the norm that they have in the parents; "statistics" gives a variance the

@@ -91,7 +91,9 @@ def with_task(problem, **changes):
     return dataclasses.replace(problem, task=task)
 
 
-def draw_element(spec, sizes, generator, *, permute=True, rescale=True):
+def draw_element(
+    spec, sizes, generator, *, permute=True, rescale=True, scale_std=1.0
+):
     element = {}
     for space in spec.spaces:
         if space.group is symmetry.Group.TRIVIAL:
@@ -103,7 +105,8 @@ def draw_element(spec, sizes, generator, *, permute=True, rescale=True):
         if rescale and space.group is symmetry.Group.SIGN:
             scale = generator.choice([-1, 1], len(perm)).astype(np.float32)
         if rescale and space.group is symmetry.Group.SCALE:
-            scale = np.exp(generator.normal(size=len(perm))).astype(np.float32)
+            scale = generator.normal(scale=scale_std, size=len(perm))
+            scale = np.exp(scale).astype(np.float32)
         element[space.name] = symmetry.Monomial(perm, scale)
     return element
 

@@ -23,17 +23,25 @@ ROUNDS = {"num_rounds": 2}
 DWS = {"kind": "deep_weight_space", "width": 4, "num_layers": 2, "feature_size": 8}
 
 
-def make(name, features, num=2, dtype=np.float32):
+def make(name, features, num=2, dtype=np.float32, init=True):
     """Return a matcher, its variables, and random networks."""
     network = networks.build(ARCHITECTURES[name])
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     statistics = {path: (0.0, 1.0) for path in symmetry.flatten(shapes)}
     matcher = deep_align.build(ARCHITECTURES[name], features, statistics)
+    random = np.random.default_rng(0)
+    draw = lambda x, *axes: random.normal(size=(*axes, *x.shape))  # noqa: E731
+    if init:
+        variables = jax.jit(matcher.init)(jax.random.key(0))
+    else:  # nothing is compiled
+        variables = jax.tree.map(
+            lambda x: draw(x) / np.sqrt(x.shape[0] if x.ndim > 1 else 4),
+            jax.eval_shape(matcher.init, jax.random.key(0)),
+        )
+        variables["scale"] = 3.0
+    params = jax.tree.map(lambda x: 0.5 * draw(x, num), shapes)
     cast = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)  # noqa: E731
-    variables = cast(jax.jit(matcher.init)(jax.random.key(0)))
-    keys = jax.random.split(jax.random.key(1), num)
-    params = cast(jax.vmap(lambda k: testing.random_params(k, shapes))(keys))
-    return matcher, variables, params
+    return matcher, cast(variables), cast(params)
 
 
 def first(params):
