@@ -38,7 +38,7 @@ def get_config(variant: str):
     config.warmup_steps = 200
     if variant == "smoke":
         config.data.num_images = 64
-        config.architecture.hidden_sizes = (4, 4)
+        config.architecture.hidden_sizes = (4,)
         config.fit.num_steps = 5
         config.encoder.width = 4
         config.encoder.num_layers = 1

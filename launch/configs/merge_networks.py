@@ -105,5 +105,5 @@ def get_config(variant: str):
         config.closed_forms = ()
         config.path.repairs, config.path.num_points = ("statistics",), 3
         config.methods = config.path.methods = ("naive", "ours")
-        config.partial.methods, config.partial.shares = ("naive",), (0.0, 0.5, 1.0)
+        config.partial.methods, config.partial.shares = ("naive",), (0.0, 0.5)
     return config

@@ -49,7 +49,13 @@ def call(
         results = program(*arguments)
     if wide:
         return jax.tree.map(np.asarray, results)
-    return jax.tree.map(jnp.asarray, results) if on_host else results
+    if not on_host:
+        return results
+    leaves, tree = jax.tree.flatten(results)
+    del results  # so that only one array at a time is there twice
+    for number, leaf in enumerate(leaves):
+        leaves[number] = jnp.asarray(leaf)
+    return jax.tree.unflatten(tree, leaves)
 
 
 def _uncompiled(program: Any) -> Callable[..., Any]:
