@@ -39,7 +39,10 @@ def test_symmetries_of_a_gpt_are_complete(scanned):
 def test_the_scaling_is_drawn(monkeypatch):
     monkeypatch.setattr(trace, "NETWORKS", {"GPT": lambda: trace_cases.gpt(1, 64, 4)})
     monkeypatch.setattr(trace, "LAYERS", (1, 2))
+    forgotten = []  # here programs are kept: to trace all of JAX again takes seconds
+    monkeypatch.setattr(trace, "_forget", lambda: forgotten.append(1))
     with jax.numpy_rank_promotion("allow"):
         result = trace.run(repeats=1)
+    assert len(forgotten) == 2 * 4  # before the program and before the inference
     assert result["table"][0]["seconds"] > 0
     plots.scaling(trace.panels(result["scaling"]), "seconds")

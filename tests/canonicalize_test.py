@@ -22,7 +22,11 @@ def untrained(architecture, encoder):
     statistics = {path: (0.0, 0.2) for path in shapes}
     decoder = {"head": "affine"}
     model = autoencoders.build(architecture, encoder, decoder, statistics)
-    variables = jax.jit(model.init)(jax.random.key(1))
+    random = np.random.default_rng(1)
+    variables = jax.tree.map(
+        lambda x: random.normal(scale=0.3, size=x.shape).astype(x.dtype),
+        jax.eval_shape(model.init, jax.random.key(1)),
+    )
     return autoencoders.Canonicalizer(
         architecture, encoder, decoder, statistics, variables
     )

@@ -1,6 +1,8 @@
 """The scripts, each once, as a user starts them: three processes in all.
 
-A process forks for each command, because importing jax is what takes the time.
+A process forks for each command, because importing jax is what takes the time; what
+the scripts import besides is imported once too, and frozen: else each process ends by
+collecting it.
 """
 
 import json
@@ -21,10 +23,13 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # argv[1]: JSON list of commands; the output of command i goes to the files i.1, i.2.
 RUNNER = """
-import json, os, pathlib, runpy, sys
-import jax
+import gc, json, os, pathlib, runpy, sys
+import jax, sklearn.datasets
 from experiments import registry
+from experiments.paper import reproduce
 folder = pathlib.Path(__file__).parent
+gc.collect()
+gc.freeze()
 for index, command in enumerate(json.loads(sys.argv[1])):
     if os.fork() == 0:
         for stream in (1, 2):
@@ -189,7 +194,8 @@ def test_train_evaluate_and_canonicalize(tmp_path):
     workdir, form = tmp_path / "run", tmp_path / "form.npz"
     params = tmp_path / "a.npz"
     train = ["train", "--config=launch/configs/smoke.py", f"--workdir={workdir}"]
-    train += ["--config.encoder.num_layers=1", "--config.architecture.hidden_sizes=4,"]
+    train += ["--config.encoder.kind=probe", "--config.encoder.num_layers=4"]
+    train += ["--config.architecture.hidden_sizes=4,"]
     [trained] = run_scripts(tmp_path, [train])
     code, stdout, stderr = trained
     assert code == 0, stderr

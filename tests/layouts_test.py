@@ -164,13 +164,22 @@ def case(request):
         yield make(request.param)
 
 
+@functools.cache
+def compiled(function, spec):
+    return jax.jit(functools.partial(function, spec=spec))
+
+
+@functools.cache
+def sampler(spec, sizes):
+    return jax.jit(functools.partial(symmetry.sample, spec=spec, sizes=dict(sizes)))
+
+
 def act(case, element, params):
-    return jax.jit(functools.partial(symmetry.act, spec=case.spec))(element, params)
+    return compiled(symmetry.act, case.spec)(element, params)
 
 
 def elements(case, num):
-    sizes = case.spec.sizes(case.params)
-    sample = jax.jit(functools.partial(symmetry.sample, spec=case.spec, sizes=sizes))
+    sample = sampler(case.spec, tuple(case.spec.sizes(case.params).items()))
     return [sample(key) for key in jax.random.split(jax.random.key(2), num)]
 
 
@@ -187,8 +196,8 @@ def test_elements_keep_the_function(case):
 
 def test_composition_and_inverse_are_those_of_the_action(case):
     g, h = elements(case, 2)
-    compose = jax.jit(functools.partial(symmetry.compose, spec=case.spec))
-    inverse = jax.jit(functools.partial(symmetry.inverse, spec=case.spec))
+    compose = compiled(symmetry.compose, case.spec)
+    inverse = compiled(symmetry.inverse, case.spec)
     h_moved = act(case, h, case.params)
     both = act(case, compose(g, h), case.params)
     assert_close(both, act(case, g, h_moved))
@@ -199,14 +208,14 @@ def test_composition_and_inverse_are_those_of_the_action(case):
 
 
 def test_the_canonical_form_is_one_for_the_orbit_and_keeps_the_function(case):
-    orbit = symmetry.sample_orbit(jax.random.key(3), case.params, case.spec, 3)
-    form = functools.partial(symmetry.canonical_form, spec=case.spec)
-    orbit = jax.tree.map(lambda x, y: np.stack([x, *y]), case.params, orbit)
-    forms = jax.jit(jax.vmap(lambda x: (form(x), form(form(x)))))(orbit)
-    own = symmetry.rows(forms[0], 0)
-    for row in range(4):
-        for found in symmetry.rows(forms, row):
-            assert_close(found, own, rtol=1e-9)
+    twins = [act(case, element, case.params) for element in elements(case, 3)]
+    form = jax.jit(jax.vmap(functools.partial(symmetry.canonical_form, spec=case.spec)))
+    orbit = jax.tree.map(lambda *x: np.stack(x), case.params, *twins)
+    forms = form(orbit)
+    own = symmetry.rows(forms, 0)
+    for found in (forms, form(forms)):
+        for row in range(4):
+            assert_close(symmetry.rows(found, row), own, rtol=1e-9)
     assert_close(case.apply(own, case.x), case.apply(case.params, case.x), rtol=1e-9)
 
 
@@ -264,7 +273,10 @@ def test_solvers_recover_twins(solver, build):
             spec=case.spec,
             task=task,
         )
-        found = jax.jit(SOLVERS[solver][0])(jax.random.key(0), problem)
+        aligner, _ = SOLVERS[solver]
+        # By numpy; that it is the same compiled is shown by `stored_test.py`.
+        is_host = solver == "weight_matching" and build is attention
+        found = (aligner if is_host else jax.jit(aligner))(jax.random.key(0), problem)
         back = act(case, found.element, twin)
         # Positive scales come from balance, which is a fixed point.
         assert_close(back, case.params, rtol=1e-7)

@@ -42,8 +42,10 @@ VERBS = {
     "barrier": lambda a, b: (
         symmerge_jax.loss_barrier(a, b, loss, num_points=3, data=X).losses
     ),
-    "orbit": lambda a, b: symmetry.sample_orbit(jax.random.key(0), a, RELU.spec, 2),
-    "distance": lambda a, b: symmetry.canonical_distance(a, b, RELU.spec),
+    "orbit": jax.jit(
+        lambda a, b: symmetry.sample_orbit(jax.random.key(0), a, RELU.spec, 2)
+    ),
+    "distance": jax.jit(lambda a, b: symmetry.canonical_distance(a, b, RELU.spec)),
 }
 MODES = {
     "without jit": jax.disable_jit,

@@ -38,6 +38,7 @@ def get_config(variant: str):
         config.images_per_step = 8
         config.encoder.width = 8
         config.encoder.num_probes = 4
+        config.decoder.hidden_multipliers = (2,)
         config.num_steps = 4
         config.warmup_steps = 1
         config.batch_size = 4

@@ -14,6 +14,7 @@ def get_config():
     config.encoder.width = 8
     config.encoder.num_layers = 1
     config.encoder.num_probes = 16
+    config.decoder.hidden_multipliers = (2,)
     config.distort.shift = 0.1
     config.val_fraction = 0.2
     config.test_fraction = 0.2

@@ -133,8 +133,9 @@ def test_equal_and_dead_neurons_are_no_obstacle(aligner, network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("aligner", ALIGNERS)
+@pytest.mark.parametrize("aligner", SOME)
 def test_one_problem_alone_and_eagerly_gives_the_same(aligner):
+    """The others: `test_nothing_needs_the_compiler`."""
     problem, expected = solve(aligner, "siren")[0]["strangers"]
     key = jax.random.split(jax.random.key(1), len(KINDS))[KINDS.index("strangers")]
     found = ALIGNERS[aligner](key, problem)
@@ -171,7 +172,11 @@ def test_nothing_needs_the_compiler(aligner):
     """Weight matching: `tests/modes_test.py`."""
     solver, problem = ALIGNERS[aligner], pairs.make_twins("small")[0]
     if hasattr(solver, "num_steps"):
-        solver = dataclasses.replace(solver, num_steps=2, eval_every=1)
+        solver = dataclasses.replace(solver, num_steps=2, eval_every=2)
+    if hasattr(solver, "sinkhorn_iters"):
+        solver = dataclasses.replace(solver, sinkhorn_iters=2)
+    if hasattr(solver, "max_iters"):
+        solver = dataclasses.replace(solver, starts=("barycentre",), max_iters=2)
     if hasattr(solver, "chunk_size"):
         solver = dataclasses.replace(solver, chunk_size=pairs.NUM_SAMPLES)
     expected = pairs.compiled(solver)(jax.random.key(0), problem).element

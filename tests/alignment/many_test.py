@@ -145,8 +145,7 @@ def test_cycles_of_pairwise_alignments_need_not_close(key):
     """What the common frame is for: three alignments that contradict each other."""
     params, spec = make_twins("siren", 4, noise=0.5), NETWORKS["siren"].spec
 
-    @jax.jit
-    def pair(a, b):
+    def pair(a, b):  # by numpy: nothing is compiled
         problem = alignment.AlignmentProblem(params_a=a, params_b=b, spec=spec)
         return alignment.WeightMatching()(key, problem).element
 
@@ -166,7 +165,8 @@ def test_the_frame_is_that_of_the_first_network(key):
     params = make_twins("relu", 4, noise=0.3)
     elements = program("relu", "universe")(key, params, jnp.full(4, 0.25)).elements
     first = jax.tree.map(lambda x: x[0], params)
-    scales = symmetry.balance_scales(first, NETWORKS["relu"].spec)
+    balance = jax.jit(lambda x: symmetry.balance_scales(x, NETWORKS["relu"].spec))
+    scales = balance(first)
     for name, (perm, scale) in elements.items():
         np.testing.assert_array_equal(perm[0], np.arange(perm.shape[1]))
         np.testing.assert_allclose(scale[0], scales[name].scale, rtol=1e-4)
@@ -188,11 +188,9 @@ def test_two_networks_are_a_pair(key):
     spec = NETWORKS["siren"].spec
     params = make_twins("siren", 2, noise=0.3)
     a, b = (jax.tree.map(lambda x, k=k: x[k], params) for k in range(2))
-    pair = jax.jit(
-        lambda key: alignment.WeightMatching()(
-            key, alignment.AlignmentProblem(params_a=a, params_b=b, spec=spec)
-        )
-    )(key)
+    pair = alignment.WeightMatching()(
+        key, alignment.AlignmentProblem(params_a=a, params_b=b, spec=spec)
+    )
     both = program("siren", "merge_many")(key, params, jnp.array([0.3, 0.7]))
     # sum_k w_k |x_k - mean|^2 = w_a w_b |a - b|^2
     np.testing.assert_allclose(both.objective[-1], 0.21 * pair.objective[-1], 1e-5)

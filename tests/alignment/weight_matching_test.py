@@ -44,8 +44,8 @@ def make_pair(network, seed, **options):
 def solve_many(aligner, network, num, **options):
     """Results, one after the other, and the elements that are to be found, stacked.
 
-    Called like this numpy solves the problems, and nothing is compiled; what is compiled
-    gives the same in `contract_test.py` and `stored_test.py`.
+    Called like this numpy solves the problems, and nothing is compiled; that this gives
+    the same is shown by `contract_test.py` and `stored_test.py`.
     """
     results, elements = [], []
     for seed in range(num):

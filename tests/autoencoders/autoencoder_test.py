@@ -18,7 +18,11 @@ def spread_of(latents):
 def make(describe):
     def make(**encoder):
         model = autoencoders.build(*describe(encoder))
-        return model, jax.jit(model.init)(jax.random.key(1))
+        random = np.random.default_rng(1)
+        shapes = jax.eval_shape(model.init, jax.random.key(1))
+        return model, jax.tree.map(
+            lambda x: random.normal(size=x.shape, scale=0.8).astype(x.dtype), shapes
+        )
 
     return make
 

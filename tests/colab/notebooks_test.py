@@ -8,6 +8,7 @@ import re
 import tomllib
 
 import IPython.core.inputtransformer2
+import jupyter_client
 import nbclient
 import nbformat
 import pytest
@@ -41,13 +42,19 @@ SMOKE = {
     "train_a_canonicalizer": (
         {
             "CONFIG": "../launch/configs/smoke.py",
-            "OVERRIDES": {"encoder.kind": "probe", "encoder.num_layers": "4"},
+            "OVERRIDES": {
+                "architecture.hidden_sizes": "4,",
+                "encoder.kind": "probe",
+                "encoder.num_layers": "4",
+            },
             "WORKDIR": "../runs/smoke",
         },
         4,
     ),
 }
 EARLY = """
+%reset -f
+%cd -q {folder}
 import warnings
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", module="ipykernel|traitlets|jupyter|zmq")
@@ -166,9 +173,29 @@ def test_files_that_a_notebook_names_exist(path):
         assert any(place.is_file() for place in places), name
 
 
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    """One kernel for all notebooks, which forgets all names before each of them.
+
+    It takes seconds to import JAX, and longer to compile again what all of them use.
+    """
+    folder = tmp_path_factory.mktemp("kernel")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'launch'}")
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
+        patch.setenv("JAX_PLATFORMS", "cpu")
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        manager = jupyter_client.KernelManager(kernel_name="python3")
+        manager.start_kernel(cwd=str(folder))
+        yield manager
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+
+
 @pytest.mark.slow
 @each_notebook
-def test_notebook_runs(path, tmp_path, monkeypatch):
+def test_notebook_runs(path, kernel, tmp_path):
     """In a folder of its own, beside a link to `launch`, as in a checkout."""
     notebook = nbformat.read(path, 4)
     settings, num_figures = SMOKE[path.stem]
@@ -180,17 +207,16 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
     )
     overruled = "\n".join(f"{name} = {value!r}" for name, value in settings.items())
     notebook.cells[place + 1 : place + 1] = [nbformat.v4.new_code_cell(overruled)]
-    notebook.cells[:0] = [nbformat.v4.new_code_cell(EARLY)]
+    early = EARLY.format(folder=tmp_path / "colab")
+    notebook.cells[:0] = [nbformat.v4.new_code_cell(early)]
 
     (tmp_path / "colab").mkdir()
     (tmp_path / "launch").symlink_to(ROOT / "launch")
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'launch'}")
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    resources = {"metadata": {"path": str(tmp_path / "colab")}}
-    nbclient.NotebookClient(notebook, timeout=600, resources=resources).execute()
+    client = nbclient.NotebookClient(notebook, timeout=600, km=kernel)
+    try:
+        client.execute()
+    finally:
+        client.kc.stop_channels()
 
     outputs = [
         out for c in notebook.cells if c.cell_type == "code" for out in c.outputs

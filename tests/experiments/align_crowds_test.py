@@ -11,6 +11,9 @@ from experiments.train import matcher_training
 from symmerge_jax import symmetry
 from tests.experiments import populations as small
 
+METHODS = ("naive", "ours", "ours_merge_many")
+"""What is run; the others, which need no matcher, run in `methods_test`."""
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -29,6 +32,8 @@ def run(tmp_path_factory):
     config.zoo, config.crowds.sizes, config.crowds.num_crowds = path, (2, 3), 2
     config.ours.features.num_probes = 32
     plan = deep_align.plan(config)
+    assert set(plan.crowd_methods) == {"merge_many", "universe", *METHODS}
+    plan = plan._replace(crowd_methods=METHODS)
     population = small.load(config, folder)
     matcher = matcher_training.plan(config, "ours").untrained(population)
     variables = jax.jit(matcher.matcher.init)(jax.random.key(0))

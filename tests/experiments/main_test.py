@@ -18,7 +18,7 @@ def get_config():
 
 # One process forks for each case, because importing jax is what takes the time.
 SCRIPT = """
-import json, logging, os, pathlib, signal, sys, time
+import gc, json, logging, os, pathlib, signal, sys, time
 import jax
 from experiments import harness
 from symmerge_jax import training
@@ -54,6 +54,8 @@ def main(argv):
     elif config.what == "log":
         logging.getLogger("jax._src.xla_bridge").info("a backend is missing")
         logging.getLogger("orbax").warning("a disk is full")
+gc.collect()
+gc.freeze()  # else each process ends by collecting what was imported
 for index, arguments in enumerate(json.loads(sys.argv[1])):
     if os.fork() == 0:
         for stream in (1, 2):

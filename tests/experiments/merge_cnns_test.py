@@ -15,6 +15,8 @@ FILES = {
     *("results.json", "results.npz", "versions.json"),
 }
 
+FINISHED = ("naive", "matching")
+OF_TWINS = ("naive", "matching_best", "closed_form", "activation_matching")
 UNREPAIRED = {"closed_forms": (), "repairs": ("none",)}
 
 
@@ -23,7 +25,7 @@ def tiny(path, **changes):
     config.zoo = str(path)
     config.data.num_images = 100
     config.split.val_fraction, config.split.test_fraction = 0.1, 0.5
-    config.methods = ("naive", "matching")
+    config.methods = FINISHED
     config.crowd.methods = ("naive",)
     config.closed_forms, config.repairs = ("rescale",), ("none", "least_squares")
     config.update_from_flattened_dict(changes)
@@ -166,10 +168,15 @@ def test_tables_say_what_was_seen(finished):
 def test_every_method_of_an_autoencoder_and_of_crowds_runs(
     path, canonicalizer, tmp_path
 ):
+    """But for methods that another test of this file runs."""
     config = tiny(path, canonicalizer=canonicalizer, methods=(), **UNREPAIRED)
-    config.crowd.methods = ()
+    config.crowd.methods, config.crowd.sizes = (), (3,)
+    assert merge_cnns.plan(config).methods == merge_cnns.METHODS
+    assert {*FINISHED, *OF_TWINS} < set(merge_cnns.METHODS)
+    left = [x for x in merge_cnns.METHODS if x not in (*FINISHED, *OF_TWINS)]
+    config.methods = ("naive", *left)
     results = run(config, tmp_path / "run")
-    assert list(results["methods"]) == list(merge_cnns.METHODS)
+    assert list(results["methods"]) == ["naive", *left]
     assert list(results["crowd"]["methods"]) == list(merge_cnns.CROWD_METHODS)
     for name, method in results["methods"].items():
         assert method["is_exact"] == (method["function_error"] < 1e-8), name
@@ -279,7 +286,7 @@ def test_twins_are_joined_without_a_barrier(path):
     rows = np.stack([np.arange(3), np.arange(3) + 3], axis=1)
     lab = merge_cnns._Lab(plan._replace(data=data._replace(params=twins), pairs=rows))
     middle = {}
-    for name in ("naive", "matching_best", "closed_form", "activation_matching"):
+    for name in OF_TWINS:
         found = lab.pairs(name)
         assert found["function_error"].shape == (3,)
         assert found["function_error"].max() < 1e-8

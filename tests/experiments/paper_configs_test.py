@@ -13,6 +13,7 @@ from experiments.compare import merge_cnns
 from experiments.paper import _plan
 from experiments.populations import make_classifier_zoo, make_zoo
 from experiments.train import predict
+from symmerge_jax import zoo
 from tests.experiments import configs
 
 PLANNED = {}
@@ -31,9 +32,13 @@ def stages():
             yield pytest.param(name, stage, id=f"{name}-{stage}")
 
 
+load_images = functools.cache(zoo.load_images)
+
+
 @pytest.fixture(autouse=True)
 def plan_once(monkeypatch):
-    """Keep the zoos that are planned: reading images takes seconds."""
+    """Keep images that are read, which takes seconds, and zoos that are planned."""
+    monkeypatch.setattr(zoo, "load_images", load_images)
     for module in (make_zoo, make_classifier_zoo):
         monkeypatch.setattr(module, "plan", functools.partial(planned, module.plan))
 

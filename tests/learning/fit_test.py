@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 import symmerge_jax
-from symmerge_jax import deep_align, files, learning, networks, training, zoo
+from symmerge_jax import (
+    autoencoders,
+    deep_align,
+    files,
+    learning,
+    networks,
+    training,
+    zoo,
+)
 from tests.learning import small
 
 DECODER = {"hidden_multipliers": (1,)}
@@ -107,10 +115,11 @@ def test_a_training_that_was_stopped_resumes_to_the_same_numbers(
         patch.setattr(zoo, "batch_indices", stopping)
         with pytest.raises(training.Interrupted, match="after step 4 of 6"):
             fit(tmp_path / "stopped", small.options(num_steps=6))
-    with pytest.raises(ValueError, match="num_steps was 6 and is now 4"):
-        fit(tmp_path / "stopped", small.options())
+    if name == "inrs":  # what a folder holds is asked in one place for all
+        with pytest.raises(ValueError, match="num_steps was 6 and is now 4"):
+            fit(tmp_path / "stopped", small.options())
     resumed = fit(tmp_path / "stopped", small.options(num_steps=6, log_every=3))
-    for _ in range(2):  # trained, then only read
+    for _ in range(2 if name == "inrs" else 1):  # trained, then only read
         assert_same(resumed, fit(tmp_path / "whole", small.options(num_steps=6)))
 
 
@@ -176,11 +185,23 @@ def test_weights_may_be_compared_at_random_points(tmp_path):
         )
 
 
+def untrained(inrs, encoder):
+    """A canonicaliser that nobody trained; nothing is compiled."""
+    described = inrs.architecture, encoder, DECODER, zoo.statistics(inrs)
+    model = autoencoders.build(*described)
+    random = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda x: random.normal(scale=0.5, size=x.shape).astype(x.dtype),
+        jax.eval_shape(model.init, jax.random.key(0)),
+    )
+    return autoencoders.Canonicalizer(*described, variables)
+
+
 @pytest.mark.slow
-def test_a_predictor_starts_from_the_encoder_of_an_autoencoder(tmp_path):
+def test_a_predictor_starts_from_the_encoder_of_an_autoencoder():
     inrs = small.make_zoo(small.SIREN)
     encoder = {"kind": "scale_gmn", "width": 4, "num_layers": 1, "dropout": 0.5}
-    start = fit_inrs(tmp_path, small.options(num_steps=2), encoder=encoder)
+    start = untrained(inrs, encoder)
     parts = zoo.split(inrs, {"train": 0.8, "val": 0.2})
     labels = np.arange(20) % 2
     job = learning.predictor_job(

@@ -32,12 +32,12 @@ def make(name, **options):
     """Return a network, its encoder of width 6, and a graph of 3 random members."""
     options = CONFIGS[name] | options
     network = networks.mlp((2, 4, 3, 2), ACTIVATIONS[options.pop("group")])
-    params = jax.vmap(network.init)(jax.random.split(jax.random.key(3), 3))
-    topology = graphs.topology(network.spec, jax.tree.map(lambda x: x[0], params))
-    leaves, treedef = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(4), len(leaves))
-    leaves = [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
-    params = jax.tree.unflatten(treedef, leaves)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    topology = graphs.topology(network.spec, shapes)
+    random = np.random.default_rng(5)
+    params = jax.tree.map(
+        lambda x: jnp.asarray(random.normal(size=(3, *x.shape)), jnp.float32), shapes
+    )
     encoder = metanets.ScaleGMN(
         topology, **({"width": 6, "num_layers": 2, "dropout": 0.5} | options)
     )

@@ -18,9 +18,13 @@ IS_SCALED = jnp.array([1.0, 0.0, 1.0])
 def setting():
     """Encoder of mixed batches, its parameters, three networks and their latents."""
     network = networks.mlp(SIZES, "tanh")
-    params = [network.init(key) for key in jax.random.split(jax.random.key(3), 3)]
-    params = jax.tree.map(lambda *x: jnp.stack(x) + 0.1, *params)
-    topology = graphs.topology(network.spec, jax.tree.map(lambda x: x[0], params))
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    random = np.random.default_rng(3)
+    params = jax.tree.map(
+        lambda x: jnp.asarray(0.1 + 0.5 * random.normal(size=(3, *x.shape)), x.dtype),
+        shapes,
+    )
+    topology = graphs.topology(network.spec, shapes)
     encoder = metanets.ScaleGMN(topology, width=6, num_layers=2, symmetry="hetero")
     variables = cases.make_variables(encoder, mixed(topology, params))
     return encoder, variables, params, jax.jit(encoder.apply)
@@ -101,7 +105,9 @@ def test_gradients_are_finite_where_weights_are_zero_or_huge(setting):
     huge = symmetry.act(element, jax.tree.map(lambda x: x[2], params), spec)
     zeros = jax.tree.map(jnp.zeros_like, huge)
     params = jax.tree.map(lambda *x: jnp.stack(x), zeros, zeros, huge)
+    encoder = dataclasses.replace(encoder, num_layers=1)
     graph = mixed(encoder.topology, params)
+    variables = cases.make_variables(encoder, graph)
 
     def loss(variables, nodes, edges):
         z = encoder.apply(variables, graph._replace(nodes=nodes, edges=edges))

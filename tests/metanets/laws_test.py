@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from symmerge_jax import graphs, metanets, networks, symmetry, zoo
+from tests.alignment import pairs
 from tests.metanets import cases
 
 NOT_INVARIANT = ("sign_ablated", "permutation_of_sign")
@@ -117,7 +118,7 @@ def test_real_orbit_of_an_inr_has_one_latent(data_dir, options, is_invariant):
         statistics = zoo.statistics(orbit)
         options = {"input_scale": metanets.input_scale(topology, statistics)}
     encoder = metanets.ScaleGMN(topology, width=16, num_layers=2, **options)
-    variables = jax.jit(encoder.init)(jax.random.key(0), graph)
+    variables = cases.make_variables(encoder, graph)
     z = jax.jit(encoder.apply)(variables, graph)
     spread = jnp.linalg.norm(z - z[:1], axis=-1) / jnp.linalg.norm(z[0])
     if is_invariant:
@@ -143,9 +144,9 @@ def assert_linear_law(
     with jax.enable_x64(True):
         network, encoder, params, variables = cases.make_linear(name, **options)
         params = change(params)
-        element = symmetry.sample(
-            jax.random.key(1), network.spec, network.spec.sizes(params), scale_std=3.0
-        )
+        params = jax.device_get(params)
+        sizes, random = network.spec.sizes(params), np.random.default_rng(1)
+        element = pairs.draw_element(network.spec, sizes, random, scale_std=3.0)
         both = jax.tree.map(
             lambda *x: jnp.stack(x), params, symmetry.act(element, params, network.spec)
         )

@@ -129,12 +129,16 @@ def test_gradients_are_finite_and_leave_the_frequencies_alone(name):
 def test_dropout_wants_a_key_and_a_latent_size_a_map(name):
     network = NETWORKS["inr"]
     params = random_params(network, 2)
-    encoder, graph, _ = make(name, network, params, dropout=0.5, latent_size=7)
-    variables = jax.jit(encoder.init)(jax.random.key(0), graph)
-    plain = jax.jit(encoder.apply)(variables, graph)
+    options = {"dropout": 0.5, "latent_size": 7}
+    encoder, graph, variables = make(name, network, params, **options)
+
+    @jax.jit
+    def both(variables, key):
+        apply = functools.partial(encoder.apply, variables, graph)
+        return apply(), apply(deterministic=False, rngs={"dropout": key})
+
+    plain, dropped = both(variables, jax.random.key(1))
     assert plain.shape == (2, 7)
-    apply = jax.jit(functools.partial(encoder.apply, deterministic=False))
-    dropped = apply(variables, graph, rngs={"dropout": jax.random.key(1)})
     assert deviation(plain, dropped) > 1e-3
 
 

@@ -11,7 +11,7 @@ from tests.metanets import cases
 
 @pytest.mark.slow
 def test_input_options_replace_and_scale_the_raw_features():
-    _, encoder, params = cases.make("sign_inr")
+    _, encoder, params = cases.make("sign_inr", num_layers=1)
     graph = cases.graph_of(encoder, params)
     variables = cases.make_variables(encoder, graph)
     statistics = {
@@ -30,15 +30,16 @@ def test_input_options_replace_and_scale_the_raw_features():
             leaf = params_scaled[path[0]][path[1]] * factor
             assert abs(float(jnp.mean(leaf**2)) - 1) < 1e-5
             params_scaled[path[0]][path[1]] = leaf
+    apply = jax.jit(encoder.apply)
     np.testing.assert_allclose(
-        scaled.apply(variables, graph),
-        encoder.apply(variables, cases.graph_of(encoder, params_scaled)),
+        jax.jit(scaled.apply)(variables, graph),
+        apply(variables, cases.graph_of(encoder, params_scaled)),
         atol=1e-6,
     )
     zero_input = dataclasses.replace(encoder, input_value=0.0)
     other = graphs.params_to_graph(params, encoder.topology, input_value=0.0)
     np.testing.assert_allclose(
-        zero_input.apply(variables, graph), encoder.apply(variables, other), atol=1e-6
+        jax.jit(zero_input.apply)(variables, graph), apply(variables, other), atol=1e-6
     )
 
 

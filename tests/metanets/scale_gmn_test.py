@@ -46,7 +46,7 @@ def test_values_and_gradients_are_those_of_flat_edges(name):
 @pytest.mark.slow
 def test_several_layers_are_those_of_flat_edges():
     with jax.enable_x64(True):
-        _, encoder, params = cases.make("sign_bidirectional", num_layers=3)
+        _, encoder, params = cases.make("sign_bidirectional", num_layers=2)
         graph = cases.graph_of(encoder, params, jnp.float64)
         variables = cases.make_variables(encoder, graph, jnp.float64)
         ours = jax.jit(encoder.apply)(variables, graph)
@@ -92,7 +92,7 @@ def test_batch_axes_are_those_of_vmap_and_of_single_networks():
 
 @pytest.mark.slow
 def test_remat_changes_no_value_and_no_gradient():
-    _, encoder, params = cases.make("scale_gated")
+    _, encoder, params = cases.make("scale_gated", num_layers=1)
     graph = cases.graph_of(encoder, params)
     variables = cases.make_variables(encoder, graph)
     results = []

@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symmerge_jax import graphs, metanets, networks, testing
+from symmerge_jax import graphs, metanets, networks
 from symmerge_jax.metanets import _source_slices
+from tests.metanets import cases
 
 
 @pytest.mark.parametrize(
@@ -16,12 +17,15 @@ from symmerge_jax.metanets import _source_slices
 def test_slices_change_neither_latents_nor_gradients(key, monkeypatch, group, limit):
     sizes = (2, 7, 5, 1)
     network = networks.siren(sizes) if group == "siren" else networks.mlp(sizes)
-    params = testing.random_params(key, network)
-    topology = graphs.topology(network.spec, params)
-    params = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), params)
+    shapes = jax.eval_shape(network.init, key)
+    topology = graphs.topology(network.spec, shapes)
+    random = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: jnp.asarray(0.1 * random.normal(size=(2, *x.shape)), x.dtype), shapes
+    )
     encoder = metanets.ScaleGMN(topology, width=4, num_layers=1, num_io_mlps=1)
     graph = graphs.params_to_graph(params, topology)
-    variables = jax.jit(encoder.init)(key, graph)
+    variables = cases.make_variables(encoder, graph)
 
     def total(variables, edges):
         latents = encoder.apply(variables, graph._replace(edges=edges))

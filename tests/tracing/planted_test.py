@@ -49,7 +49,7 @@ def largest_difference(found, expected):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_weight_matching_finds_twins(name):
-    """With numpy, as users do; compiled: `tests/layouts_test.py`."""
+    """By numpy, as users call it; compiled: `layouts_test.py`, `stored_test.py`."""
     params, spec, twins = planted(name)
     aligner = alignment.WeightMatching(num_random_starts=2)
 
