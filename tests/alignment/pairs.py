@@ -91,9 +91,7 @@ def with_task(problem, **changes):
     return dataclasses.replace(problem, task=task)
 
 
-def draw_element(
-    spec, sizes, generator, *, permute=True, rescale=True, scale_std=1.0
-):
+def draw_element(spec, sizes, generator, *, permute=True, rescale=True, scale_std=1.0):
     element = {}
     for space in spec.spaces:
         if space.group is symmetry.Group.TRIVIAL:
