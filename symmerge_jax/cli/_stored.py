@@ -8,9 +8,10 @@ from typing import Any
 import jax
 
 import symmerge_jax
-from symmerge_jax import alignment, symmetry, training
+from symmerge_jax import alignment, networks, symmetry, training
 from symmerge_jax.cli import _networks, _report
 
+_NOT_RUN = "elements of the group; a spec has no function to be run"
 _UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -48,7 +49,13 @@ def merge(
         raise ValueError("--memory is for the tensors of a --model or a --spec.")
     if not isinstance(aligner, alignment.WeightMatching):
         raise ValueError("--memory takes aligner weight_matching, which reads weights.")
-    spec = symmetry.spec_of(opened.network)
+    network, proof = opened.network, {}
+    spec = symmetry.spec_of(network)
+    if isinstance(network, networks.Network):
+        inputs = network.example
+        if inputs is None:
+            inputs = _networks.proof_inputs(opened, seed)
+        proof = {"apply": network.apply, "inputs": inputs}
     with _Sweeps(len(spec.matched_spaces)) as sweeps:
         found = symmerge_jax.merge_stored(
             opened.params,
@@ -58,6 +65,7 @@ def merge(
             weights=weights,
             key=jax.random.key(seed),
             on_space=sweeps.advance,
+            **proof,
         )
     opened.write(out, found.arrays, 0)
     results = found.results
@@ -66,7 +74,7 @@ def merge(
         "converged": all(bool(result.converged) for result in results),
         "distance_before": [float(result.objective[0]) for result in results],
         "distance_after": [float(result.objective[-1]) for result in results],
-        "certificate": "elements of the group; no network was run, as it may not fit",
+        "certificate": max(found.function_changes, default=_NOT_RUN),
     }
 
 

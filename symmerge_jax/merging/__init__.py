@@ -16,6 +16,7 @@ from symmerge_jax.merging._repair import (
     check_repairs,
     repair,
 )
+from symmerge_jax.merging._stepwise import function_change
 from symmerge_jax.merging._synthetic import synthesize
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "average_stored",
     "check_repairs",
     "check_weights",
+    "function_change",
     "interpolate",
     "loss_barrier",
     "merge_partially",

@@ -215,10 +215,24 @@ class Run:
 
     Values that depend on parameters alone are computed where they are needed, so that
     parameters may change on the way.
+
+    Args:
+      tape: the program.
+      params: of the network.
+      arrays: the inputs.
+      read: `read(path, leaf)` returns what stands for a parameter, each time that an
+        operation takes it; nothing that is made of parameters alone is then kept.
     """
 
-    def __init__(self, tape: Tape, params: Params, arrays: Sequence[Any]):
-        self._tape = tape
+    def __init__(
+        self,
+        tape: Tape,
+        params: Params,
+        arrays: Sequence[Any],
+        *,
+        read: Callable[[Path, Any], Any] | None = None,
+    ):
+        self._tape, self._read = tape, read
         self._leaves = dict(symmetry.flatten(params))
         self._numbers = {number: path for path, number in tape.leaves.items()}
         self._values = dict(zip(tape.inputs, arrays, strict=True))
@@ -234,7 +248,9 @@ class Run:
         if value in self._tape.constants:
             return self._tape.constants[value]
         if value in self._numbers:
-            return self._leaves[self._numbers[value]]
+            path = self._numbers[value]
+            leaf = self._leaves[path]
+            return leaf if self._read is None else self._read(path, leaf)
         assert value not in self._tape.on_data, "a value that is not made yet"
         if value not in self._made:
             step = self._tape.steps[self._tape.makers[value]]
@@ -255,6 +271,9 @@ class Run:
                 continue
             results = step.run(*map(self.read, step.operands))
             self._values |= zip(step.results, results, strict=True)
+            if self._read is not None:
+                self._made.clear()
+                jax.block_until_ready(results)  # else many are under way at once
             for value in step.results:
                 if wanted is not None and value in wanted:
                     wanted[value].append(self._values[value])

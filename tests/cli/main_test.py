@@ -311,7 +311,7 @@ def test_networks_larger_than_memory_are_merged_piece_by_piece(folder, capsys):
     assert expected["expected_search"].startswith("about ")
     code, shown = run(capsys, "merge", *options_out)
     assert code == 0, shown.err
-    assert values_of(shown.out)["certificate"].startswith("elements of the group")
+    assert float(values_of(shown.out)["certificate"]) < 1e-12
     merged, first = map(symmerge_jax.load, ("m.safetensors", "a.safetensors"))
     for a, b in zip(*map(jax.tree.leaves, (merged, first)), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
