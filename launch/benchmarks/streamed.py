@@ -112,8 +112,7 @@ def command(mebibytes: int) -> dict[str, Any]:
         start = time.perf_counter()
         subprocess.check_output(_merge(root, "mean"))
         seconds = time.perf_counter() - start
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+        peak = timing.peak_memory(resource.RUSAGE_CHILDREN)
         a, mean = (storage.open_checkpoint(root / name) for name in ("a.st", "mean"))
         away = {n: _difference(x, mean.tensors[n]) for n, x in a.tensors.items()}
     return {

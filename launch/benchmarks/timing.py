@@ -63,7 +63,11 @@ def in_own_process(module: str, argument: str) -> dict[str, Any]:
     return json.loads(text.splitlines()[-1])
 
 
-def peak_memory() -> int:
-    """Return the largest resident memory of this process so far, in bytes."""
+def peak_memory(who: int = resource.RUSAGE_SELF) -> int:
+    """Return the largest resident memory of this process so far, in bytes.
+
+    Args:
+      who: `resource.RUSAGE_CHILDREN` for the largest of processes that it waited for.
+    """
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resource.getrusage(who).ru_maxrss * unit

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from symmerge_jax import files, training
@@ -99,11 +99,7 @@ def load(folder: str | os.PathLike, *, validate: bool = True) -> _zoo.Zoo:
                 " Copy the folder again."
             )
         zoos.append(zoo)
-    try:
-        whole = _parts.join(zoos, _rows.Rows)
-    except ValueError as error:
-        raise ValueError(f"'{folder}' is not a valid zoo: {error}") from error
-    return dataclasses.replace(whole, provenance=found["provenance"])
+    return _joined(folder, zoos, found["provenance"])
 
 
 def load_or_make(
@@ -123,7 +119,7 @@ def load_or_make(
     folder = pathlib.Path(folder)
     if folder.is_file():
         raise ValueError(f"'{folder}' is a file: choose a folder for shards.")
-    every, sizes = range(num_networks), {}
+    every, zoos = range(num_networks), {}
     for start in every[::shard_size]:
         numbers = every[start : start + shard_size]
 
@@ -132,16 +128,24 @@ def load_or_make(
                 on_chunk(s + done, num_networks, stats)
 
         name = _name(start // shard_size)
-        _zoo_file.load_or_make(
+        zoos[name] = _zoo_file.load_or_make(
             folder / name,
             {**recipe, "numbers": [numbers.start, numbers.stop]},
             lambda parts, n=numbers, r=report: make(parts, numbers=n, on_chunk=r),
-            validate=False,
         )
-        sizes[name] = len(numbers)
-    training.on_first(lambda: _write_index(folder, sizes, recipe))
-    with training.together():
-        return load(folder)
+    if not training.value_from_first(is_sharded(folder)):
+        sizes = {name: len(zoo) for name, zoo in zoos.items()}
+        training.on_first(lambda: _write_index(folder, sizes, recipe))
+    return _joined(folder, [*zoos.values()], recipe)
+
+
+def _joined(folder, zoos: Sequence[_zoo.Zoo], provenance) -> _zoo.Zoo:
+    """Return the zoo of some shards, which are not read."""
+    try:
+        whole = _parts.join(zoos, _rows.Rows)
+    except ValueError as error:
+        raise ValueError(f"'{folder}' is not a valid zoo: {error}") from error
+    return dataclasses.replace(whole, provenance=dict(provenance))
 
 
 def _name(number: int) -> str:

@@ -121,8 +121,6 @@ def load_or_make(
     path: str | os.PathLike,
     recipe: Mapping[str, Any],
     make: Callable[[pathlib.Path], _zoo.Zoo],
-    *,
-    validate: bool = True,
 ) -> _zoo.Zoo:
     """Return the zoo in a file, after `make(parts_dir)` has made it if it is missing.
 
@@ -142,7 +140,7 @@ def load_or_make(
                 training.on_first(lambda: save(path, made))
                 training.on_first(lambda: shutil.rmtree(parts_dir))
     with training.together():
-        zoo = load(path, validate=validate)
+        zoo = load(path)
     for name, value in recipe.items():
         if zoo.provenance.get(name) != value:
             raise ValueError(

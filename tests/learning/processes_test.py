@@ -98,17 +98,18 @@ def align():
     )
 
 
-def make_zoo(folder, num_images=5):
+SIRENS = {
+    "architecture": {"kind": "siren", "layer_sizes": [2, 6, 1]},
+    "options": zoo.SirenOptions(num_steps=6, stride=2, group_size=1),
+    "fits_per_image": 2,
+    "chunk_size": 4,
+}
+
+
+def make_zoo(folder):
     """Return SIRENs of digits, in two shards."""
-    return zoo.load_or_fit_sirens(
-        pathlib.Path(folder, "made.zoo"),
-        zoo.load_images("digits", "all", num_images=num_images),
-        architecture={"kind": "siren", "layer_sizes": [2, 6, 1]},
-        options=zoo.SirenOptions(num_steps=6, stride=2, group_size=1),
-        fits_per_image=2,
-        chunk_size=4,
-        shard_size=6,
-    )
+    digits, path = zoo.load_images("digits", num_images=5), pathlib.Path(folder)
+    return zoo.load_or_fit_sirens(path / "made.zoo", digits, shard_size=6, **SIRENS)
 
 
 def sums(params):
@@ -165,15 +166,7 @@ def test_two_processes_train_as_one_and_resume(tmp_path, two_devices):
     # Of the first shard, one chunk is there.
     (folder / "made.zoo").mkdir()
     parts = {"parts_dir": folder / "made.zoo/00000.zoo.parts", "numbers": range(6)}
-    options = zoo.SirenOptions(num_steps=6, stride=2, group_size=1)
-    zoo.generate_siren_zoo(
-        zoo.load_images("digits", "all", num_images=5),
-        architecture=dict(made.architecture),
-        options=options,
-        fits_per_image=2,
-        chunk_size=4,
-        **parts,
-    )
+    zoo.generate_siren_zoo(zoo.load_images("digits", num_images=5), **SIRENS, **parts)
     (parts["parts_dir"] / "00000004.safetensors").unlink()
 
     last = start(folder, environment)
