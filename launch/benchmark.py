@@ -1,11 +1,12 @@
 """Measure speed, with the plain alternative beside it in the same process.
 
-python launch/benchmark.py NAME [--out=launch/results/FILE.json]
+python launch/benchmark.py NAME [--out=launch/results/FILE.json] [--published=FOLDER]
 
 Each record says when, from which commit, on what and by which command it was made. It
 also has the float32 products of the machine: `matmul_gflops` at the size of an encoder,
 `peak_gflops` at a large one. With `--out`, `encode`, `alignment` and `trace` also
-draw time against size beside the file.
+draw time against size beside the file. With `--published`, a clone of the repository of
+arXiv 2511.12601, `encode` and `train` run its PyTorch code in turns with ours.
 
 zoo         fitting SIRENs to MNIST and digits, against one network at a time
 classifiers training CNNs of MNIST, against one network at a time
@@ -56,6 +57,9 @@ from experiments import harness
 from symmerge_jax import plots
 
 OUT = flags.DEFINE_string("out", None, "JSON file to write besides.")
+PUBLISHED = flags.DEFINE_string(
+    "published", None, "Folder with the published code, timed beside ours."
+)
 
 BENCHMARKS = {
     "zoo": zoo.run,
@@ -77,6 +81,7 @@ BENCHMARKS = {
     "import": imports.run,
     "trace": trace.run,
 }
+WITH_PUBLISHED = ("encode", "train")
 PANELS = {"alignment": alignment.panels, "trace": trace.panels}
 
 
@@ -85,8 +90,13 @@ def main(argv):
         raise flags.Error(
             f"Name one benchmark of {sorted(BENCHMARKS)}, got {argv[1:]}."
         )
+    options = {}
+    if PUBLISHED.value is not None:
+        if argv[1] not in WITH_PUBLISHED:
+            raise flags.Error(f"--published is read by {WITH_PUBLISHED}.")
+        options["folder"] = PUBLISHED.value
     before = machine.matmul_rates()
-    result = BENCHMARKS[argv[1]]()
+    result = BENCHMARKS[argv[1]](**options)
     after = machine.matmul_rates()
     rates = {name: max(before[name], now) for name, now in after.items()}
     versions = harness.versions()

@@ -12,7 +12,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 from flax import linen as nn
 
-from benchmarks import timing
+from benchmarks import published, timing
 from symmerge_jax import (
     autoencoders,
     graphs,
@@ -27,6 +27,7 @@ WIDTH = 128
 ENCODE_CHUNK = 4
 TRAIN_CHUNK = 2
 BATCHES = (8, 16, 32, 64)
+LINEAR = {"messages": "linear", "bidirectional": True, "dropout": 0.0}
 ENCODERS = {
     "scale_gmn": {"kind": "scale_gmn"},
     "permutation": {"kind": "scale_gmn", "symmetry": "permutation"},
@@ -47,9 +48,12 @@ class _Decoder(nn.Module):
         return nn.Dense(self.sizes[-1])(x)
 
 
-def encode(num_networks: int = 32) -> dict:
-    """Measure encoding, its memory, and its cost against the number of edges."""
-    encoder, graph, variables, _ = _setup(num_networks)
+def encode(num_networks: int = 32, folder: str | None = None) -> dict:
+    """Measure encoding, its memory, and its cost against the number of edges.
+
+    With a `folder`, the published code in it takes turns, see `published`.
+    """
+    encoder, graph, variables, params = _setup(num_networks)
 
     def run(chunk):
         def fn(variables, nodes, edges):
@@ -69,7 +73,7 @@ def encode(num_networks: int = 32) -> dict:
         graph.edges[:1],
     )
     rate = num_networks / seconds
-    return {
+    result = {
         "networks_per_s": rate,
         "gflop_per_network": flops / 1e9,
         "gflops": rate * flops / 1e9,
@@ -77,12 +81,26 @@ def encode(num_networks: int = 32) -> dict:
         "temporary_mib": _memory(program),
         "edges": [_edges(size) for size in (9, 30, 98, 315)],
     }
+    if folder is not None:
+        linear = metanets.ScaleGMN(encoder.topology, width=WIDTH, **LINEAR)
+        linear_variables = jax.jit(linear.init)(jax.random.key(2), graph)
+        linear_program = jax.jit(linear.apply)
+        ours = {
+            "ours": lambda: program(variables, graph.nodes, graph.edges),
+            "ours, linear messages": lambda: linear_program(linear_variables, graph),
+        }
+        theirs = published.load(folder, params)
+        result |= _compared(ours, num_networks, theirs.encode, theirs.version)
+    return result
 
 
-def train(batch_size: int = 64, with_oracle: bool = True) -> dict:
+def train(
+    batch_size: int = 64, with_oracle: bool = True, folder: str | None = None
+) -> dict:
     """Measure a training step, the batch axis, and steps on plain flat edges.
 
     Ours and the flat edges are measured in micro-batches and with all networks at once.
+    With a `folder`, the published code in it takes turns with whole steps.
     """
     encoder, graph, variables, params = _setup(batch_size)
     decoder = _Decoder((2 * WIDTH, 4 * WIDTH, 1185))
@@ -145,6 +163,14 @@ def train(batch_size: int = 64, with_oracle: bool = True) -> dict:
     whole_step = _whole_step(params, targets, {"kind": "scale_gmn", "width": WIDTH})
     seconds = timing.median(whole_step)
     result["whole_step_networks_per_s"] = batch_size / seconds
+    if folder is not None:
+        linear = {"kind": "scale_gmn", "width": WIDTH, **LINEAR}
+        ours = {
+            "ours": whole_step,
+            "ours, linear messages": _whole_step(params, targets, linear, chunk=32),
+        }
+        theirs = published.load(folder, params)
+        result |= _compared(ours, batch_size, theirs.train, theirs.version)
     if with_oracle:
         oracle = _oracle()
 
@@ -189,6 +215,25 @@ def encoders(batch_size: int = 32) -> dict:
     }
 
 
+def _compared(ours, num_networks: int, theirs, version: str) -> dict[str, Any]:
+    """Return networks per second of all, taking turns, and of ours over theirs."""
+    name = f"published (torch {version})"
+    seconds = timing.side_by_side({**ours, name: theirs}, repeats=7)
+    counts = {**dict.fromkeys(ours, num_networks), name: published.BATCH_SIZE}
+    rates = {name: counts[name] / seconds[name] for name in seconds}
+    return {
+        "table": [
+            {
+                "implementation": implementation,
+                "networks at once": counts[implementation],
+                "networks/s": rate,
+                "x published": rate / rates[name],
+            }
+            for implementation, rate in rates.items()
+        ]
+    }
+
+
 def _setup(num_networks, layer_sizes=LAYER_SIZES):
     network = networks.siren(layer_sizes)
     params = jax.vmap(network.init)(jax.random.split(jax.random.key(1), num_networks))
@@ -216,11 +261,11 @@ def _edges(size):
     }
 
 
-def _whole_step(params, targets, encoder):
+def _whole_step(params, targets, encoder, chunk=TRAIN_CHUNK):
     """Return a function that takes one training step of a run.
 
     That is `training.make_train_step` with AdamW and clipping, on the autoencoder with
-    the published decoder, in micro-batches of `TRAIN_CHUNK` networks.
+    the published decoder, in micro-batches of `chunk` networks.
     """
     architecture = {"kind": "siren", "layer_sizes": LAYER_SIZES}
     statistics = dict.fromkeys(symmetry.flatten(params), (0.0, 1.0))
@@ -236,7 +281,7 @@ def _whole_step(params, targets, encoder):
 
     optimizer, _ = training.make_optimizer(1e-3, 100, 10, clip_norm=10.0)
     step = training.make_train_step(
-        loss_fn, optimizer, num_microbatches=len(targets) // TRAIN_CHUNK
+        loss_fn, optimizer, num_microbatches=len(targets) // chunk
     )
     variables = jax.jit(model.init)(jax.random.key(0))
     state = training.init_state(jax.random.key(1), variables, optimizer)

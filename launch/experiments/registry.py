@@ -12,7 +12,12 @@ from experiments.compare import (
 )
 from experiments.latents import map_latents
 from experiments.real import merge_networks
-from experiments.train import autoencode, autoencode_classifiers, predict
+from experiments.train import (
+    autoencode,
+    autoencode_classifiers,
+    orbit_noise,
+    predict,
+)
 
 EXPERIMENTS: dict[str, harness.Experiment] = {
     experiment.name: experiment
@@ -26,6 +31,7 @@ EXPERIMENTS: dict[str, harness.Experiment] = {
         merge_cnns.EXPERIMENT,
         merge_mlps.EXPERIMENT,
         merge_networks.EXPERIMENT,
+        orbit_noise.EXPERIMENT,
         predict.EXPERIMENT,
     )
 }

@@ -41,7 +41,7 @@ def init_xavier(key: Key, size: int, output_size: int) -> Params:
 
 def affine(params: Params, x: Array) -> Array:
     """Return `x @ w + b`, `[*rows, I]` to `[*rows, O]`."""
-    return add(x @ params["w"], params["b"])
+    return add(matmul(x, params["w"]), params["b"])
 
 
 def compose(first: Params, second: Params) -> Params:
@@ -159,7 +159,12 @@ Rows = Array | Factored | RawEdges
 
 def matmul(x: Rows, weight: Array) -> Array:
     """Return `x @ weight` for rows `x` `[*rows, I]` and `weight` `[I, O]`."""
-    return x @ weight
+    if isinstance(x, Factored | RawEdges):
+        return x @ weight
+    # Of a matrix, the gradient in `weight` is one product; of more axes, CPUs take four
+    # times as long for it.
+    rows = x.reshape(-1, x.shape[-1]) @ weight
+    return rows.reshape(*x.shape[:-1], weight.shape[-1])
 
 
 def dense(x: Array | Factored) -> Array:

@@ -30,13 +30,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from symmerge_jax import graphs
+from symmerge_jax import graphs, networks
 from symmerge_jax.metanets import _affine
 from symmerge_jax.typing import Array, Key, Params
 
 Nodes = tuple[Array, ...]
 
-_WAVES = {"sign": jnp.sin, "scale": jax.nn.relu, "permutation": jax.nn.silu}
+_WAVES = {"sign": networks.sine, "scale": jax.nn.relu, "permutation": jax.nn.silu}
 """What neurons do with what they read, by the group that acts on hidden ones."""
 
 _EPSILON = 1e-5

@@ -12,6 +12,7 @@ from symmerge_jax.networks._evaluate import (
 from symmerge_jax.networks._mlp import ACTIVATIONS, mlp
 from symmerge_jax.networks._network import Network
 from symmerge_jax.networks._residual_mlp import residual_mlp
+from symmerge_jax.networks._sine import sin_cos_turns, sine
 from symmerge_jax.networks._siren import coordinate_grid, siren
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "population_logits",
     "render",
     "residual_mlp",
+    "sin_cos_turns",
+    "sine",
     "siren",
     "to_unit_range",
     "undecided",

@@ -9,11 +9,10 @@ import functools
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import symmetry
-from symmerge_jax.networks import _mlp, _network
+from symmerge_jax.networks import _mlp, _network, _sine
 from symmerge_jax.typing import Array, Key, Params
 
 
@@ -79,7 +78,7 @@ def coordinate_grid(height: int, width: int) -> np.ndarray:
 
 
 def _wave(factor: float, z: Array) -> Array:
-    return jnp.sin(factor * z)
+    return _sine.sine(factor * z)
 
 
 def _init(sizes: Sequence[int], w0: float, key: Key) -> Params:

@@ -39,7 +39,6 @@ from symmerge_jax.zoo._parts import (
 )
 from symmerge_jax.zoo._rows import Rows
 from symmerge_jax.zoo._shards import is_sharded, load, save_shards
-from symmerge_jax.zoo._siren_gradient import sin_cos_turns
 from symmerge_jax.zoo._train_classifiers import (
     ClassifierTraining,
     EpochOptions,
@@ -89,7 +88,6 @@ __all__ = [
     "save",
     "save_shards",
     "select",
-    "sin_cos_turns",
     "split",
     "statistics",
     "summary",

@@ -47,6 +47,8 @@ class SirenOptions:
       decay: learning rate in the end as a part of the largest; cosine in between.
       output_ridge: penalty of the final least squares for the output layer, or None for
         no least squares.
+      shared_init: whether all networks of a zoo start from one initialisation, that of
+        its first network, so that their weights can be compared as they are.
       group_size: networks fitted together, or None: 4 on CPUs, so that activations
         stay in the cache, and a whole chunk elsewhere.
     """
@@ -59,6 +61,7 @@ class SirenOptions:
     warmup: float = 0.05
     decay: float = 0.05
     output_ridge: float | None = 1e-4
+    shared_init: bool = False
     group_size: int | None = None
 
     def __post_init__(self):
@@ -86,8 +89,9 @@ def fit_sirens(
 ) -> tuple[Params, dict[str, Array]]:
     """Fit one SIREN to each image, or to each signal, an image of one row.
 
-    The initialisation of a network follows from `key` and its number in the zoo alone;
-    the sub-grids follow from `key` and are those of all networks.
+    The initialisation of a network follows from `key` and its number in the zoo alone,
+    or from `key` if it is shared; the sub-grids follow from `key` and are those of all
+    networks.
 
     Returns:
       The stacked parameters, and per network `psnr` (dB for a peak of 1, full grid, at
@@ -128,7 +132,8 @@ def fit_sirens(
         mse = _siren_gradient.mean_squared_error(params, grid, targets, factors, offset)
         return -10 * jnp.log10(jnp.maximum(mse, 1e-12))
 
-    params = jax.vmap(lambda i: network.init(jax.random.fold_in(init_key, i)))(indices)
+    starts = jnp.zeros_like(indices) if options.shared_init else indices
+    params = jax.vmap(lambda i: network.init(jax.random.fold_in(init_key, i)))(starts)
     state = (params, adam.init(params), jnp.ones(len(images)))
     target = options.target_psnr
     if target is None:

@@ -37,7 +37,8 @@ def generate_siren_zoo(
     """Fit SIRENs to images and return them as a zoo.
 
     Network `i` is fitted to image `i // fits_per_image`, from an initialisation of its
-    own. An image of one row is a signal, fitted by networks with one input.
+    own unless `options` share one. An image of one row is a signal, fitted by networks
+    with one input.
 
     Args:
       image_set: the images; uint8 pixels are divided by 255.
@@ -184,6 +185,9 @@ def _recipe(
         raise ValueError("A zoo needs at least one image, got zero.")
     if fits_per_image < 1:
         raise ValueError(f"fits_per_image must be at least 1, got {fits_per_image}.")
+    how = dataclasses.asdict(options)
+    if not how["shared_init"]:  # zoos that were made before there was the option
+        del how["shared_init"]
     return {
         "made_by": "generate_siren_zoo",
         "source": image_set.name,
@@ -192,7 +196,7 @@ def _recipe(
         "seed": seed,
         "fits_per_image": fits_per_image,
         "architecture": complete,
-        "options": dataclasses.asdict(options),
+        "options": how,
     }
 
 

@@ -88,7 +88,7 @@ def renderer(
         x = grid
         for index, factor in enumerate(factors):
             turns = linear(x, params[f"dense_{index}"]) * (factor / (2 * math.pi))
-            x = zoo.sin_cos_turns(turns)[0]
+            x = networks.sin_cos_turns(turns)[0]
         x = linear(x, params[f"dense_{len(factors)}"])
         return x[:, 0] + complete["output_offset"]
 

@@ -50,6 +50,7 @@ def default_config() -> harness.Config:
                 "warmup": 0.05,
                 "decay": 0.05,
                 "output_ridge": config_dict.placeholder(float),
+                "shared_init": False,
                 "group_size": config_dict.placeholder(int),
             },
         }
