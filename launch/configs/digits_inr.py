@@ -30,6 +30,6 @@ def get_config(variant: str):
     config.encoder.messages = "linear"
     config.encoder.bidirectional = True
     config.distort.update(rotation=9.0, scale=0.09, shift=0.09)
-    config.num_steps = 5500
-    config.evaluate_every = config.checkpoint_every = 500
+    config.num_steps = 6400
+    config.evaluate_every = config.checkpoint_every = 1600
     return config

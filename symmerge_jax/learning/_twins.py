@@ -5,6 +5,7 @@ is trained to find what moves a changed copy back.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,6 +117,7 @@ def random_orbits(
     return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), orbits)
 
 
+@functools.partial(jax.jit, static_argnames=("spec", "num_twins"))
 def _sample_orbits(key, params_batch, spec, num_twins: int) -> Params:
     """Return twins `[N, num_twins]` of each of `[N]` networks."""
     keys = jax.random.split(key, symmetry.num_rows(params_batch))

@@ -19,6 +19,7 @@ WRONG = {
     "merge_cnns": {"repairs": ("x",)},
     "merge_mlps": {"methods": ("x",)},
     "merge_networks": {"repairs": ("x",)},
+    "orbit_noise": {"noises": ("x",)},
     "predict": {"task": "x"},
 }
 EXPERIMENTS = pytest.mark.parametrize("name", registry.EXPERIMENTS)

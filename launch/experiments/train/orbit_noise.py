@@ -252,6 +252,8 @@ def _formed(
         return params
     if name == "closed":
         return _measures.closed_forms(params, spec)
+    if name == "decoded":  # of a group without half turns
+        params = families.fold_phases(params, spec)
     if name in _WITH_CANONICALIZER:
         return symmerge_jax.canonicalize(
             params, network, form=name, canonicalizer=plan.canonicalizer
