@@ -46,14 +46,15 @@ SIZES = {
     )
 }
 PRETRAINED = "classify_inrs.py:pretrained"
+OF_TRAIN = ("data.split=train", "data.num_images=12000")
 PREDICTIONS = {
     "classify_mnist": (
         *("MNIST", {**INRS, "pretrained": "scale_gmn"}),
-        *(PRETRAINED, "num_steps=3000"),
+        *(PRETRAINED, *OF_TRAIN),
     ),
     "classify_mnist_neural_graphs": (
         *("MNIST, Neural Graphs", {**INRS, "pretrained": "neural_graphs"}),
-        *(PRETRAINED, "num_steps=3000"),
+        *(PRETRAINED, *OF_TRAIN),
     ),
     "classify_fashion": (
         *("Fashion-MNIST", {"zoo": "fashion_inrs", "pretrained": "scale_gmn"}),

@@ -13,7 +13,6 @@ the first alone uses the folder.
 
 import contextlib
 import dataclasses
-import io
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
@@ -261,10 +260,8 @@ def _train(
             metadata=record,
         ),
     ]
-    stream = None if training.is_first() else io.StringIO()
-    with training.Progress(
-        options.num_steps, "train", initial=int(state.step), stream=stream
-    ) as progress:
+    done = int(state.step)
+    with training.Progress(options.num_steps, "train", initial=done) as progress:
         training.train(
             state,
             step_fn,

@@ -5,6 +5,10 @@ import sys
 import time
 from typing import Any
 
+import jax
+
+from symmerge_jax.training import _processes
+
 
 class Progress:
     """Show how far a long job is; a context manager.
@@ -19,7 +23,8 @@ class Progress:
       unit: name of one unit, e.g. `step` or `network`.
       initial: units that an earlier run has done.
       min_seconds: time between two lines of a log; the last line is always written.
-      stream: where to write; standard error if None.
+      stream: where to write; standard error if None, and nowhere in a process of
+        `jax.distributed` that is not the first.
 
     Raises:
       ValueError: a negative total, or an initial value beyond it.
@@ -33,7 +38,7 @@ class Progress:
         *,
         initial: int = 0,
         min_seconds: float = 10.0,
-        stream: io.TextIOBase | None = None,
+        stream: Any = None,
     ):
         if not 0 <= initial <= total:
             raise ValueError(f"initial must be in [0, {total}], got {initial}.")
@@ -42,7 +47,10 @@ class Progress:
         self._unit = unit
         self._initial = self._done = initial
         self._min_seconds = min_seconds
-        self._stream: Any = sys.stderr if stream is None else stream
+        if stream is None:  # asked in this order, so that no device is looked for
+            alone = not jax.distributed.is_initialized() or _processes.is_first()
+            stream = sys.stderr if alone else io.StringIO()
+        self._stream: Any = stream
         self._bar: Any = None
         self._start = self._last_line = time.perf_counter()
         self._first: tuple[int, float] | None = None

@@ -245,7 +245,7 @@ def test_zoos_with_nothing_to_predict_are_refused(tmp_path, make, task, message)
 @pytest.mark.parametrize(
     ("name", "variants"),
     [
-        ("classify_inrs", ("mnist", "fashion", "digits", "smoke")),
+        ("classify_inrs", ("mnist", "pretrained", "fashion", "digits", "smoke")),
         ("predict_accuracy", ("mnist", "small", "published")),
     ],
 )

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import io
 import pathlib
 import re
 import sys
@@ -103,10 +102,7 @@ def network_progress(description: str) -> Iterator[Callable[..., None]]:
         def show(done: int, total: int, stats: Mapping[str, Any] | None = None) -> None:
             nonlocal progress, last
             if progress is None:
-                stream = None if training.is_first() else io.StringIO()
-                new = training.Progress(
-                    total, description, "network", initial=done, stream=stream
-                )
+                new = training.Progress(total, description, "network", initial=done)
                 progress = stack.enter_context(new)
             else:
                 progress.update(done - last, **(stats or {}))
