@@ -28,8 +28,7 @@ def get_config(variant: str):
     config.fits_per_image = 4
     config.encoder.num_probes = 0
     config.encoder.messages = "linear"
-    config.encoder.bidirectional = True
     config.distort.update(rotation=9.0, scale=0.09, shift=0.09)
-    config.num_steps = 6400
-    config.evaluate_every = config.checkpoint_every = 1600
+    config.num_steps = 7600
+    config.evaluate_every = config.checkpoint_every = 1900
     return config

@@ -43,11 +43,10 @@ def get_config(variant: str):
     elif variant == "no_probes":
         config.encoder.num_probes = 0
         config.encoder.messages = "linear"
-        config.encoder.bidirectional = True
         config.data.num_images = 20_000
         config.distort.update(rotation=3.0, scale=0.03, shift=0.03)
         # More and smaller steps: weights alone are learned more slowly.
-        config.num_steps, config.num_points = 22_000, 196
+        config.num_steps, config.num_points = 30_000, 196
         config.batch_size = 32
         config.num_microbatches = 1
         config.log_every = 100

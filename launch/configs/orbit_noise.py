@@ -21,9 +21,8 @@ from experiments.train import orbit_noise
 @harness.variants("own", "shared", "smoke")
 def get_config(variant: str):
     config = orbit_noise.default_config()
-    config.readers = ("weights", "closed", "aligned", "scale_gmn", "scale_gmn_folded")
+    config.readers = ("weights", "closed", "aligned", "scale_gmn")
     config.encoder.messages = "linear"
-    config.encoder.bidirectional = True
     if variant == "smoke":
         config.data.num_images = 64
         config.architecture.hidden_sizes = (4,)

@@ -4,6 +4,7 @@ An encoder of weights is a module on graphs; a probe encoder is one on functions
 there are both, the latent is the sum of theirs.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from symmerge_jax import graphs, networks
+from symmerge_jax import graphs, networks, symmetry
 from symmerge_jax.typing import Array, Key, Params
 
 Variables = Any
@@ -67,8 +68,9 @@ def make_encoder(
     Args:
       network: architecture of the networks to be encoded.
       topology: their weight graph.
-      module: reads the weights: from a `jraph.GraphsTuple` to latents `[*N, D]`,
-        called with the keyword `deterministic`; or None.
+      module: reads the weights, with phases of sines folded: from a
+        `jraph.GraphsTuple` to latents `[*N, D]`, called with the keyword
+        `deterministic`; or None.
       probe: reads the function: from `points -> outputs` to latents `[*N, D]`, added
         to those of `module`; or None.
       input_value: node feature of input neurons.
@@ -85,11 +87,9 @@ def make_encoder(
     def parts_of(params_batch: Params):
         """Yield name, module and input of every part."""
         if module is not None:
-            yield (
-                "encoder",
-                module,
-                graphs.params_to_graph(params_batch, topology, input_value=input_value),
-            )
+            folded = _folded(network, params_batch)
+            graph = graphs.params_to_graph(folded, topology, input_value=input_value)
+            yield "encoder", module, graph
         if probe is not None:
             yield "probe", probe, _evaluator(network, params_batch)
 
@@ -221,3 +221,11 @@ def _evaluator(
     for _ in network.spec.batch_shape(params_batch):
         function = jax.vmap(function, in_axes=(0, None))
     return lambda points: function(params_batch, points)
+
+
+def _folded(network: networks.Network, params_batch: Params) -> Params:
+    """Return a batch of networks with their phases folded."""
+    fold = functools.partial(symmetry.fold_phases, spec=network.spec)
+    for _ in network.spec.batch_shape(params_batch):
+        fold = jax.vmap(fold)
+    return fold(params_batch)

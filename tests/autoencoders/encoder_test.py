@@ -5,6 +5,7 @@ import pytest
 from flax import linen as nn
 
 from symmerge_jax import autoencoders, graphs, metanets, testing
+from tests.autoencoders.conftest import random_variables
 
 
 class FreeSize(nn.Module):
@@ -38,6 +39,29 @@ def test_the_encoder_alone_is_that_of_the_autoencoder(describe, key):
         latents, parts["encoder"] + parts["probe"], rtol=1e-5, atol=1e-6
     )
     assert alone.latent_size == latents.shape[-1] == 4
+
+
+def test_turned_phases_are_the_same_network_to_an_encoder_of_weights(describe, key):
+    architecture, encoder, _, statistics = describe({"messages": "linear"})
+    model = metanets.build_encoder(architecture, encoder, statistics)
+    params = testing.random_params(key, model.network)
+    half_turn = np.pi / 30.0  # the frequency that is left out of the architecture
+    first, second = (params[f"dense_{i}"] for i in (0, 1))
+    turned = {
+        **params,
+        "dense_0": {
+            **first,
+            "bias": first["bias"].at[:2].add([half_turn, 2 * half_turn]),
+        },
+        "dense_1": {**second, "kernel": second["kernel"].at[0].multiply(-1)},
+    }
+    variables = random_variables(model)
+    encode = jax.jit(model.encode)
+    np.testing.assert_allclose(
+        encode(variables, turned), encode(variables, params), rtol=1e-4, atol=1e-5
+    )
+    flipped = {**turned, "dense_1": second}
+    assert np.abs(encode(variables, flipped) - encode(variables, params)).max() > 0.1
 
 
 @pytest.mark.parametrize(("latent_size", "expected"), [(None, 11), (6, 6)])

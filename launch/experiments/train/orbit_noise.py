@@ -1,7 +1,7 @@
 """What the symmetries of weights cost who reads them: a ladder of orbit noise.
 
 INRs are classified by their weights, after each was replaced by a random twin: the same
-function, other weights. Every step of the ladder adds a symmetry, and every reader is
+function, other weights. Every step of the ladder adds a symmetry, and plain readers are
 trained and tested on networks of one step. How much a plain MLP loses says how much the
 symmetries hide; how much a canonical form gives back, what it is worth. After the
 comparison of Navon et al. 2023 (arXiv 2301.12780), where networks start apart. A run
@@ -50,16 +50,10 @@ READERS = {
     "template": "MLP on weights aligned to what is decoded",
     "decoded": "MLP on the decoded weights",
     "scale_gmn": "ScaleGMN",
-    "scale_gmn_folded": "ScaleGMN, phases folded",
 }
 """Who reads, by the names in a config."""
 
 _WITH_CANONICALIZER = ("template", "decoded")
-
-_SEES = {"scale_gmn": ("turns",), "scale_gmn_folded": ()}
-"""The steps that an encoder can tell from the one before. It is trained anew there
-alone, as between the others what it reads is the same up to rounding, and tested on
-all."""
 
 
 def default_config() -> harness.Config:
@@ -158,8 +152,8 @@ def run(plan: Plan, folder: pathlib.Path) -> harness.Results:
     paths = {name: folder / f"readers/{name}.npz" for name in plan.readers}
 
     def read(name: str) -> dict[str, np.ndarray]:
-        if name in _SEES:
-            return _read_graphs(name, plan, population, kept, folder / "readers")
+        if name == "scale_gmn":
+            return _read_graphs(plan, population, kept, folder / "readers/scale_gmn")
         return {
             noise: np.array(_read_rows(name, plan, population, params))
             for noise, params in kept.items()
@@ -252,8 +246,6 @@ def _formed(
         return params
     if name == "closed":
         return _measures.closed_forms(params, spec)
-    if name == "decoded":  # of a group without half turns
-        params = families.fold_phases(params, spec)
     if name in _WITH_CANONICALIZER:
         return symmerge_jax.canonicalize(
             params, network, form=name, canonicalizer=plan.canonicalizer
@@ -270,29 +262,28 @@ def _formed(
 
 
 def _read_graphs(
-    name: str,
     plan: Plan,
     population: populations.Population,
     kept: Mapping[str, Params],
     folder: pathlib.Path,
 ) -> dict[str, np.ndarray]:
-    """Return the accuracies of a ScaleGMN classifier, by step."""
-    spec, labels = population.network.spec, np.asarray(population.zoo.labels)
-    goal, test = learning.classes(labels, population.parts), population.parts["test"]
-    accuracies, trained = {}, None
+    """Return the accuracies of a ScaleGMN classifier, by step.
+
+    It is trained once: what it reads is the same on every step, up to rounding.
+    """
+    labels, test = np.asarray(population.zoo.labels), population.parts["test"]
+    goal = learning.classes(labels, population.parts)
+    job = learning.predictor_job(
+        population.zoo,
+        population.parts,
+        labels,
+        goal,
+        encoder=plan.encoder,
+        warp=plan.warp,
+    )
+    trained = learning.fit(job, folder, plan.options)
+    accuracies = {}
     for noise, params in kept.items():
-        if name == "scale_gmn_folded":
-            params = families.fold_phases(params, spec)
-        if trained is None or noise in _SEES[name]:
-            job = learning.predictor_job(
-                dataclasses.replace(population.zoo, params=params),
-                population.parts,
-                labels,
-                goal,
-                encoder=plan.encoder,
-                warp=plan.warp,
-            )
-            trained = learning.fit(job, folder / f"{name}_{noise}", plan.options)
         outputs = trained(jax.tree.map(lambda x: x[test], params))
         accuracies[noise] = np.array(goal.measures(outputs, labels[test])["accuracy"])
     return accuracies
