@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from benchmarks import machine, timing
+from benchmarks import machine, published, timing
 from experiments import harness
 
 
@@ -45,3 +45,8 @@ def test_a_record_says_how_to_make_it_again():
 def test_products_are_measured():
     rates = machine.matmul_rates()
     assert rates.keys() == machine.SHAPES.keys() and min(rates.values()) > 0
+
+
+def test_a_folder_without_the_published_code_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="give a clone of the repository"):
+        published.load(str(tmp_path), params=None)

@@ -54,6 +54,7 @@ def encode(num_networks: int = 32, folder: str | None = None) -> dict:
     With a `folder`, the published code in it takes turns, see `published`.
     """
     encoder, graph, variables, params = _setup(num_networks)
+    theirs = None if folder is None else published.load(folder, params)
 
     def run(chunk):
         def fn(variables, nodes, edges):
@@ -81,7 +82,7 @@ def encode(num_networks: int = 32, folder: str | None = None) -> dict:
         "temporary_mib": _memory(program),
         "edges": [_edges(size) for size in (9, 30, 98, 315)],
     }
-    if folder is not None:
+    if theirs is not None:
         linear = metanets.ScaleGMN(encoder.topology, width=WIDTH, **LINEAR)
         linear_variables = jax.jit(linear.init)(jax.random.key(2), graph)
         linear_program = jax.jit(linear.apply)
@@ -89,7 +90,6 @@ def encode(num_networks: int = 32, folder: str | None = None) -> dict:
             "ours": lambda: program(variables, graph.nodes, graph.edges),
             "ours, linear messages": lambda: linear_program(linear_variables, graph),
         }
-        theirs = published.load(folder, params)
         result |= _compared(ours, num_networks, theirs.encode, theirs.version)
     return result
 
@@ -103,6 +103,7 @@ def train(
     With a `folder`, the published code in it takes turns with whole steps.
     """
     encoder, graph, variables, params = _setup(batch_size)
+    theirs = None if folder is None else published.load(folder, params)
     decoder = _Decoder((2 * WIDTH, 4 * WIDTH, 1185))
     head = decoder.init(jax.random.key(5), jnp.zeros((1, WIDTH)))
     network = networks.siren(LAYER_SIZES)
@@ -163,13 +164,12 @@ def train(
     whole_step = _whole_step(params, targets, {"kind": "scale_gmn", "width": WIDTH})
     seconds = timing.median(whole_step)
     result["whole_step_networks_per_s"] = batch_size / seconds
-    if folder is not None:
+    if theirs is not None:
         linear = {"kind": "scale_gmn", "width": WIDTH, **LINEAR}
         ours = {
             "ours": whole_step,
             "ours, linear messages": _whole_step(params, targets, linear, chunk=32),
         }
-        theirs = published.load(folder, params)
         result |= _compared(ours, batch_size, theirs.train, theirs.version)
     if with_oracle:
         oracle = _oracle()
