@@ -7,7 +7,7 @@ The zoo is that of `zoo_mnist.py`, with 12,000 images; it is made in a minute.
 Variants at the same size: `mnist_inr_cpu.py:faithful_decoder` has the published decoder
 head (plain; widths 256 and 512 as in all variants) and learning rate; `:faithful` the
 published encoder, decoder and schedule; `:probe` reads outputs at learned points only.
-`:no_probes` has weights as the only input of the encoder, 20,000 images, linear
+`:no_probes` has weights as the only input of the encoder, 60,000 images, linear
 messages, and many small steps on a quarter of the pixels, in which images are turned,
 scaled and moved.
 """
@@ -43,14 +43,14 @@ def get_config(variant: str):
     elif variant == "no_probes":
         config.encoder.num_probes = 0
         config.encoder.messages = "linear"
-        config.data.num_images = 20_000
+        config.data.num_images = 60_000
         config.distort.update(rotation=3.0, scale=0.03, shift=0.03)
         # More and smaller steps: weights alone are learned more slowly.
-        config.num_steps, config.num_points = 30_000, 196
+        config.num_steps, config.num_points = 60_000, 196
         config.batch_size = 32
         config.num_microbatches = 1
         config.log_every = 100
-        config.evaluate_every = config.checkpoint_every = 1000
+        config.evaluate_every = config.checkpoint_every = 2500
     elif variant == "probe":
         config.encoder.kind = "probe"
     return config

@@ -5,7 +5,8 @@ python launch/train.py --config=launch/configs/orbit_noise.py
 Classifies 12,000 MNIST INRs by their weights: as fitted, permuted, with signs flipped,
 with phases turned by half turns; by an MLP on weights, on their closed form, and on
 weights aligned to one network; and by ScaleGMN. With a finished autoencoder of such
-networks, `--config.canonicalizer=runs/mnist_inr_cpu_no_probes` and
+networks, `--config.canonicalizer=runs/mnist_inr_cpu_no_probes`, its networks
+`--config.zoo=runs/mnist_inr_cpu_no_probes/inrs.zoo`, and
 `--config.readers="('template', 'decoded')"`, also on weights aligned to what it
 decodes, and on the decoded weights. About half an hour of one CPU core.
 
