@@ -5,6 +5,8 @@ build the graphs, encode, decode, render, and take training steps. It needs what
 import: torch, torch_geometric and others.
 """
 
+# pyright: reportMissingImports=false
+
 import pathlib
 import sys
 import tempfile

@@ -301,7 +301,9 @@ def tables(results: harness.Results) -> list[harness.Table]:
         f"Accuracy (%) on {results['num_test']} held-out networks, standard error at"
         f" most {100 * results['error']:.1f} points."
     )
-    return [harness.Table(caption, ["reader", *map(_NAMES.get, noises)], cells)]
+    return [
+        harness.Table(caption, ["reader", *(_NAMES[noise] for noise in noises)], cells)
+    ]
 
 
 def draw(results: harness.Results, _: harness.Arrays) -> dict[str, Any]:
@@ -315,7 +317,7 @@ def draw(results: harness.Results, _: harness.Arrays) -> dict[str, Any]:
         {"": lines}, "random twins", "accuracy (%)", num_columns=1, markers=True
     )
     steps = [*next(iter(results["accuracies"].values()))]
-    figure.axes[0].set_xticks(range(len(steps)), [*map(_NAMES.get, steps)])
+    figure.axes[0].set_xticks(range(len(steps)), [_NAMES[step] for step in steps])
     return {"ladder": figure}
 
 
