@@ -91,7 +91,7 @@ def test_numbers_tell_invariant_encoders_from_others(finished):
         raw = baselines["raw weights"]["orbits"][family]
         assert raw["spread"] > 0.1 and raw["ratio"] > 0.1 and raw["found"] < 1
     bad = encoders_["ablated"]["orbits"]
-    assert bad["PD"]["spread"] > 1e-3 and 0 < bad["PD"]["smaller_part"] <= 0.5
+    assert bad["PD"]["spread"] > 1e-4 and 0 < bad["PD"]["smaller_part"] <= 0.5
     assert bad["P"]["spread"] < 1e-5  # it is invariant to permutations
 
 
