@@ -38,7 +38,7 @@ class Progress:
         *,
         initial: int = 0,
         min_seconds: float = 10.0,
-        stream: Any = None,
+        stream: io.TextIOBase | None = None,
     ):
         if not 0 <= initial <= total:
             raise ValueError(f"initial must be in [0, {total}], got {initial}.")
@@ -47,10 +47,10 @@ class Progress:
         self._unit = unit
         self._initial = self._done = initial
         self._min_seconds = min_seconds
-        if stream is None:  # asked in this order, so that no device is looked for
-            alone = not jax.distributed.is_initialized() or _processes.is_first()
-            stream = sys.stderr if alone else io.StringIO()
-        self._stream: Any = stream
+        # Asked in this order, so that no device is looked for.
+        if stream is None and jax.distributed.is_initialized():
+            stream = None if _processes.is_first() else io.StringIO()
+        self._stream: Any = sys.stderr if stream is None else stream
         self._bar: Any = None
         self._start = self._last_line = time.perf_counter()
         self._first: tuple[int, float] | None = None

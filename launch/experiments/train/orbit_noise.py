@@ -250,15 +250,14 @@ def _formed(
         return symmerge_jax.canonicalize(
             params, network, form=name, canonicalizer=plan.canonicalizer
         ).params
-    first = jax.tree.map(lambda x: x[population.parts["train"][:1]], params)
+    folded = jax.device_get(families.fold_phases(params, spec))
+    first = jax.tree.map(lambda x: x[population.parts["train"][:1]], folded)
 
     def aligned(batch):
-        folded = families.fold_phases(batch, spec)
-        ends = jax.tree.map(lambda x, y: jnp.broadcast_to(x, y.shape), target, folded)
-        return symmerge_jax.align(ends, folded, network).params
+        ends = jax.tree.map(lambda x, y: jnp.broadcast_to(x, y.shape), first, batch)
+        return symmerge_jax.align(ends, batch, network).params
 
-    target = families.fold_phases(first, spec)
-    return networks.map_batches(aligned, params, 512)
+    return networks.map_batches(aligned, folded, 512)
 
 
 def _read_graphs(

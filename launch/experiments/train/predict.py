@@ -192,8 +192,8 @@ def _measure(
     seen = seen[:num_probe_networks]
     outputs, spec = trained(test.params), population.network.spec
     of_train = goal.measures(trained(train.params), seen)
-    twin = jax.jit(functools.partial(learning.random_twins, spec=spec))
-    of_twins = trained(twin(jax.random.key(seed), test.params))
+    twins = learning.random_twins(jax.random.key(seed), test.params, spec)
+    of_twins = trained(twins)
     first, value = next(iter(goal.measures(of_twins, wanted).items()))
     change = np.abs(of_twins - outputs).max() / max(float(outputs.std()), 1e-12)
     if task == "accuracy":
