@@ -217,15 +217,23 @@ def _evaluator(
     network: networks.Network, params_batch: Params
 ) -> Callable[[Array], Array]:
     """Return `points -> outputs [*N, K, O]` of a batch of networks."""
-    function = network.apply
-    for _ in network.spec.batch_shape(params_batch):
-        function = jax.vmap(function, in_axes=(0, None))
+    function = _over_batch(network.apply, network, params_batch, in_axes=(0, None))
     return lambda points: function(params_batch, points)
 
 
 def _folded(network: networks.Network, params_batch: Params) -> Params:
     """Return a batch of networks with their phases folded."""
     fold = functools.partial(symmetry.fold_phases, spec=network.spec)
+    return _over_batch(fold, network, params_batch)(params_batch)
+
+
+def _over_batch(
+    function: Callable,
+    network: networks.Network,
+    params_batch: Params,
+    in_axes: Any = 0,
+) -> Callable:
+    """Return a function of one network for the batch axes of these."""
     for _ in network.spec.batch_shape(params_batch):
-        fold = jax.vmap(fold)
-    return fold(params_batch)
+        function = jax.vmap(function, in_axes=in_axes)
+    return function
