@@ -90,7 +90,7 @@ def test_small_parts_of_the_benchmark():
     assert found["outward_recovered"] == 1
     assert found["ratio_to_reference"] > 0
     found = benchmark.scales((4, 6, 6, 3), num_trials=2)
-    assert found["placed_best_of_2_balanced"] == 1
+    assert found["placed_default_balanced"] == 1
     assert found["balancing_error"] < 1e-12
     found = benchmark.residual(2, stream=6)
     assert found["best_of_10"] == 1

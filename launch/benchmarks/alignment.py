@@ -65,9 +65,9 @@ def recovery(inr, zoo_inrs, num_pairs: int) -> dict[str, Any]:
         options = {"permute": permute, "rescale": rescale}
         match = functools.partial(alignment.WeightMatching, **options)
         methods = {
-            "identity": match(starts=("identity",), order="random"),
-            "best_of_2": match(),
-            "best_of_10": match(num_random_starts=8),
+            "identity": match(starts=("identity",), order="random", tolerance=0.0),
+            "default": match(),
+            "best_of_10": match(num_random_starts=9),
         }
         found[name] = {}
         for method, aligner in methods.items():
@@ -92,13 +92,15 @@ def pairs(inr, num_pairs: int, *, num_starts: int = 10) -> dict[str, Any]:
     Args:
       inr: the network whose twins are matched.
       num_pairs: pairs of twins.
-      num_starts: outward, identity, and random ones.
+      num_starts: outward, and random ones.
 
     Returns:
       Seconds, pairs per second, their ratio, and the shares recovered.
     """
     spec = networks.siren().spec
-    aligner = alignment.WeightMatching(num_random_starts=num_starts - 2)
+    aligner = alignment.WeightMatching(
+        starts=("outward",), num_random_starts=num_starts - 1, tolerance=0.0
+    )
     program = alignment_cases.batched(spec, aligner)
     twins_a, twins_b = alignment_cases.twins(spec, inr, num_pairs, seed=0)
     keys = jax.random.split(jax.random.key(1), num_pairs)
@@ -119,10 +121,9 @@ def pairs(inr, num_pairs: int, *, num_starts: int = 10) -> dict[str, Any]:
         for a, b in zip(*layers, strict=True):
             starts = [
                 reference_matching.outward(a, b, signed=True),
-                reference_matching.identity(a),
                 *(
                     reference_matching.random_start(generator, a, signed=True)
-                    for _ in range(num_starts - 2)
+                    for _ in range(num_starts - 1)
                 ),
             ]
             _, gain, count = reference_matching.match(a, b, starts, signed=True)
@@ -164,9 +165,9 @@ def residual(num_trials: int = 100, *, stream: int = 50) -> dict[str, Any]:
     network = networks.residual_mlp((1, stream, 1), stream)
     match = functools.partial(alignment.WeightMatching, rescale=False)
     methods = {
-        "identity": match(starts=("identity",), order="random"),
-        "best_of_2": match(),
-        "best_of_10": match(num_random_starts=8),
+        "identity": match(starts=("identity",), order="random", tolerance=0.0),
+        "default": match(),
+        "best_of_10": match(num_random_starts=9),
     }
 
     stay, move, _ = alignment_cases.plant(network, num_trials, with_biases=False)
@@ -196,7 +197,7 @@ def mlp(layer_sizes=(784, 512, 512, 512, 10), *, num_trials: int = 5) -> dict[st
     methods = {
         "outward": match(starts=("outward",)),
         "identity": match(starts=("identity",)),
-        "best_of_2": match(),
+        "default": match(),
     }
     times = {name: [] for name in (*methods, "reference")}
     shares = {name: [] for name in methods}
@@ -232,10 +233,10 @@ def scales(layer_sizes=(16, 64, 64, 10), *, num_trials: int = 40) -> dict[str, A
     found: dict[str, Any] = {"num_trials": num_trials, "largest_scale": 16}
     methods = {
         "identity_unbalanced": alignment.WeightMatching(
-            rescale=False, starts=("identity",), order="random"
+            rescale=False, starts=("identity",), order="random", tolerance=0.0
         ),
         "identity_balanced": alignment.WeightMatching(starts=("identity",)),
-        "best_of_2_balanced": alignment.WeightMatching(),
+        "default_balanced": alignment.WeightMatching(),
     }
     for name, aligner in methods.items():
         _, element = alignment_cases.batched(spec, aligner)(keys, stay, move)
@@ -276,7 +277,7 @@ def scaling(inr) -> dict[str, Any]:
             alignment_cases.batched(spec, alignment.WeightMatching()), keys, *twins
         )
         found["pairs"].append({"num_pairs": count, "seconds": seconds})
-    aligner = alignment.WeightMatching(starts=("outward",), max_sweeps=4)
+    aligner = alignment.WeightMatching(starts=("outward",), tolerance=0.0, max_sweeps=4)
     for width in (32, 64, 128, 256, 512, 1024, 2048):
         network = networks.mlp((64, width, width, 10), "gelu")
         a, b = (alignment_cases.gaussian(network, jax.random.key(i)) for i in range(2))

@@ -5,6 +5,7 @@ different seeds are what takes sweeps.
 """
 
 import functools
+import itertools
 import os
 import pathlib
 import subprocess
@@ -25,7 +26,9 @@ SIZES = (784, 512, 512, 512, 10), (784, 128, 128, 128, 10)
 
 SOLVERS = {
     "default": alignment.WeightMatching(),
-    "identity": alignment.WeightMatching(starts=("identity",)),
+    "default_compiled": jax.jit(alignment.WeightMatching()),
+    "to_the_end": alignment.WeightMatching(tolerance=0.0),
+    "identity": alignment.WeightMatching(starts=("identity",), tolerance=0.0),
 }
 
 FRESH = """
@@ -40,23 +43,28 @@ print(time.perf_counter() - start)
 
 
 def run(
-    *, num_epochs: int = 4, repeats: int = 5, num_processes: int = 3
+    *,
+    num_epochs: int = 4,
+    num_networks: int = 4,
+    repeats: int = 5,
+    num_processes: int = 3,
 ) -> dict[str, Any]:
-    """Train a pair of each size and match it by every method.
+    """Train networks of each size and match them by every method.
 
     Args:
       num_epochs: passes over the 60,000 training images, by Adam.
-      repeats: calls of each method, which take turns.
+      num_networks: of which all pairs are matched once, and the first one is timed.
+      repeats: timed calls of each method, which take turns.
       num_processes: fresh processes for the first calls.
 
     Returns:
-      By size, as `pairs`: accuracies on the test images, distances of the matched
-      networks, seconds of a call, of the first call in a fresh process, and of that
-      process.
+      By size, as `sizes`: accuracies on the test images and distances of the matched
+      networks, by pair; seconds of a call, of the first call in a fresh process, and
+      of that process.
     """
     train, test = examples("train"), examples("test")
-    options = num_epochs, repeats, num_processes
-    return {"pairs": [_measure(sizes, train, test, *options) for sizes in SIZES]}
+    options = num_epochs, num_networks, repeats, num_processes
+    return {"sizes": [_measure(sizes, train, test, *options) for sizes in SIZES]}
 
 
 def call(method: str, network: networks.Network, params_a, params_b) -> Any:
@@ -74,30 +82,40 @@ def read_pair(file: str) -> tuple[networks.Network, Params, Params]:
     """Return the network and the pair of a file."""
     with np.load(file) as arrays:
         sizes = arrays["sizes"].tolist()
-        layers = {k: jax.numpy.asarray(x) for k, x in arrays.items() if k != "sizes"}
+        layers = {k: x for k, x in arrays.items() if k != "sizes"}
     pair = symmetry.unflatten({tuple(k.split("/")): x for k, x in layers.items()})
     return networks.mlp(sizes), pair["a"], pair["b"]
 
 
-def train_pair(
-    sizes: Sequence[int], train: tuple[np.ndarray, np.ndarray], num_epochs: int
+def train_apart(
+    sizes: Sequence[int],
+    train: tuple[np.ndarray, np.ndarray],
+    num_epochs: int,
+    num_networks: int = 2,
 ) -> tuple[networks.Network, list[Params]]:
-    """Return an MLP, and two of its trainings from different seeds.
+    """Return an MLP, and some of its trainings from different seeds.
 
     Args:
       sizes: of its layers.
       train: inputs and classes.
       num_epochs: passes over them, by Adam.
+      num_networks: trainings.
     """
     network = networks.mlp(sizes)
-    options = zoo.EpochOptions(num_epochs=num_epochs)
-    state, step_fn, batch_fn = zoo.train_classifiers(network, *train, options=options)
+    state, step_fn, batch_fn = zoo.train_classifiers(
+        network,
+        *train,
+        num_networks=num_networks,
+        options=zoo.EpochOptions(num_epochs=num_epochs),
+    )
     state = training.train(state, step_fn, batch_fn, num_steps=num_epochs)
-    return network, [symmetry.rows(state.params, number) for number in range(2)]
+    params = jax.device_get(state.params)
+    return network, [symmetry.rows(params, number) for number in range(num_networks)]
 
 
-def _measure(sizes, train, test, num_epochs, repeats, num_processes):
-    network, pair = train_pair(sizes, train, num_epochs)
+def _measure(sizes, train, test, num_epochs, num_networks, repeats, num_processes):
+    network, trained = train_apart(sizes, train, num_epochs, num_networks)
+    pair = trained[:2]
     evaluate = jax.jit(functools.partial(networks.evaluate_classifier, network.apply))
 
     def accuracy(params):
@@ -120,23 +138,24 @@ def _measure(sizes, train, test, num_epochs, repeats, num_processes):
     found: dict[str, Any] = {
         "layer_sizes": sizes,
         "num_epochs": num_epochs,
-        "parents_accuracy": [accuracy(params) for params in pair],
+        "parents_accuracy": [accuracy(params) for params in trained],
     }
-    a, b = pair
-    for name, method in calls.items():
-        moved = symmetry.act(method(), b, network.spec)
-        squares = jax.tree.map(lambda x, y: float(((x - y) ** 2).sum()), a, moved)
+    for name in methods:
         first_call, process = np.median(first[name], axis=0).tolist()
         found[name] = {
-            "midpoint_accuracy": accuracy(
-                jax.tree.map(lambda x, y: (x + y) / 2, a, moved)
-            ),
-            "squared_distance": sum(jax.tree.leaves(squares)),
             "seconds": seconds[name],
             "ratio_to_published": seconds["published"] / seconds[name],
             "first_call_seconds": first_call,
             "process_seconds": process,
+            "midpoint_accuracies": [],
+            "squared_distances": [],
         }
+        for a, b in itertools.combinations(trained, 2):
+            moved = symmetry.act(call(name, network, a, b), b, network.spec)
+            mean = jax.tree.map(lambda x, y: (x + y) / 2, a, moved)
+            squares = jax.tree.map(lambda x, y: float(((x - y) ** 2).sum()), a, moved)
+            found[name]["midpoint_accuracies"].append(accuracy(mean))
+            found[name]["squared_distances"].append(sum(jax.tree.leaves(squares)))
     return found
 
 

@@ -37,7 +37,7 @@ def run(*, num_starts: int = 60, num_epochs: int = 4) -> dict[str, Any]:
     train, test = (matching_apart.examples(split) for split in ("train", "test"))
     table, midpoints = [], []
     for sizes in SIZES:
-        network, pair = matching_apart.train_pair(sizes, train, num_epochs)
+        network, pair = matching_apart.train_apart(sizes, train, num_epochs)
         rows = _optima(network, pair, train[0][:NUM_SAMPLES], test, num_starts)
         loss = np.array([row.pop("loss") for row in rows])
         accuracy = np.array([row.pop("accuracy") for row in rows])
@@ -86,7 +86,7 @@ def _optima(network, pair, inputs, test, num_starts) -> list[dict[str, float]]:
     for number in range(num_starts):
         starts = alignment.WeightMatching().starts[number : number + 1]
         solver = alignment.WeightMatching(
-            starts=starts, num_random_starts=0 if starts else 1
+            starts=starts, num_random_starts=0 if starts else 1, tolerance=0.0
         )
         found = solver(jax.random.key(number), problem)
         moved = symmetry.act(jax.tree.map(jnp.asarray, found.element), b, spec)

@@ -27,7 +27,7 @@ WIDTH = 128
 ENCODE_CHUNK = 4
 TRAIN_CHUNK = 2
 BATCHES = (8, 16, 32, 64)
-LINEAR = {"messages": "linear", "bidirectional": True, "dropout": 0.0}
+LINEAR = {"messages": "linear", "dropout": 0.0}
 ENCODERS = {
     "scale_gmn": {"kind": "scale_gmn"},
     "permutation": {"kind": "scale_gmn", "symmetry": "permutation"},

@@ -37,6 +37,7 @@ class Options(NamedTuple):
     rescale: bool
     scales: str
     order: str
+    tolerance: float
     max_sweeps: int
 
 
@@ -49,6 +50,7 @@ class State(NamedTuple):
       stale: by space, `[]`: what its neurons are compared by was moved since it was
         last solved. A space that is not stale would be solved as before.
       num_sweeps: `[]` sweeps done.
+      finished: `[]` whether the last sweep gained too little for another one.
       hopeless: `[]` whether another start has reached what this one hardly will.
     """
 
@@ -56,6 +58,7 @@ class State(NamedTuple):
     objective: Array
     stale: Mapping[str, Array]
     num_sweeps: Array
+    finished: Array
     hopeless: Array
 
 
@@ -157,18 +160,29 @@ def _descend(options, pair, unit, still, bound, each) -> State:
         reached = distance(pair.spec, state.element)
         objective = numbers.where(later, reached, state.objective)
         before = state.objective[num_sweeps - 1]
-        hopeless = reached - bound > PATIENCE * (before - reached)
-        return State(state.element, objective, state.stale, num_sweeps, hopeless)
+        gain = before - reached
+        return State(
+            state.element,
+            objective,
+            state.stale,
+            num_sweeps,
+            finished=_is_settled(state) | (gain < options.tolerance * before),
+            hopeless=reached - bound > PATIENCE * gain,
+        )
 
     objective = numbers.full(options.max_sweeps + 1, distance(pair.spec, start))
     stale = {space.name: numbers.ones((), bool) for space in spaces}
-    count, hopeless = numbers.zeros((), int), numbers.zeros((), bool)
-    state = State(start, objective, stale, count, hopeless)
+    state = State(
+        start,
+        objective,
+        stale,
+        num_sweeps=numbers.zeros((), int),
+        finished=numbers.full((), not spaces),
+        hopeless=numbers.zeros((), bool),
+    )
     return control.while_loop(
         lambda state: (
-            is_unsettled(state)
-            & ~state.hopeless
-            & (state.num_sweeps < options.max_sweeps)
+            ~state.finished & ~state.hopeless & (state.num_sweeps < options.max_sweeps)
         ),
         sweep,
         state,
@@ -308,8 +322,8 @@ def _neighbours(spec, space: str) -> set[str]:
     return set().union(*(names for names in together if space in names)) - {space}
 
 
-def is_unsettled(state) -> Array:
-    """Return whether any space may still improve, `[]`."""
+def _is_settled(state) -> Array:
+    """Return whether no space may still improve, `[]`."""
     numbers = programs.namespace(state)
     stale = [numbers.zeros((), bool), *state.stale.values()]
-    return numbers.asarray(functools.reduce(operator.or_, stale))
+    return numbers.asarray(~functools.reduce(operator.or_, stale))

@@ -68,6 +68,18 @@ def outward(
     return element
 
 
+def nearest(
+    pair: _frame.Pair, starts: list[symmetry.GroupElement]
+) -> symmetry.GroupElement:
+    """Return the start with the least distance of the two networks."""
+    if len(starts) == 1:
+        return starts[0]
+    numbers, unit = pair.numbers, pair.unit()
+    distances = [_frame.distance(pair, start, pair.spec, unit) for start in starts]
+    stacked = jax.tree.map(lambda *leaves: numbers.stack(leaves), *starts)
+    return symmetry.rows(stacked, numbers.stack(distances).argmin())
+
+
 def random(
     key: Key,
     pair: _frame.Pair,

@@ -77,7 +77,7 @@ class DeepAlign:
         if self.num_sweeps:
             start = dataclasses.replace(self, num_sweeps=0)
             solver = alignment.WeightMatching(
-                starts=(), init=start, max_sweeps=self.num_sweeps
+                starts=(), init=start, tolerance=0.0, max_sweeps=self.num_sweeps
             )
             return solver(key, problem)
         found = self.similarities(problem.params_a, problem.params_b)

@@ -305,7 +305,8 @@ def _scale_axis(
         scale = numbers.tile(scale, axis.repeat) if axis.repeat > 1 else scale
         names = [*spec.space(name).over, axis.space]
         scale = _element.spread_over(scale, names, _places(axes), leaf.ndim, at=number)
-        leaf = (leaf.astype(dtype) * scale).astype(leaf.dtype)
+        wide = leaf.astype(dtype, copy=False)
+        leaf = (wide * scale).astype(leaf.dtype, copy=False)
     return leaf
 
 

@@ -339,12 +339,19 @@ def _balanced_jvp(spec, dtype, tolerance, max_sweeps, primals, tangents):
 
 
 def _norms(params, spec, space, power) -> Array:
-    return norm(_unfold.unfold(params, spec, space.name, power))
+    uses = _unfold.unfold_uses(params, spec, space.name, power)
+    norms = [norm(rows) for rows in uses or [_unfold.unfold(params, spec, space.name)]]
+    return functools.reduce(programs.namespace(norms).hypot, norms)
 
 
 def norm(rows: Array) -> Array:
     """Return the norm `[..., n]` of each row, safe from overflow and underflow."""
     numbers = programs.namespace(rows)
+    if numbers is np and rows.dtype in (np.float32, np.float64):
+        found = np.sqrt(np.einsum("...i,...i->...", rows, rows))
+        info = np.finfo(rows.dtype)
+        if ((found > info.tiny**0.25) & (found < info.max**0.25)).all():
+            return found
     largest = abs(rows).max(axis=-1, initial=0)
     safe = numbers.where(largest > 0, largest, 1)
     return largest * numbers.sqrt(((rows / safe[..., None]) ** 2).sum(axis=-1))

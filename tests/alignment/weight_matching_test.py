@@ -7,7 +7,6 @@ import pytest
 from symmerge_jax import alignment, networks, symmetry
 from symmerge_jax.alignment import (
     AlignmentProblem,
-    AlignmentResult,
     WeightMatching,
 )
 from tests.alignment import pairs
@@ -145,7 +144,7 @@ def test_no_single_space_can_be_improved_at_the_end(key):
     params_a = random_params(0, network)
     params_b = random_params(1, network)
     problem = AlignmentProblem(params_a=params_a, params_b=params_b, spec=network.spec)
-    element = WeightMatching()(key, problem).element
+    element = WeightMatching(tolerance=0.0)(key, problem).element
 
     def distance(element):
         moved = symmetry.act(element, params_b, network.spec)
@@ -213,21 +212,6 @@ def test_dead_neurons_have_no_scale(key, scales):
         np.testing.assert_array_equal(np.sort(perm), np.arange(len(perm)))
         assert np.all(np.isfinite(scale) & (scale > 0))
     assert np.isfinite(found.objective[-1])
-
-
-def test_another_aligner_gives_a_start(key):
-    network = networks.residual_mlp((1, 30, 1), 30)
-    params_a, params_b, element = make_pair(network, 0, rescale=False)
-
-    def oracle(key, problem):
-        return AlignmentResult(element, *4 * [jnp.zeros(())])
-
-    alone = WeightMatching(starts=("identity",), rescale=False, max_sweeps=1)
-    helped = WeightMatching(starts=(), rescale=False, max_sweeps=1, init=oracle)
-    problem = AlignmentProblem(params_a=params_a, params_b=params_b, spec=network.spec)
-    alone, helped = alone(key, problem), jax.jit(helped)(key, problem)
-    assert alone.objective[-1] > 1e-3
-    assert helped.objective[-1] < 1e-8
 
 
 @pytest.mark.slow
@@ -300,6 +284,7 @@ def test_repeated_axes_and_convolutions(key):
         ({"starts": ()}, "needs a start"),
         ({"num_random_starts": -1}, "got -1"),
         ({"max_sweeps": -1}, "max_sweeps must be >= 0, got -1"),
+        ({"tolerance": 1.0}, r"tolerance must lie in \[0, 1\), got 1"),
         ({"order": "backward"}, "'backward'"),
         ({"scales": "free"}, "'free'"),
     ],
@@ -307,18 +292,6 @@ def test_repeated_axes_and_convolutions(key):
 def test_options_are_checked(options, message):
     with pytest.raises(ValueError, match=message):
         WeightMatching(**options)
-
-
-def test_without_sweeps_the_best_start_is_kept(key):
-    network = networks.siren((2, 6, 5, 1))
-    twin, params, _ = make_pair(network, 0)
-    problem = AlignmentProblem(params_a=twin, params_b=params, spec=network.spec)
-    stay = WeightMatching(starts=("identity",), max_sweeps=0)(key, problem)
-    np.testing.assert_array_equal(stay.element["hidden_0"].perm, np.arange(6))
-    assert stay.objective.shape == (1,) and stay.num_iters == 0
-    best = WeightMatching(max_sweeps=0)(key, problem)
-    moved = symmetry.act(best.element, params, network.spec)
-    np.testing.assert_array_equal(moved["dense_1"]["kernel"], twin["dense_1"]["kernel"])
 
 
 @pytest.mark.slow

@@ -215,7 +215,9 @@ def _aligner(label: str, make: Any, *style: Any, sees: Any = "weights", **rest: 
 
 def _published(**options: Any) -> alignment.WeightMatching:
     """Return weight matching as published: from the identity only, in random order."""
-    return alignment.WeightMatching(starts=("identity",), order="random", **options)
+    return alignment.WeightMatching(
+        starts=("identity",), order="random", tolerance=0.0, **options
+    )
 
 
 def _sinkhorn(context: _bring.Context, **start: Any) -> alignment.SinkhornRebasin:

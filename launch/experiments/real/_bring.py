@@ -77,7 +77,7 @@ def _published(crowd: Crowd) -> Params:
     nothing gets closer (Ainsworth et al. 2023, arXiv 2209.04836, algorithm 3).
     """
     aligner = alignment.WeightMatching(
-        starts=("identity",), order="random", rescale=False
+        starts=("identity",), order="random", tolerance=0.0, rescale=False
     )
     current = list(crowd.params)
     if len(current) == 2:
