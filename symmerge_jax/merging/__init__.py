@@ -17,7 +17,7 @@ from symmerge_jax.merging._repair import (
     repair,
 )
 from symmerge_jax.merging._stepwise import function_change
-from symmerge_jax.merging._synthetic import synthesize
+from symmerge_jax.merging._synthetic import smooth_noise, synthesize
 
 __all__ = [
     "METHODS",
@@ -35,6 +35,7 @@ __all__ = [
     "loss_barrier",
     "merge_partially",
     "repair",
+    "smooth_noise",
     "synthesize",
     "widen",
 ]

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy import ndimage
 
 from symmerge_jax import symmetry
 from symmerge_jax.merging import _layers, _networks, _sites, _tape
@@ -86,6 +87,54 @@ def synthesize(
             own = jax.random.fold_in(keys[1], row)
             parts.append(_sought(network, params, part, own))
     return jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
+
+
+def smooth_noise(
+    shape: Sequence[int],
+    *,
+    blur: float | None = None,
+    low: float = -1.0,
+    high: float = 1.0,
+    key: Key | None = None,
+) -> np.ndarray:
+    """Return blurred noise, which knows nothing of any data but that images are smooth.
+
+    For methods that look at data, where there are none: convolutional networks without
+    running statistics are better repaired on it than on inputs of `synthesize`.
+
+    Args:
+      shape: `[S, *space, C]` of the images, channels last.
+      blur: standard deviation of the Gaussian in pixels; None for a fourteenth of the
+        first spatial axis.
+      low: least value that the network knows; the mean lies between both.
+      high: largest one; a sixth of all values lies on each bound.
+      key: random key; None for `jax.random.key(0)`.
+
+    Returns:
+      Images `[S, *space, C]`, float32, whose borders continue each other.
+
+    Raises:
+      ValueError: no spatial axis, a blur that is negative, or bounds in another order.
+
+    Example:
+      >>> smooth_noise((500, 28, 28, 1)).shape
+      (500, 28, 28, 1)
+    """
+    if len(shape) < 3:
+        raise ValueError(
+            f"smooth_noise: shape must be [S, *space, C], got {tuple(shape)}."
+        )
+    blur = shape[1] / 14 if blur is None else blur
+    if blur < 0 or not low < high:
+        raise ValueError(
+            "smooth_noise: blur must be >= 0 and low < high, got"
+            f" {blur}, {low} and {high}."
+        )
+    white = jax.random.normal(jax.random.key(0) if key is None else key, tuple(shape))
+    widths = (0, *(blur,) * (len(shape) - 2), 0)
+    noise = ndimage.gaussian_filter(np.asarray(white, np.float32), widths, mode="wrap")
+    noise = np.clip(noise / noise.std(), -1, 1)
+    return ((low + high) / 2 + (high - low) / 2 * noise).astype(np.float32)
 
 
 def _start(network: _networks.Architecture, num_samples: int, start: Any, key: Key):

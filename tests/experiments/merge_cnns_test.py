@@ -187,9 +187,30 @@ def test_without_an_autoencoder_its_methods_are_omitted(path):
     assert set(merge_cnns.METHODS) - set(plan.methods) == {"template", "reconstruct"}
 
 
+def test_methods_may_see_noise_in_place_of_images(path, monkeypatch):
+    plan = merge_cnns.plan(tiny(path, **{"data.unlabelled": "smooth"}))
+    prepare, seen = _methods.prepare, []
+
+    def spy(name, context):
+        bring = prepare(name, context)
+        return lambda crowds: seen.append(crowds.data) or bring(crowds)
+
+    monkeypatch.setattr(_methods, "prepare", spy)
+    lab = merge_cnns._Lab(plan)
+    lab._bring("naive", plan.pairs)
+    given = merge_cnns.plan(tiny(path)).data.task
+    inputs = seen[0]["inputs"]
+    assert seen[0]["targets"] is None and inputs.shape == given.train.inputs.shape
+    assert inputs.min() == -1 and inputs.max() == 1
+    assert np.abs(inputs - given.train.inputs).mean() > 0.3
+    np.testing.assert_array_equal(lab._seen, inputs[: plan.num_repair_images])
+    np.testing.assert_array_equal(plan.data.task.test.inputs, given.test.inputs)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"data.unlabelled": "dreamt"}, "unlabelled is 'dreamt', known are given, smo"),
         ({"zoo": None}, r"config\.zoo names no zoo"),
         ({"methods": ("naive", "magic")}, r"has 'magic', known are naive"),
         ({"methods": ("naive", "naive")}, "each method once"),

@@ -152,6 +152,15 @@ def test_inputs_may_be_made_of_the_networks():
     assert 0 <= start.min() < start.max() <= 1 and np.abs(found - start).max() > 0.1
 
 
+def test_inputs_may_be_smooth_noise():
+    found = merge_networks.plan(tiny(**{"data.unlabelled": "smooth"})).subject
+    noise = found.unlabelled
+    assert not found.is_synthetic and noise.shape == (20, 8, 8, 1)
+    assert noise.min() == 0 and noise.max() == 1
+    steps = np.abs(noise - np.roll(noise, 1, axis=1)).mean()
+    assert steps < np.abs(noise - np.roll(noise, 4, axis=1)).mean()
+
+
 def test_training_resumes_bit_for_bit(tmp_path, monkeypatch):
     random = np.random.default_rng(0)
     examples = _population.Examples(
@@ -287,6 +296,7 @@ def test_bad_configs_are_refused_before_any_work(tmp_path, changes, message):
         ({"files": ("a.pt",)}, ValueError, "at least two checkpoints"),
         ({"files": ("a.pt", "a.pt")}, ValueError, "each checkpoint once"),
         ({"sizes": (4,)}, ValueError, "there are 3 checkpoints"),
+        ({"data.unlabelled": "smooth"}, ValueError, "are images, and family='splice'"),
         ({"data.dir": None}, ValueError, "config.data.dir names no folder"),
         ({"data.dir": "nowhere"}, FileNotFoundError, "windows.npz"),
         ({"data.num_test": 3}, ValueError, r"num_test must lie in 1\.\.2"),

@@ -61,6 +61,29 @@ def test_without_statistics_inputs_are_what_neurons_look_for(key):
         assert residual.max() < 1e-6 < np.linalg.norm(part, axis=1).min()
 
 
+def test_smooth_noise_has_the_correlations_of_a_blur(key):
+    shape, blur = (50, 32, 32, 2), 3.0
+    noise = merging.smooth_noise(shape, blur=blur, low=0.0, high=4.0, key=key)
+    assert noise.shape == shape and noise.dtype == np.float32
+    assert noise.min() == 0 and noise.max() == 4
+    for bound in (0, 4):
+        np.testing.assert_allclose(np.mean(noise == bound), 0.159, atol=0.02)
+    free = merging.smooth_noise(shape, blur=blur, low=-1e6, high=1e6, key=key)
+    axes_and_steps = [(1, 1), (1, 4), (2, 4), (1, 16)]
+    found = [
+        np.corrcoef(free.ravel(), np.roll(free, step, axis).ravel())[0, 1]
+        for axis, step in axes_and_steps
+    ]
+    # Clipping at one standard deviation leaves nearly the correlations of the blur.
+    wanted = [np.exp(-(step**2) / (4 * blur**2)) for _, step in axes_and_steps]
+    np.testing.assert_allclose(found, wanted, atol=0.06)
+    channels = np.corrcoef(free[..., 0].ravel(), free[..., 1].ravel())[0, 1]
+    assert abs(channels) < 0.1
+    narrower = merging.smooth_noise((2, 28, 7, 1), key=key)
+    same = merging.smooth_noise((2, 28, 7, 1), blur=2.0, key=key)
+    np.testing.assert_array_equal(narrower, same)
+
+
 def test_keys_count(key):
     network = networks.mlp((4, 3, 1))
     parents = jax.vmap(network.init)(jax.random.split(key))
@@ -81,3 +104,7 @@ def test_bad_calls_are_refused(normed, key):
         merging.synthesize(parents, network, 8, start=np.ones((7, 4)))
     with pytest.raises(TypeError, match="some are int"):
         merging.synthesize(parents, network, 8, start=np.ones((8, 4), int))
+    with pytest.raises(ValueError, match=r"\[S, \*space, C\], got \(8, 4\)"):
+        merging.smooth_noise((8, 4))
+    with pytest.raises(ValueError, match=r"low < high, got 2\.0, 1\.0 and 1\.0"):
+        merging.smooth_noise((8, 28, 28, 1), low=1.0)

@@ -21,7 +21,8 @@ def summarize(plan: Any, cells: Cells) -> harness.Results:
 
     Returns:
       `pairs`, numbers in the zoo; `parents`, mean accuracy and loss of the paired
-      networks; `columns`, what is done after the mean; `methods`, each with its label,
+      networks; `columns`, what is done after the mean; `unlabelled`, the kind of inputs
+      that this and methods of data see; `methods`, each with its label,
       what it sees, seconds per pair, largest function error, the numbers of
       `curves.summarize` of `loss` (nats) and `error` (1 - accuracy) on the path, and by
       column `accuracy`, `loss` and `drop` of the mean, by how much its accuracy is
@@ -35,6 +36,7 @@ def summarize(plan: Any, cells: Cells) -> harness.Results:
         "num_test_images": len(plan.data.task.test.targets),
         "num_points": plan.num_points,
         "columns": [column.key for column in plan.columns],
+        "unlabelled": plan.unlabelled,
         "pairs": plan.data.number[plan.pairs].tolist(),
         "methods": {},
     }
@@ -77,7 +79,10 @@ def tables(results: harness.Results) -> list[harness.Table]:
         columns = ("method", "sees", "mid acc %", "drop %", "mid loss")
         columns = (*columns, "barrier", "AUC", "s/pair", "function error")
         found.append(harness.Table(caption, columns, [*_path_rows(results)]))
-        caption = "accuracy of the means in %, by what is done after the mean"
+        caption = (
+            "accuracy of the means in %, by what is done after the mean; inputs for it"
+            f" are {results['unlabelled']}"
+        )
         columns = ("method", "sees", *map(repairs.title, keys))
         found.append(harness.Table(caption, columns, [*_mean_rows(results)]))
     if "crowd" in results:

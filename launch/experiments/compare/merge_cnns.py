@@ -51,6 +51,7 @@ class Plan(NamedTuple):
       crowds: `[R, K]` rows of networks.
       sizes: of crowds, the first networks of each row; may be none.
       columns: what is done after the mean, "none" first if it is among them.
+      unlabelled: kind of the inputs that methods see, in `cnn_data.UNLABELLED`.
     """
 
     data: cnn_data.CnnData
@@ -61,6 +62,7 @@ class Plan(NamedTuple):
     crowds: np.ndarray
     sizes: tuple[int, ...]
     columns: tuple[repairs.Column, ...]
+    unlabelled: str
     num_repair_images: int
     num_random_starts: int
     chunk_size: int
@@ -75,9 +77,11 @@ def default_config() -> harness.Config:
     with which that part was chosen. Pairs are drawn among the `num_best` held-out
     networks (None for all). `data` says on which images the zoo was trained, as in the
     config that made it; `num_train` are seen by methods that use data, `num_test` are
-    evaluated on, None for all. No `methods` are all that apply. `repairs` are what is
-    done after the mean, "none" or some of `merging.REPAIRS` joined by "+", and
-    `closed_forms` those without data. `num_pairs=0` or no `crowd.sizes` omit that part.
+    evaluated on, None for all. With `unlabelled="smooth"` these methods see as many of
+    `merging.smooth_noise` in place of those "given". No `methods` are all that apply.
+    `repairs` are what is done after the mean, "none" or some of `merging.REPAIRS`
+    joined by "+", and `closed_forms` those without data. `num_pairs=0` or no
+    `crowd.sizes` omit that part.
     """
     return ConfigDict(
         {
@@ -91,6 +95,7 @@ def default_config() -> harness.Config:
                 "seed": 0,
                 "num_train": config_dict.placeholder(int),
                 "num_test": config_dict.placeholder(int),
+                "unlabelled": "given",
             },
             "num_best": config_dict.placeholder(int),
             "num_pairs": 20,
@@ -114,6 +119,11 @@ def check(config: harness.Config) -> None:
     repairs.check("repairs", config.repairs)
     if config.closed_forms:
         repairs.check("closed_forms", config.closed_forms, repairs.CLOSED_FORMS)
+    if config.data.unlabelled not in cnn_data.UNLABELLED:
+        raise ValueError(
+            f"config.data.unlabelled is {config.data.unlabelled!r}, known are"
+            f" {', '.join(cnn_data.UNLABELLED)}."
+        )
     least = {"num_pairs": 0, "num_random_starts": 0, "num_repair_images": 1}
     harness.at_least(config, **least, chunk_size=1)
     harness.check_midpoint(config)
@@ -156,6 +166,7 @@ def plan(config: harness.Config) -> Plan:
         crowds=crowds,
         sizes=tuple(sizes),
         columns=repairs.columns(config.closed_forms, config.repairs),
+        unlabelled=config.data.unlabelled,
         num_repair_images=config.num_repair_images,
         num_random_starts=config.num_random_starts,
         chunk_size=config.chunk_size,

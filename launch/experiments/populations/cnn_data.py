@@ -9,8 +9,11 @@ from ml_collections import ConfigDict
 
 from experiments import harness
 from experiments.populations import _image_splits, _population
-from symmerge_jax import autoencoders, networks, zoo
+from symmerge_jax import autoencoders, merging, networks, zoo
 from symmerge_jax.typing import Params
+
+UNLABELLED = ("given", "smooth")
+"""Values of `config.data.unlabelled`."""
 
 
 class CnnData(NamedTuple):
@@ -20,8 +23,8 @@ class CnnData(NamedTuple):
       network: their architecture.
       params: stacked parameters `[N, ...]`, the best network first.
       number: `[N]` number of each network in the zoo.
-      task: images in [-1, 1] with their classes. Methods may see the training ones; all
-        are measured on the others.
+      task: images in [-1, 1] with their classes. Methods may see the training ones, or
+        as many of noise; all are measured on the others.
       canonicalizer: trained on other networks of the zoo; or None.
     """
 
@@ -67,6 +70,10 @@ def load(config: harness.Config) -> CnnData:
         num_train=config.data.num_train,
         num_test=config.data.num_test,
     )
+    if config.data.unlabelled == "smooth":
+        shape = np.shape(task.train.inputs)
+        noise = merging.smooth_noise(shape, key=jax.random.key(config.seed))
+        task = task._replace(train=task.train._replace(inputs=noise, targets=None))
     params = jax.tree.map(lambda x: np.asarray(x)[chosen], dict(cnns.params))
     return CnnData(network, params, chosen, task, canonicalizer)
 

@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from flax import linen as nn
 from ml_collections import config_dict
@@ -15,7 +16,7 @@ from experiments.populations import (
     flax_training,
     real_networks,
 )
-from symmerge_jax import networks, zoo
+from symmerge_jax import merging, networks, zoo
 
 _BATCH = 250
 """Images that are classified at once."""
@@ -86,7 +87,10 @@ def plan(config: harness.Config) -> real_networks.Plan:
             f" training images, got {num_unlabelled}."
         )
     unlabelled = train.inputs[:num_unlabelled]
-    if config.data.unlabelled != "given":
+    if config.data.unlabelled == "smooth":
+        key = jax.random.key(config.seed)
+        unlabelled = merging.smooth_noise(unlabelled.shape, low=0.0, key=key)
+    elif config.data.unlabelled != "given":
         random = np.random.default_rng(config.seed)
         unlabelled = random.random(unlabelled.shape, np.float32)
     module = family.build(config.width, config.norm)

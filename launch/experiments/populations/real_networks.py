@@ -10,7 +10,7 @@ from flax import linen as nn
 from experiments.populations import _population
 from symmerge_jax.typing import Params
 
-UNLABELLED = ("given", "random", "synthetic")
+UNLABELLED = ("given", "random", "smooth", "synthetic")
 """Values of `config.data.unlabelled`."""
 
 Scores = dict[str, np.ndarray]

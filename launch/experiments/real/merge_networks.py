@@ -65,8 +65,9 @@ def default_config() -> harness.Config:
     (fields of `flax_training.Recipe`), seed after seed. `sizes` are numbers of networks
     that become one, for each of `num_groups` groups; none for all files, or for pairs.
 
-    Unlabelled inputs are "given"; or "random" (pixels or nucleotides, uniform), or
-    "synthetic", made from these by `merging.synthesize`: then nothing has seen data.
+    Unlabelled inputs are "given"; or "random" (pixels or nucleotides, uniform),
+    "synthetic", made from these by `merging.synthesize`, or "smooth", images of
+    `merging.smooth_noise`: then nothing has seen data.
 
     `repairs` are what is done after the mean: "none", or some of `merging.REPAIRS`
     joined by "+"; `closed_forms` are the same without data. `path` is the line
@@ -195,6 +196,11 @@ def _check(config: harness.Config) -> None:
         raise ValueError(
             f"config.data.unlabelled is {config.data.unlabelled!r}, known are"
             f" {', '.join(real_networks.UNLABELLED)}."
+        )
+    if config.data.unlabelled == "smooth" and config.family == "splice":
+        raise ValueError(
+            "config.data.unlabelled='smooth' are images, and family='splice' reads DNA:"
+            " take 'random'."
         )
     harness.at_least(config, num_groups=1, checkpoint_every=1)
     if any(size < 2 for size in config.sizes):
