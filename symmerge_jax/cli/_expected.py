@@ -9,9 +9,9 @@ import numpy as np
 from symmerge_jax import symmetry
 from symmerge_jax.typing import Params
 
-LOOKS = 4
-"""Times that weight matching looks at a space: two starts, two sweeps. Networks that
-were trained apart take more."""
+LOOKS = 3
+"""Times that weight matching looks at a space: in its start, and in two sweeps. Twins
+take one sweep, some networks that were trained apart a third."""
 
 _ASSIGNMENT_BYTES = 12  # per pair of neurons: costs in single and double precision
 

@@ -183,9 +183,7 @@ def fit_matcher(
     network, group = networks.build(networks_zoo.architecture), None
     params = jax.tree.map(np.asarray, dict(networks_zoo.params))
     if networks_zoo.architecture["kind"] == "siren":
-        # Phases are no part of the group: separate fits need not agree on them.
-        fold = jax.jit(jax.vmap(lambda p: symmetry.fold_phases(p, network.spec)))
-        params = jax.device_get(fold(params))
+        params = jax.device_get(symmetry.fold_phases(params, network.spec))
         group = _pairs.image_groups(networks_zoo)
         inputs, labels = _pairs.inr_targets(networks_zoo)
     elif inputs is None or labels is None:

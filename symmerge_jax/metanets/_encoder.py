@@ -4,7 +4,6 @@ An encoder of weights is a module on graphs; a probe encoder is one on functions
 there are both, the latent is the sum of theirs.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -87,7 +86,7 @@ def make_encoder(
     def parts_of(params_batch: Params):
         """Yield name, module and input of every part."""
         if module is not None:
-            folded = _folded(network, params_batch)
+            folded = symmetry.fold_phases(params_batch, network.spec)
             graph = graphs.params_to_graph(folded, topology, input_value=input_value)
             yield "encoder", module, graph
         if probe is not None:
@@ -217,23 +216,7 @@ def _evaluator(
     network: networks.Network, params_batch: Params
 ) -> Callable[[Array], Array]:
     """Return `points -> outputs [*N, K, O]` of a batch of networks."""
-    function = _over_batch(network.apply, network, params_batch, in_axes=(0, None))
-    return lambda points: function(params_batch, points)
-
-
-def _folded(network: networks.Network, params_batch: Params) -> Params:
-    """Return a batch of networks with their phases folded."""
-    fold = functools.partial(symmetry.fold_phases, spec=network.spec)
-    return _over_batch(fold, network, params_batch)(params_batch)
-
-
-def _over_batch(
-    function: Callable,
-    network: networks.Network,
-    params_batch: Params,
-    in_axes: Any = 0,
-) -> Callable:
-    """Return a function of one network for the batch axes of these."""
+    function = network.apply
     for _ in network.spec.batch_shape(params_batch):
-        function = jax.vmap(function, in_axes=in_axes)
-    return function
+        function = jax.vmap(function, in_axes=(0, None))
+    return lambda points: function(params_batch, points)

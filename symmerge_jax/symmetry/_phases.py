@@ -1,7 +1,9 @@
 """Phases of sine neurons, folded into half a period."""
 
+import functools
 import math
 
+import jax
 import jax.numpy as jnp
 
 from symmerge_jax import programs
@@ -16,13 +18,26 @@ def fold_phases(params: Params, spec: _spec.SymmetrySpec) -> Params:
     flip `(W, b) -> (-W, pi / w0 - b)`; only spaces with a `frequency` are folded, never
     the linear output. Neurons that are in range keep their bits.
 
+    Phases are no part of the group: separate fits need not agree on them.
+
     Args:
-      params: parameters of one network.
+      params: parameters of one network, or `[*N, ...]` of many.
       spec: symmetry of the architecture.
+
+    Raises:
+      ValueError: many networks whose leading axes differ.
     """
+    fold = functools.partial(_fold_one, spec=spec)
+    if any(space.frequency is not None for space in spec.spaces):
+        for _ in spec.batch_shape(params):
+            fold = jax.vmap(fold)
+    return fold(params)
+
+
+def _fold_one(params: Params, spec: _spec.SymmetrySpec) -> Params:
     view = _atoms.atoms_of(spec, params)
     if view.spec is not spec:
-        return view.undo(fold_phases(view.view(params), view.spec), params)
+        return view.undo(_fold_one(view.view(params), view.spec), params)
     leaves = _tree.flatten(params)
     for space in spec.spaces:
         if space.frequency is None:

@@ -89,10 +89,9 @@ def test_separate_fits_have_the_recipe_of_the_zoo_and_other_starts():
         options=zoo.SirenOptions(**OPTIONS),
         fits_per_image=2,
     )
-    fold = lambda params: symmetry.fold_phases(params, NETWORK.spec)  # noqa: E731
     np.testing.assert_array_equal(
         fits["dense_1"]["kernel"].reshape(4, 5, 4),
-        jax.vmap(fold)(own.params)["dense_1"]["kernel"],
+        symmetry.fold_phases(own.params, NETWORK.spec)["dense_1"]["kernel"],
     )
     other = members_of("fits", num=2, seed=1)
     assert (other["dense_1"]["kernel"] != fits["dense_1"]["kernel"]).all()

@@ -267,6 +267,18 @@ def test_fold_is_idempotent_and_ignores_networks_without_frequency(get_case):
     )
 
 
+def test_fold_takes_many_networks_on_any_axes(get_case):
+    case = get_case("siren")
+    turns = np.float32([[0.1, 3, 9], [27, -1, -20]])
+    many = jax.tree.map(
+        lambda leaf: np.multiply.outer(turns, leaf).astype(np.float32), case.params
+    )
+    folded = symmetry.fold_phases(many, case.spec)
+    for index in np.ndindex(turns.shape):
+        one = symmetry.fold_phases(symmetry.rows(many, index), case.spec)
+        chex.assert_trees_all_close(symmetry.rows(folded, index), one, atol=1e-6)
+
+
 def test_twins_in_phase_have_one_canonical_form(get_case, max_deviation):
     case = get_case("siren")
     period = 2 * np.pi / 30

@@ -10,7 +10,6 @@ another standard deviation is the same noise, multiplied.
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from symmerge_jax import symmetry, zoo
@@ -104,15 +103,6 @@ def chosen_pairs(twins: Params, numbers: np.ndarray, sigma: float, seed: int) ->
     return Pairs(a, _perturb(b, sigma, seed), b, row)
 
 
-def fold_phases(params_batch: Params, spec: symmetry.SymmetrySpec) -> Params:
-    """Fold the phases of networks `[N, ...]`.
-
-    Phases are no part of the group: separate fits need not agree on them.
-    """
-    fold = jax.jit(jax.vmap(lambda params: symmetry.fold_phases(params, spec)))
-    return fold(params_batch)
-
-
 def check_sigma(key: str, sigma: float) -> None:
     """Raise ValueError for an invalid standard deviation; `key` is that of a config."""
     if not 0 <= sigma < np.inf:
@@ -153,5 +143,5 @@ def _fits(inrs, spec, num, seed) -> Params:
     )
     return jax.tree.map(
         lambda x: np.asarray(x).reshape(len(inrs), num, *x.shape[1:]),
-        fold_phases(jax.tree.map(jnp.asarray, fitted.params), spec),
+        symmetry.fold_phases(dict(fitted.params), spec),
     )

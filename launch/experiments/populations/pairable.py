@@ -18,7 +18,6 @@ from experiments.populations import (
     _inr_tasks,
     _population,
     _sources,
-    families,
     make_classifier_zoo,
     make_zoo,
 )
@@ -123,7 +122,7 @@ def _source(config: harness.Config, key: str, file: str) -> _sources.Source:
             _require_pair(found, part, key)
         if config.networks != "siren":
             return found
-        folded = families.fold_phases(dict(networks_zoo.params), found.network.spec)
+        folded = symmetry.fold_phases(dict(networks_zoo.params), found.network.spec)
         return _with_params(found, jax.device_get(folded))
 
     if config.zoo is None:

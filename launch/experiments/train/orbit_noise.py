@@ -250,7 +250,7 @@ def _formed(
         return symmerge_jax.canonicalize(
             params, network, form=name, canonicalizer=plan.canonicalizer
         ).params
-    folded = jax.device_get(families.fold_phases(params, spec))
+    folded = jax.device_get(symmetry.fold_phases(params, spec))
     first = jax.tree.map(lambda x: x[population.parts["train"][:1]], folded)
 
     def aligned(batch):
