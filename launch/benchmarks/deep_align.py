@@ -26,7 +26,7 @@ FEATURES = {
 BATCH_SIZES = (1, 64)
 NUM_SWEEPS = (0, 2)
 WEIGHT_MATCHING = {
-    "identity": alignment.WeightMatching(starts=("identity",)),
+    "identity": alignment.WeightMatching(starts=("identity",), tolerance=0.0),
     "default": alignment.WeightMatching(),
 }
 

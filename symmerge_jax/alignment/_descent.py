@@ -125,7 +125,7 @@ def _still(options, pair) -> dict[str, _Still]:
 
 
 def _descend(options, pair, unit, still, bound, each) -> State:
-    """Sweep over the spaces from one start until nothing improves.
+    """Sweep over the spaces from one start until a sweep gains too little.
 
     Given up where the distance is so far above `bound` that `PATIENCE` sweeps like
     the last would not get there: mostly each improves less than the one before.
@@ -160,13 +160,13 @@ def _descend(options, pair, unit, still, bound, each) -> State:
         reached = distance(pair.spec, state.element)
         objective = numbers.where(later, reached, state.objective)
         before = state.objective[num_sweeps - 1]
-        gain = before - reached
+        gain = before - reached  # negative at most where scales follow those of `a`
         return State(
             state.element,
             objective,
             state.stale,
             num_sweeps,
-            finished=_is_settled(state) | (gain < options.tolerance * before),
+            finished=_is_settled(state) | (abs(gain) < options.tolerance * before),
             hopeless=reached - bound > PATIENCE * gain,
         )
 
