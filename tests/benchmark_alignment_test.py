@@ -7,6 +7,7 @@ import pytest
 from benchmarks import (
     alignment as benchmark,
     alignment_cases,
+    matching_apart,
     reference_matching as reference,
 )
 from symmerge_jax import alignment, networks, plots, symmetry
@@ -44,7 +45,7 @@ def test_reference_does_the_same_search(start):
         ]
         found, gain, _ = reference.match(*layers, starts, signed=True)
         problem = alignment.AlignmentProblem(params_a=a, params_b=b, spec=NETWORK.spec)
-        solver = alignment.WeightMatching(starts=(start,))
+        solver = alignment.WeightMatching(starts=(start,), tolerance=0.0)
         ours = solver(jax.random.key(0), problem)
         for i, (perm, sign) in enumerate(found):
             np.testing.assert_array_equal(ours.element[f"hidden_{i}"].perm, perm)
@@ -94,6 +95,28 @@ def test_small_parts_of_the_benchmark():
     assert found["balancing_error"] < 1e-12
     found = benchmark.residual(2, stream=6)
     assert found["best_of_10"] == 1
+
+
+def test_networks_trained_apart_are_matched_by_every_method(monkeypatch):
+    random = np.random.default_rng(0)
+    examples = random.random((600, 784), np.float32), random.integers(0, 10, 600)
+    monkeypatch.setattr(matching_apart, "SIZES", ((784, 12, 10),))
+    monkeypatch.setattr(matching_apart, "examples", lambda split: examples)
+    monkeypatch.setattr(matching_apart, "_fresh", lambda method, file: [2.0, 3.0])
+    found = matching_apart.run(
+        num_epochs=1, num_networks=3, repeats=1, num_processes=1
+    )["sizes"][0]
+    assert len(found["parents_accuracy"]) == 3
+    for name in (*matching_apart.SOLVERS, "published"):
+        row = found[name]
+        assert (row["first_call_seconds"], row["process_seconds"]) == (2.0, 3.0)
+        assert row["seconds"] > 0 and len(row["midpoint_accuracies"]) == 3
+    compiled, default = found["default_compiled"], found["default"]
+    np.testing.assert_allclose(
+        compiled["squared_distances"], default["squared_distances"], rtol=1e-5
+    )
+    ends = found["to_the_end"]["squared_distances"]
+    assert np.mean(ends) <= np.mean(default["squared_distances"]) * (1 + 1e-6)
 
 
 def test_scaling_is_drawn():

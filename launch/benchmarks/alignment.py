@@ -193,11 +193,11 @@ def mlp(layer_sizes=(784, 512, 512, 512, 10), *, num_trials: int = 5) -> dict[st
     network = networks.mlp(layer_sizes)
     stacked = alignment_cases.plant(network, num_trials)[:2]
     pairs = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(num_trials)]
-    match = functools.partial(alignment.WeightMatching, rescale=False)
+    match = functools.partial(alignment.WeightMatching, rescale=False, tolerance=0.0)
     methods = {
         "outward": match(starts=("outward",)),
         "identity": match(starts=("identity",)),
-        "default": match(),
+        "nearest": match(),
     }
     times = {name: [] for name in (*methods, "reference")}
     shares = {name: [] for name in methods}
@@ -235,7 +235,9 @@ def scales(layer_sizes=(16, 64, 64, 10), *, num_trials: int = 40) -> dict[str, A
         "identity_unbalanced": alignment.WeightMatching(
             rescale=False, starts=("identity",), order="random", tolerance=0.0
         ),
-        "identity_balanced": alignment.WeightMatching(starts=("identity",)),
+        "identity_balanced": alignment.WeightMatching(
+            starts=("identity",), order="random", tolerance=0.0
+        ),
         "default_balanced": alignment.WeightMatching(),
     }
     for name, aligner in methods.items():

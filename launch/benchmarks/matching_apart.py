@@ -82,7 +82,7 @@ def read_pair(file: str) -> tuple[networks.Network, Params, Params]:
     """Return the network and the pair of a file."""
     with np.load(file) as arrays:
         sizes = arrays["sizes"].tolist()
-        layers = {k: x for k, x in arrays.items() if k != "sizes"}
+        layers = {k: jax.numpy.asarray(x) for k, x in arrays.items() if k != "sizes"}
     pair = symmetry.unflatten({tuple(k.split("/")): x for k, x in layers.items()})
     return networks.mlp(sizes), pair["a"], pair["b"]
 
@@ -109,8 +109,8 @@ def train_apart(
         options=zoo.EpochOptions(num_epochs=num_epochs),
     )
     state = training.train(state, step_fn, batch_fn, num_steps=num_epochs)
-    params = jax.device_get(state.params)
-    return network, [symmetry.rows(params, number) for number in range(num_networks)]
+    rows = [symmetry.rows(state.params, number) for number in range(num_networks)]
+    return network, rows
 
 
 def _measure(sizes, train, test, num_epochs, num_networks, repeats, num_processes):

@@ -77,7 +77,7 @@ class _Still(NamedTuple):
 
 
 def descend(options: Options, key, starts, pair: _frame.Pair, unit) -> State:
-    """Descend from each start, `[num_starts]`.
+    """Descend from each of `_starts.Start`, `[num_starts]`.
 
     Side by side, narrow spaces of all starts are solved at once. Wide ones are so
     much work that it pays to solve only what is stale, which takes one start at a
@@ -130,7 +130,7 @@ def _descend(options, pair, unit, still, bound, each) -> State:
     Given up where the distance is so far above `bound` that `PATIENCE` sweeps like
     the last would not get there: mostly each improves less than the one before.
     """
-    key, start = each
+    key, (start, distance_at_start) = each
     spaces, numbers = pair.spec.matched_spaces, pair.numbers
     control = programs.control(numbers)
     units = {space.name: pair.units(space.name) for space in spaces}
@@ -160,7 +160,7 @@ def _descend(options, pair, unit, still, bound, each) -> State:
         reached = distance(pair.spec, state.element)
         objective = numbers.where(later, reached, state.objective)
         before = state.objective[num_sweeps - 1]
-        gain = before - reached  # negative at most where scales follow those of `a`
+        gain = before - reached  # may be negative where scales follow those of `a`
         return State(
             state.element,
             objective,
@@ -170,7 +170,7 @@ def _descend(options, pair, unit, still, bound, each) -> State:
             hopeless=reached - bound > PATIENCE * gain,
         )
 
-    objective = numbers.full(options.max_sweeps + 1, distance(pair.spec, start))
+    objective = numbers.full(options.max_sweeps + 1, distance_at_start)
     stale = {space.name: numbers.ones((), bool) for space in spaces}
     state = State(
         start,

@@ -1,6 +1,6 @@
 """Elements from which a local search starts."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,17 @@ import numpy as np
 
 from symmerge_jax import symmetry
 from symmerge_jax.alignment import _fibres, _frame, _similarity
-from symmerge_jax.typing import Key, Params, Path
+from symmerge_jax.typing import Array, Key, Params, Path
 
 NAMES = ("outward", "identity")
 """Starts that need no random key."""
+
+
+class Start(NamedTuple):
+    """Where a search begins, and the distance `[]` of the networks there."""
+
+    element: symmetry.GroupElement
+    distance: Array
 
 
 def identity(
@@ -69,15 +76,16 @@ def outward(
 
 
 def nearest(
-    pair: _frame.Pair, starts: list[symmetry.GroupElement]
-) -> symmetry.GroupElement:
-    """Return the start with the least distance of the two networks."""
+    pair: _frame.Pair, elements: list[symmetry.GroupElement], unit: Array
+) -> Start:
+    """Return the element that brings the two networks nearest, as a start."""
+    spec, numbers = pair.spec, pair.numbers
+    starts = [Start(x, _frame.distance(pair, x, spec, unit)) for x in elements]
     if len(starts) == 1:
         return starts[0]
-    numbers, unit = pair.numbers, pair.unit()
-    distances = [_frame.distance(pair, start, pair.spec, unit) for start in starts]
     stacked = jax.tree.map(lambda *leaves: numbers.stack(leaves), *starts)
-    return symmetry.rows(stacked, numbers.stack(distances).argmin())
+    start = symmetry.rows(stacked, stacked.distance.argmin())
+    return jax.tree.map(numbers.asarray, start)
 
 
 def random(

@@ -4,7 +4,7 @@ Ainsworth, Hayase and Srinivasa 2023, *Git Re-Basin*, arXiv 2209.04836, algorith
 hold all spaces but one, solve the assignment problem of that one exactly, go round
 until nothing improves. The published method knows permutations, starts from the
 identity and stops at whatever local optimum it meets. Here signs are part of the same
-problem, scales are balanced before, and the best of several starts wins.
+problem, scales are balanced before, and the search starts where the networks are near.
 """
 
 import dataclasses
@@ -131,7 +131,7 @@ class WeightMatching:
         starts = self._starts(random_key, pair)
         if self.init is not None:
             given = self.init(init_key, problem).element
-            starts.append(symmetry.unit_scales(given, problem.spec))
+            starts.append([symmetry.unit_scales(given, problem.spec)])
         return self._search(order_key, pair, starts, carry_back)
 
     def stream(
@@ -206,8 +206,9 @@ class WeightMatching:
         return self.rescale and self.scales == "balanced"
 
     def _search(self, key, pair: _frame.Pair, starts, carry_back):
-        """Descend from all starts, and return the best that was reached."""
+        """Descend from the nearest of each group, and return the best reached."""
         unit = pair.unit()
+        starts = [_starts.nearest(pair, group, unit) for group in starts]
         names = _descent.Options._fields
         options = _descent.Options(**{name: getattr(self, name) for name in names})
         final = _descent.descend(options, key, starts, pair, unit)
@@ -228,16 +229,16 @@ class WeightMatching:
             f"{type(self).__name__}: the distance of the networks is not finite.",
         )
 
-    def _starts(self, key, pair: _frame.Pair) -> list[symmetry.GroupElement]:
-        """Return all starts but that of another aligner."""
+    def _starts(self, key, pair: _frame.Pair) -> list[list[symmetry.GroupElement]]:
+        """Return groups of starts: those with names, and each of the random ones."""
         options = dict(permute=self.permute, rescale=self.rescale)
-        named, starts = [], []
+        named = []
         if "outward" in self.starts:
             named.append(_starts.outward(pair, **options))
         if "identity" in self.starts:
             named.append(_starts.identity(pair.shapes, pair.spec, pair.numbers))
-        if named:
-            starts.append(_starts.nearest(pair, named))
-        for start_key in jax.random.split(key, self.num_random_starts):
-            starts.append(_starts.random(start_key, pair, **options))
-        return starts
+        drawn = [
+            [_starts.random(start_key, pair, **options)]
+            for start_key in jax.random.split(key, self.num_random_starts)
+        ]
+        return [named, *drawn] if named else drawn

@@ -97,37 +97,40 @@ def smooth_noise(
     high: float = 1.0,
     key: Key | None = None,
 ) -> np.ndarray:
-    """Return blurred noise, which knows nothing of any data but that images are smooth.
+    """Return blurred noise: of images it knows only that they are smooth.
 
-    For methods that look at data, where there are none: convolutional networks without
-    running statistics are better repaired on it than on inputs of `synthesize`.
+    Least squares in place of data: convolutional networks without running statistics
+    are better fitted on it than on inputs of `synthesize`. Sizes of values are not
+    those of data, so repairs that take means or variances from it do harm.
 
     Args:
       shape: `[S, *space, C]` of the images, channels last.
       blur: standard deviation of the Gaussian in pixels; None for a fourteenth of the
         first spatial axis.
-      low: least value that the network knows; the mean lies between both.
-      high: largest one; a sixth of all values lies on each bound.
+      low: least value of an image. A sixth of all values lies on each bound.
+      high: largest value of an image.
       key: random key; None for `jax.random.key(0)`.
 
     Returns:
       Images `[S, *space, C]`, float32, whose borders continue each other.
 
     Raises:
-      ValueError: no spatial axis, a blur that is negative, or bounds in another order.
+      ValueError: no spatial axis, an axis of length 0, a negative blur, or bounds in
+        another order.
 
     Example:
       >>> smooth_noise((500, 28, 28, 1)).shape
       (500, 28, 28, 1)
     """
-    if len(shape) < 3:
+    if len(shape) < 3 or not all(shape):
         raise ValueError(
-            f"smooth_noise: shape must be [S, *space, C], got {tuple(shape)}."
+            "smooth_noise: shape must be [S, *space, C], all at least 1, got"
+            f" {tuple(shape)}."
         )
     blur = shape[1] / 14 if blur is None else blur
-    if blur < 0 or not low < high:
+    if not (0 <= blur < np.inf and low < high):
         raise ValueError(
-            "smooth_noise: blur must be >= 0 and low < high, got"
+            "smooth_noise: blur must be >= 0, finite, and low < high, got"
             f" {blur}, {low} and {high}."
         )
     white = jax.random.normal(jax.random.key(0) if key is None else key, tuple(shape))

@@ -32,6 +32,9 @@ from symmerge_jax.typing import Array, Params, Path
 MAX_SWEEPS = 200
 """Bound on the sweeps over all spaces."""
 
+BLOCK = 4096
+"""Squares that are added one after the other: more would lose digits in float32."""
+
 RELAXATION = 1.17
 """Share of the way to its best scale that a neuron goes where spaces wait for others.
 
@@ -340,15 +343,19 @@ def _balanced_jvp(spec, dtype, tolerance, max_sweeps, primals, tangents):
 
 def _norms(params, spec, space, power) -> Array:
     uses = _unfold.unfold_uses(params, spec, space.name, power)
-    norms = [norm(rows) for rows in uses or [_unfold.unfold(params, spec, space.name)]]
-    return functools.reduce(programs.namespace(norms).hypot, norms)
+    if not uses:
+        return norm(_unfold.unfold(params, spec, space.name, power))
+    return functools.reduce(programs.namespace(uses).hypot, map(norm, uses))
 
 
 def norm(rows: Array) -> Array:
     """Return the norm `[..., n]` of each row, safe from overflow and underflow."""
     numbers = programs.namespace(rows)
     if numbers is np and rows.dtype in (np.float32, np.float64):
-        found = np.sqrt(np.einsum("...i,...i->...", rows, rows))
+        starts = range(0, rows.shape[-1] or 1, BLOCK)
+        blocks = (rows[..., start : start + BLOCK] for start in starts)
+        squares = [np.einsum("...i,...i->...", x, x) for x in blocks]
+        found = np.sqrt(np.sum(squares, axis=0, dtype=float)).astype(rows.dtype)
         info = np.finfo(rows.dtype)
         if ((found > info.tiny**0.25) & (found < info.max**0.25)).all():
             return found

@@ -1,9 +1,7 @@
 """Phases of sine neurons, folded into half a period."""
 
-import functools
 import math
 
-import jax
 import jax.numpy as jnp
 
 from symmerge_jax import programs
@@ -27,18 +25,10 @@ def fold_phases(params: Params, spec: _spec.SymmetrySpec) -> Params:
     Raises:
       ValueError: many networks whose leading axes differ.
     """
-    fold = functools.partial(_fold_one, spec=spec)
-    if any(space.frequency is not None for space in spec.spaces):
-        for _ in spec.batch_shape(params):
-            fold = jax.vmap(fold)
-    return fold(params)
-
-
-def _fold_one(params: Params, spec: _spec.SymmetrySpec) -> Params:
-    view = _atoms.atoms_of(spec, params)
-    if view.spec is not spec:
-        return view.undo(_fold_one(view.view(params), view.spec), params)
-    leaves = _tree.flatten(params)
+    if all(space.frequency is None for space in spec.spaces):
+        return params
+    rank, view = len(spec.batch_shape(params)), _atoms.atoms_of(spec, params)
+    leaves, spec = _tree.flatten(view.view(params, rank)), view.spec
     for space in spec.spaces:
         if space.frequency is None:
             continue
@@ -47,16 +37,17 @@ def _fold_one(params: Params, spec: _spec.SymmetrySpec) -> Params:
         for path, number, axis in spec.uses(space.name, 1):
             if path == bias_path:
                 leaves[path] = bias
-            else:
-                shape = [1] * leaves[path].ndim
-                shape[number] = -1
-                factor = programs.namespace(flip).tile(flip, axis.repeat).reshape(shape)
-                leaves[path] = leaves[path] * factor
-    return _tree.rebuild(params, leaves)
+                continue
+            shape = [*flip.shape[:-1], *[1] * (leaves[path].ndim - rank)]
+            shape[rank + number] = -1
+            tiles = (*[1] * rank, axis.repeat)
+            factor = programs.namespace(flip).tile(flip, tiles).reshape(shape)
+            leaves[path] = leaves[path] * factor
+    return view.undo(_tree.rebuild(view.view(params, rank), leaves), params, rank)
 
 
 def _fold(bias: Array, frequency: float) -> tuple[Array, Array]:
-    """Return the folded bias `[n]` and the sign `[n]` of the neuron's weights."""
+    """Return the folded bias `[*N, n]` and the signs `[*N, n]` of neurons' weights."""
     period = 2 * math.pi / frequency
     # Two-part period: `high` has 12 bits, so that `k * high` is exact in float32 for
     # |k| < 2**12 and the reduction of a large phase loses nothing to cancellation.

@@ -66,3 +66,13 @@ def test_a_search_ends_where_a_sweep_gains_too_little(key):
     assert short.num_iters == 2 < whole.num_iters
     assert short.converged and whole.converged
     np.testing.assert_array_equal(short.objective[:3], whole.objective[:3])
+
+
+def test_matched_scales_are_followed_where_the_distance_rises(key):
+    network = networks.mlp((6, 20, 20, 20, 3), "relu")
+    a, b = (random_params(seed, network) for seed in (4, 5))
+    problem = AlignmentProblem(params_a=a, params_b=b, spec=network.spec)
+    solver = WeightMatching(starts=("identity",), scales="matched", tolerance=0.0)
+    found = jax.jit(solver)(key, problem)
+    rises = np.flatnonzero(np.diff(found.objective) > 0)
+    assert found.converged and len(rises) and found.num_iters > rises[0] + 3

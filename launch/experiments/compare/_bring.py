@@ -65,8 +65,9 @@ class Context:
         return self.task(params, data)["loss"]
 
     def matching(self, **options: Any) -> alignment.WeightMatching:
-        """Return weight matching from outward, identity and random starts."""
-        options = {"num_random_starts": self.num_random_starts, **options}
+        """Return weight matching from many starts, each searched to its end."""
+        many = {"num_random_starts": self.num_random_starts, "tolerance": 0.0}
+        options = {**many, **options}
         return alignment.WeightMatching(**options)
 
     def learned(self, variables: Any, num_sweeps: int = 0) -> deep_align.DeepAlign:

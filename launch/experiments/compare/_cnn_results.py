@@ -81,7 +81,7 @@ def tables(results: harness.Results) -> list[harness.Table]:
         found.append(harness.Table(caption, columns, [*_path_rows(results)]))
         caption = (
             "accuracy of the means in %, by what is done after the mean; inputs for it"
-            f" are {results['unlabelled']}"
+            f" are {results.get('unlabelled', 'given')}"
         )
         columns = ("method", "sees", *map(repairs.title, keys))
         found.append(harness.Table(caption, columns, [*_mean_rows(results)]))

@@ -153,7 +153,7 @@ def default_config(
             "num_points": 25,
             "num_train_inputs": config_dict.placeholder(int),
             "num_test_inputs": config_dict.placeholder(int),
-            "num_random_starts": 8,
+            "num_random_starts": 9,
             "sinkhorn": {
                 "cost": "random_lambda",
                 "num_steps": 1000,

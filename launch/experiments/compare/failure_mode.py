@@ -53,7 +53,7 @@ def default_config() -> harness.Config:
             "num_twins": 512,
             "num_points": 40,
             "methods": ("naive", "matching", "matching_best", "reconstruct", "latent"),
-            "num_random_starts": 8,
+            "num_random_starts": 9,
             "chunk_size": 64,
         }
     )

@@ -62,7 +62,7 @@ def default_config() -> harness.Config:
             "num_members": 512,
             "num_points": 40,
             "methods": _inr_paths.METHODS,
-            "num_random_starts": 8,
+            "num_random_starts": 9,
             "chunk_size": 512,
         }
     )

@@ -101,7 +101,7 @@ def default_config() -> harness.Config:
             "num_pairs": 20,
             "num_points": 21,
             "methods": (),
-            "num_random_starts": 8,
+            "num_random_starts": 9,
             "closed_forms": ("rescale",),
             "repairs": (
                 *("none", "bias", "rescale", "repair", "least_squares"),

@@ -36,7 +36,7 @@ METHODS = (
 """Methods that a config may name."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "matching_best": {"num_random_starts": 8, "max_sweeps": 100},
+    "matching_best": {"num_random_starts": 9, "max_sweeps": 100},
     "activation_matching": {"similarity": "correlation", "scales": "balanced"},
     "sinkhorn": {
         "cost": "midpoint",

@@ -21,7 +21,7 @@ from experiments.populations import (
     make_classifier_zoo,
     make_zoo,
 )
-from symmerge_jax import learning, networks, zoo
+from symmerge_jax import learning, networks, symmetry, zoo
 
 KINDS = ("mlp", "cnn", "siren")
 """Kinds of networks."""
