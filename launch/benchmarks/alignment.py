@@ -303,7 +303,7 @@ def panels(result: dict[str, Any]) -> dict[str, Any]:
     return {
         "pairs of INRs": (
             {
-                "2 starts, PD": (
+                "default, PD": (
                     [row["num_pairs"] for row in by_pairs],
                     [row["seconds"] for row in by_pairs],
                 )

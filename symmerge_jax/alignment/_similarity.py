@@ -217,7 +217,7 @@ def inner_products(
     shape = (*over, sizes[space], sizes[space])
     leaves = jax.tree.leaves((params_a, params_b))
     numbers = programs.namespace(leaves, units)
-    products = numbers.zeros(shape, numbers.result_type(*leaves))
+    products, dtype = None, numbers.result_type(*leaves)
     pairs = zip(
         rows(params_a, spec, space, roles, without),
         rows(params_b, spec, space, roles, without),
@@ -232,12 +232,13 @@ def inner_products(
                 x if unit == 1 else x * unit.astype(x.dtype)
                 for x, unit in zip((a, b), units, strict=True)
             )
-            product = np.matmul(a, b.swapaxes(-1, -2))
-            product *= weight
-            products += product
+            product = np.matmul(a, b.swapaxes(-1, -2)).astype(dtype, copy=False)
+            products = plus(products, product if weight == 1 else weight * product)
             continue
         a, b = a * units.a.astype(a.dtype), b * units.b.astype(b.dtype)
         product = jnp.matmul(b, a.swapaxes(-1, -2), precision="highest")
-        product = product.swapaxes(-1, -2).astype(products.dtype)
-        products += product if weight == 1 else weight * product
+        product = product.swapaxes(-1, -2).astype(dtype)
+        products = plus(products, product if weight == 1 else weight * product)
+    if products is None:
+        return numbers.zeros(shape, dtype)
     return products

@@ -166,21 +166,26 @@ def _fixed_point(
     spec, numbers = _condensed(spec, kept), programs.namespace(norms)
     while_loop = while_loop or programs.control(numbers).while_loop
     # A space is balanced by the parameters that it scales: no others are moved for it.
-    parts = [
-        (space, part, _parts.take_part(norms, part))
+    moving = {
+        space: _parts.part_of(spec, frozenset(scaled))
         for space in spaces
         if (scaled := [path for path, _, _ in spec.uses(space.name, 1, -1)])
-        for part in (_parts.part_of(spec, frozenset(scaled)),)
+    }
+    parts = [
+        (
+            *(space, part, _parts.take_part(norms, part)),
+            _pace(part, space, alone=len(moving) == 1),
+        )
+        for space, part in moving.items()
     ]
 
     def sweep(state):
         scales, _, count = state
         change = numbers.zeros((), dtype)
-        for space, part, own in parts:
+        for space, part, own, pace in parts:
             near = {s.name: scales[s.name] for s in part.spaces if s.name in scales}
             moved = _action.rescale(near, own, part)
-            factor = _balancing_factor(moved, part, space)
-            factor = factor ** _pace(part, space, alone=len(parts) == 1)
+            factor = _balancing_factor(moved, part, space) ** pace
             change = numbers.maximum(change, abs(numbers.log(factor)).max())
             scales = {**scales, space.name: scales[space.name] * factor}
         return scales, change, count + 1
