@@ -47,10 +47,10 @@ class WeightMatching:
     units of the squared weights; in balanced scales if these are balanced.
 
     A smaller distance is not always a better mean, so one search is made by default.
-    Between MLPs of MNIST, optima near the order in which neurons happen to be stored
-    are up to 3 points less accurate at the midpoint than those found from the inputs
-    on, at the same distance, and sweeps that gain less than a few thousandths of it
-    change nothing (`python launch/benchmark.py apart`).
+    Between narrow MLPs of MNIST, optima near the order in which neurons happen to be
+    stored are 1 to 3 points less accurate at the midpoint than those found from the
+    inputs on, at nearly the same distance, and sweeps that gain less than a few
+    thousandths of it improve nothing (`python launch/benchmark.py apart`).
 
     On a CPU, for one pair outside of a compiled program, numpy does the whole search:
     nothing is compiled, and the arrays of the result are those of numpy.

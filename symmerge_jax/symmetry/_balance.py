@@ -32,9 +32,6 @@ from symmerge_jax.typing import Array, Params, Path
 MAX_SWEEPS = 200
 """Bound on the sweeps over all spaces."""
 
-BLOCK = 4096
-"""Squares that are added one after the other: more would lose digits in float32."""
-
 RELAXATION = 1.17
 """Share of the way to its best scale that a neuron goes where spaces wait for others.
 
@@ -94,7 +91,9 @@ def _balanced(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
 def _by_sweeps(params, spec, dtype, tolerance, max_sweeps) -> dict[str, Array]:
     """Return the scales of `balance_scales`."""
     leaves, kept = _tree.flatten(params), _kept_axes(spec)
-    norms = {path: norm(_rows(leaves[path], axes)) for path, axes in kept.items()}
+    norms = {
+        path: _unfold.norm(_rows(leaves[path], axes)) for path, axes in kept.items()
+    }
     return _fixed_point(
         _tree.unflatten(norms),
         *(spec, kept, spec.sizes(params)),
@@ -246,8 +245,8 @@ def _condensed(spec, kept) -> _spec.SymmetrySpec:
 
 def _balancing_factor(params, spec, space) -> Array:
     """Return the factor of each neuron that gives its weights the least norm."""
-    incoming = _norms(params, spec, space, +1)
-    outgoing = _norms(params, spec, space, -1)
+    incoming = _unfold.norms(params, spec, space.name, +1)
+    outgoing = _unfold.norms(params, spec, space.name, -1)
     numbers = programs.namespace(incoming, outgoing)
     one_sided = numbers.where(incoming > 0, 1 / incoming, outgoing)
     powers = {a.exponent(space.name) for _, _, a in spec.uses(space.name, 1, -1)}
@@ -344,26 +343,3 @@ def _balanced_jvp(spec, dtype, tolerance, max_sweeps, primals, tangents):
         symmetric=True,
     )
     return scales, {name: -scale * steps[name] for name, scale in scales.items()}
-
-
-def _norms(params, spec, space, power) -> Array:
-    uses = _unfold.unfold_uses(params, spec, space.name, power)
-    if not uses:
-        return norm(_unfold.unfold(params, spec, space.name, power))
-    return functools.reduce(programs.namespace(uses).hypot, map(norm, uses))
-
-
-def norm(rows: Array) -> Array:
-    """Return the norm `[..., n]` of each row, safe from overflow and underflow."""
-    numbers = programs.namespace(rows)
-    if numbers is np and rows.dtype in (np.float32, np.float64):
-        starts = range(0, rows.shape[-1] or 1, BLOCK)
-        blocks = (rows[..., start : start + BLOCK] for start in starts)
-        squares = [np.einsum("...i,...i->...", x, x) for x in blocks]
-        found = np.sqrt(np.sum(squares, axis=0, dtype=float)).astype(rows.dtype)
-        info = np.finfo(rows.dtype)
-        if ((found > info.tiny**0.25) & (found < info.max**0.25)).all():
-            return found
-    largest = abs(rows).max(axis=-1, initial=0)
-    safe = numbers.where(largest > 0, largest, 1)
-    return largest * numbers.sqrt(((rows / safe[..., None]) ** 2).sum(axis=-1))

@@ -255,7 +255,7 @@ def _coarse_keys(rows: Array) -> tuple[Array, Array]:
     Balanced scales and folded phases are known to rounding only, and balancing gives
     many neurons one norm (1 if nothing reads them): rounding must not order those.
     """
-    norm = _balance.norm(rows)
+    norm = _unfold.norm(rows)
     safe = jnp.where(norm > 0, norm, 1)
     keys = jnp.stack([_generic(rows / safe[:, None]), -jnp.log(safe)])
     direction, size = _levels(keys)

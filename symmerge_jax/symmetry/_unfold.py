@@ -1,10 +1,15 @@
 """Matrices of all weights that belong to the neurons of one space."""
 
+import functools
+
 import numpy as np
 
 from symmerge_jax import programs
 from symmerge_jax.symmetry import _atoms, _axes, _spec, _tree
 from symmerge_jax.typing import Array, Params
+
+BLOCK = 4096
+"""Squares that are added one after the other: more would lose digits in float32."""
 
 
 def unfold(params: Params, spec: _spec.SymmetrySpec, space: str, *roles: int) -> Array:
@@ -79,3 +84,27 @@ def blocks(
             rest = [None, *rest]
         found.append((leaf, rest))
     return found
+
+
+def norms(params: Params, spec: _spec.SymmetrySpec, space: str, role: int) -> Array:
+    """Return the norms `[*over, n]` of the rows of `unfold`."""
+    uses = unfold_uses(params, spec, space, role)
+    if not uses:
+        return norm(unfold(params, spec, space, role))
+    return functools.reduce(programs.namespace(uses).hypot, map(norm, uses))
+
+
+def norm(rows: Array) -> Array:
+    """Return the norm `[..., n]` of each row, safe from overflow and underflow."""
+    numbers = programs.namespace(rows)
+    if numbers is np and rows.dtype in (np.float32, np.float64):
+        starts = range(0, rows.shape[-1] or 1, BLOCK)
+        parts = (rows[..., start : start + BLOCK] for start in starts)
+        squares = [np.einsum("...i,...i->...", x, x) for x in parts]
+        found = np.sqrt(np.sum(squares, axis=0, dtype=float)).astype(rows.dtype)
+        info = np.finfo(rows.dtype)
+        if ((found > info.tiny**0.25) & (found < info.max**0.25)).all():
+            return found
+    largest = abs(rows).max(axis=-1, initial=0)
+    safe = numbers.where(largest > 0, largest, 1)
+    return largest * numbers.sqrt(((rows / safe[..., None]) ** 2).sum(axis=-1))

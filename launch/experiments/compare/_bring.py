@@ -67,8 +67,7 @@ class Context:
     def matching(self, **options: Any) -> alignment.WeightMatching:
         """Return weight matching from many starts, each searched to its end."""
         many = {"num_random_starts": self.num_random_starts, "tolerance": 0.0}
-        options = {**many, **options}
-        return alignment.WeightMatching(**options)
+        return alignment.WeightMatching(**(many | options))
 
     def learned(self, variables: Any, num_sweeps: int = 0) -> deep_align.DeepAlign:
         """Return the matcher as a solver, with parameters that were trained."""
