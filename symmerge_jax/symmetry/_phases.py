@@ -28,7 +28,8 @@ def fold_phases(params: Params, spec: _spec.SymmetrySpec) -> Params:
     if all(space.frequency is None for space in spec.spaces):
         return params
     rank, view = len(spec.batch_shape(params)), _atoms.atoms_of(spec, params)
-    leaves, spec = _tree.flatten(view.view(params, rank)), view.spec
+    atoms, spec = view.view(params, rank), view.spec
+    leaves = _tree.flatten(atoms)
     for space in spec.spaces:
         if space.frequency is None:
             continue
@@ -43,7 +44,7 @@ def fold_phases(params: Params, spec: _spec.SymmetrySpec) -> Params:
             tiles = (*[1] * rank, axis.repeat)
             factor = programs.namespace(flip).tile(flip, tiles).reshape(shape)
             leaves[path] = leaves[path] * factor
-    return view.undo(_tree.rebuild(view.view(params, rank), leaves), params, rank)
+    return view.undo(_tree.rebuild(atoms, leaves), params, rank)
 
 
 def _fold(bias: Array, frequency: float) -> tuple[Array, Array]:
